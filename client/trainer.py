@@ -1,0 +1,231 @@
+"""The local training loop, the only one in the project.
+
+It knows phases (``common/objectives``) and nothing of any GAN. One trainer owns resident networks and optimizers that
+are loaded in place; whatever outlives a fit is read out by the caller (weights, Adam's moments).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.config import LocalConfig
+from common.datasets.base import ImageSet, ImageShape, normalise
+from common.errors import DivergenceError
+from common.models import Model
+from common.objectives import Batch, Objective, Phase
+from common.seeding import torch_generator
+from common.tree import Tree, clone
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Whom a trainer works for: a client's shard, and the scope of its random numbers.
+
+    Attributes:
+        images: The client's private images and labels.
+        seed: The run's seed.
+        partition: The client's partition id.
+        round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
+    """
+
+    images: ImageSet
+    seed: int
+    partition: int
+    round: int
+
+
+class Trainer:
+    """Local training of one client at a time on resident networks.
+
+    Args:
+        model: Builds the networks.
+        objective: Gives the phases of a step.
+        shape: Of the images.
+        local: Steps, batch size, rates, precision.
+        seed: The run's seed, from which the initial weights follow.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, model: Model, objective: Objective, shape: ImageShape, local: LocalConfig, seed: int, device: torch.device
+    ) -> None:
+        networks = model.build(shape, seed)
+        self._initial = clone(networks.state_dict())
+        self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
+        self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
+        self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
+        self._latent_size = int(getattr(networks["generator"], "latent_size", 0))
+        self._phases = objective.phases()
+        self._local = local
+        self._device = device
+        self._optimizers = {
+            name: torch.optim.Adam(
+                parameters,
+                lr=local.discriminator_learning_rate if name == "discriminator" else local.learning_rate,
+                betas=(local.beta1, local.beta2),
+                fused=True,
+            )
+            for name, parameters in self._parameters.items()
+        }
+        self._slots = self._prepare_optimizers()
+        self._assignment: Assignment | None = None
+
+    def assign(self, assignment: Assignment, moments: Tree | None) -> None:
+        """Turns to another client: its shard, its random numbers, and Adam's moments (None: zero)."""
+        self._assignment = assignment
+        for key, slot in self._slots.items():
+            if moments:
+                slot.copy_(moments[key])
+            else:
+                slot.zero_()
+
+    @property
+    def num_examples(self) -> int:
+        """Images in the shard of the client at hand."""
+        return len(self._assigned.images)
+
+    def initial(self) -> Tree:
+        """Returns the weights that the run starts from, on the CPU; not to be written to."""
+        return self._initial
+
+    @torch.no_grad()
+    def load(self, tree: Tree) -> None:
+        """Copies ``tree`` into the networks in place; networks that it does not name stay as they are.
+
+        Raises:
+            KeyError: ``tree`` has an entry that the networks have not.
+        """
+        torch._foreach_copy_([self._state[key] for key in tree], list(tree.values()))
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Returns a copy of all weights and buffers, on the CPU."""
+        return clone(self._state)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Returns a copy of Adam's moments and step counts, on the CPU; ``assign`` takes it back."""
+        return clone(self._slots)
+
+    def fit(
+        self,
+        *,
+        extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
+        gradient_hook: Callable[[str, nn.Module], None] | None = None,
+    ) -> dict[str, float]:
+        """Trains for ``local.steps`` steps and returns the means of losses and diagnostics, and ``seconds``.
+
+        Args:
+            extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
+            gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
+
+        Raises:
+            DivergenceError: A loss was not finite; names round, step, partition and phase.
+        """
+        start = time.perf_counter()
+        losses: dict[str, list[Tensor]] = {}
+        diagnostics: dict[str, list[Tensor]] = {}
+        batches = self._batches()
+        for _ in range(self._local.steps):
+            for phase in self._phases:
+                self._freeze_all_but(phase)
+                for _ in range(phase.repeats):
+                    loss, watched = self._step(phase, next(batches), extra_loss, gradient_hook)
+                    losses.setdefault(f"{phase.name}-loss", []).append(loss)
+                    for key, value in watched.items():
+                        diagnostics.setdefault(key, []).append(value)
+        means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
+        return means | {"seconds": time.perf_counter() - start}
+
+    def _step(
+        self,
+        phase: Phase,
+        batch: Batch,
+        extra_loss: Callable[[str, nn.Module], Tensor] | None,
+        gradient_hook: Callable[[str, nn.Module], None] | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        mixed = self._local.mixed_precision and self._device.type == "cuda"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
+            loss, watched = phase.loss(self._networks, batch)
+        loss = loss.float()
+        for name in phase.networks:
+            if extra_loss is not None:
+                loss = loss + extra_loss(name, self._networks[name])
+            self._optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name in phase.networks:
+            if gradient_hook is not None:
+                gradient_hook(name, self._networks[name])
+            self._optimizers[name].step()
+            if phase.after is not None:
+                with torch.no_grad():
+                    phase.after(self._networks[name])
+        return loss.detach(), watched
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yields batches for ever; what it draws depends on the assignment alone.
+
+        Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
+        batch is full even where the shard is smaller. Fake labels are those of images drawn from the shard.
+        """
+        assigned, size = self._assigned, self._local.batch_size
+        images, labels = assigned.images.images, assigned.images.labels
+        generator = torch_generator(assigned.seed, "client", assigned.partition, "round", assigned.round)
+        order = torch.empty(0, dtype=torch.int64)
+        while True:
+            while len(order) < size:
+                order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
+            chosen, order = order[:size], order[size:]
+            fake = torch.randint(len(labels), (size,), generator=generator)
+            latents = torch.randn(size, self._latent_size, generator=generator)
+            uniforms = torch.rand(size, generator=generator)
+            yield Batch(
+                images=normalise(images[chosen].to(self._device, non_blocking=True)),
+                labels=labels[chosen].to(self._device, non_blocking=True),
+                latents=latents.to(self._device, non_blocking=True),
+                fake_labels=labels[fake].to(self._device, non_blocking=True),
+                uniforms=uniforms.to(self._device, non_blocking=True),
+            )
+
+    def _freeze_all_but(self, phase: Phase) -> None:
+        for name, parameters in self._parameters.items():
+            active = name in phase.networks
+            for parameter in parameters:
+                parameter.requires_grad = active
+
+    def _checked_means(self, losses: dict[str, list[Tensor]]) -> dict[str, float]:
+        """Returns the mean of each phase's losses; reads them from the device once, at the end."""
+        means = {}
+        for name, values in losses.items():
+            stacked = torch.stack(values)
+            broken = torch.nonzero(~torch.isfinite(stacked))
+            if len(broken):
+                where, repeats = int(broken[0]), len(values) // self._local.steps
+                raise DivergenceError(
+                    f"{name} is {float(stacked[where])} at round {self._assigned.round}, local step "
+                    f"{where // repeats + 1} of {self._local.steps}, partition {self._assigned.partition}: try a lower "
+                    f"local.learning-rate (now {self._local.learning_rate}) or r1 in the objective"
+                )
+            means[name] = float(stacked.mean())
+        return means
+
+    def _prepare_optimizers(self) -> dict[str, Tensor]:
+        """Creates Adam's state, so that it can be loaded in place, and returns a flat view of it by name."""
+        slots = {}
+        for network, optimizer in self._optimizers.items():
+            for key, parameter in self._networks[network].named_parameters():
+                state = optimizer.state[parameter]
+                state["step"] = torch.zeros((), dtype=torch.float32, device=self._device)
+                for moment in _MOMENTS:
+                    state[moment] = torch.zeros_like(parameter)
+                for slot, value in state.items():
+                    slots[f"{network}.{key}.{slot}"] = value.detach()
+        return slots
+
+    @property
+    def _assigned(self) -> Assignment:
+        assert self._assignment is not None, "assign() comes first"
+        return self._assignment

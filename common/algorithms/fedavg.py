@@ -1,0 +1,45 @@
+"""Federated averaging of generator and discriminator."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from common.algorithms.base import Algorithm, LocalTrainer, Memory, Payload, Reply, ServerState
+from common.tree import Tree, networks_of, select, weighted_mean
+
+PERSONAL = "personal"
+
+
+class FedAvg(Algorithm):
+    """Clients train the networks they receive; the server takes the mean weighted by images, n_k / N.
+
+    ``sync`` says which network is averaged; the other one stays with its client, who starts it from the run's common
+    initial weights and keeps it between rounds. With ``sync=discriminator`` no generator ever reaches the server.
+    """
+
+    source: ClassVar[str] = (
+        "McMahan et al. 2017 (arXiv 1602.05629); FedGAN, Rasouli et al. 2020 (arXiv 2006.07228); "
+        "sync: Fan, Liu 2020 (arXiv 2005.03793)"
+    )
+
+    sync: Literal["both", "generator", "discriminator"] = Field("both", description="which networks are averaged")
+
+    def shared(self, parameters: Tree) -> dict[str, Tensor]:
+        return dict(parameters) if self.sync == "both" else select(parameters, [self.sync])
+
+    def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        if self.sync != "both":
+            trainer.load(memory.get(PERSONAL) or trainer.initial())
+        trainer.load(payload.arrays)
+        metrics = trainer.fit()
+        trained = trainer.parameters()
+        if self.sync != "both":
+            memory[PERSONAL] = select(trained, [n for n in networks_of(trained) if n != self.sync])
+        return Reply(partition, trainer.num_examples, self.shared(trained), metrics)
+
+    def aggregate(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        mean = weighted_mean([reply.arrays for reply in replies], [reply.num_examples for reply in replies])
+        return replace(state, parameters=mean)

@@ -1,0 +1,200 @@
+"""The configuration of a run: one frozen object, parsed and checked before anything starts.
+
+The keys, their meaning and defaults are those of ``[tool.flwr.app.config]`` in ``pyproject.toml`` (a test holds the two
+together). A part that a user picks by name is one string: ``objective = "hinge r1=0.1"`` (see ``common.components``).
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import AfterValidator, Field, ValidationError
+
+from common import components
+from common.algorithms import ALGORITHMS, Algorithm
+from common.components import Component, Options, kebab
+from common.datasets import DATASETS, DataSource
+from common.errors import ConfigError
+from common.models import MODELS, Model
+from common.objectives import OBJECTIVES, Objective
+from common.partitioners import PARTITIONERS, Partitioner
+
+Scalar = bool | int | float | str
+
+TABLES: dict[str, Mapping[str, type[Component]]] = {
+    "model": MODELS,
+    "objective": OBJECTIVES,
+    "algorithm": ALGORITHMS,
+    "partition": PARTITIONERS,
+    "data.name": DATASETS,
+}
+"""Every table of components, by the configuration key that picks from it."""
+
+
+def _spec_of(key: str) -> AfterValidator:
+    """Returns a validator that checks a component string and spells out all its options."""
+    return AfterValidator(lambda text: components.parse(key, TABLES[key], text).spec())
+
+
+class DataConfig(Options):
+    """Where images come from."""
+
+    name: Annotated[str, _spec_of("data.name")] = Field("mnist-10k", description="data set, with options")
+    root: str = Field("data", description="folder (or .npz file) of data sets that are not embedded")
+    image_size: int = Field(0, ge=0, le=1024, description="resize images to this side in pixels; 0: as they are")
+
+
+class FederationConfig(Options):
+    """Who takes part."""
+
+    num_clients: int = Field(10, ge=1, description="clients in the federation")
+    num_rounds: int = Field(40, ge=1, description="rounds")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
+    min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
+    wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
+    round_seconds: float = Field(3600.0, gt=0, description="how long to wait for a round's replies, in seconds")
+
+
+class LocalConfig(Options):
+    """Training on one client."""
+
+    steps: int = Field(20, ge=1, description="local steps a round; a step runs every phase of the objective")
+    batch_size: int = Field(64, ge=1, description="images a phase")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
+    discriminator_learning_rate: float = Field(1e-3, gt=0, description="Adam's rate of the discriminator")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment")
+    moments: Literal["keep", "reset"] = Field("keep", description="Adam's moments from round to round")
+    mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
+    num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")
+
+
+class EvaluationConfig(Options):
+    """How the server scores the generator, where it holds data to compare with."""
+
+    every: int = Field(5, ge=0, description="rounds between scores; also after round 1 and the last; 0: only the last")
+    num_images: int = Field(2000, ge=100, description="generated images of a score between rounds")
+    final_num_images: int = Field(10000, ge=100, description="generated images of the final scores")
+    utility_num_images: int = Field(30000, ge=0, description="generated images to train the utility classifier; 0: skip")
+    extractor: Literal["auto", "mnist-cnn", "inception", "none"] = Field(
+        "auto", description="features of fid, kid and prdc; auto: mnist-cnn for 28x28 grey, else none"
+    )
+    inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
+
+
+class OutputConfig(Options):
+    """The run directory."""
+
+    dir: str = Field("", description="run directory; empty: a new one by date and time under runs/")
+    checkpoint_every: int = Field(10, ge=1, description="rounds between checkpoints; also after the last round")
+    keep_checkpoints: int = Field(3, ge=1, description="checkpoints to keep")
+    sample_every: int = Field(5, ge=1, description="rounds between pictures of samples; also rounds 0, 1 and the last")
+    resume: bool = Field(False, description="go on from the last whole checkpoint in the run directory")
+
+
+class RunConfig(Options):
+    """Everything that determines a run."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="root of every random number")
+    model: Annotated[str, _spec_of("model")] = Field("dcgan", description="networks")
+    objective: Annotated[str, _spec_of("objective")] = Field("non-saturating", description="adversarial loss")
+    algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
+    partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
+    data: DataConfig = DataConfig()
+    federation: FederationConfig = FederationConfig()
+    local: LocalConfig = LocalConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    output: OutputConfig = OutputConfig()
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Returns the configuration from dotted keys, as Flower passes them; missing keys have their defaults.
+
+        Raises:
+            ConfigError: An unknown key, or a value of another type or outside its range; names key and value.
+        """
+        known = cls.keys()
+        nested: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in known:
+                raise ConfigError(f"{key}={value!r}: no such key; {components.suggestion(key, list(known))}")
+            if not isinstance(value, bool | int | float | str):
+                raise ConfigError(f"{key}={value!r}: expected a number, a string, true or false")
+            if isinstance(value, bool) != (known[key] is bool):
+                raise ConfigError(f"{key}={value!r}: expected {_NAMES.get(known[key], 'a string')}")
+            section, _, name = key.rpartition(".")
+            (nested.setdefault(section, {}) if section else nested)[name] = value
+        try:
+            return cls.model_validate(nested, by_alias=True)
+        except ValidationError as error:
+            raise ConfigError(components.explain(error)) from None
+
+    @classmethod
+    def keys(cls) -> dict[str, type]:
+        """Returns every dotted key with the type of its value, in order."""
+        return {key: type(value) for key, value in cls().flat().items()}
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Returns every dotted key with what it means."""
+        found: dict[str, str] = {}
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
+                for inner, detail in field.annotation.model_fields.items():
+                    found[f"{name}.{kebab(inner)}"] = detail.description or ""
+            else:
+                found[name] = field.description or ""
+        return found
+
+    def flat(self) -> dict[str, Scalar]:
+        """Returns dotted keys and values; ``from_flat`` reads them back."""
+        found: dict[str, Scalar] = {}
+        for key, value in self.model_dump(by_alias=True).items():
+            if isinstance(value, dict):
+                found |= {f"{key}.{inner}": detail for inner, detail in value.items()}
+            else:
+                found[key] = value
+        return found
+
+    def toml(self) -> str:
+        """Returns the configuration as TOML, every key written out."""
+        return tomli_w.dumps(self.model_dump(by_alias=True))
+
+    def replaced(self, **flat: Scalar) -> "RunConfig":
+        """Returns a copy with other values: ``replaced(**{"output.dir": "/tmp/run"})``."""
+        return RunConfig.from_flat(self.flat() | flat)
+
+    def identity(self) -> dict[str, Scalar]:
+        """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
+        ignored = ("output.", "evaluation.")
+        free = {"federation.num-rounds", "federation.wait-seconds", "federation.round-seconds", "data.root"}
+        return {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
+
+    @cached_property
+    def model_component(self) -> Model:
+        """The networks."""
+        return components.parse("model", MODELS, self.model)
+
+    @cached_property
+    def objective_component(self) -> Objective:
+        """The loss."""
+        return components.parse("objective", OBJECTIVES, self.objective)
+
+    @cached_property
+    def algorithm_component(self) -> Algorithm:
+        """The federated algorithm."""
+        return components.parse("algorithm", ALGORITHMS, self.algorithm)
+
+    @cached_property
+    def partitioner(self) -> Partitioner:
+        """The split of the data over clients."""
+        return components.parse("partition", PARTITIONERS, self.partition)
+
+    @cached_property
+    def source(self) -> DataSource:
+        """The source of images."""
+        return components.parse("data.name", DATASETS, self.data.name)
+
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

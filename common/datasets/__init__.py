@@ -1,0 +1,35 @@
+"""Sources of images, one a file. ``DATASETS`` is what ``data.name`` may say."""
+
+from common.datasets.base import (
+    UNLABELLED,
+    Dataset,
+    DataSource,
+    ImageSet,
+    ImageShape,
+    denormalise,
+    normalise,
+)
+from common.datasets.fashion_mnist import FashionMnist
+from common.datasets.image_folder import ImageFolder
+from common.datasets.mnist import Mnist
+from common.datasets.mnist_10k import Mnist10k
+from common.datasets.npz import Npz
+
+DATASETS: dict[str, type[DataSource]] = {
+    "mnist-10k": Mnist10k,
+    "mnist": Mnist,
+    "fashion-mnist": FashionMnist,
+    "image-folder": ImageFolder,
+    "npz": Npz,
+}
+
+__all__ = [
+    "DATASETS",
+    "UNLABELLED",
+    "DataSource",
+    "Dataset",
+    "ImageSet",
+    "ImageShape",
+    "denormalise",
+    "normalise",
+]

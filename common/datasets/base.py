@@ -1,0 +1,235 @@
+"""What a data set is, and what a source of one must do.
+
+Images stay ``uint8`` until a batch is made (a quarter of the memory, and exact); ``normalise`` takes them to [-1, 1].
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from common.components import Component
+from common.errors import ConfigError, DataError
+
+UNLABELLED = ("all",)
+"""The class names of a set without labels: one class, to which every image belongs."""
+
+_RESIZE_CHUNK = 1024  # images resized at once: bounds the float32 copy that interpolation needs
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What a network must know of a data set.
+
+    Attributes:
+        channels: 1 (grey) or 3 (red, green, blue).
+        size: Height and width in pixels.
+        num_classes: Labels are in [0, num_classes).
+    """
+
+    channels: int
+    size: int
+    num_classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Square images of one size, with their labels.
+
+    Attributes:
+        images: (N, C, S, S) uint8 in [0, 255], C = 1 or 3.
+        labels: (N,) int64, not negative.
+
+    Raises:
+        DataError: Another shape or dtype, or not one label for each image.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        """Refuses tensors of another shape or dtype than declared."""
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3):
+            raise DataError(f"images are {shape} {self.images.dtype}, not (N, C, S, S) torch.uint8 with C = 1 or 3")
+        if shape[2] != shape[3]:
+            raise DataError(_not_square(shape[2], shape[3]))
+        if self.labels.dtype != torch.int64 or self.labels.shape != shape[:1]:
+            found = f"{tuple(self.labels.shape)} {self.labels.dtype}"
+            raise DataError(f"labels are {found}, not ({shape[0]},) torch.int64, one for each image")
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.labels)
+
+    def label_counts(self, num_classes: int) -> list[int]:
+        """Returns how many images each of the ``num_classes`` classes has."""
+        return [int(count) for count in torch.bincount(self.labels, minlength=num_classes)]
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
+        """Returns a copy of the images at ``indices``, (M,) int64 in [0, N), in that order."""
+        chosen = torch.from_numpy(indices)
+        return ImageSet(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to train on and images held out, of one shape.
+
+    Attributes:
+        name: The source's name, for messages.
+        train: What clients share out.
+        test: Held out; no client trains on it.
+        class_names: The name of each label, in order.
+        labelled: False if the labels mean nothing; then they are all zero and ``class_names`` is ``UNLABELLED``.
+
+    Raises:
+        DataError: An empty set, sets of different shapes, or labels without a name.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    labelled: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuses sets that do not fit each other or the class names."""
+        for part, images in (("training", self.train), ("test", self.test)):
+            if not len(images):
+                raise DataError(f"{self.name}: there are no {part} images")
+            low, high = int(images.labels.min()), int(images.labels.max())
+            if low < 0 or high >= len(self.class_names):
+                raise DataError(
+                    f"{self.name}: {part} labels are in [{low}, {high}], not in [0, {len(self.class_names) - 1}]"
+                )
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            train, test = tuple(self.train.images.shape[1:]), tuple(self.test.images.shape[1:])
+            raise DataError(
+                f"{self.name}: training images are {train}, test images {test} (C, S, S); set data.image-size"
+                " if only their sizes differ"
+            )
+        if not self.labelled and self.class_names != UNLABELLED:
+            raise DataError(f"{self.name}: unlabelled, but with the classes {', '.join(self.class_names)}")
+
+    @property
+    def shape(self) -> ImageShape:
+        """Returns the shape of every image and the number of classes."""
+        _, channels, size, _ = self.train.images.shape
+        return ImageShape(channels, size, len(self.class_names))
+
+
+class DataSource(Component):
+    """Where a data set comes from: a component whose file says how to find, read and split it."""
+
+    @abstractmethod
+    def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
+        """Returns the whole data set, in memory.
+
+        Args:
+            root: The file or folder that the user named (``data.root``); what it must hold is up to the source.
+            image_size: Height and width to give the images, in pixels; 0 leaves them as they are.
+            download: Whether data that ``root`` lacks may be fetched.
+
+        Raises:
+            ConfigError: The source needs ``root`` and there is none, or ``image_size`` is negative.
+            DataError: Data that are missing, damaged or of another form; the message says what to do.
+        """
+
+    @abstractmethod
+    def status(self, root: Path | None) -> str:
+        """Returns one line: what is there, what is missing, and where it was looked for. Reads no images."""
+
+    def located(self, root: Path | None) -> Path:
+        """Returns ``root``, absolute.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if root is None:
+            raise ConfigError(f"data {self.component_name()!r} needs data.root, the place of its files on this machine")
+        return root.expanduser().absolute()
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Returns images of bytes in [0, 255], of any shape, as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def denormalise(images: torch.Tensor) -> torch.Tensor:
+    """Returns floating images, of any shape, as uint8: [-1, 1] to [0, 255], rounded; what is outside is clamped."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def squared(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Returns the images as squares of one size.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        image_size: S in pixels; 0 leaves the images as they are. Else the largest centred square is cut out and
+            resized, by antialiased bilinear interpolation in float32 and rounding.
+
+    Returns:
+        (N, C, S, S) uint8.
+
+    Raises:
+        ConfigError: A negative ``image_size``.
+        DataError: ``image_size`` is 0 and the images are not square.
+    """
+    if image_size < 0:
+        raise ConfigError(f"data.image-size={image_size} is negative; 0 leaves the images as they are")
+    height, width = images.shape[-2:]
+    if not image_size:
+        if height != width:
+            raise DataError(_not_square(height, width))
+        return images
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    images = images[..., top : top + side, left : left + side]
+    if side == image_size:
+        return images.contiguous()
+    resized = torch.empty(*images.shape[:2], image_size, image_size, dtype=torch.uint8)
+    for start in range(0, len(images), _RESIZE_CHUNK):
+        chunk = slice(start, start + _RESIZE_CHUNK)
+        scaled = functional.interpolate(
+            images[chunk].float(), (image_size, image_size), mode="bilinear", antialias=True
+        )
+        resized[chunk] = scaled.round_().clamp_(0, 255)
+    return resized
+
+
+def stratified_split(
+    labels: npt.NDArray[np.int64], held_out: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns which images to train on and which to hold out: a fixed rule, no chance in it.
+
+    The images are lined up by class, in their own order within a class, and k = round(held_out * N) of them are taken
+    at equal distances: with ``held_out=0.2``, the 5th, the 10th and so on. So exactly k are held out, of each class
+    its share to within one image, and every site and every run holds out the same ones.
+
+    Args:
+        labels: (N,) int64, N >= 2.
+        held_out: Share to hold out, in (0, 1). At least one image stays on either side.
+
+    Returns:
+        Two sorted, disjoint int64 arrays that together are 0 .. N - 1: training, held out.
+
+    Raises:
+        DataError: Fewer than two images.
+    """
+    total = len(labels)
+    if total < 2:
+        raise DataError(f"{total} image(s) cannot be split into training and held-out images; at least 2 are needed")
+    count = min(max(round(held_out * total), 1), total - 1)
+    place = np.arange(total)
+    taken = (place + 1) * count // total > place * count // total
+    order = np.argsort(labels, kind="stable")
+    return np.sort(order[~taken]), np.sort(order[taken])
+
+
+def _not_square(height: int, width: int) -> str:
+    return f"images are {height} x {width} pixels, not square; set data.image-size to crop and resize them"

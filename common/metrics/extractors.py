@@ -1,0 +1,161 @@
+"""Feature extractors: the declared spaces in which images are compared. Distances of different ones never compare."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.components import suggestion
+from common.errors import ConfigError, DataError
+from common.metrics.classifier import load_classifier
+from common.metrics.supervised import to_float
+
+
+class Extractor(Protocol):
+    """Maps images to the feature vectors that ``fid``, ``kid`` and ``prdc`` compare."""
+
+    name: ClassVar[str]
+
+    @staticmethod
+    def accepts(channels: int, size: int) -> bool:
+        """Returns whether images of that many channels, ``size`` pixels high and wide, have features here."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features float32 (N, D), on the extractor's device, for images uint8 (N, C, H, W).
+
+        Raises:
+            DataError: Images of another kind.
+        """
+
+
+class MnistFeatures:
+    """The 64 penultimate features of the embedded MNIST classifier, for grey images of 28x28."""
+
+    name: ClassVar[str] = "mnist-cnn"
+
+    def __init__(self, _weights: str = "", device: torch.device | str = "cpu") -> None:
+        """Takes the embedded weights, and no others.
+
+        Raises:
+            DataError: They are torn or altered.
+        """
+        self._device = device
+        self._network = load_classifier(device)
+
+    @staticmethod
+    def accepts(channels: int, size: int) -> bool:
+        """Returns whether the images are grey and 28x28."""
+        return channels == 1 and size == 28
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features float32 (N, 64), at least 0, for images uint8 (N, 1, 28, 28)."""
+        _check(self, images)
+        return _in_chunks(lambda chunk: self._network.features(to_float(chunk)), images, 500, self._device)
+
+
+class InceptionFeatures:
+    """The 2048 pooled features of torchvision's ImageNet Inception-v3 (Szegedy et al. 2016), for any square images.
+
+    Images are resized to 299x299 (bilinear, antialiased, without rounding back to integers), grey ones repeated to
+    three channels. The weights expect [-1, 1]: torchvision reaches it by ImageNet's normalisation and then undoing it
+    (``transform_input``), this class directly. Values compare with those of other torchvision-based code; not with
+    those of the TensorFlow weights that pytorch-fid and torch-fidelity use.
+    """
+
+    name: ClassVar[str] = "inception"
+
+    def __init__(self, weights: str = "", device: torch.device | str = "cpu") -> None:
+        """Loads weights from a file of torchvision's state dict; without one torchvision downloads it, or its cache.
+
+        Raises:
+            DataError: The file is missing or holds something else, or the download failed.
+        """
+        self._device = device
+        self._network = _inception(weights).to(device)
+
+    @staticmethod
+    def accepts(channels: int, size: int) -> bool:
+        """Returns whether the images are grey or have three channels."""
+        return channels in (1, 3) and size > 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features float32 (N, 2048) for images uint8 (N, 1 or 3, H, W)."""
+        _check(self, images)
+        return _in_chunks(lambda chunk: self._network(_inception_input(chunk)), images, 32, self._device)
+
+
+EXTRACTORS: Mapping[str, type[MnistFeatures] | type[InceptionFeatures]] = {
+    MnistFeatures.name: MnistFeatures,
+    InceptionFeatures.name: InceptionFeatures,
+}
+
+
+def make_extractor(name: str, weights: str = "", device: torch.device | str = "cpu") -> Extractor:
+    """Returns the extractor called ``name``, ready to use.
+
+    Args:
+        name: One of ``EXTRACTORS``.
+        weights: File of Inception's weights; if empty torchvision downloads them. The MNIST classifier needs none.
+        device: Where images are sent and features are made.
+
+    Raises:
+        ConfigError: There is no such extractor.
+        DataError: The weights are missing or unusable.
+    """
+    if name not in EXTRACTORS:
+        raise ConfigError(f"unknown feature extractor {name!r}; {suggestion(name, dict(EXTRACTORS))}")
+    return EXTRACTORS[name](weights, device)
+
+
+def _check(extractor: Extractor, images: Tensor) -> None:
+    shape = tuple(images.shape)
+    square = len(shape) == 4 and shape[2] == shape[3]
+    if images.dtype != torch.uint8 or not square or not extractor.accepts(shape[1], shape[2]):
+        raise DataError(f"the extractor {extractor.name} does not take images of shape {shape} and type {images.dtype}")
+
+
+@torch.inference_mode()
+def _in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int, device: torch.device | str) -> Tensor:
+    """Returns ``function`` of the images, ``size`` at a time, so that memory stays bounded."""
+    return torch.cat([function(chunk.to(device)) for chunk in images.split(size)])
+
+
+def _inception_input(images: Tensor) -> Tensor:
+    """Returns uint8 images (N, 1 or 3, H, W) as Inception takes them: float32 (N, 3, 299, 299) in [-1, 1]."""
+    resized = functional.interpolate(images.float(), size=(299, 299), mode="bilinear", antialias=True)
+    return (resized / 127.5 - 1).expand(-1, 3, -1, -1)
+
+
+def _inception(weights: str) -> nn.Module:
+    """Returns torchvision's Inception-v3 without its classifiers, in evaluation mode, on the CPU.
+
+    Raises:
+        DataError: See ``InceptionFeatures``.
+    """
+    from torchvision.models import Inception3, Inception_V3_Weights  # noqa: PLC0415  a second that MNIST runs need not wait
+
+    way_out = "give torchvision's weights as evaluation.inception-weights=FILE"
+    try:
+        if weights:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        else:
+            state = Inception_V3_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        what = (
+            f"the weights in {weights!r} are unreadable" if weights else "Inception's weights could not be downloaded"
+        )
+        raise DataError(f"{what} ({error}); {way_out}") from None
+    with torch.device("meta"):
+        network: nn.Module = Inception3(aux_logits=False, transform_input=False, init_weights=False)
+        network.fc = nn.Identity()
+    try:
+        body = {name: tensor for name, tensor in state.items() if not name.startswith(("AuxLogits.", "fc."))}
+        network.load_state_dict(body, assign=True)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{weights!r} does not hold torchvision's Inception-v3 ({reason}); {way_out}") from None
+    network.float().requires_grad_(False).eval()
+    return network

@@ -1,0 +1,113 @@
+"""Precision, recall, density and coverage: fidelity and diversity apart, from k-nearest-neighbour manifolds.
+
+The manifold of a set is the union of balls, one around each of its feature vectors, that reach to its k-th nearest
+neighbour within the set (Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1; Naeem et al. 2020, arXiv:2002.09797).
+As in the published code a ball does not contain its own surface. Distances are squared and float64, a block of rows
+at a time: 10,000 vectors against 10,000 take about 100 MB.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from common.errors import DataError
+
+_CHUNK = 1024  # rows of a distance matrix held at once
+
+
+def prdc(real: Tensor, fake: Tensor, k: int = 5, *, real_radii: Tensor | None = None) -> dict[str, float]:
+    """Returns ``precision``, ``recall``, ``density`` and ``coverage`` of generated features.
+
+    - precision: share of fakes within the real manifold (Kynkäänniemi et al. 2019, eq. 2), in [0, 1].
+    - recall: share of reals within the fake manifold (eq. 2), in [0, 1].
+    - density: real balls that a fake lies in, on average, over k (Naeem et al. 2020, eq. 3); at least 0, about 1 for
+      two sets of one distribution.
+    - coverage: share of real balls that hold a fake (Naeem et al. 2020, eq. 4), in [0, 1].
+
+    Args:
+        real: Features (N, D), N > k.
+        fake: Features (M, D), M > k, of the same extractor.
+        k: Which nearest neighbour bounds a ball.
+        real_radii: ``neighbour_radii(real, k)`` where it is known already: with many reals it is most of the work.
+
+    Raises:
+        DataError: Too few vectors, or different numbers of features.
+    """
+    _check(real, fake)
+    radii = neighbour_radii(real, k) if real_radii is None else real_radii
+    fake_radii = neighbour_radii(fake, k)
+    balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)  # real balls that each fake lies in
+    recalled, covered = [], []
+    for rows, squared in _blocks(real, fake):
+        inside = squared < radii[rows, None]
+        balls += inside.sum(0)
+        covered.append(inside.any(1))
+        recalled.append((squared < fake_radii).any(1))
+    return {
+        "precision": float((balls > 0).double().mean()),
+        "recall": float(torch.cat(recalled).double().mean()),
+        "density": float(balls.double().mean()) / k,
+        "coverage": float(torch.cat(covered).double().mean()),
+    }
+
+
+def per_class_recall(
+    real: Tensor, real_labels: Tensor, fake: Tensor, k: int = 5, *, num_classes: int = 10
+) -> list[float]:
+    """Returns, for each class, the share of its real images within the manifold of all fakes, in [0, 1].
+
+    It tells which class a generator misses. The manifold is that of all fakes, whatever their labels, so that it
+    serves unconditional generators too, and the mean weighted by class size is ``recall``.
+
+    Args:
+        real: Features (N, D).
+        real_labels: Classes, integer (N,), in [0, num_classes).
+        fake: Features (M, D), M > k, of the same extractor.
+        k: Which nearest neighbour bounds a ball.
+        num_classes: Length of the result; a class without real images gets NaN.
+
+    Raises:
+        DataError: Too few fakes, different numbers of features, or labels that do not fit.
+    """
+    _check(real, fake)
+    if real_labels.shape != (len(real),):
+        raise DataError(f"{len(real)} real images have labels of shape {tuple(real_labels.shape)}")
+    if len(real) and not 0 <= int(real_labels.min()) <= int(real_labels.max()) < num_classes:
+        raise DataError(f"labels lie outside [0, {num_classes})")
+    fake_radii = neighbour_radii(fake, k)
+    recalled = torch.cat([(squared < fake_radii).any(1) for _, squared in _blocks(real, fake)])
+    sizes = torch.bincount(real_labels, minlength=num_classes)
+    hits = torch.bincount(real_labels[recalled], minlength=num_classes)
+    return [float(share) for share in hits.double() / sizes]
+
+
+def neighbour_radii(features: Tensor, k: int = 5) -> Tensor:
+    """Returns the squared distance of each vector to its k-th nearest neighbour in the set, float64 (N,).
+
+    Args:
+        features: (N, D), N > k.
+        k: 1 is the nearest other vector.
+
+    Raises:
+        DataError: The set has no k-th neighbours.
+    """
+    if not 1 <= k < len(features):
+        raise DataError(f"{len(features)} feature vectors have no neighbour number {k}")
+    nearest = [squared.topk(k + 1, largest=False).values[:, k] for _, squared in _blocks(features, features)]
+    return torch.cat(nearest)  # each vector is its own nearest, at distance 0
+
+
+def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yields blocks of the matrix of squared distances, float64 (block, M), and which rows each one is of."""
+    rows, columns = rows.double(), columns.double()
+    norms = columns.square().sum(1)
+    for start in range(0, len(rows), _CHUNK):
+        block = rows[start : start + _CHUNK]
+        squared = torch.addmm(norms, block, columns.T, alpha=-2).add_(block.square().sum(1, keepdim=True)).clamp_(min=0)
+        yield slice(start, start + len(block)), squared
+
+
+def _check(real: Tensor, fake: Tensor) -> None:
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise DataError(f"features of shape {tuple(real.shape)} and {tuple(fake.shape)} are not (N, D) and (M, D)")

@@ -1,0 +1,9 @@
+"""Networks: one architecture a file."""
+
+from common.models.base import Generator, Model, initialise
+from common.models.dcgan import DCGAN
+from common.models.mlp import MLP
+
+MODELS: dict[str, type[Model]] = {"dcgan": DCGAN, "mlp": MLP}
+
+__all__ = ["MODELS", "Generator", "Model", "initialise"]

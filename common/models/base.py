@@ -1,0 +1,85 @@
+"""What a model is: a named set of networks that are built for the images at hand."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from common.components import Component
+from common.datasets.base import ImageShape
+from common.errors import ConfigError
+from common.seeding import torch_generator
+
+
+class Generator(Protocol):
+    """Maps latents (B, Z) and labels (B,) to images (B, C, S, S), float32 in [-1, 1]."""
+
+    latent_size: int
+
+    def __call__(self, latents: Tensor, labels: Tensor) -> Tensor: ...
+
+
+class Model(Component):
+    """A set of networks; one of them is called ``generator`` and fits the protocol ``Generator``."""
+
+    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
+        """Returns the networks by name for images of ``shape``; their weights need not be initialised.
+
+        Raises:
+            ConfigError: The model cannot make images of this size or number of channels.
+        """
+        raise NotImplementedError
+
+    def build(self, shape: ImageShape, seed: int) -> nn.ModuleDict:
+        """Returns the networks on the CPU with initial weights that depend on ``seed`` alone."""
+        with torch.device("meta"):
+            networks = nn.ModuleDict(self.networks(shape))
+        networks.to_empty(device="cpu")
+        for name, network in networks.items():
+            initialise(network, torch_generator(seed, "initial-weights", name))
+        return networks
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Fills all weights and buffers of ``network`` in place, with draws from ``generator`` only.
+
+    Convolutions and linear layers: normal with gain sqrt(2) over the fan-in (He et al. 2015) and zero bias, so that
+    narrow and wide networks start at the same scale (DCGAN's fixed 0.02 suits 64 channels and more). Embeddings:
+    standard normal, unless the module asks for zeros (``zero_initialised``). Normalisations: identity.
+
+    Raises:
+        TypeError: A layer with weights of a kind that has no rule here.
+    """
+    for module in network.modules():
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
+            fan_in = module.weight[0].numel()
+            if isinstance(module, nn.ConvTranspose2d):  # each output pixel sees kernel/stride of the taps
+                fan_in = module.in_channels * math.prod(module.kernel_size) // math.prod(module.stride)
+            module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Embedding):
+            if getattr(module, "zero_initialised", False):
+                module.weight.zero_()
+            else:
+                module.weight.normal_(0.0, 1.0, generator=generator)
+        elif isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
+            if module.weight is not None:
+                module.weight.fill_(1.0)
+                module.bias.zero_()
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+        elif own:
+            raise TypeError(f"no rule to initialise {type(module).__name__}")
+
+
+def require_size(model: str, shape: ImageShape, sizes: tuple[int, ...]) -> None:
+    """Raises ConfigError unless the images are grey or colour and of one of ``sizes``."""
+    if shape.size not in sizes:
+        known = ", ".join(f"{size}x{size}" for size in sizes)
+        raise ConfigError(f"model {model} makes {known} images, the data has {shape.size}x{shape.size}: set data.image-size")
+    if shape.channels not in (1, 3):
+        raise ConfigError(f"model {model} makes grey (1) or colour (3) images, the data has {shape.channels} channels")

@@ -1,0 +1,109 @@
+"""Deep convolutional GAN, conditional on the class, without batch statistics by default."""
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.datasets.base import ImageShape
+from common.models.base import Model, require_size
+
+Norm = Literal["group", "batch", "none"]
+
+
+class DCGAN(Model):
+    """Strided-convolution generator and discriminator; class embedding in G, class projection in D.
+
+    Deviations from the paper: GroupNorm instead of BatchNorm by default (batch statistics break under label skew), a
+    narrow width that suits small images, no normalisation in the discriminator's first layer (as in the paper).
+    """
+
+    source: ClassVar[str] = (
+        "Radford, Metz, Chintala 2016 (arXiv 1511.06434); projection: Miyato, Koyama 2018 (arXiv 1802.05637)"
+    )
+
+    width: int = Field(16, ge=4, le=512, multiple_of=4, description="channels of the finest layer; doubles at each halving")
+    latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
+    norm: Norm = Field("group", description="normalisation of hidden layers")
+    conditional: bool = Field(True, description="condition both networks on the label")
+
+    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
+        require_size("dcgan", shape, (28, 32, 64))
+        classes = shape.num_classes if self.conditional else 0
+        return {
+            "generator": DCGANGenerator(shape, self.width, self.latent_size, self.norm, classes),
+            "discriminator": DCGANDiscriminator(shape, self.width, self.norm, classes),
+        }
+
+
+class DCGANGenerator(nn.Module):
+    """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
+
+    def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        channels, self.start = _pyramid(shape.size, width)
+        self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
+        inputs = latent_size * 2 if num_classes else latent_size
+        self.project = nn.Linear(inputs, channels[-1] * self.start**2)
+        self.first = _normalisation(norm, channels[-1])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"),
+                _normalisation(norm, outer),
+                nn.ReLU(inplace=True),
+            )
+            for inner, outer in zip(channels[:0:-1], channels[-2::-1], strict=True)
+        )
+        self.image = nn.Conv2d(channels[0], shape.channels, 3, padding=1)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        if self.embedding is not None:
+            latents = torch.cat([latents, self.embedding(labels)], dim=1)
+        x = self.project(latents).unflatten(1, (-1, self.start, self.start))
+        x = F.relu(self.first(x))
+        for block in self.blocks:
+            x = block(x)
+        return torch.tanh(self.image(x))
+
+
+class DCGANDiscriminator(nn.Module):
+    """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image."""
+
+    def __init__(self, shape: ImageShape, width: int, norm: Norm, num_classes: int) -> None:
+        super().__init__()
+        channels, start = _pyramid(shape.size, width)
+        layers: list[nn.Module] = []
+        for depth, (inner, outer) in enumerate(zip([shape.channels, *channels[1:-1]], channels[1:], strict=True)):
+            layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1, bias=depth == 0 or norm == "none"))
+            if depth:
+                layers.append(_normalisation(norm, outer))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * start**2, 8 * width))
+        self.logit = nn.Linear(8 * width, 1)
+        self.projection: nn.Embedding | None = None
+        if num_classes:
+            self.projection = nn.Embedding(num_classes, 8 * width)
+            self.projection.zero_initialised = True
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        features = F.leaky_relu(self.features(images), 0.2)
+        logits: Tensor = self.logit(features).squeeze(1)
+        if self.projection is not None:
+            logits = logits + (self.projection(labels) * features).sum(1)
+        return logits
+
+
+def _pyramid(size: int, width: int) -> tuple[list[int], int]:
+    """Returns the channels from fine to coarse and the side of the coarsest map: 7 for 28x28, else 4."""
+    start = 7 if size == 28 else 4
+    halvings = (size // start).bit_length() - 1
+    return [width * 2**i for i in range(halvings + 1)], start
+
+
+def _normalisation(norm: Norm, channels: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, channels // 8), channels) if norm == "group" else nn.Identity()

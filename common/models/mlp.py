@@ -1,0 +1,77 @@
+"""Fully connected GAN: the networks of the first paper, for tests, ablations and very small machines."""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.datasets.base import ImageShape
+from common.models.base import Model
+
+
+class MLP(Model):
+    """Two hidden layers on each side, for images of any size; class embedding in G, class projection in D."""
+
+    source: ClassVar[str] = "Goodfellow et al. 2014 (arXiv 1406.2661), with leaky ReLU for maxout"
+
+    width: int = Field(128, ge=1, le=8192, description="units of a hidden layer")
+    latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
+    conditional: bool = Field(True, description="condition both networks on the label")
+
+    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
+        classes = shape.num_classes if self.conditional else 0
+        return {
+            "generator": MLPGenerator(shape, self.width, self.latent_size, classes),
+            "discriminator": MLPDiscriminator(shape, self.width, classes),
+        }
+
+
+class MLPGenerator(nn.Module):
+    """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]."""
+
+    def __init__(self, shape: ImageShape, width: int, latent_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.image_shape = (shape.channels, shape.size, shape.size)
+        self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
+        inputs = latent_size * 2 if num_classes else latent_size
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(width, math.prod(self.image_shape)),
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        if self.embedding is not None:
+            latents = torch.cat([latents, self.embedding(labels)], dim=1)
+        return torch.tanh(self.layers(latents)).unflatten(1, self.image_shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """Images (B, C, S, S) and labels (B,) to logits (B,)."""
+
+    def __init__(self, shape: ImageShape, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(shape.channels * shape.size**2, width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(width, width),
+        )
+        self.logit = nn.Linear(width, 1)
+        self.projection: nn.Embedding | None = None
+        if num_classes:
+            self.projection = nn.Embedding(num_classes, width)
+            self.projection.zero_initialised = True
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        features = F.leaky_relu(self.features(images), 0.2)
+        logits: Tensor = self.logit(features).squeeze(1)
+        if self.projection is not None:
+            logits = logits + (self.projection(labels) * features).sum(1)
+        return logits

@@ -1,0 +1,18 @@
+"""What local training minimises: one objective a file."""
+
+from common.objectives.base import AdversarialObjective, Batch, Objective, Phase
+from common.objectives.hinge import Hinge
+from common.objectives.lsgan import LSGAN
+from common.objectives.non_saturating import NonSaturating
+from common.objectives.wgan import WGAN
+from common.objectives.wgan_gp import WGANGP
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "non-saturating": NonSaturating,
+    "hinge": Hinge,
+    "lsgan": LSGAN,
+    "wgan": WGAN,
+    "wgan-gp": WGANGP,
+}
+
+__all__ = ["OBJECTIVES", "AdversarialObjective", "Batch", "Objective", "Phase"]

@@ -1,0 +1,124 @@
+"""What an objective is: phases, each of which steps some networks down one loss.
+
+The loop in ``client/trainer.py`` knows phases and nothing of any GAN, so a family with one phase (a variational
+autoencoder, say) is an objective file and a model file.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.components import Component
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one phase may look at; every field is drawn by the loop from the client's own generator.
+
+    Attributes:
+        images: Real images (B, C, S, S), float32 in [-1, 1].
+        labels: Their labels (B,), int64.
+        latents: Standard normal (B, Z), float32.
+        fake_labels: Labels (B,) to generate images for, drawn from the client's own label distribution.
+        uniforms: Uniform in [0, 1) (B,), float32: interpolation points and the like.
+    """
+
+    images: Tensor
+    labels: Tensor
+    latents: Tensor
+    fake_labels: Tensor
+    uniforms: Tensor
+
+
+Networks = Mapping[str, nn.Module]
+Loss = Callable[[Networks, Batch], tuple[Tensor, dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of step.
+
+    Attributes:
+        name: Names the loss in journals and in errors.
+        networks: The networks whose weights this phase steps; the others get no gradient.
+        loss: Returns a scalar to minimise, and detached scalars worth watching (``d-real``, ``d-fake``).
+        repeats: How often the phase runs in a step, each time on a new batch.
+        after: Called with the stepped network after each update (weight clipping), under no_grad.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    loss: Loss
+    repeats: int = 1
+    after: Callable[[nn.Module], None] | None = None
+
+
+class Objective(Component):
+    """What local training minimises."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Returns the phases of one local step, in order."""
+        raise NotImplementedError
+
+
+class AdversarialObjective(Objective):
+    """Base of the adversarial losses: D tells real from fake, G makes D(G(z)) look real; R1 with any of them.
+
+    A subclass gives two losses on logits. Gradients: the discriminator's phase makes its fakes without a graph, and
+    the generator's phase steps the generator only.
+    """
+
+    r1: float = Field(
+        0.0, ge=0, description="weight of gamma/2 E|grad D(x)|^2 on real images (Mescheder et al. 2018, eq. 9); 0: off"
+    )
+    critic_steps: int = Field(1, ge=1, le=100, description="discriminator updates for each generator update")
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Returns the scalar that the discriminator minimises; ``real_logits`` (B,) = D(x), ``fake_logits`` = D(G(z))."""
+        raise NotImplementedError
+
+    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+        """Returns the scalar that the generator minimises; ``fake_logits`` (B,) = D(G(z))."""
+        raise NotImplementedError
+
+    def penalty(self, discriminator: nn.Module, batch: Batch, fakes: Tensor) -> Tensor | None:
+        """Returns a further term of the discriminator's loss on fakes (B, C, S, S), or None."""
+        return None
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase("discriminator", ("discriminator",), self._discriminator_phase, self.critic_steps, self._after()),
+            Phase("generator", ("generator",), self._generator_phase),
+        )
+
+    def _after(self) -> Callable[[nn.Module], None] | None:
+        return None
+
+    def _discriminator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        discriminator = networks["discriminator"]
+        with torch.no_grad():
+            fakes = networks["generator"](batch.latents, batch.fake_labels)
+        images = batch.images.detach().requires_grad_(self.r1 > 0)
+        real_logits = discriminator(images, batch.labels)
+        fake_logits = discriminator(fakes, batch.fake_labels)
+        loss = self.discriminator_loss(real_logits, fake_logits)
+        if self.r1 > 0:
+            loss = loss + 0.5 * self.r1 * squared_gradient_norm(real_logits, images).mean()
+        penalty = self.penalty(discriminator, batch, fakes)
+        if penalty is not None:
+            loss = loss + penalty
+        return loss, {"d-real": real_logits.detach().mean(), "d-fake": fake_logits.detach().mean()}
+
+    def _generator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        fakes = networks["generator"](batch.latents, batch.fake_labels)
+        return self.generator_loss(networks["discriminator"](fakes, batch.fake_labels)), {}
+
+
+def squared_gradient_norm(logits: Tensor, images: Tensor) -> Tensor:
+    """Returns |d sum(logits) / d x|^2 of every image (B,), with a graph, for gradient penalties."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.float().square().flatten(1).sum(1)

@@ -1,0 +1,18 @@
+"""Ways to share out a data set, one a file. ``PARTITIONERS`` is what ``partition`` may say."""
+
+from common.partitioners.base import Indices, Partitioner, partition
+from common.partitioners.classes import Classes
+from common.partitioners.dirichlet import Dirichlet
+from common.partitioners.iid import Iid
+from common.partitioners.quantity import Quantity
+from common.partitioners.shards import Shards
+
+PARTITIONERS: dict[str, type[Partitioner]] = {
+    "iid": Iid,
+    "dirichlet": Dirichlet,
+    "shards": Shards,
+    "classes": Classes,
+    "quantity": Quantity,
+}
+
+__all__ = ["PARTITIONERS", "Indices", "Partitioner", "partition"]

@@ -1,0 +1,200 @@
+"""What travels between server and clients: typed values <-> Flower records. The only place that knows record keys.
+
+Every message carries ``PROTOCOL``. A change of keys or of their meaning raises it.
+"""
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from common.algorithms import Payload, Reply
+from common.datasets.base import ImageShape
+from common.errors import ProtocolError
+from common.tree import Tree
+
+PROTOCOL = 1
+
+R = TypeVar("R")
+
+_ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
+
+
+@dataclass(frozen=True)
+class RollCall:
+    """What a client says of itself, once, before the first round.
+
+    Attributes:
+        partition: The client's partition id, from 0.
+        num_partitions: Partitions in the client's view of the federation.
+        num_examples: Images that the client holds.
+        label_counts: Images of each class.
+        shape: Of the images, and the number of classes.
+        fingerprint: Of the source code that the client runs (``source_fingerprint``).
+    """
+
+    partition: int
+    num_partitions: int
+    num_examples: int
+    label_counts: tuple[int, ...]
+    shape: ImageShape
+    fingerprint: str
+
+
+@functools.cache
+def source_fingerprint() -> str:
+    """Returns the first 16 hex digits of the SHA-256 of everything in ``common/`` and ``client/``.
+
+    Flower can let a client of an older checkout answer a newer server without a word; the roll call compares this.
+    """
+    sha = hashlib.sha256()
+    top = Path(__file__).resolve().parent.parent
+    for package in ("client", "common"):
+        for path in sorted((top / package).rglob("*")):
+            if path.suffix in (".py", ".json"):
+                sha.update(f"{path.relative_to(top).as_posix()}\0".encode())
+                sha.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return sha.hexdigest()[:16]
+
+
+def encode_tree(tree: Tree) -> ArrayRecord:
+    """Returns ``tree`` as Flower arrays (NumPy's format, so any Flower tool can read them)."""
+    return ArrayRecord(OrderedDict(tree))
+
+
+def decode_tree(record: ArrayRecord) -> Tree:
+    """Returns the tensors of ``record``, in its order.
+
+    Raises:
+        ProtocolError: An array that is not one.
+    """
+    try:
+        return cast(Tree, record.to_torch_state_dict())
+    except (TypeError, ValueError, OSError, EOFError) as error:
+        raise ProtocolError(f"an array cannot be read: {error}") from None
+
+
+def encode_roll_call(value: RollCall) -> RecordDict:
+    """Returns a client's answer to the roll call."""
+    meta = ConfigRecord(
+        {
+            "protocol": PROTOCOL,
+            "partition": value.partition,
+            "num-partitions": value.num_partitions,
+            "num-examples": value.num_examples,
+            "label-counts": list(value.label_counts),
+            "shape": [value.shape.channels, value.shape.size, value.shape.num_classes],
+            "fingerprint": value.fingerprint,
+        }
+    )
+    return RecordDict({_META: meta})
+
+
+def decode_roll_call(content: RecordDict) -> RollCall:
+    """Returns what the client said.
+
+    Raises:
+        ProtocolError: Another protocol version, or a field that is missing or of another type.
+    """
+    meta = _meta(content)
+    channels, size, num_classes = _integers(meta, "shape", length=3)
+    return RollCall(
+        partition=_integer(meta, "partition"),
+        num_partitions=_integer(meta, "num-partitions"),
+        num_examples=_integer(meta, "num-examples"),
+        label_counts=tuple(_integers(meta, "label-counts")),
+        shape=ImageShape(channels, size, num_classes),
+        fingerprint=str(meta.get("fingerprint", "")),
+    )
+
+
+def encode_query() -> RecordDict:
+    """Returns the content of the server's roll call."""
+    return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL})})
+
+
+def encode_payload(payload: Payload, arrays: ArrayRecord, round: int) -> RecordDict:
+    """Returns the content of a training message; ``arrays`` is the encoded ``payload.arrays``, shared by messages."""
+    meta = ConfigRecord({"protocol": PROTOCOL, "round": round})
+    scalars = ConfigRecord({key: float(value) for key, value in payload.scalars.items()})
+    return RecordDict({_ARRAYS: arrays, _META: meta, _SCALARS: scalars})
+
+
+def decode_payload(content: RecordDict) -> tuple[Payload, int]:
+    """Returns what the server sent, and the round.
+
+    Raises:
+        ProtocolError: Another protocol version, or a record that is missing or of another kind.
+    """
+    meta = _meta(content)
+    scalars = {key: float(cast(float, value)) for key, value in _record(content, _SCALARS, ConfigRecord).items()}
+    return Payload(decode_tree(_record(content, _ARRAYS, ArrayRecord)), scalars), _integer(meta, "round")
+
+
+def encode_reply(reply: Reply, round: int) -> RecordDict:
+    """Returns the content of a client's answer to a training message."""
+    meta = ConfigRecord(
+        {"protocol": PROTOCOL, "round": round, "partition": reply.partition, "num-examples": reply.num_examples}
+    )
+    metrics = MetricRecord({key: float(value) for key, value in reply.metrics.items()})
+    return RecordDict({_ARRAYS: encode_tree(reply.arrays), _META: meta, _METRICS: metrics})
+
+
+def decode_reply(content: RecordDict, round: int) -> Reply:
+    """Returns a client's answer, if it belongs to ``round``.
+
+    Raises:
+        ProtocolError: Another protocol version or round, or a record or field that is missing or of another type.
+    """
+    meta = _meta(content)
+    if (answered := _integer(meta, "round")) != round:
+        raise ProtocolError(f"the reply answers round {answered}, this is round {round}")
+    metrics = {key: float(cast(float, value)) for key, value in _record(content, _METRICS, MetricRecord).items()}
+    return Reply(
+        partition=_integer(meta, "partition"),
+        num_examples=_integer(meta, "num-examples"),
+        arrays=decode_tree(_record(content, _ARRAYS, ArrayRecord)),
+        metrics=metrics,
+    )
+
+
+def message_bytes(message: Message) -> int:
+    """Returns the bytes of the arrays in a message; the rest is a few hundred."""
+    if not message.has_content():
+        return 0
+    return sum(record.count_bytes() for record in message.content.array_records.values())
+
+
+def _meta(content: RecordDict) -> ConfigRecord:
+    meta = _record(content, _META, ConfigRecord)
+    if (version := _integer(meta, "protocol")) != PROTOCOL:
+        raise ProtocolError(f"the peer speaks protocol {version}, this side {PROTOCOL}: run the same fedgan on both")
+    return meta
+
+
+def _record(content: RecordDict, name: str, kind: type[R]) -> R:
+    record = content.get(name)
+    if not isinstance(record, kind):
+        raise ProtocolError(f"the message has no {kind.__name__} {name!r}; it holds {sorted(content)}")
+    return record
+
+
+def _integer(meta: Mapping[str, object], key: str) -> int:
+    value = meta.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ProtocolError(f"{key} is {value!r}, not a whole number")
+    return value
+
+
+def _integers(meta: Mapping[str, object], key: str, length: int | None = None) -> list[int]:
+    value = meta.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+        raise ProtocolError(f"{key} is {value!r}, not a list of whole numbers")
+    if length is not None and len(value) != length:
+        raise ProtocolError(f"{key} has {len(value)} entries, not {length}")
+    return value

@@ -1,0 +1,1 @@
+"""The server side: who takes part, what may be averaged, scores, checkpoints, the journal."""

@@ -1,0 +1,161 @@
+"""Scores the server's generator against held-out images, where the server holds any."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common import metrics
+from common.components import suggestion
+from common.config import EvaluationConfig, RunConfig
+from common.datasets.base import Dataset, ImageShape
+from common.errors import ConfigError, DataError
+from common.generation import balanced_labels, generate
+from common.seeding import derive_seed
+
+log = logging.getLogger("fedgan.server")
+
+Scores = dict[str, float | list[float]]
+
+QUICK = ("fid", "score")
+ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
+_DIGITS = ("mnist", "mnist-10k")
+
+
+class Evaluator:
+    """Scores generators on one data set's held-out images.
+
+    What a data set does not allow is left out, and the reason logged once: features need an extractor that takes
+    images of this shape; ``score`` needs digits, as it reads the MNIST classifier's probabilities.
+
+    Args:
+        config: The run's; which extractor, how many images.
+        dataset: Its ``test`` images are the real ones.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset) -> None:
+        self._evaluation: EvaluationConfig = config.evaluation
+        self._seed = derive_seed(config.seed, "evaluation")
+        self._dataset = dataset
+        self._digits = dataset.name.partition(" ")[0] in _DIGITS
+        self._conditional = bool(getattr(config.model_component, "conditional", False))
+        self.extractor = _extractor(config.evaluation, dataset.shape)
+        self.available = [name for name in ALL if self._reason_against(name) is None]
+        for name in ALL:
+            if reason := self._reason_against(name):
+                log.info("%s is not computed: %s", name, reason)
+
+    def score(self, generator: nn.Module, names: Sequence[str], num_images: int) -> Scores:
+        """Returns the named metrics (see ``docs/metrics.md``) that the data allow.
+
+        Args:
+            generator: See ``common.generation.generate``.
+            names: Of ``ALL``; those not ``available`` are skipped.
+            num_images: Generated images; their labels are distributed as those of the held-out images.
+
+        Raises:
+            ConfigError: An unknown name.
+        """
+        for name in names:
+            if name not in ALL:
+                raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
+        wanted = [name for name in ALL if name in names and name in self.available]
+        scores: Scores = {}
+        if {"fid", "kid", "prdc", "score", "per-class-recall"} & set(wanted):
+            scores |= self._compare(generator, wanted, num_images)
+        if "utility" in wanted:
+            scores["utility"] = self._utility(generator)
+        return scores
+
+    def _compare(self, generator: nn.Module, wanted: Sequence[str], num_images: int) -> Scores:
+        test = self._dataset.test
+        repeats = -(-num_images // len(test))
+        order = torch.arange(len(test)).repeat(repeats)[:num_images]
+        if num_images < len(test):  # an even pick over a test set that may be sorted by label
+            order = torch.arange(num_images) * len(test) // num_images
+        images = generate(generator, test.labels[order], self._seed)
+        scores: Scores = {}
+        if self.extractor is not None:
+            fake = self.extractor(images).cpu()
+            if "fid" in wanted:
+                scores["fid"] = metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))
+            if "kid" in wanted:
+                scores["kid"] = metrics.kernel_distance(self._real_features, fake)
+            if "prdc" in wanted:
+                scores |= metrics.prdc(self._real_features, fake)
+            if "per-class-recall" in wanted:
+                classes = self._dataset.shape.num_classes
+                scores["per-class-recall"] = metrics.per_class_recall(
+                    self._real_features, test.labels, fake, num_classes=classes
+                )
+        if "score" in wanted:
+            scores["score"] = metrics.inception_score(_probabilities(images))
+        return scores
+
+    def _utility(self, generator: nn.Module) -> float:
+        classes = self._dataset.shape.num_classes
+        labels = balanced_labels(self._evaluation.utility_num_images, classes)
+        images = generate(generator, labels, derive_seed(self._seed, "utility"))
+        test = self._dataset.test
+        return metrics.utility(images, labels, test.images, test.labels, self._seed, num_classes=classes)
+
+    @cached_property
+    def _real_features(self) -> Tensor:
+        assert self.extractor is not None
+        return self.extractor(self._dataset.test.images).cpu()
+
+    @cached_property
+    def _real_moments(self) -> metrics.Moments:
+        return metrics.Moments.of(self._real_features)
+
+    def _reason_against(self, name: str) -> str | None:
+        shape = self._dataset.shape
+        kind = f"{shape.size}x{shape.size} images with {shape.channels} channel(s)"
+        if name in ("fid", "kid", "prdc", "per-class-recall") and self.extractor is None:
+            return f"no extractor for {kind}; evaluation.extractor=inception takes any"
+        if name == "score" and not (self._digits and shape == ImageShape(1, 28, 10)):
+            return "it reads the probabilities of a classifier of 28x28 MNIST digits"
+        if name in ("per-class-recall", "utility") and not self._dataset.labelled:
+            return "the images have no labels"
+        if name == "utility" and not self._conditional:
+            return "the generator is not conditional, so its images have no labels to learn from"
+        if name == "utility" and self._evaluation.utility_num_images == 0:
+            return "evaluation.utility-num-images is 0"
+        return None
+
+
+def make_evaluator(config: RunConfig) -> Evaluator | None:
+    """Returns an evaluator on the run's data set, or None, with one line in the log, where the server holds none."""
+    try:
+        dataset = config.source.load(
+            Path(config.data.root).expanduser(), image_size=config.data.image_size, download=False
+        )
+    except DataError as error:
+        log.info("the generator is not scored, as this server holds no data: %s", error)
+        return None
+    return Evaluator(config, dataset)
+
+
+def _extractor(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:
+    name = config.extractor
+    if name == "auto":
+        name = "mnist-cnn" if metrics.EXTRACTORS["mnist-cnn"].accepts(shape.channels, shape.size) else "none"
+    if name == "none":
+        return None
+    if not metrics.EXTRACTORS[name].accepts(shape.channels, shape.size):
+        raise ConfigError(
+            f"evaluation.extractor={name!r} does not take {shape.size}x{shape.size} images with {shape.channels} "
+            "channel(s): inception takes any, none skips these metrics"
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return metrics.make_extractor(name, config.inception_weights, device)
+
+
+def _probabilities(images: Tensor) -> Tensor:
+    """Returns the MNIST classifier's class probabilities, float64 (N, 10), of images uint8 (N, 1, 28, 28)."""
+    features = metrics.make_extractor("mnist-cnn")(images)
+    with torch.inference_mode():
+        return metrics.load_classifier().logits(features).double().softmax(1)

@@ -1,0 +1,150 @@
+"""The run directory and its journal: one JSON object a line, the only record that reports read."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from common.errors import CheckpointError, ConfigError
+
+Line = dict[str, Any]
+
+
+class RunDirectory:
+    """The files of one run, all below one absolute path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.config = self.path / "config.toml"
+        self.journal = self.path / "journal.jsonl"
+        self.partition = self.path / "partition.json"
+        self.partition_picture = self.path / "partition.png"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+        self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
+
+    def sample(self, round: int) -> Path:
+        """Returns the file for the pictures of a round."""
+        return self.samples / f"round-{round:04d}.png"
+
+    def create(self, resume: bool) -> None:
+        """Makes the folders.
+
+        Raises:
+            ConfigError: Another run is there and ``resume`` is false, or the folder cannot be made or written.
+        """
+        if not resume and self.config.exists():
+            raise ConfigError(f"output.dir={str(self.path)!r} holds a run already: resume it, or name another folder")
+        try:
+            for folder in (self.samples, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"output.dir={str(self.path)!r} cannot be written: {error.strerror}") from None
+        if not os.access(self.path, os.W_OK):
+            raise ConfigError(f"output.dir={str(self.path)!r} cannot be written")
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """Returns the run directory at ``path``.
+
+        Raises:
+            ConfigError: There is no run.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise ConfigError(f"{str(path)!r} is not a run directory: it has no config.toml")
+        return run
+
+
+def resolve(name: str, base: Path | None = None) -> RunDirectory:
+    """Returns the run directory for ``output.dir``.
+
+    Args:
+        name: The configured folder; empty for a new one named after date and time.
+        base: What a relative folder is relative to. None: the user's data folder, as a ServerApp's working directory
+            is that of whoever started its SuperLink.
+    """
+    base = base or platformdirs.user_data_path("fedgan")
+    if name:
+        return RunDirectory(base / Path(name).expanduser())
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        run = RunDirectory(base / "runs" / (stamp + suffix))
+        if not run.path.exists():
+            return run
+    raise ConfigError(f"{base / 'runs'} is full: name a folder with output.dir")
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Writes one line to the journal and makes it last."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[Line]:
+    """Returns the lines of a journal, in order. A torn last line, of a run that is writing or died, is left out.
+
+    Raises:
+        CheckpointError: A line before the last cannot be read.
+    """
+    if not path.exists():
+        return []
+    found: list[Line] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, text in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise CheckpointError(f"{path}, line {number}, is not JSON: {text[:60]!r}") from None
+    return found
+
+
+def describe(line: Line, num_rounds: int) -> str:
+    """Returns one line of text for a line of the journal."""
+    parts = [f"round {line['round']}/{num_rounds}"]
+    for key, name in (("discriminator-loss", "D"), ("generator-loss", "G")):
+        if (value := mean_of(line, key)) is not None:
+            parts.append(f"{name} loss {value:.3f}")
+    parts.append(f"{sum(line['seconds'].values()):.2f} s")
+    parts += [f"{key} {value:.3g}" for key, value in line["scores"].items() if isinstance(value, float)]
+    if line["refused"]:
+        parts.append(f"{len(line['refused'])} left out")
+    return "  ".join(parts)
+
+
+def mean_of(line: Line, key: str) -> float | None:
+    """Returns the mean over the round's clients of one of their figures, weighted by images; None if none has it."""
+    rows = [(c["num-examples"], c[key]) for c in line["clients"] if key in c]
+    return sum(n * value for n, value in rows) / sum(n for n, _ in rows) if rows else None
+
+
+def cut(path: Path, last_round: int) -> None:
+    """Drops the lines after ``last_round``: a resumed run writes them again."""
+    kept = [line for line in read(path) if line["round"] <= last_round]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file or nothing: a reader sees the old content or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)

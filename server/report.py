@@ -1,0 +1,188 @@
+"""Pictures of a run, and its report: one self-contained page made from the run directory alone.
+
+The page lives with the server rather than with the experiments, because a run under ``flwr run`` ends here.
+"""
+
+import base64
+import html
+import io
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from server import journal
+from server.journal import Line, RunDirectory
+
+_STRIP = 7
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+.sub { opacity: .7; margin-top: .2rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; }
+.tile { background: var(--soft); border-radius: .6rem; padding: .7rem 1rem; min-width: 7rem; }
+.tile b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; } .tile span { opacity: .75; }
+.strip { display: flex; gap: .8rem; overflow-x: auto; padding-bottom: .5rem; }
+figure { margin: 0; flex: none; } figcaption { font-size: .85rem; opacity: .75; }
+.strip img { width: 15rem; image-rendering: pixelated; border-radius: .4rem; }
+img.plot { width: 100%; background: #fff; border-radius: .6rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
+code { font-size: .9em; }
+"""
+_MEANING = {
+    "fid": "Fréchet distance of features, lower is better",
+    "kid": "kernel distance of features, lower is better",
+    "precision": "generated images that look real",
+    "recall": "real images that the generator covers",
+    "density": "how densely real neighbourhoods are filled",
+    "coverage": "real images with a generated neighbour",
+    "score": "classifier score, 10 is perfect for ten digits",
+    "utility": "accuracy on real images of a classifier trained on generated ones",
+}
+
+
+def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
+    """Writes a picture of who holds what: a row a client, a column a class, the number of images in each cell."""
+    clients = summary["clients"]
+    counts = [client["label-counts"] for client in clients]
+    classes = len(counts[0])
+    figure = Figure(figsize=(1.8 + 0.55 * classes, 1.3 + 0.32 * len(clients)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues", aspect="auto")
+    axes.set_xlabel("class")
+    axes.set_ylabel("client")
+    axes.set_xticks(range(classes))
+    axes.set_yticks(range(len(clients)), [f"{c['partition']}  ({c['num-examples']})" for c in clients])
+    axes.set_title(f"{sum(c['num-examples'] for c in clients):,} images of {len(clients)} clients")
+    if classes <= 20 and len(clients) <= 60:
+        most = max(max(row) for row in counts)
+        for y, row in enumerate(counts):
+            for x, count in enumerate(row):
+                if count:
+                    shade = "white" if count > 0.6 * most else "black"
+                    axes.text(x, y, str(count), ha="center", va="center", fontsize=8, color=shade)
+    figure.savefig(path, dpi=110)
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Writes ``report.html`` from the journal, the pictures and the summary of a run, and returns its path."""
+    lines = journal.read(run.journal)
+    config = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.exists() else {}
+    scores: Mapping[str, Any] = summary.get("scores", {})
+    num_clients = config["federation"]["num-clients"]
+    name = config["data"]["name"].partition(" ")[0]
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width'>",
+        f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}</style>",
+        f"<h1>{num_clients} clients, one generator</h1>",
+        f"<p class=sub>{html.escape(config['algorithm'])} on {html.escape(config['data']['name'])}, "
+        f"split {html.escape(config['partition'])}; {len(lines)} rounds; no image left its client.</p>",
+        _tiles(scores),
+        "<h2>Samples</h2><p>The same latents at every round; a row a class.</p>",
+        _strip(run),
+        _curves(lines),
+        "<h2>Who holds what</h2>",
+        _picture(run.partition_picture, "images of each class at each client", "plot") if lines else "",
+        _class_table(scores),
+        "<h2>Configuration</h2>",
+        f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
+    ]
+    journal.write_atomically(run.report, "\n".join(parts).encode())
+    return run.report
+
+
+def _tiles(scores: Mapping[str, Any]) -> str:
+    tiles = [
+        f"<div class=tile title='{html.escape(_MEANING[key])}'><b>{scores[key]:.3g}</b><span>{key}</span></div>"
+        for key in _MEANING
+        if isinstance(scores.get(key), float)
+    ]
+    return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else "<p>This run has no scores.</p>"
+
+
+def _strip(run: RunDirectory) -> str:
+    paths = sorted(run.samples.glob("round-*.png"))
+    if len(paths) > _STRIP:  # first, last, and an even pick between
+        paths = [paths[round(i * (len(paths) - 1) / (_STRIP - 1))] for i in range(_STRIP)]
+    figures = [
+        f"<figure>{_picture(path, f'samples after round {int(path.stem[6:])}')}"
+        f"<figcaption>round {int(path.stem[6:])}</figcaption></figure>"
+        for path in paths
+    ]
+    return f"<div class=strip>{''.join(figures)}</div>"
+
+
+def _curves(lines: Sequence[Line]) -> str:
+    if not lines:
+        return ""
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    (quality, losses), (logits, drift) = figure.subplots(2, 2)
+    rounds = [line["round"] for line in lines]
+    _score_axes(quality, lines)
+    for axes, keys, title in (
+        (losses, ("discriminator-loss", "generator-loss"), "losses, mean over clients"),
+        (logits, ("d-real", "d-fake"), "discriminator's logits, mean over clients"),
+    ):
+        for key in keys:
+            values = [journal.mean_of(line, key) for line in lines]
+            if any(value is not None for value in values):
+                axes.plot(rounds, [float("nan") if v is None else v for v in values], label=key)
+        axes.set_title(title)
+        axes.legend(fontsize=8)
+    partitions = sorted({client["partition"] for line in lines for client in line["clients"]})
+    for partition in partitions:
+        points = [(ln["round"], c["drift"]) for ln in lines for c in ln["clients"] if c["partition"] == partition]
+        drift.plot(*zip(*points, strict=True), linewidth=1, label=str(partition))
+    drift.set_title("distance of each client's weights to the new mean")
+    drift.set_ylim(bottom=0)
+    if len(partitions) <= 12:
+        drift.legend(fontsize=7, ncols=2, title="client", title_fontsize=7)
+    for axes in (quality, losses, logits, drift):
+        axes.set_xlabel("round")
+        axes.grid(alpha=0.25)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
+    return f"<h2>Training</h2>{_embedded(buffer.getvalue(), 'curves over rounds', 'plot')}"
+
+
+def _score_axes(axes: Any, lines: Sequence[Line]) -> None:
+    scored = [line for line in lines if line["scores"]]
+    axes.set_title("scores of the averaged generator")
+    twin = None
+    for key, colour in (("fid", "tab:red"), ("score", "tab:blue")):
+        points = [(line["round"], line["scores"][key]) for line in scored if key in line["scores"]]
+        if not points:
+            continue
+        target = axes if twin is None and key == "fid" else axes.twinx()
+        twin = target
+        target.plot(*zip(*points, strict=True), color=colour, marker=".", label=key)
+        target.set_ylabel(key + (" (lower is better)" if key == "fid" else " (of 10)"), color=colour)
+        if key == "fid":
+            target.set_yscale("log")
+    if not scored:
+        axes.text(0.5, 0.5, "not scored: the server holds no data", ha="center", transform=axes.transAxes)
+
+
+def _class_table(scores: Mapping[str, Any]) -> str:
+    recalls = scores.get("per-class-recall")
+    if not recalls:
+        return ""
+    head = "".join(f"<th>{k}</th>" for k in range(len(recalls)))
+    row = "".join(f"<td>{'' if value is None else format(value, '.2f')}</td>" for value in recalls)
+    return f"<h2>Recall of each class</h2><table><tr><th>class</th>{head}</tr><tr><td>recall</td>{row}</tr></table>"
+
+
+def _picture(path: Path, alt: str, css: str = "") -> str:
+    return _embedded(path.read_bytes(), alt, css) if path.exists() else ""
+
+
+def _embedded(png: bytes, alt: str, css: str = "") -> str:
+    data = base64.b64encode(png).decode()
+    return f"<img class='{css}' alt='{html.escape(alt)}' src='data:image/png;base64,{data}'>"

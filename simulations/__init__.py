@@ -1,0 +1,1 @@
+"""Experiments: who takes part, on how many workers, which runs."""

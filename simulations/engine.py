@@ -1,0 +1,210 @@
+"""The in-process runtime: the same ServerApp and ClientApp as everywhere, on a Flower Grid that is this process.
+
+Clients of a round run side by side in worker threads, one intra-op thread each, and every client's result depends on
+its message and its own state alone; so the number of workers changes the time, and not one bit of the weights.
+"""
+
+import itertools
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run as FlowerRun
+from flwr.supercore.task_identity import TaskIdentity
+
+from client.app import app as client_app
+from client.state import open_memory, save_memory
+from common.config import RunConfig, Scalar
+from common.tree import Tree
+from server.app import app as server_app
+from server.strategy import ClientStates
+
+_RUN_ID = 1
+_SERVER_NODE = 1
+_FIRST_NODE = 2
+_MESSAGE_IDS = itertools.count(1)
+
+
+class InProcessGrid(Grid):
+    """A Flower Grid whose nodes are calls of a ClientApp in this process.
+
+    A client that raises gives an error reply, as under Flower, and its state stays as it was. States are committed
+    when all replies of a batch are there, so an interrupted round leaves none half done.
+
+    Args:
+        app: The ClientApp.
+        run_config: What clients find in ``context.run_config``.
+        num_clients: Nodes; node ``2 + k`` holds partition k.
+        num_workers: Clients at a time.
+        devices: Given to workers' clients in turn as ``device`` of the node configuration; empty: clients choose.
+        on_reply: Called, in some worker's thread, with a partition id after each client.
+    """
+
+    def __init__(
+        self,
+        app: ClientApp,
+        run_config: Mapping[str, Scalar],
+        num_clients: int,
+        num_workers: int,
+        devices: Sequence[str] = (),
+        on_reply: Callable[[int], None] | None = None,
+    ) -> None:
+        _identify_process()
+        self._app = app
+        self._on_reply = on_reply or (lambda partition: None)
+        self._states: dict[int, RecordDict] = {k: RecordDict() for k in range(num_clients)}
+        self._node_configs: dict[int, dict[str, Scalar]] = {}
+        for k in range(num_clients):
+            self._node_configs[k] = {"partition-id": k, "num-partitions": num_clients}
+            if devices:
+                self._node_configs[k]["device"] = devices[k % len(devices)]
+        self._run_config = dict(run_config)
+        self._run = FlowerRun.create_empty(_RUN_ID)
+        self._pool = ThreadPoolExecutor(num_workers, "fedgan-client", torch.set_num_threads, (1,))
+        self._replies: dict[str, Message] = {}
+
+    def set_run(self, run: FlowerRun) -> None:
+        """Sets the run's description."""
+        self._run = run
+
+    @property
+    def run(self) -> FlowerRun:
+        """The run's description."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Returns a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """Returns one node id a client."""
+        return [_FIRST_NODE + k for k in self._states]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Runs the clients, and returns ids with which ``pull_messages`` gives their replies."""
+        pushed = list(messages)
+        for reply in self.send_and_receive(pushed):
+            self._replies[reply.metadata.reply_to_message_id] = reply
+        return [message.metadata.message_id for message in pushed]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Returns the replies to these messages, once."""
+        return [self._replies.pop(name) for name in message_ids if name in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Runs the addressed clients and returns their replies, in the order of the messages.
+
+        ``timeout`` is not needed: a client's call returns or raises.
+        """
+        sent = list(messages)
+        for message in sent:
+            message.metadata.__dict__["_message_id"] = f"{next(_MESSAGE_IDS):016x}"
+        if not sent:
+            return []
+        futures = [self._pool.submit(self._call, message) for message in sent]
+        try:
+            outcomes = [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        for message, (_, state) in zip(sent, outcomes, strict=True):
+            if state is not None:
+                self._states[message.metadata.dst_node_id - _FIRST_NODE] = state
+        return [reply for reply, _ in outcomes]
+
+    def close(self) -> None:
+        """Waits for clients that still run, and ends the workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def client_states(self) -> ClientStates:
+        """Returns what each client keeps now; a view by reference, decoded when it is read."""
+        return _StatesView(dict(self._states))
+
+    def restore_clients(self, states: ClientStates) -> None:
+        """Gives clients back what they kept at a checkpoint."""
+        for partition, memory in states.items():
+            save_memory(self._states[partition], dict(memory))
+
+    def _call(self, message: Message) -> tuple[Message, RecordDict | None]:
+        partition = message.metadata.dst_node_id - _FIRST_NODE
+        state = RecordDict(dict(self._states[partition]))
+        context = Context(
+            run_id=_RUN_ID,
+            node_id=message.metadata.dst_node_id,
+            node_config=dict(self._node_configs[partition]),
+            state=state,
+            run_config=self._run_config,
+        )
+        try:
+            reply = self._app(message, context)
+        except Exception:  # whatever a client raises is a reply, as under Flower
+            error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, traceback.format_exc())
+            return Message(error, reply_to=message), None
+        finally:
+            self._on_reply(partition)
+        return reply, context.state
+
+
+class _StatesView(Mapping[int, Mapping[str, Tree]]):
+    """Clients' memory as it was when the view was made; decoded when read, as most views never are."""
+
+    def __init__(self, states: Mapping[int, RecordDict]) -> None:
+        self._states = states
+
+    def __getitem__(self, partition: int) -> Mapping[str, Tree]:
+        return open_memory(self._states[partition])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+
+def simulate(
+    config: RunConfig,
+    *,
+    num_workers: int | None = None,
+    devices: Sequence[str] = (),
+    on_reply: Callable[[int], None] | None = None,
+) -> None:
+    """Runs a federation in this process, to its end.
+
+    Args:
+        config: The run; ``output.dir`` is absolute.
+        num_workers: Clients at a time; None: one a core that this process may use.
+        devices: See ``InProcessGrid``.
+        on_reply: Called with a partition id after each client's turn, in a worker's thread.
+
+    Raises:
+        FedGANError: The run could not start or go on.
+    """
+    run_config = config.flat()
+    workers = num_workers or available_cores()
+    grid = InProcessGrid(client_app, run_config, config.federation.num_clients, workers, devices, on_reply)
+    context = Context(_RUN_ID, _SERVER_NODE, {}, RecordDict(), dict(run_config))
+    try:
+        server_app(grid, context)
+    finally:
+        grid.close()
+
+
+def available_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _identify_process() -> None:
+    """Sets the process-wide ids that Flower 1.41 needs before a message can be made (private; a test pins it)."""
+    TaskIdentity.task_id = 1
+    TaskIdentity.run_id = _RUN_ID
+    TaskIdentity.node_id = _SERVER_NODE

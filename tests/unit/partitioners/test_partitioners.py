@@ -1,0 +1,225 @@
+"""The contract of every partitioner, and what each scheme means."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.components import parse
+from common.errors import ConfigError
+from common.partitioners import PARTITIONERS, Partitioner, partition
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 100))
+
+
+def split(text, labels=LABELS, num_clients=10, seed=1):
+    return partition(parse("partition", PARTITIONERS, text), labels, num_clients, seed)
+
+
+def counts(parts, labels=LABELS):
+    """Returns the label counts of each client, (num_clients, num_classes)."""
+    return np.array([np.bincount(labels[part], minlength=labels.max() + 1) for part in parts])
+
+
+def same(left, right):
+    return all(np.array_equal(one, other) for one, other in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_table_lists_each_partitioner_by_the_name_of_its_file(name):
+    assert PARTITIONERS[name].component_name() == name
+    assert PARTITIONERS[name].source
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(12, 40), min_size=2, max_size=6),
+    num_clients=st.integers(3, 12),
+    seed=st.integers(0, 2**31),
+)
+def test_parts_hand_out_every_image_once_to_clients_none_of_which_is_empty(name, sizes, num_clients, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)) * 3, sizes))
+    parts = split(name, labels, num_clients, seed)
+    assert len(parts) == num_clients
+    assert all(len(part) and part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels)))
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_same_seed_gives_the_same_split_and_another_seed_another(name):
+    assert same(split(name), split(name))
+    assert not same(split(name), split(name, seed=2))
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_one_client_holds_everything(name):
+    text = f"{name} per-client=10" if name == "classes" else name
+    assert split(text, num_clients=1)[0].tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_cap_takes_a_seeded_part_of_each_clients_images(name):
+    whole, capped = split(name), split(f"{name} images-per-client=30")
+    assert [len(part) for part in capped] == [min(30, len(part)) for part in whole]
+    assert all(np.isin(part, all_of_it).all() for part, all_of_it in zip(capped, whole, strict=True))
+    assert all((np.diff(part) > 0).all() for part in capped)
+    assert same(capped, split(f"{name} images-per-client=30"))
+
+
+def test_cap_is_drawn_from_the_whole_part():
+    part = split("iid images-per-client=100", num_clients=1)[0]
+    assert 400 < part.mean() < 600
+    assert counts([part]).min() >= 2
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_more_clients_than_images_are_refused(name):
+    with pytest.raises(ConfigError, match=r"5 images .* 6 clients"):
+        split(name, np.array([0, 1, 2, 0, 1]), num_clients=6)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in PARTITIONERS.items() if kind.needs_labels])
+def test_scheme_by_label_refuses_images_of_one_class(name):
+    with pytest.raises(ConfigError, match=f"{name}.* same one"):
+        split(name, np.zeros(100, np.int64))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in PARTITIONERS.items() if not kind.needs_labels])
+def test_other_schemes_take_images_of_one_class(name):
+    assert len(split(name, np.zeros(100, np.int64))) == 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [np.arange(3)],
+        [np.arange(3), np.arange(0)],
+        [np.arange(3), np.arange(2, 4)],
+        [np.arange(3), np.arange(4, 5)],
+        [np.arange(3), np.arange(3, 5)],
+        [np.arange(3), np.array([3.0])],
+    ],
+    ids=["too few", "empty", "overlap", "gap", "out of range", "floats"],
+)
+def test_partitioner_that_breaks_its_contract_is_caught(wrong):
+    class Wrong(Partitioner):
+        def split(self, labels, num_clients, generator):
+            return wrong
+
+    with pytest.raises(RuntimeError, match="partitioner"):
+        partition(Wrong(), np.array([0, 1, 0, 1]), 2, 1)
+
+
+def test_iid_parts_are_equal_and_alike():
+    parts = split("iid", num_clients=7)
+    assert sorted(len(part) for part in parts) == [142] * 1 + [143] * 6
+    assert np.abs(counts(parts) - 100 / 7).max() < 14
+
+
+def test_dirichlet_of_large_alpha_is_near_iid_and_of_small_alpha_gives_a_class_to_few():
+    # The largest share of a class that one client holds: 1/10 if iid, 1 if the class is all its own.
+    largest = {a: counts(split(f"dirichlet alpha={a}")).max(axis=0).mean() / 100 for a in (0.01, 0.1, 1, 1000)}
+    assert 0.1 <= largest[1000] < 0.13
+    assert 0.2 < largest[1] < 0.45
+    assert 0.5 < largest[0.1] < 0.9
+    assert 0.9 < largest[0.01] <= 1
+
+
+def test_dirichlet_shares_have_the_distributions_variance():
+    # Var of one share of Dir(a, ..., a) over n: (1/n)(1 - 1/n) / (n a + 1); here n = 10, a = 1, 2000 classes.
+    labels = np.repeat(np.arange(2000), 100)
+    shares = counts(split("dirichlet alpha=1", labels), labels) / 100
+    assert shares.var() == pytest.approx(0.09 / 11, rel=0.05)
+    assert shares.mean(axis=1) == pytest.approx(np.full(10, 0.1), abs=0.01)
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.1, 1e6])
+@pytest.mark.parametrize("min_images", [1, 50, 100])
+def test_dirichlet_gives_each_client_its_minimum(alpha, min_images):
+    assert min(len(part) for part in split(f"dirichlet alpha={alpha} min-images={min_images}")) >= min_images
+
+
+def test_dirichlet_repair_moves_no_more_than_is_lacking():
+    sizes = sorted(len(part) for part in split("dirichlet alpha=0.000001 min-images=20"))
+    assert sizes[0] == 20  # ten whole classes for ten clients leave some with none, whom repair lifts to 20
+    assert sizes[-1] >= 100
+
+
+def test_dirichlet_with_minimum_and_cap_gives_exact_sizes():
+    assert {len(part) for part in split("dirichlet min-images=80 images-per-client=80")} == {80}
+
+
+def test_dirichlet_minimum_beyond_the_data_is_refused():
+    with pytest.raises(ConfigError, match=r"min-images=101.*1010 images.*1000"):
+        split("dirichlet min-images=101")
+
+
+@pytest.mark.parametrize("option", ["alpha=0", "alpha=-1", "alpha=nan", "alpha=inf", "min-images=0"])
+def test_dirichlet_options_out_of_range_are_refused(option):
+    with pytest.raises(ConfigError, match=option.split("=")[0]):
+        split(f"dirichlet {option}")
+
+
+def test_shards_give_equal_sizes_and_at_most_as_many_labels_as_shards():
+    parts = split("shards per-client=2")  # 20 shards of 50: none crosses a label
+    assert {len(part) for part in parts} == {100}
+    held = (counts(parts) > 0).sum(axis=1)
+    assert held.max() == 2
+    assert set(np.unique(counts(parts))) <= {0, 50, 100}
+
+
+def test_shards_that_cross_labels_hold_two_at_most_and_use_every_image():
+    labels = np.sort(LABELS)[:997]
+    parts = split("shards per-client=3", labels, num_clients=7)  # 21 shards of 47 or 48
+    assert all(3 * 47 <= len(part) <= 3 * 48 for part in parts)
+    assert (counts(parts, labels) > 0).sum(axis=1).max() <= 6
+
+
+def test_more_shards_than_images_are_refused():
+    with pytest.raises(ConfigError, match=r"per-client=101.*1010 shards.*1000 images"):
+        split("shards per-client=101")
+
+
+@pytest.mark.parametrize(("num_clients", "per_client"), [(10, 2), (10, 1), (7, 3), (4, 10), (30, 4)])
+def test_classes_give_each_client_exactly_as_many_and_share_a_class_evenly(num_clients, per_client):
+    table = counts(split(f"classes per-client={per_client}", num_clients=num_clients))
+    assert ((table > 0).sum(axis=1) == per_client).all()
+    holders = (table > 0).sum(axis=0)
+    assert holders.min() >= 1
+    assert holders.max() - holders.min() <= 1
+    for column in table.T:
+        assert np.ptp(column[column > 0]) <= 1
+
+
+def test_classes_dealt_depend_on_chance():
+    hands = {tuple(np.flatnonzero(row)) for row in counts(split("classes per-client=2", num_clients=50))}
+    assert len(hands) > 10  # of 45 pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "num_clients", "message"),
+    [
+        ("classes per-client=11", 10, "per-client=11.*only 10 classes"),
+        ("classes per-client=3", 3, "hold 9 classes.*per-client=4"),
+        ("classes per-client=2", 600, "120 clients would share the 100 images"),
+    ],
+)
+def test_classes_that_cannot_be_dealt_are_refused(text, num_clients, message):
+    with pytest.raises(ConfigError, match=message):
+        split(text, num_clients=num_clients)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5, 1, 2])
+def test_quantity_sizes_sorted_follow_the_power_law(exponent):
+    parts = split(f"quantity exponent={exponent}")
+    sizes = np.sort([len(part) for part in parts])[::-1]
+    shares = np.arange(1, 11.0) ** -exponent
+    assert np.abs(sizes - (1 + 990 * shares / shares.sum())).max() < 1
+    big = counts(parts)[np.argmax([len(part) for part in parts])]
+    assert big.min() > 0.4 * big.mean()  # the labels are a fair sample
+
+
+def test_quantity_ranks_depend_on_the_seed_and_extremes_leave_one_image():
+    assert len({int(np.argmax([len(part) for part in split("quantity", seed=seed)])) for seed in range(20)}) > 3
+    assert min(len(part) for part in split("quantity exponent=10", num_clients=900)) == 1
