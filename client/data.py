@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from common.config import DataConfig, RunConfig
@@ -44,8 +43,7 @@ def shard(config: RunConfig, partition: int) -> tuple[ImageSet, Dataset]:
         raise ConfigError(f"partition-id={partition}: federation.num-clients={num_clients} has 0 to {num_clients - 1}")
     with _LOCK:  # clients in threads share one copy
         data = load(config.data)
-        indices = torch.from_numpy(_split(config.data, config.partition, num_clients, config.seed)[partition])
-    return ImageSet(data.train.images[indices], data.train.labels[indices]), data
+        return data.train.subset(split(config)[partition]), data
 
 
 @functools.lru_cache(maxsize=2)
@@ -53,6 +51,11 @@ def load(config: DataConfig) -> Dataset:
     """Returns the whole data set; kept in memory, as one process may serve many clients."""
     source = RunConfig(data=config).source
     return source.load(Path(config.root).expanduser(), image_size=config.image_size)
+
+
+def split(config: RunConfig) -> list[NDArray[np.int64]]:
+    """Returns the indices of each client's images: a function of data, partition, number of clients and seed."""
+    return _split(config.data, config.partition, config.federation.num_clients, config.seed)
 
 
 @functools.lru_cache(maxsize=2)

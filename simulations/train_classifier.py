@@ -36,7 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="file to write (default: the embedded one)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
-    torch.set_num_threads(1)
     try:
         text = train(options.data, options.seed)
     except DataError as error:
@@ -81,4 +80,5 @@ def _mnist(root: Path, *, train: bool) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # the order of float32 sums, and so the file, depends on it
     sys.exit(main())

@@ -65,7 +65,7 @@ def small_cnn(channels: int, size: int, num_classes: int) -> nn.Sequential:
         kernel = 3 if layers else 5
         layers += [nn.Conv2d(inputs, width, kernel, stride=2, padding=kernel // 2, bias=False), nn.BatchNorm2d(width)]
         layers += [nn.ReLU()]
-        inputs, width, size = width, min(2 * width, 64), (size + 1) // 2
+        inputs, width, size = width, min(2 * width, 32), (size + 1) // 2
     layers += [nn.Flatten(), nn.Linear(inputs * size * size, 64), nn.ReLU(), nn.Linear(64, num_classes)]
     return nn.Sequential(*layers)
 

@@ -24,7 +24,7 @@ class DCGAN(Model):
         "Radford, Metz, Chintala 2016 (arXiv 1511.06434); projection: Miyato, Koyama 2018 (arXiv 1802.05637)"
     )
 
-    width: int = Field(16, ge=4, le=512, multiple_of=4, description="channels of the finest layer; doubles at each halving")
+    width: int = Field(16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving")
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
     conditional: bool = Field(True, description="condition both networks on the label")
@@ -44,29 +44,21 @@ class DCGANGenerator(nn.Module):
     def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
         self.latent_size = latent_size
-        channels, self.start = _pyramid(shape.size, width)
+        widths, self.start = _pyramid(shape.size, width)
         self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
-        self.project = nn.Linear(inputs, channels[-1] * self.start**2)
-        self.first = _normalisation(norm, channels[-1])
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"),
-                _normalisation(norm, outer),
-                nn.ReLU(inplace=True),
-            )
-            for inner, outer in zip(channels[:0:-1], channels[-2::-1], strict=True)
-        )
-        self.image = nn.Conv2d(channels[0], shape.channels, 3, padding=1)
+        self.project = nn.Linear(inputs, widths[-1] * self.start**2)
+        layers: list[nn.Module] = [_normalisation(norm, widths[-1]), nn.ReLU(inplace=True)]
+        for inner, outer in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            layers.append(nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
+            layers += [_normalisation(norm, outer), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], shape.channels, 4, stride=2, padding=1))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         if self.embedding is not None:
             latents = torch.cat([latents, self.embedding(labels)], dim=1)
-        x = self.project(latents).unflatten(1, (-1, self.start, self.start))
-        x = F.relu(self.first(x))
-        for block in self.blocks:
-            x = block(x)
-        return torch.tanh(self.image(x))
+        coarse = self.project(latents).unflatten(1, (-1, self.start, self.start))
+        return torch.tanh(self.layers(coarse))
 
 
 class DCGANDiscriminator(nn.Module):
@@ -74,18 +66,19 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, shape: ImageShape, width: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        channels, start = _pyramid(shape.size, width)
+        widths, start = _pyramid(shape.size, width)
         layers: list[nn.Module] = []
-        for depth, (inner, outer) in enumerate(zip([shape.channels, *channels[1:-1]], channels[1:], strict=True)):
+        for depth, (inner, outer) in enumerate(zip([shape.channels, *widths[:-1]], widths, strict=True)):
             layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1, bias=depth == 0 or norm == "none"))
             if depth:
                 layers.append(_normalisation(norm, outer))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * start**2, 8 * width))
-        self.logit = nn.Linear(8 * width, 1)
+        features = 4 * width
+        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, features))
+        self.logit = nn.Linear(features, 1)
         self.projection: nn.Embedding | None = None
         if num_classes:
-            self.projection = nn.Embedding(num_classes, 8 * width)
+            self.projection = nn.Embedding(num_classes, features)
             self.projection.zero_initialised = True
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -97,10 +90,10 @@ class DCGANDiscriminator(nn.Module):
 
 
 def _pyramid(size: int, width: int) -> tuple[list[int], int]:
-    """Returns the channels from fine to coarse and the side of the coarsest map: 7 for 28x28, else 4."""
+    """Returns the channels of the hidden maps from fine (half of ``size``) to coarse, and the side of the coarsest."""
     start = 7 if size == 28 else 4
     halvings = (size // start).bit_length() - 1
-    return [width * 2**i for i in range(halvings + 1)], start
+    return [width * 2**depth for depth in range(halvings)], start
 
 
 def _normalisation(norm: Norm, channels: int) -> nn.Module:

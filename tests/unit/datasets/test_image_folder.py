@@ -122,6 +122,16 @@ def test_damaged_file_is_refused_by_name(tmp_path, keep):
         source().load(tmp_path)
 
 
+def test_file_damaged_in_the_middle_is_refused_by_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "1.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(path)
+    head, *rest = path.read_bytes().split(b"IDAT")  # several chunks
+    path.write_bytes(head + b"IDAT" + b"\x00\x00\x00\x00".join(rest))
+    with pytest.raises(DataError, match=r"1\.png"):
+        source().load(tmp_path)
+
+
 def test_16_bit_image_is_refused(tmp_path):
     write(tmp_path / "a", 1, 2)
     Image.fromarray(np.full((6, 6), 40_000, np.uint16)).save(tmp_path / "a" / "deep.png")

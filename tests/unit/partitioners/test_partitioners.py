@@ -68,7 +68,7 @@ def test_cap_takes_a_seeded_part_of_each_clients_images(name):
 
 
 def test_cap_is_drawn_from_the_whole_part():
-    part = split("iid images-per-client=100", num_clients=1)[0]
+    part = split("shards images-per-client=100", num_clients=1)[0]  # uncapped: labels 0 to 4, then 5 to 9, or reversed
     assert 400 < part.mean() < 600
     assert counts([part]).min() >= 2
 
@@ -93,8 +93,8 @@ def test_other_schemes_take_images_of_one_class(name):
 @pytest.mark.parametrize(
     "wrong",
     [
-        [np.arange(3)],
-        [np.arange(3), np.arange(0)],
+        [np.arange(4)],
+        [np.arange(4), np.arange(0)],
         [np.arange(3), np.arange(2, 4)],
         [np.arange(3), np.arange(4, 5)],
         [np.arange(3), np.arange(3, 5)],

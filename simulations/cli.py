@@ -1,0 +1,347 @@
+"""The command ``fedgan``. Results on stdout, progress and errors on stderr, true exit codes."""
+
+import json
+import logging
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from common.errors import ConfigError, FedGANError
+
+PRESETS = Path(__file__).parent / "presets"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train GANs across clients that keep their data.",
+)
+
+_PAIR = re.compile(r"(\S+?)=(\'[^\']*\'|\"[^\"]*\"|\S+)")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+RoundOption = Annotated[int | None, typer.Option("--round", help="A round with a checkpoint; default: the last.")]
+ClientOption = Annotated[int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False) -> None:
+    """Train GANs across clients that keep their data."""
+
+
+@app.command()
+def simulate(
+    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
+    config: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a federation in this process: the preset quickstart unless told otherwise."""
+    from common.config import RunConfig
+    from server import journal
+    from server.journal import RunDirectory
+
+    overrides = read_overrides(config)
+    if out is not None:
+        overrides["output.dir"] = str(out)
+    if resume:
+        overrides["output.resume"] = True
+    given = RunConfig.from_flat(overrides).output
+    run = journal.resolve(given.dir, Path.cwd())
+    if given.resume and not given.dir:
+        raise ConfigError("--resume needs --out DIR, the run directory to go on in")
+    stored = given.resume and preset is None and run.config.exists()
+    base = _stored(run) if stored else _preset(preset or "quickstart")
+    resolved = RunConfig.from_flat(base | overrides | {"output.dir": str(run.path)})
+    if dry_run:
+        typer.echo(resolved.toml(), nl=False)
+        return
+    if not given.resume and run.config.exists():
+        raise ConfigError(f"--out {str(run.path)!r} holds a run already: add --resume, or name another folder")
+
+    from simulations.engine import simulate as run_simulation
+    from simulations.progress import watching
+
+    try:
+        with watching(resolved, sys.stderr) as on_reply:
+            run_simulation(resolved, num_workers=workers, on_reply=on_reply)
+    except KeyboardInterrupt:
+        if RunDirectory(run.path).config.exists():
+            typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {_shell(run.path)}", err=True)
+        raise
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.path), **summary}))
+        return
+    _print_scores(summary["scores"])
+    typer.echo(f"report   {run.report}")
+    typer.echo(f"samples  {run.sample(summary['rounds'])}")
+    typer.echo(f"more     fedgan generate {_shell(run.path)} --num 100 --out digits.png")
+
+
+@app.command()
+def generate(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
+    num: Annotated[int, typer.Option("--num", min=1, help="Images.")] = 100,
+    label: Annotated[int | None, typer.Option("--label", help="Only images of this class.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="All classes in turn (the default).")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same images.")] = 0,
+    round: RoundOption = None,
+    client: ClientOption = None,
+) -> None:
+    """Make images with a run's generator."""
+    import torch
+
+    from common.generation import balanced_labels
+    from common.generation import generate as make_images
+    from simulations.trained import load_trained
+    from simulations.writers import write_images
+
+    if label is not None and balanced:
+        raise ConfigError("--label and --balanced exclude each other")
+    trained = load_trained(run, round, client)
+    classes = trained.shape.num_classes
+    if label is not None and not 0 <= label < classes:
+        raise ConfigError(f"--label {label}: the generator knows 0 to {classes - 1}")
+    labels = torch.full((num,), label) if label is not None else balanced_labels(num, classes)
+    write_images(make_images(trained.generator, labels, seed), labels, out, columns=classes if label is None else 10)
+    typer.echo(str(out))
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    num: Annotated[int | None, typer.Option("--num", min=100, help="Generated images; default: the run's own.")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")] = None,
+    root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Where they are (data.root).")] = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Only these.")] = None,
+    round: RoundOption = None,
+    client: ClientOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run's generator on held-out images."""
+    from common.config import Scalar
+    from server.evaluation import ALL, Evaluator
+    from simulations.trained import load_trained
+
+    trained = load_trained(run, round, client)
+    changes: dict[str, Scalar] = {}
+    if data is not None:
+        changes["data.name"] = data
+    if root is not None:
+        changes["data.root"] = root
+    config = trained.config.replaced(**changes)
+    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
+    if dataset.shape != trained.shape:
+        raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
+    names = tuple(metrics.split(",")) if metrics else ALL
+    evaluator = Evaluator(config, dataset)
+    scores = evaluator.score(trained.generator, names, num or config.evaluation.final_num_images)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, "scores": scores}))
+    else:
+        _print_scores(scores)
+
+
+@app.command()
+def partition(
+    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
+    config: Overrides = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a configuration splits its data: a row a client, a column a class."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from client.data import load, split
+    from common.config import RunConfig
+    from server.report import draw_partition
+
+    resolved = RunConfig.from_flat(_preset(preset or "quickstart") | read_overrides(config))
+    dataset = load(resolved.data)
+    clients: list[dict[str, Any]] = []
+    for k, indices in enumerate(split(resolved)):
+        counts = dataset.train.subset(indices).label_counts(dataset.shape.num_classes)
+        clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
+    if plot is not None:
+        draw_partition({"clients": clients}, plot)
+        typer.echo(f"wrote {plot}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"partition": resolved.partition, "classes": dataset.class_names, "clients": clients}))
+        return
+    table = Table(title=f"{resolved.data.name}, {resolved.partition}, seed {resolved.seed}")
+    for heading in ("client", "images", *dataset.class_names):
+        table.add_column(heading, justify="right")
+    for row in clients:
+        counts = [str(count) if count else "·" for count in row["label-counts"]]
+        table.add_row(str(row["partition"]), str(row["num-examples"]), *counts)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="A data set; default: all of them, nothing is fetched.")] = None,
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Where data sets are (data.root).")] = Path("data"),
+) -> None:
+    """Say which data sets are there, and fetch the named one where that is possible."""
+    from common import components
+    from common.datasets import DATASETS
+
+    if name is None:
+        for source in DATASETS.values():
+            typer.echo(f"{source.component_name():14} {source().status(root)}")
+        return
+    source_of = components.parse("data.name", DATASETS, name)
+    dataset = source_of.load(root, download=True)
+    shape = dataset.shape
+    typer.echo(
+        f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, {shape.size}x{shape.size}, "
+        f"{shape.channels} channel(s), {shape.num_classes} class(es)"
+    )
+
+
+@app.command()
+def components(
+    kind: Annotated[str | None, typer.Argument(help="model, objective, algorithm, partition or data.name.")] = None,
+) -> None:
+    """List every component with its options, defaults and source."""
+    from common.components import suggestion
+    from common.config import TABLES
+
+    if kind is not None and kind not in TABLES:
+        raise ConfigError(f"{kind!r}: no such kind of component; {suggestion(kind, TABLES)}")
+    for name, table in TABLES.items():
+        if kind not in (None, name):
+            continue
+        typer.echo(name)
+        for entry, component in table.items():
+            summary = (component.__doc__ or "").strip().partition("\n")[0]
+            typer.echo(f"  {entry}: {summary}")
+            if component.source:
+                typer.echo(f"      source: {component.source}")
+            for key, field in component.model_fields.items():
+                typer.echo(f"      {field.alias or key}={field.default}  {field.description or ''}")
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Make a run's report page again from its journal."""
+    from server.journal import RunDirectory
+    from server.report import write_report
+
+    typer.echo(str(write_report(RunDirectory.existing(run))))
+
+
+def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
+    """Returns the dotted keys and values of ``-c`` options, later ones winning.
+
+    Args:
+        arguments: Each ``"key=value key='va lue'"`` with TOML values, or the name of a TOML file.
+
+    Raises:
+        ConfigError: Something that is neither.
+    """
+    from simulations.trained import flatten, read_flat
+
+    found: dict[str, Any] = {}
+    for text in arguments or []:
+        if text.endswith(".toml") and "=" not in text:
+            found |= read_flat(Path(text))
+            continue
+        if rest := _PAIR.sub("", text).strip():
+            raise ConfigError(f"-c {text!r}: {rest!r} is not of the form KEY=VALUE")
+        for key, value in _PAIR.findall(text):
+            try:
+                found |= flatten(tomllib.loads(f"{key} = {value}"))
+            except tomllib.TOMLDecodeError:
+                raise ConfigError(f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'") from None
+    return found
+
+
+def _preset(name: str) -> dict[str, Any]:
+    from common.components import suggestion
+    from simulations.trained import read_flat
+
+    path = PRESETS / f"{name}.toml"
+    if path.is_file():
+        return dict(read_flat(path))
+    if name.endswith(".toml") or "/" in name:
+        return dict(read_flat(Path(name)))
+    known = sorted(p.stem for p in PRESETS.glob("*.toml"))
+    raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
+
+
+def _stored(run: Any) -> dict[str, Any]:
+    from simulations.trained import read_flat
+
+    return dict(read_flat(run.config))
+
+
+def _print_scores(scores: Mapping[str, Any]) -> None:
+    if not scores:
+        typer.echo("no scores")
+    for key, value in scores.items():
+        if isinstance(value, list):
+            typer.echo(f"{key:17}" + " ".join("  - " if v is None else f"{v:.2f}" for v in value))
+        else:
+            typer.echo(f"{key:17}{value:.4g}")
+
+
+def _shell(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 failed run, 2 bad usage or configuration, 130 interrupted."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    logging.getLogger("flwr").setLevel(logging.INFO if debug else logging.ERROR)
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        code = app(arguments, prog_name="fedgan", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        typer.echo(f"error: {error.format_message()}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except FedGANError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"error: {type(error).__name__}: {error} (a defect; --debug shows where)", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Extractors: the contract of every entry, and Inception against torchvision's own pipeline."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.transforms.v2 import functional as transforms
+
+from common.errors import ConfigError, DataError
+from common.metrics import extractors
+from common.metrics.classifier import load_classifier
+from common.metrics.extractors import EXTRACTORS, make_extractor
+from common.metrics.supervised import to_float
+from common.seeding import torch_generator
+
+
+def pixels(count: int, channels: int, size: int) -> torch.Tensor:
+    generator = torch_generator(0, "pixels", count, channels, size)
+    return torch.randint(256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+def inception_state() -> dict[str, torch.Tensor]:
+    """Returns a state dict such as torchvision publishes, with auxiliary classifiers, and weights drawn here."""
+    generator = torch_generator(0, "inception")
+    with torch.device("meta"):
+        network = torchvision.models.Inception3(init_weights=False)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    return network.state_dict()
+
+
+@pytest.fixture(scope="module")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(inception_state(), path)
+    return path
+
+
+def test_each_entry_is_listed_under_its_own_name() -> None:
+    assert {name: extractor.name for name, extractor in EXTRACTORS.items()} == {name: name for name in EXTRACTORS}
+
+
+def test_mnist_features_are_the_classifiers_whatever_the_chunks() -> None:
+    images = pixels(1001, 1, 28)
+    features = make_extractor("mnist-cnn")(images)
+    assert features.shape == (1001, 64)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, load_classifier().features(images / 127.5 - 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "accepted"),
+    [
+        ("mnist-cnn", 1, 28, True),
+        ("mnist-cnn", 3, 28, False),
+        ("mnist-cnn", 1, 32, False),
+        ("inception", 1, 28, True),
+        ("inception", 3, 64, True),
+        ("inception", 2, 64, False),
+    ],
+)
+def test_says_which_images_it_takes(name: str, channels: int, size: int, accepted: bool) -> None:
+    assert EXTRACTORS[name].accepts(channels, size) is accepted
+
+
+@pytest.mark.parametrize(
+    "images",
+    [pixels(2, 3, 28), pixels(2, 1, 32), pixels(2, 1, 28).float(), pixels(2, 1, 28)[0], pixels(2, 1, 28)[:, :, 1:]],
+)
+def test_refuses_images_of_another_kind(images: torch.Tensor) -> None:
+    with pytest.raises(DataError, match="mnist-cnn does not take images of shape"):
+        make_extractor("mnist-cnn")(images)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'inception'\? known: mnist-cnn, inception"):
+        make_extractor("inceptoin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_inception_features_are_those_of_torchvisions_own_pipeline(inception_file: Path, channels: int) -> None:
+    images = pixels(3, channels, 32)
+    features = make_extractor("inception", str(inception_file))(images)
+    with torch.device("meta"):
+        network = torchvision.models.Inception3(
+            init_weights=False, transform_input=True
+        )  # as with weights=IMAGENET1K_V1
+    network.load_state_dict(torch.load(inception_file, weights_only=True), assign=True)
+    network.fc = nn.Identity()
+    resized = transforms.resize(images.expand(-1, 3, -1, -1) / 255, [299, 299], antialias=True)
+    with torch.inference_mode():
+        expected = network.eval()(transforms.normalize(resized, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    assert features.shape == (3, 2048)
+    assert features.dtype == torch.float32
+    assert float(features.std()) > 1e-3
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_unusable_inception_weights_name_the_way_out(tmp_path: Path) -> None:
+    foreign, torn = tmp_path / "foreign.pth", tmp_path / "torn.pth"
+    torch.save({"weight": torch.zeros(3)}, foreign)
+    torn.write_bytes(foreign.read_bytes()[:100])
+    for path, message in (
+        (foreign, "does not hold torchvision's Inception-v3"),
+        (torn, "unreadable"),
+        (tmp_path / "missing.pth", "unreadable"),
+    ):
+        with pytest.raises(DataError, match=f"{message}.*evaluation.inception-weights=FILE"):
+            make_extractor("inception", str(path))
+
+
+def test_a_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchvision.models.Inception_V3_Weights, "get_state_dict", offline)
+    with pytest.raises(
+        DataError, match=r"could not be downloaded \(no network\); give .*evaluation.inception-weights=FILE"
+    ):
+        make_extractor("inception")
+
+
+def test_no_more_than_a_bounded_chunk_is_held_as_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def spy(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return to_float(images)
+
+    monkeypatch.setattr(extractors, "to_float", spy)
+    make_extractor("mnist-cnn")(pixels(1201, 1, 28))
+    assert sum(sizes) == 1201
+    assert max(sizes) <= 500
