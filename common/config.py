@@ -149,13 +149,7 @@ class RunConfig(Options):
 
     def flat(self) -> dict[str, Scalar]:
         """Returns dotted keys and values; ``from_flat`` reads them back."""
-        found: dict[str, Scalar] = {}
-        for key, value in self.model_dump(by_alias=True).items():
-            if isinstance(value, dict):
-                found |= {f"{key}.{inner}": detail for inner, detail in value.items()}
-            else:
-                found[key] = value
-        return found
+        return flatten(self.model_dump(by_alias=True))
 
     def toml(self) -> str:
         """Returns the configuration as TOML, every key written out."""
@@ -195,6 +189,17 @@ class RunConfig(Options):
     def source(self) -> DataSource:
         """The source of images."""
         return components.parse("data.name", DATASETS, self.data.name)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested tables as dotted keys; ``RunConfig.from_flat`` checks the values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

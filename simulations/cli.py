@@ -259,7 +259,8 @@ def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
     Raises:
         ConfigError: Something that is neither.
     """
-    from simulations.trained import flatten, read_flat
+    from common.config import flatten
+    from simulations.trained import read_flat
 
     found: dict[str, Any] = {}
     for text in arguments or []:
@@ -282,9 +283,9 @@ def _preset(name: str) -> dict[str, Any]:
 
     path = PRESETS / f"{name}.toml"
     if path.is_file():
-        return dict(read_flat(path))
+        return read_flat(path)
     if name.endswith(".toml") or "/" in name:
-        return dict(read_flat(Path(name)))
+        return read_flat(Path(name))
     known = sorted(p.stem for p in PRESETS.glob("*.toml"))
     raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
 
@@ -292,7 +293,7 @@ def _preset(name: str) -> dict[str, Any]:
 def _stored(run: Any) -> dict[str, Any]:
     from simulations.trained import read_flat
 
-    return dict(read_flat(run.config))
+    return read_flat(run.config)
 
 
 def _print_scores(scores: Mapping[str, Any]) -> None:

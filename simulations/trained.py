@@ -1,14 +1,13 @@
 """A finished or running run's generator, read from its run directory."""
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from common.algorithms.fedavg import PERSONAL
-from common.config import RunConfig, Scalar
+from common.config import RunConfig, Scalar, flatten
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError
 from common.generation import load_generator
@@ -51,22 +50,11 @@ def read_flat(path: Path) -> dict[str, Scalar]:
         ConfigError: No such file, or not TOML.
     """
     try:
-        return dict(flatten(tomllib.loads(path.read_text(encoding="utf-8"))))
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
-
-
-def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
-    """Returns nested tables as dotted keys; values are checked by ``RunConfig.from_flat``."""
-    flat: dict[str, Scalar] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value  # type: ignore[assignment]
-    return flat
 
 
 def load_trained(path: Path, round: int | None = None, client: int | None = None) -> Trained:

@@ -73,7 +73,7 @@ def test_says_which_images_it_takes(name: str, channels: int, size: int, accepte
 
 @pytest.mark.parametrize(
     "images",
-    [pixels(2, 3, 28), pixels(2, 1, 32), pixels(2, 1, 28).float(), pixels(2, 1, 28)[0], pixels(2, 1, 28)[:, :, 1:]],
+    [pixels(2, 3, 28), pixels(2, 1, 32), pixels(2, 1, 28).float(), pixels(2, 1, 28)[0], pixels(2, 1, 28)[:, :, :, 1:]],
 )
 def test_refuses_images_of_another_kind(images: torch.Tensor) -> None:
     with pytest.raises(DataError, match="mnist-cnn does not take images of shape"):
@@ -86,9 +86,11 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 3])
-def test_inception_features_are_those_of_torchvisions_own_pipeline(inception_file: Path, channels: int) -> None:
-    images = pixels(3, channels, 32)
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 350)])  # enlarged, and reduced
+def test_inception_features_are_those_of_torchvisions_own_pipeline(
+    inception_file: Path, channels: int, size: int
+) -> None:
+    images = pixels(3, channels, size)
     features = make_extractor("inception", str(inception_file))(images)
     with torch.device("meta"):
         network = torchvision.models.Inception3(
@@ -106,12 +108,14 @@ def test_inception_features_are_those_of_torchvisions_own_pipeline(inception_fil
 
 
 def test_unusable_inception_weights_name_the_way_out(tmp_path: Path) -> None:
-    foreign, torn = tmp_path / "foreign.pth", tmp_path / "torn.pth"
+    foreign, torn, prose = tmp_path / "foreign.pth", tmp_path / "torn.pth", tmp_path / "prose.pth"
+    prose.write_text("not weights")
     torch.save({"weight": torch.zeros(3)}, foreign)
     torn.write_bytes(foreign.read_bytes()[:100])
     for path, message in (
         (foreign, "does not hold torchvision's Inception-v3"),
         (torn, "unreadable"),
+        (prose, "unreadable"),
         (tmp_path / "missing.pth", "unreadable"),
     ):
         with pytest.raises(DataError, match=f"{message}.*evaluation.inception-weights=FILE"):

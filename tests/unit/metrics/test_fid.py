@@ -57,13 +57,11 @@ def test_of_a_set_with_itself_is_zero_even_with_dead_features(count: int) -> Non
 
 
 def test_of_singular_sets_that_share_no_direction_is_exact() -> None:
-    left = torch.zeros(50, 40)
-    left[:, :10] = cloud(50, 10, 0)
-    right = torch.zeros(50, 40)
-    right[:, 30:] = cloud(50, 10, 1)
-    first, second = Moments.of(left), Moments.of(right)
+    axes = torch.linalg.qr(cloud(40, 40, 2).double()).Q  # so that no feature is exactly dead
+    first = Moments.of(cloud(50, 10, 0).double() @ axes[:10])
+    second = Moments.of(cloud(50, 10, 1).double() @ axes[30:])
     apart = float((first.mean - second.mean).square().sum() + first.covariance.trace() + second.covariance.trace())
-    assert frechet_distance(first, second) == pytest.approx(apart, rel=1e-10)
+    assert frechet_distance(first, second) == pytest.approx(apart, rel=1e-12)
 
 
 def test_is_symmetric_and_grows_with_the_shift() -> None:

@@ -47,7 +47,7 @@ def test_bytes_become_numbers_from_minus_one_to_one() -> None:
     torch.testing.assert_close(to_float(images).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
 
 
-def test_each_image_moves_by_its_own_shift_up_to_the_bound_and_nothing_wraps() -> None:
+def test_each_image_moves_by_its_own_shift_up_to_the_bound() -> None:
     images = torch.full((400, 2, 9, 9), -1.0)
     images[:, :, 4, 4] = torch.arange(400.0)[:, None]
     moved = random_shift(images, torch_generator(0, "shift"))
@@ -57,6 +57,15 @@ def test_each_image_moves_by_its_own_shift_up_to_the_bound_and_nothing_wraps() -
     shifts = {(int(peak) // 9 - 4, int(peak) % 9 - 4) for peak in peaks}
     reach = range(-MAX_SHIFT, MAX_SHIFT + 1)
     assert shifts == {(down, right) for down in reach for right in reach}
+
+
+def test_what_leaves_at_one_border_does_not_come_in_at_the_other() -> None:
+    images = torch.full((100, 1, 9, 9), -1.0)
+    images[:, :, :, 0] = images[:, :, 0, :] = 1.0
+    moved = random_shift(images, torch_generator(0, "shift"))
+    assert (moved[:, :, 8, 8] == -1).all()
+    assert (moved[:, :, 8, 0] == 1).any()
+    assert (moved[:, :, 0, 0] == 1).any()
 
 
 def test_fitting_is_repeatable_learns_and_touches_no_global_generator() -> None:

@@ -1,0 +1,38 @@
+"""What all tests share: one thread a process, no telemetry, and a small federation."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+import pytest
+import torch
+
+from common.config import RunConfig
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "model": "mlp width=16 latent-size=8",
+    "partition": "shards per-client=2 images-per-client=40",
+    "federation.num-clients": 4,
+    "federation.num-rounds": 3,
+    "local.steps": 2,
+    "local.batch-size": 8,
+    "evaluation.every": 0,
+    "evaluation.extractor": "none",
+    "evaluation.utility-num-images": 0,
+    "output.checkpoint-every": 1,
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Returns a maker of configurations of a federation that trains in a moment, each in its own folder."""
+
+    def make(name="run", **changes):
+        values = SMALL | {"output.dir": str(tmp_path / name)} | {k.replace("__", "."): v for k, v in changes.items()}
+        return RunConfig.from_flat({k.replace("_", "-"): v for k, v in values.items()})
+
+    return make

@@ -1,0 +1,71 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from common.config import RunConfig, flatten
+from common.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+
+
+def test_pyproject_lists_every_key_with_its_default():
+    listed = flatten(tomllib.loads(PYPROJECT)["tool"]["flwr"]["app"]["config"])
+    assert list(listed) == list(RunConfig.keys())
+    assert RunConfig.from_flat(listed) == RunConfig()
+
+
+def test_pyproject_has_a_comment_on_every_key():
+    section = PYPROJECT.partition("[tool.flwr.app.config]")[2].partition("[tool.ruff]")[0]
+    lines = section.splitlines()
+    for previous, line in zip(lines, lines[1:], strict=False):
+        if " = " in line and not line.startswith("#"):
+            assert previous.startswith("# "), f"no comment above {line!r}"
+
+
+def test_every_preset_is_valid():
+    presets = sorted((ROOT / "simulations" / "presets").glob("*.toml"))
+    assert presets
+    for preset in presets:
+        RunConfig.from_flat(flatten(tomllib.loads(preset.read_text())))
+
+
+def test_flat_and_toml_read_back():
+    config = RunConfig.from_flat({"seed": 3, "local.steps": 7, "objective": "hinge r1=0.5"})
+    assert RunConfig.from_flat(config.flat()) == config
+    assert RunConfig.from_flat(flatten(tomllib.loads(config.toml()))) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("local.step", 3, ["local.step=3", "no such key", "did you mean 'local.steps'"]),
+        ("local.steps", 0, ["local.steps=0", "greater than or equal to 1"]),
+        ("local.steps", "many", ["local.steps='many'", "valid integer"]),
+        ("local.steps", True, ["local.steps=True", "a whole number"]),
+        ("local.steps", 2.5, ["local.steps=2.5", "integer"]),
+        ("local.mixed-precision", 1, ["local.mixed-precision=1", "true or false"]),
+        ("federation.fraction", 1.5, ["federation.fraction=1.5", "less than or equal to 1"]),
+        ("local.learning-rate", float("nan"), ["local.learning-rate=nan"]),
+        ("objective", "hinj", ["objective='hinj'", "did you mean 'hinge'"]),
+        ("partition", "dirichlet alpha=-1", ["alpha='-1'", "greater than 0"]),
+        ("data.name", "mnits", ["data.name='mnits'", "did you mean 'mnist'"]),
+        ("seed", -1, ["seed=-1"]),
+        ("seed", [1], ["seed=[1]", "a number, a string"]),
+    ],
+)
+def test_a_bad_value_is_one_line_with_key_value_and_what_is_allowed(key, value, words):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_flat({key: value})
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_identity_ignores_what_does_not_change_the_weights_and_nothing_else():
+    config = RunConfig()
+    same = config.replaced(**{"output.dir": "/x", "evaluation.every": 1, "federation.num-rounds": 99})
+    assert same.identity() == config.identity()
+    for key, value in {"seed": 1, "local.steps": 1, "model": "mlp", "federation.fraction": 0.5}.items():
+        assert config.replaced(**{key: value}).identity() != config.identity()

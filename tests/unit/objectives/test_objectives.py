@@ -1,0 +1,204 @@
+"""Contract of every objective, and the literature's losses by hand.
+
+Real logits (1, -1) and fake logits (1/2, -2) exercise both signs; softplus(x) = log(1 + e^x):
+softplus(-1) = 0.313262, softplus(1) = 1.313262, softplus(1/2) = 0.974077, softplus(-2) = 0.126928,
+softplus(-1/2) = 0.474077, softplus(2) = 2.126928.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from common.objectives import OBJECTIVES, AdversarialObjective, Batch
+from common.seeding import torch_generator
+
+REAL, FAKE = torch.tensor([1.0, -1.0]), torch.tensor([0.5, -2.0])
+
+BY_HAND = {  # name: (discriminator, generator)
+    "non-saturating": ((0.313262 + 1.313262) / 2 + (0.974077 + 0.126928) / 2, (0.474077 + 2.126928) / 2),
+    "hinge": ((0 + 2) / 2 + (1.5 + 0) / 2, 0.75),
+    "lsgan": ((0 + 4) / 4 + (0.25 + 4) / 4, (0.25 + 9) / 4),
+    "wgan": (-0.75 - 0.0, 0.75),
+    "wgan-gp": (-0.75 - 0.0, 0.75),
+}
+VARIANTS = [(name, r1) for name in OBJECTIVES for r1 in (0.0, 2.0)]
+
+
+class ToyGenerator(nn.Module):
+    """G(z) = a z + b, as images (B, 1, 2, 2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.3))
+        self.shift = nn.Parameter(torch.tensor(-0.4))
+
+    def forward(self, latents, labels):
+        return (self.scale * latents + self.shift).view(-1, 1, 2, 2)
+
+
+class ToyDiscriminator(nn.Module):
+    """D(x) = <w, x> + w0, or any constant if told so."""
+
+    def __init__(self, weight=(0.3, -0.2, 0.6, 0.1)):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.bias = nn.Parameter(torch.tensor(0.05))
+
+    def forward(self, images, labels):
+        return images.flatten(1) @ self.weight + self.bias
+
+
+@pytest.fixture
+def networks():
+    return {"generator": ToyGenerator(), "discriminator": ToyDiscriminator()}
+
+
+@pytest.fixture
+def batch():
+    generator = torch_generator(0, "test")
+    return Batch(
+        images=torch.rand(6, 1, 2, 2, generator=generator),
+        labels=torch.arange(6) % 3,
+        latents=torch.randn(6, 4, generator=generator),
+        fake_labels=torch.arange(6) % 2,
+        uniforms=torch.rand(6, generator=generator),
+    )
+
+
+def phases(name, r1=0.0):
+    return {phase.name: phase for phase in OBJECTIVES[name](r1=r1).phases()}
+
+
+def gradients(network):
+    return [parameter.grad for parameter in network.parameters()]
+
+
+def test_every_objective_has_a_value_by_hand():
+    assert set(BY_HAND) == {name for name, cls in OBJECTIVES.items() if issubclass(cls, AdversarialObjective)}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_are_those_of_the_literature(name):
+    objective = OBJECTIVES[name]()
+    discriminator, generator = BY_HAND[name]
+    assert objective.discriminator_loss(REAL, FAKE).item() == pytest.approx(discriminator, abs=2e-6)
+    assert objective.generator_loss(FAKE).item() == pytest.approx(generator, abs=2e-6)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_phases_feed_the_losses_with_d_of_x_and_d_of_g_of_z(name, networks, batch):
+    """The generator's loss is on D(G(z)), not on pixels; real and fake are not swapped."""
+    objective = OBJECTIVES[name]()
+    fakes = networks["generator"](batch.latents, batch.fake_labels)
+    real_logits = networks["discriminator"](batch.images, batch.labels)
+    fake_logits = networks["discriminator"](fakes, batch.fake_labels)
+    loss, _ = phases(name)["generator"].loss(networks, batch)
+    assert loss.item() == pytest.approx(objective.generator_loss(fake_logits).item(), abs=1e-6)
+    loss, watched = phases(name)["discriminator"].loss(networks, batch)
+    penalty = objective.penalty(networks["discriminator"], batch, fakes.detach())
+    expected = objective.discriminator_loss(real_logits, fake_logits) + (0 if penalty is None else penalty)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert watched["d-real"].item() == pytest.approx(real_logits.mean().item(), abs=1e-6)
+    assert watched["d-fake"].item() == pytest.approx(fake_logits.mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_generator_learns_through_the_discriminator_only(name, networks, batch):
+    networks["discriminator"].weight.data.zero_()  # D is constant, so there is nothing to learn from it
+    loss, _ = phases(name)["generator"].loss(networks, batch)
+    loss.backward()
+    assert all(gradient is None or gradient.abs().max() == 0 for gradient in gradients(networks["generator"]))
+
+
+@pytest.mark.parametrize(("name", "r1"), VARIANTS)
+def test_the_discriminators_loss_gives_the_generator_no_gradient(name, r1, networks, batch):
+    loss, _ = phases(name, r1)["discriminator"].loss(networks, batch)
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert gradients(networks["generator"]) == [None, None]
+    assert any(gradient.abs().max() > 0 for gradient in gradients(networks["discriminator"]))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_generator_step_raises_the_logits_of_fakes(name, networks, batch):
+    def fooled():
+        return networks["discriminator"](networks["generator"](batch.latents, batch.fake_labels), None).mean().item()
+
+    before = fooled()
+    loss, _ = phases(name)["generator"].loss(networks, batch)
+    loss.backward()
+    torch.optim.SGD(networks["generator"].parameters(), lr=0.01).step()
+    assert fooled() > before
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_better_discrimination_has_a_lower_loss(name):
+    objective = OBJECTIVES[name]()
+    worse = objective.discriminator_loss(torch.tensor([-0.3]), torch.tensor([0.3]))
+    better = objective.discriminator_loss(torch.tensor([0.3]), torch.tensor([-0.3]))
+    assert better < worse
+    assert objective.generator_loss(torch.tensor([0.3])) < objective.generator_loss(torch.tensor([-0.3]))
+
+
+@pytest.mark.parametrize(("name", "r1"), VARIANTS)
+def test_losses_do_not_depend_on_the_order_of_a_batch(name, r1, networks, batch):
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    shuffled = Batch(*(getattr(batch, field.name)[order] for field in dataclasses.fields(Batch)))
+    for phase in phases(name, r1).values():
+        assert phase.loss(networks, shuffled)[0].item() == pytest.approx(phase.loss(networks, batch)[0].item(), abs=1e-6)
+
+
+def test_r1_is_half_gamma_times_the_squared_gradient_on_real_images(networks, batch):
+    # D is linear, so its gradient is w everywhere: |w|^2 = 0.09 + 0.04 + 0.36 + 0.01 = 0.5
+    with_r1 = phases("hinge", r1=3.0)["discriminator"].loss(networks, batch)[0]
+    without = phases("hinge")["discriminator"].loss(networks, batch)[0]
+    assert (with_r1 - without).item() == pytest.approx(0.5 * 3.0 * 0.5, abs=1e-6)
+
+
+def test_r1_reaches_the_discriminators_weights(networks, batch):
+    loss = phases("wgan", r1=2.0)["discriminator"].loss(networks, batch)[0]
+    plain = phases("wgan")["discriminator"].loss(networks, batch)[0]
+    (penalised,) = torch.autograd.grad(loss, networks["discriminator"].weight)
+    (unpenalised,) = torch.autograd.grad(plain, networks["discriminator"].weight)
+    # d/dw of gamma/2 |w|^2 = gamma w
+    assert torch.allclose(penalised - unpenalised, 2.0 * networks["discriminator"].weight, atol=1e-6)
+
+
+def test_gradient_penalty_draws_the_norm_to_one(networks, batch):
+    # |w| = sqrt(0.5): 10 (sqrt(0.5) - 1)^2 = 0.857864
+    objective = OBJECTIVES["wgan-gp"]()
+    fakes = networks["generator"](batch.latents, batch.fake_labels)
+    penalty = objective.penalty(networks["discriminator"], batch, fakes)
+    assert penalty.item() == pytest.approx(0.857864, abs=1e-5)
+
+
+def test_gradient_penalty_looks_between_real_and_fake(batch):
+    seen = []
+
+    class Recorder(ToyDiscriminator):
+        def forward(self, images, labels):
+            seen.append((images.detach(), labels))
+            return super().forward(images, labels)
+
+    fakes = torch.full_like(batch.images, -1.0)
+    OBJECTIVES["wgan-gp"]().penalty(Recorder(), batch, fakes)
+    points, labels = seen[-1]
+    share = batch.uniforms.view(-1, 1, 1, 1)
+    assert torch.allclose(points, share * batch.images + (1 - share) * fakes)
+    assert torch.equal(labels, batch.labels)
+
+
+def test_wgan_clips_the_discriminator_after_its_step():
+    (after,) = [phase.after for phase in OBJECTIVES["wgan"](clip=0.15).phases() if phase.after]
+    network = ToyDiscriminator()
+    with torch.no_grad():
+        after(network)
+    assert network.weight.tolist() == pytest.approx([0.15, -0.15, 0.15, 0.1])
+
+
+def test_critics_step_more_often():
+    assert phases("wgan")["discriminator"].repeats == 5
+    assert OBJECTIVES["hinge"](critic_steps=3).phases()[0].repeats == 3
+    assert phases("hinge")["generator"].repeats == 1
