@@ -4,6 +4,7 @@ It knows phases (``common/objectives``) and nothing of any GAN. One trainer owns
 are loaded in place; whatever outlives a fit is read out by the caller (weights, Adam's moments).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -197,20 +198,26 @@ class Trainer:
                 parameter.requires_grad = active
 
     def _checked_means(self, losses: dict[str, list[Tensor]]) -> dict[str, float]:
-        """Returns the mean of each phase's losses; reads them from the device once, at the end."""
-        means = {}
-        for name, values in losses.items():
-            stacked = torch.stack(values)
-            broken = torch.nonzero(~torch.isfinite(stacked))
-            if len(broken):
-                where, repeats = int(broken[0]), len(values) // self._local.steps
-                raise DivergenceError(
-                    f"{name} is {float(stacked[where])} at round {self._assigned.round}, local step "
-                    f"{where // repeats + 1} of {self._local.steps}, partition {self._assigned.partition}: try a lower "
-                    f"local.learning-rate (now {self._local.learning_rate}) or r1 in the objective"
-                )
-            means[name] = float(stacked.mean())
-        return means
+        """Returns the mean of each phase's losses; reads them from the device once, at the end.
+
+        Raises:
+            DivergenceError: See ``fit``; names the first loss that was not finite, later ones follow from it.
+        """
+        stacked = {name: torch.stack(values).tolist() for name, values in losses.items()}
+        broken = [
+            (index // (len(values) // self._local.steps), order, name, value)
+            for order, (name, values) in enumerate(stacked.items())
+            for index, value in enumerate(values)
+            if not math.isfinite(value)
+        ]
+        if broken:
+            step, _, name, value = min(broken)
+            raise DivergenceError(
+                f"{name} is {value} at round {self._assigned.round}, local step {step + 1} of {self._local.steps}, "
+                f"partition {self._assigned.partition}: try a lower local.learning-rate (now "
+                f"{self._local.learning_rate}) or r1 in the objective"
+            )
+        return {name: math.fsum(values) / len(values) for name, values in stacked.items()}
 
     def _prepare_optimizers(self) -> dict[str, Tensor]:
         """Creates Adam's state, so that it can be loaded in place, and returns a flat view of it by name."""

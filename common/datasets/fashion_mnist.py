@@ -25,6 +25,6 @@ class FashionMnist(IdxSource):
 
     def archive(self) -> Any:
         """Returns torchvision's FashionMNIST."""
-        from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+        from torchvision.datasets import FashionMNIST
 
         return FashionMNIST

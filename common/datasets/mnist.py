@@ -14,6 +14,6 @@ class Mnist(IdxSource):
 
     def archive(self) -> Any:
         """Returns torchvision's MNIST."""
-        from torchvision.datasets import MNIST  # type: ignore[import-untyped]
+        from torchvision.datasets import MNIST
 
         return MNIST

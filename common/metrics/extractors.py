@@ -147,7 +147,7 @@ def _inception(weights: str) -> nn.Module:
         what = (
             f"the weights in {weights!r} are unreadable" if weights else "Inception's weights could not be downloaded"
         )
-        raise DataError(f"{what} ({error}); {way_out}") from None
+        raise DataError(f"{what} ({_reason(error)}); {way_out}") from None
     with torch.device("meta"):
         network: nn.Module = Inception3(aux_logits=False, transform_input=False, init_weights=False)
         network.fc = nn.Identity()
@@ -155,7 +155,11 @@ def _inception(weights: str) -> nn.Module:
         body = {name: tensor for name, tensor in state.items() if not name.startswith(("AuxLogits.", "fc."))}
         network.load_state_dict(body, assign=True)
     except (AttributeError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{weights!r} does not hold torchvision's Inception-v3 ({reason}); {way_out}") from None
+        raise DataError(f"{weights!r} does not hold torchvision's Inception-v3 ({_reason(error)}); {way_out}") from None
     network.float().requires_grad_(False).eval()
     return network
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first sentence of a message: torch goes on to recommend loading pickles unchecked."""
+    return str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__

@@ -118,8 +118,9 @@ def test_unusable_inception_weights_name_the_way_out(tmp_path: Path) -> None:
         (prose, "unreadable"),
         (tmp_path / "missing.pth", "unreadable"),
     ):
-        with pytest.raises(DataError, match=f"{message}.*evaluation.inception-weights=FILE"):
+        with pytest.raises(DataError, match=f"{message}.*evaluation.inception-weights=FILE") as caught:
             make_extractor("inception", str(path))
+        assert "weights_only" not in str(caught.value)  # torch's advice to load pickles unchecked is not passed on
 
 
 def test_a_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

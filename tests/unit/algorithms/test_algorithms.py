@@ -1,0 +1,163 @@
+"""Contract of every algorithm, without any transport: a client is a function on trees."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from common import tree
+from common.algorithms import ALGORITHMS, Reply
+from common.components import parse
+from common.tree import weighted_mean
+
+INITIAL = {
+    "generator.w": torch.tensor([1.0, -2.0, 0.5]),
+    "generator.n": torch.tensor(0),
+    "discriminator.w": torch.tensor([[0.25, 4.0]]),
+}
+VARIANTS = {"fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=2"]}
+SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
+
+
+@dataclass
+class ToyTrainer:
+    """Local training that adds the client's own direction to every weight."""
+
+    partition: int
+    num_examples: int
+    weights: dict = field(default_factory=lambda: tree.clone(INITIAL))
+
+    def initial(self):
+        return INITIAL
+
+    def load(self, weights):
+        assert set(weights) <= set(self.weights)
+        self.weights |= tree.clone(weights)
+
+    def fit(self, *, extra_loss=None, gradient_hook=None):
+        for key, value in self.weights.items():
+            self.weights[key] = value + 0.1 * (self.partition + 1) if value.is_floating_point() else value + 1
+        return {"generator-loss": 1.0}
+
+    def parameters(self):
+        return tree.clone(self.weights)
+
+
+def make(spec):
+    return parse("algorithm", ALGORITHMS, spec)
+
+
+def train(algorithm, state, trainers, memories=None):
+    memories = memories or {k: {} for k in trainers}
+    payloads = algorithm.broadcast(state, sorted(trainers))
+    return [algorithm.run(payloads[k], trainer, memories[k], k) for k, trainer in trainers.items()]
+
+
+def clients(*sizes):
+    return {k: ToyTrainer(k, size) for k, size in enumerate(sizes)}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_one_client_is_local_training(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    alone = ToyTrainer(0, 7)
+    for _ in range(3):
+        alone.fit()
+    trainers, memories = clients(7), {0: {}}
+    for _ in range(3):
+        state = algorithm.update(state, train(algorithm, state, trainers, memories))
+    assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters()))
+    assert state.round == 3
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_identical_clients_give_that_clients_weights(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    trained = ToyTrainer(4, 1)
+    trained.fit()
+    arrays = algorithm.shared(trained.parameters())
+    after = algorithm.update(state, [Reply(k, size, arrays) for k, size in enumerate([3, 10, 999])])
+    assert tree.digest(after.parameters) == tree.digest(arrays)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_order_of_replies_changes_no_bit(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    replies = train(algorithm, state, clients(3, 5, 11))
+    states = [algorithm.update(state, list(order)) for order in itertools.permutations(replies)]
+    assert len({tree.digest(s.parameters) + tree.digest(s.average) for s in states}) == 1
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_no_reply_leaves_the_state_as_it_was(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    assert algorithm.update(state, []) is state
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_clients_do_not_write_to_what_they_receive(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    before = tree.digest(state.parameters)
+    train(algorithm, state, clients(1, 2))
+    assert tree.digest(state.parameters) == before
+
+
+def test_fedavg_weights_by_images():
+    algorithm = make("fedavg")
+    state = algorithm.init(INITIAL)
+    replies = train(algorithm, state, clients(1, 3))
+    after = algorithm.update(state, replies)
+    # client 0 adds 0.1, client 1 adds 0.2: (1 * 0.1 + 3 * 0.2) / 4
+    assert after.parameters["generator.w"].tolist() == pytest.approx([1.175, -1.825, 0.675], abs=1e-6)
+    expected = weighted_mean([r.arrays for r in replies], [1, 3])
+    assert tree.digest(after.parameters) == tree.digest(expected)
+
+
+@pytest.mark.parametrize(("sync", "kept"), [("generator", "discriminator"), ("discriminator", "generator")])
+def test_what_is_not_averaged_stays_with_its_client(sync, kept):
+    algorithm = make(f"fedavg sync={sync}")
+    state = algorithm.init(INITIAL)
+    assert tree.networks_of(state.parameters) == (sync,)
+    memories = {0: {}, 1: {}}
+    for _ in range(2):
+        trainers = clients(1, 1)  # new processes: all they know is their memory
+        replies = train(algorithm, state, trainers, memories)
+        assert all(tree.networks_of(reply.arrays) == (sync,) for reply in replies)
+        state = algorithm.update(state, replies)
+    for k, memory in memories.items():
+        assert tree.networks_of(memory["personal"]) == (kept,)
+        step = 2 * 0.1 * (k + 1)  # two rounds of its own direction, from the common start
+        assert torch.allclose(memory["personal"][f"{kept}.w"], INITIAL[f"{kept}.w"] + step)
+
+
+def test_moving_average_has_the_half_life_it_says():
+    algorithm = make("fedavg ema-half-life=2 ema-ramp=1")
+    state = algorithm.init(INITIAL)
+    first = {k: v + 1 for k, v in algorithm.shared(INITIAL).items()}
+    after_one = algorithm.update(state, [Reply(0, 1, first)])
+    # round 1: the half-life is ramped to 1 round, so half of the way
+    assert torch.allclose(after_one.average["generator.w"], INITIAL["generator.w"] + 0.5)
+    after_two = algorithm.update(after_one, [Reply(0, 1, first)])
+    # round 2 on: half-life 2, so 1 - 2^-1/2 of what is left
+    expected = INITIAL["generator.w"] + 1 - 0.5 * 0.5**0.5
+    assert torch.allclose(after_two.average["generator.w"], expected)
+    assert list(after_two.average) == ["generator.w", "generator.n"]
+
+
+def test_the_published_generator_is_the_average_if_there_is_one():
+    reply = [Reply(0, 1, {k: v + 1 for k, v in INITIAL.items()})]
+    plain = make("fedavg")
+    state = plain.update(plain.init(INITIAL), reply)
+    assert torch.equal(state.generator()["generator.w"], INITIAL["generator.w"] + 1)
+    averaged = make("fedavg ema-half-life=5 ema-ramp=1")
+    state = averaged.update(averaged.init(INITIAL), reply)
+    assert torch.equal(state.generator()["generator.w"], state.average["generator.w"])
+    assert not torch.equal(state.generator()["generator.w"], state.parameters["generator.w"])
+    none = make("fedavg sync=discriminator")
+    assert none.init(INITIAL).generator() == {}

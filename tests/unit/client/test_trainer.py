@@ -1,0 +1,194 @@
+import itertools
+
+import pytest
+import torch
+
+from client.trainer import Assignment, Trainer
+from common import tree
+from common.config import LocalConfig
+from common.datasets.base import ImageSet, ImageShape, normalise
+from common.errors import DivergenceError
+from common.models import MODELS
+from common.objectives import OBJECTIVES
+from common.seeding import torch_generator
+
+SHAPE = ImageShape(1, 28, 10)
+CPU = torch.device("cpu")
+
+
+def shard(num=20, seed=0, labels=(3, 7)):
+    generator = torch_generator(seed, "shard")
+    images = torch.randint(256, (num, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.tensor(labels).repeat(num)[:num])
+
+
+def make(model="mlp", objective="non-saturating", seed=0, options=None, **local):
+    settings = LocalConfig(**({"steps": 3, "batch_size": 8} | local))
+    return Trainer(
+        MODELS[model](width=16, latent_size=8), OBJECTIVES[objective](**options or {}), SHAPE, settings, seed, CPU
+    )
+
+
+def assign(trainer, round=1, partition=0, moments=None, images=None, seed=0):
+    trainer.assign(Assignment(images or shard(), seed, partition, round), moments)
+    return trainer
+
+
+@pytest.mark.parametrize(("model", "objective"), list(itertools.product(MODELS, OBJECTIVES)))
+def test_every_model_trains_on_every_objective(model, objective):
+    trainer = assign(make(model, objective, options={"r1": 1.0}))
+    metrics = trainer.fit()
+    assert {"discriminator-loss", "generator-loss", "d-real", "d-fake", "seconds"} <= set(metrics)
+    after = trainer.parameters()
+    for network in ("generator", "discriminator"):
+        assert tree.distance(tree.select(after, [network]), trainer.initial()) > 1e-3
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_phase_steps_its_own_network_only(phase, monkeypatch):
+    objective = OBJECTIVES["hinge"]()
+    chosen = objective.phases()[phase]
+    trainer = make(objective="hinge")
+    trainer._phases = (chosen,)
+    assign(trainer).fit()
+    for network in ("generator", "discriminator"):
+        moved = tree.distance(tree.select(trainer.parameters(), [network]), trainer.initial())
+        assert (moved > 0) == (network in chosen.networks)
+
+
+def test_training_is_a_function_of_weights_shard_seed_partition_and_round():
+    def run(**changes):
+        settings = {"round": 2, "partition": 1, "seed": 5} | changes
+        trainer = assign(make(), **settings)
+        trainer.fit()
+        return tree.digest(trainer.parameters())
+
+    assert run() == run()
+    assert len({run(), run(round=3), run(partition=2), run(seed=6), run(images=shard(seed=9))}) == 5
+
+
+def test_a_resident_trainer_equals_a_new_one():
+    used = assign(make(), partition=4, images=shard(seed=3))
+    used.fit()
+    for trainer in (used, make()):
+        trainer.load(trainer.initial())
+        assign(trainer, round=2).fit()
+    new = make()
+    new.load(new.initial())
+    assign(new, round=2).fit()
+    assert tree.digest(used.parameters()) == tree.digest(new.parameters())
+
+
+def test_two_rounds_with_kept_moments_equal_going_on_and_reset_ones_do_not():
+    through = assign(make(), round=1)
+    through.fit()
+    weights, moments = through.parameters(), through.moments()
+    assert any(value.abs().max() > 0 for value in moments.values())
+    digests = {}
+    for name, kept in {"kept": moments, "reset": None}.items():
+        fresh = make()
+        fresh.load(weights)
+        assign(fresh, round=2, moments=kept).fit()
+        digests[name] = tree.digest(fresh.parameters())
+    through._assignment = Assignment(shard(), 0, 0, 2)  # the same trainer goes on, its optimizers untouched
+    through.fit()
+    assert digests["kept"] == tree.digest(through.parameters())
+    assert digests["reset"] != digests["kept"]
+
+
+def test_first_adam_step_moves_each_weight_by_the_learning_rate():
+    trainer = assign(make(steps=1, learning_rate=0.01, discriminator_learning_rate=0.03))
+    trainer.fit()
+    for network, rate in (("generator", 0.01), ("discriminator", 0.03)):
+        moves = [
+            (value - trainer.initial()[key]).abs().max().item()
+            for key, value in tree.select(trainer.parameters(), [network]).items()
+        ]
+        assert max(moves) == pytest.approx(rate, rel=1e-3)
+
+
+def test_batches_pass_over_the_whole_shard_and_are_full():
+    images = shard(num=20)
+    trainer = assign(make(batch_size=8), images=images)
+    batches = list(itertools.islice(trainer._batches(), 5))  # 40 images: two passes over 20
+    assert all(len(batch.images) == 8 for batch in batches)
+    seen = torch.cat([batch.images for batch in batches])
+    for image in normalise(images.images):
+        assert (seen == image).flatten(1).all(1).sum() == 2
+
+
+def test_a_shard_smaller_than_a_batch_fills_it():
+    batch = next(assign(make(batch_size=8), images=shard(num=3))._batches())
+    assert len(batch.images) == 8
+
+
+def test_fake_labels_have_the_clients_own_distribution():
+    images = shard(num=4, labels=(3, 3, 3, 7))
+    trainer = assign(make(batch_size=100), images=images)
+    labels = torch.cat([batch.fake_labels for batch in itertools.islice(trainer._batches(), 20)])
+    assert set(labels.tolist()) == {3, 7}
+    assert (labels == 3).float().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_images_and_labels_stay_together():
+    images = shard(num=20)
+    by_bytes = {bytes(i.numpy().tobytes()): int(k) for i, k in zip(normalise(images.images), images.labels, strict=True)}
+    batch = next(assign(make(), images=images)._batches())
+    assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.images] == batch.labels.tolist()
+
+
+def test_a_loss_that_is_not_finite_names_round_step_partition_and_phase():
+    trainer = assign(make(steps=4), round=7, partition=5)
+    phase = trainer._phases[1]
+    calls = itertools.count(1)
+
+    def broken(networks, batch):
+        loss, watched = phase.loss(networks, batch)
+        return (loss * float("nan") if next(calls) == 3 else loss), watched
+
+    trainer._phases = (trainer._phases[0], type(phase)("generator", phase.networks, broken))
+    with pytest.raises(DivergenceError, match=r"generator-loss is nan at round 7, local step 3 of 4, partition 5"):
+        trainer.fit()
+
+
+def test_extra_loss_and_gradient_hook_see_the_network_that_steps():
+    seen = []
+    trainer = assign(make(steps=1))
+
+    def no_gradient(name, network):
+        seen.append(name)
+        for parameter in network.parameters():
+            parameter.grad.zero_()
+
+    trainer.fit(gradient_hook=no_gradient)
+    assert seen == ["discriminator", "generator"]
+    assert tree.digest(trainer.parameters()) == tree.digest(trainer.initial())
+    trainer = assign(make(steps=1))
+    metrics = trainer.fit(extra_loss=lambda name, network: torch.tensor(100.0 if name == "generator" else 0.0))
+    assert metrics["generator-loss"] > 90 > metrics["discriminator-loss"]
+
+
+def test_loading_one_network_leaves_the_other():
+    trainer = make()
+    other = tree.select(make(seed=1).initial(), ["generator"])
+    trainer.load(other)
+    assert tree.digest(tree.select(trainer.parameters(), ["generator"])) == tree.digest(other)
+    expected = tree.select(trainer.initial(), ["discriminator"])
+    assert tree.digest(tree.select(trainer.parameters(), ["discriminator"])) == tree.digest(expected)
+    with pytest.raises(KeyError):
+        trainer.load({"generator.unknown": torch.zeros(1)})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_cuda_trains_close_to_the_cpu(mixed):
+    losses = []
+    for device in ("cpu", "cuda"):
+        settings = LocalConfig(steps=5, batch_size=16, mixed_precision=mixed)
+        trainer = Trainer(
+            MODELS["dcgan"](width=16), OBJECTIVES["non-saturating"](), SHAPE, settings, 0, torch.device(device)
+        )
+        losses.append(assign(trainer).fit())
+    for key in ("discriminator-loss", "generator-loss"):
+        assert losses[1][key] == pytest.approx(losses[0][key], rel=0.1 if mixed else 0.01)
