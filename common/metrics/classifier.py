@@ -29,7 +29,7 @@ class MnistCNN(nn.Module):
     """A 61,130-parameter convolutional network for MNIST: images to 64 non-negative features to 10 logits.
 
     The first convolution has stride 2 because the largest maps are what a CPU spends its time on: the features of
-    10,000 images take about half a second on one core.
+    10,000 images take about a second on one core.
     """
 
     def __init__(self) -> None:

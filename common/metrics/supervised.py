@@ -68,9 +68,8 @@ def fit(
     batch_size: int,
     peak_rate: float,
     weight_decay: float = 0.01,
-    shift: bool = True,
 ) -> None:
-    """Trains a classifier in place: cross-entropy, AdamW, one-cycle learning rate (Smith & Topin 2018).
+    """Trains a classifier in place: cross-entropy, AdamW, one-cycle learning rate (Smith & Topin 2018), small shifts.
 
     The last weights are kept; nothing is selected on held-out images.
 
@@ -83,7 +82,6 @@ def fit(
         batch_size: Images a step; the few left over at an epoch's end wait for the next order.
         peak_rate: The highest learning rate of the cycle.
         weight_decay: AdamW's decoupled weight decay.
-        shift: Whether images are shifted at random (see ``random_shift``).
     """
     batch_size = min(batch_size, len(images))
     steps = len(images) // batch_size
@@ -93,9 +91,7 @@ def fit(
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator, device=images.device)
         for rows in order[: steps * batch_size].split(batch_size):
-            batch = to_float(images[rows])
-            if shift:
-                batch = random_shift(batch, generator)
+            batch = random_shift(to_float(images[rows]), generator)
             loss = functional.cross_entropy(network(batch), labels[rows])
             optimizer.zero_grad()
             loss.backward()

@@ -1,0 +1,81 @@
+"""The rules that keep the layers apart, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("common", "client", "server", "simulations")
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+MAY_IMPORT = {
+    "common": {"common"},
+    "client": {"common", "client"},
+    "server": {"common", "server"},
+    "simulations": set(PACKAGES),
+}
+MAY_IMPORT_FLOWER = {
+    "common/wire.py",
+    "client/app.py",
+    "client/state.py",
+    "server/app.py",
+    "server/strategy.py",
+    "server/cohort.py",
+}
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            yield (node.module or "").partition(".")[0]
+
+
+def calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_down_the_layers_only(path):
+    package = name_of(path).partition("/")[0]
+    forbidden = set(imports(path)) & set(PACKAGES) - MAY_IMPORT[package]
+    assert not forbidden, f"{name_of(path)} imports {forbidden}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_flower_is_imported_at_the_edge_only(path):
+    if "flwr" in imports(path):
+        assert name_of(path) in MAY_IMPORT_FLOWER or name_of(path).startswith("simulations/")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_random_numbers_come_from_named_generators(path):
+    if name_of(path) == "common/seeding.py":
+        return
+    banned = [
+        name
+        for name in calls(path)
+        if name in ("torch.manual_seed", "torch.cuda.manual_seed_all", "np.random.default_rng")
+        or name.startswith(("random.", "np.random.", "numpy.random."))
+    ]
+    assert not banned, f"{name_of(path)} calls {banned}: use common.seeding"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_library_code_neither_prints_nor_exits(path):
+    is_command = "if __name__ == \"__main__\":" in path.read_text()
+    allowed = {"sys.exit"} if is_command else set()
+    assert not {"print", "exit", "quit", "sys.exit", "os._exit"} & set(calls(path)) - allowed
+
+
+def test_the_rules_see_the_whole_project():
+    assert len(FILES) > 40
+    assert MAY_IMPORT_FLOWER <= {name_of(path) for path in FILES}

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from common import tree, wire
+from common.algorithms import Payload, Reply
+from common.datasets.base import ImageShape
+from common.errors import ProtocolError
+
+TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
+
+
+def test_roll_call_reads_back():
+    answer = wire.RollCall(3, 10, 40, (0, 15, 25), ImageShape(3, 32, 3), "abc")
+    assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
+
+
+def test_payload_and_reply_read_back_to_the_bit():
+    payload = Payload(TREE, {"mu": 0.1})
+    decoded, round = wire.decode_payload(wire.encode_payload(payload, wire.encode_tree(TREE), 7))
+    assert (tree.digest(decoded.arrays), dict(decoded.scalars), round) == (tree.digest(TREE), {"mu": 0.1}, 7)
+    reply = Reply(3, 40, TREE, {"seconds": 1.5})
+    decoded = wire.decode_reply(wire.encode_reply(reply, 7), 7)
+    assert tree.digest(decoded.arrays) == tree.digest(TREE)
+    assert (decoded.partition, decoded.num_examples, dict(decoded.metrics)) == (3, 40, {"seconds": 1.5})
+
+
+def test_decoded_arrays_can_be_written_to():
+    decoded = wire.decode_tree(wire.encode_tree(TREE))
+    decoded["generator.w"].zero_()
+    assert TREE["generator.w"].abs().sum() > 0
+
+
+def test_a_reply_to_another_round_is_refused():
+    with pytest.raises(ProtocolError, match="answers round 6, this is round 7"):
+        wire.decode_reply(wire.encode_reply(Reply(0, 1, TREE), 6), 7)
+
+
+def test_another_protocol_is_refused(monkeypatch):
+    content = wire.encode_query()
+    monkeypatch.setattr(wire, "PROTOCOL", 99)
+    with pytest.raises(ProtocolError, match="speaks protocol 1, this side 99"):
+        wire.decode_roll_call(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"meta": None}, "no ConfigRecord 'meta'"),
+        ({"arrays": None}, "no ArrayRecord 'arrays'"),
+        ({"metrics": None}, "no MetricRecord 'metrics'"),
+        ({"arrays": MetricRecord({"a": 1})}, "no ArrayRecord 'arrays'"),
+        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": 2.5})}, "num-examples is 2.5"),
+        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": True})}, "num-examples is True"),
+        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "num-examples": 2})}, "partition is None"),
+    ],
+)
+def test_a_malformed_reply_is_refused_by_name(change, words):
+    content = wire.encode_reply(Reply(0, 1, TREE), 7)
+    for name, record in change.items():
+        del content[name]
+        if record is not None:
+            content[name] = record
+    with pytest.raises(ProtocolError, match=words):
+        wire.decode_reply(content, 7)
+
+
+def test_bytes_that_are_no_array_are_refused():
+    record = wire.encode_tree(TREE)
+    record["generator.w"].data = b"junk"
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        wire.decode_tree(record)
+
+
+def test_the_fingerprint_is_of_the_source(monkeypatch, tmp_path):
+    for package in ("client", "common"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(wire, "__file__", str(tmp_path / "common" / "wire.py"))
+    one = wire.source_fingerprint.__wrapped__()
+    (tmp_path / "common" / "a.pyc").write_text("ignored")
+    assert wire.source_fingerprint.__wrapped__() == one
+    (tmp_path / "client" / "a.py").write_text("x = 2\n")
+    assert wire.source_fingerprint.__wrapped__() != one
+
+
+def test_standard_flower_tools_read_our_arrays():
+    record = wire.encode_tree(TREE)
+    assert isinstance(record, ArrayRecord)
+    assert torch.equal(record.to_torch_state_dict()["generator.w"], TREE["generator.w"])
+    assert isinstance(wire.encode_reply(Reply(0, 1, TREE), 1), RecordDict)

@@ -1,0 +1,201 @@
+import json
+import math
+
+import pytest
+import torch
+
+from common import tree
+from common.algorithms import Reply, ServerState
+from common.datasets.base import ImageShape
+from common.errors import CheckpointError, ConfigError, ProtocolError
+from common.wire import RollCall
+from server import admission, checkpoint, journal
+from server.checkpoint import Checkpoint
+from server.cohort import Roster
+from server.strategy import Snapshot
+
+TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
+
+
+def answer(partition=0, num_examples=40):
+    return RollCall(partition, 4, num_examples, (num_examples,), ImageShape(1, 28, 1), "f")
+
+
+def roster(num=10):
+    return Roster({k: 100 + k for k in range(num)}, {k: answer(k) for k in range(num)})
+
+
+class TestAdmission:
+    def check(self, arrays, partition=0, num_examples=40):
+        admission.check(Reply(partition, num_examples, arrays), answer(), TEMPLATE)
+
+    def test_a_sound_reply_passes(self):
+        self.check({"generator.w": torch.ones(2, 3), "generator.n": torch.tensor(9)})
+
+    @pytest.mark.parametrize(
+        ("arrays", "words"),
+        [
+            ({"generator.w": torch.full((2, 3), math.nan)}, "generator.w has values that are not finite"),
+            ({"generator.w": torch.full((2, 3), math.inf)}, "generator.w has values that are not finite"),
+            ({"generator.w": torch.ones(1)}, r"generator.w is torch.float32\(1,\), not torch.float32\(2, 3\)"),
+            ({"generator.w": torch.ones(2, 3, dtype=torch.int64)}, "generator.w is torch.int64"),
+            ({"generator.w": torch.ones(2, 3).double()}, "generator.w is torch.float64"),
+            ({"extra": torch.ones(1)}, r"unexpected: \['extra'\]"),
+        ],
+    )
+    def test_an_unsound_array_is_refused_by_name(self, arrays, words):
+        with pytest.raises(ProtocolError, match=words):
+            self.check(TEMPLATE | arrays)
+
+    def test_a_missing_array_is_refused_by_name(self):
+        with pytest.raises(ProtocolError, match=r"missing: \['generator.n'\]"):
+            self.check({"generator.w": torch.ones(2, 3)})
+
+    @pytest.mark.parametrize("num_examples", [-1, 0, 39, 41, 10**12])
+    def test_a_weight_other_than_announced_is_refused(self, num_examples):
+        with pytest.raises(ProtocolError, match=f"num-examples is {num_examples}, the roll call said 40"):
+            self.check(TEMPLATE, num_examples=num_examples)
+
+    def test_a_reply_in_anothers_name_is_refused(self):
+        with pytest.raises(ProtocolError, match="says partition 3, its node holds 0"):
+            self.check(TEMPLATE, partition=3)
+
+
+class TestCohort:
+    def test_everyone_takes_part_at_fraction_one(self):
+        assert roster().sample(1.0, seed=0, round=1) == list(range(10))
+
+    @pytest.mark.parametrize(("fraction", "size"), [(0.5, 5), (0.25, 3), (0.01, 1), (0.95, 10)])
+    def test_a_fraction_takes_that_many_distinct_clients(self, fraction, size):
+        cohort = roster().sample(fraction, seed=0, round=1)
+        assert len(set(cohort)) == len(cohort) == size
+        assert cohort == sorted(cohort)
+
+    def test_the_sample_depends_on_seed_and_round_alone(self):
+        def sample(seed, round, nodes):
+            return Roster(nodes, roster().clients).sample(0.3, seed, round)
+
+        one = sample(0, 1, {k: k for k in range(10)})
+        assert one == sample(0, 1, {k: 999 - k for k in range(10)})
+        assert len({tuple(sample(s, r, {})) for s in range(3) for r in range(4)}) > 6
+
+    def test_over_many_rounds_everyone_takes_part_equally(self):
+        rounds = [roster().sample(0.3, 0, r) for r in range(400)]
+        for k in range(10):
+            assert sum(k in cohort for cohort in rounds) == pytest.approx(120, abs=35)
+
+
+class TestCheckpoint:
+    def content(self, round=3):
+        generator = torch.Generator().manual_seed(round)
+        parameters = {"generator.w": torch.randn(4, 5, generator=generator), "discriminator.n": torch.tensor(round)}
+        state = ServerState(
+            round,
+            parameters,
+            average={"generator.w": torch.randn(4, 5, generator=generator)},
+            slots={"momentum": {"generator.w": torch.ones(4, 5)}},
+        )
+        clients = {12: {"moments": {"generator.w.step": torch.tensor(7.0)}, "personal": {"d/w": torch.ones(2)}}}
+        return Checkpoint(Snapshot(state, clients), {"seed": 1}, {"clients": [{"partition": 12}]}, 12345)
+
+    def test_what_is_read_is_what_was_written(self, tmp_path):
+        written = self.content()
+        read = checkpoint.load_checkpoint(checkpoint.save_checkpoint(tmp_path, written, keep=3))
+        assert read.snapshot.state.round == 3
+        for name in ("parameters", "average"):
+            one, two = (getattr(c.snapshot.state, name) for c in (written, read))
+            assert tree.digest(one) == tree.digest(two)
+        assert tree.digest(read.snapshot.state.slots["momentum"]) == tree.digest({"generator.w": torch.ones(4, 5)})
+        assert set(read.snapshot.clients) == {12}
+        for name, kept in written.snapshot.clients[12].items():
+            assert tree.digest(read.snapshot.clients[12][name]) == tree.digest(kept)
+        assert (read.config, read.roster, read.images_seen) == (written.config, written.roster, 12345)
+
+    def test_only_the_last_are_kept_and_no_scrap_is_left(self, tmp_path):
+        for round in (8, 9, 10, 11):
+            checkpoint.save_checkpoint(tmp_path, self.content(round), keep=2)
+        assert [p.name for p in sorted(tmp_path.iterdir())] == ["round-0010.safetensors", "round-0011.safetensors"]
+
+    @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])
+    def test_a_damaged_file_is_refused_by_name_and_the_one_before_taken(self, tmp_path, damage, caplog):
+        checkpoint.save_checkpoint(tmp_path, self.content(3), keep=3)
+        path = checkpoint.save_checkpoint(tmp_path, self.content(4), keep=3)
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[-3] ^= 1
+        path.write_bytes({"truncated": whole[:-7], "flipped": flipped, "empty": b"", "foreign": b"hello" * 9}[damage])
+        with pytest.raises(CheckpointError, match="round-0004"):
+            checkpoint.load_checkpoint(path)
+        assert checkpoint.latest(tmp_path).snapshot.state.round == 3
+        assert "round-0004" in caplog.text
+        (tmp_path / "round-0003.safetensors").unlink()
+        with pytest.raises(CheckpointError, match="no whole checkpoint"):
+            checkpoint.latest(tmp_path)
+
+    def test_a_newer_version_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(checkpoint, "VERSION", 2)
+        path = checkpoint.save_checkpoint(tmp_path, self.content(), keep=1)
+        monkeypatch.undo()
+        with pytest.raises(CheckpointError, match="version 2, this fedgan reads 1"):
+            checkpoint.load_checkpoint(path)
+
+    def test_no_checkpoint_is_none(self, tmp_path):
+        assert checkpoint.latest(tmp_path) is None
+
+    def test_another_run_is_refused_naming_the_difference(self, small):
+        config = small()
+        content = Checkpoint(Snapshot(ServerState(2, {}), {}), config.identity(), {"a": [1]}, 0)
+        checkpoint.require_same_run(content, config, {"a": [1]})
+        with pytest.raises(CheckpointError, match="local.steps was 2, is 5"):
+            checkpoint.require_same_run(content, small(local__steps=5), {"a": [1]})
+        with pytest.raises(CheckpointError, match="clients' data"):
+            checkpoint.require_same_run(content, config, {"a": [2]})
+        with pytest.raises(CheckpointError, match="num-rounds=1, but 2 rounds are done"):
+            checkpoint.require_same_run(content, small(federation__num_rounds=1), {"a": [1]})
+
+
+class TestJournal:
+    def test_lines_read_back_and_a_torn_last_line_is_left_out(self, tmp_path):
+        path = tmp_path / "journal.jsonl"
+        for round in (1, 2, 3):
+            journal.append(path, {"round": round, "scores": {}})
+        with path.open("a") as file:
+            file.write('{"round": 4, "sco')
+        assert [line["round"] for line in journal.read(path)] == [1, 2, 3]
+        journal.cut(path, 2)
+        assert [json.loads(text)["round"] for text in path.read_text().splitlines()] == [1, 2]
+
+    def test_a_torn_line_in_the_middle_is_an_error(self, tmp_path):
+        path = tmp_path / "journal.jsonl"
+        path.write_text('{"round": 1}\n{"rou\n{"round": 3}\n')
+        with pytest.raises(CheckpointError, match="line 2"):
+            journal.read(path)
+
+    def test_a_failed_write_leaves_the_old_content(self, tmp_path, monkeypatch):
+        path = tmp_path / "file"
+        path.write_text("old")
+        monkeypatch.setattr(journal.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(OSError, match="No space"):
+            journal.write_atomically(path, b"new")
+        assert path.read_text() == "old"
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+    def test_mean_of_weights_by_images(self):
+        line = {"clients": [{"num-examples": 1, "x": 4.0}, {"num-examples": 3, "x": 8.0}, {"num-examples": 9}]}
+        assert journal.mean_of(line, "x") == 7.0
+        assert journal.mean_of(line, "y") is None
+
+    def test_a_folder_with_a_run_is_refused_unless_resumed(self, tmp_path):
+        run = journal.RunDirectory(tmp_path / "run")
+        run.create(resume=False)
+        run.config.write_text("")
+        with pytest.raises(ConfigError, match="holds a run already"):
+            run.create(resume=False)
+        run.create(resume=True)
+
+    def test_new_folders_do_not_collide(self, tmp_path):
+        first = journal.resolve("", tmp_path)
+        first.path.mkdir(parents=True)
+        second = journal.resolve("", tmp_path)
+        assert first.path != second.path
+        assert first.path.parent == second.path.parent == tmp_path / "runs"
