@@ -104,7 +104,7 @@ def from_json(text: str) -> MnistCNN:
     if shapes != expected:
         raise DataError(f"the MNIST classifier's weights have shapes {shapes}, not {expected}; reinstall fedgan")
     values = torch.from_numpy(np.frombuffer(raw, "<f2").astype(np.float32))
-    parts = values.split([tensor.numel() for tensor in network.state_dict().values()])
+    parts = torch.split(values, [tensor.numel() for tensor in network.state_dict().values()])
     state = {name: part.reshape(shape) for (name, shape), part in zip(expected.items(), parts, strict=True)}
     network.load_state_dict(state, assign=True)
     network.to(memory_format=torch.channels_last)

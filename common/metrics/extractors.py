@@ -120,7 +120,7 @@ def _check(extractor: Extractor, images: Tensor) -> None:
 @torch.inference_mode()
 def _in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int, device: torch.device | str) -> Tensor:
     """Returns ``function`` of the images, ``size`` at a time, so that memory stays bounded."""
-    return torch.cat([function(chunk.to(device)) for chunk in images.split(size)])
+    return torch.cat([function(chunk.to(device)) for chunk in torch.split(images, size)])
 
 
 def _inception_input(images: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def _inception(weights: str) -> nn.Module:
     Raises:
         DataError: See ``InceptionFeatures``.
     """
-    from torchvision.models import Inception3, Inception_V3_Weights  # noqa: PLC0415  a second that MNIST runs need not wait
+    from torchvision.models import Inception3, Inception_V3_Weights  # a second that MNIST runs need not wait
 
     way_out = "give torchvision's weights as evaluation.inception-weights=FILE"
     try:

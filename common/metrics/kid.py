@@ -36,7 +36,9 @@ def kernel_distance(
     real, fake = real.double(), fake.double()
 
     def total(rows: Tensor, columns: Tensor) -> float:
-        sums = [(chunk @ columns.T).mul_(scale).add_(coefficient).pow_(degree).sum() for chunk in rows.split(_CHUNK)]
+        sums = [
+            (chunk @ columns.T).mul_(scale).add_(coefficient).pow_(degree).sum() for chunk in torch.split(rows, _CHUNK)
+        ]
         return float(torch.stack(sums).sum())
 
     def within(features: Tensor) -> float:

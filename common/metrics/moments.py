@@ -39,7 +39,7 @@ class Moments:
         dimension = features.shape[1]
         total = torch.zeros(dimension, dtype=torch.float64, device=features.device)
         outer = torch.zeros(dimension, dimension, dtype=torch.float64, device=features.device)
-        for rows in features.detach().split(_CHUNK):
+        for rows in torch.split(features.detach(), _CHUNK):
             chunk = rows.double()
             total += chunk.sum(0)
             outer += chunk.T @ chunk

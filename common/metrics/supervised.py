@@ -90,11 +90,11 @@ def fit(
     network.to(memory_format=torch.channels_last).train()
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator, device=images.device)
-        for rows in order[: steps * batch_size].split(batch_size):
+        for rows in torch.split(order[: steps * batch_size], batch_size):
             batch = random_shift(to_float(images[rows]), generator)
             loss = functional.cross_entropy(network(batch), labels[rows])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     network.eval()
@@ -112,6 +112,6 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor, *, batch_size: 
     """
     hits = [
         (network(to_float(batch)).argmax(1) == truth).sum()
-        for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        for batch, truth in zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
     ]
     return float(torch.stack(hits).sum()) / len(images)

@@ -110,7 +110,12 @@ def test_command_embeds_a_package(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"version": "2.0.0"}, "mnist 2.0.0"), ({"scale": 1 / 200}, "values that are not bytes")]
+    ("change", "message"),
+    [
+        ({"version": "2.0.0"}, "mnist 2.0.0"),
+        ({"scale": 1 / 300}, "values that are not bytes"),
+        ({"scale": 1 / 200}, "not bytes"),
+    ],
 )
 def test_command_refuses_another_package(tmp_path, change, message):
     write_package(tmp_path / "package", **change)

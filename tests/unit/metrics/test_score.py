@@ -1,8 +1,9 @@
-"""The Inception Score: its two ends, torch-fidelity's value, and its refusal of logits."""
+"""The Inception Score: its two ends, SciPy's value, and its refusal of logits."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
-from torch_fidelity.metric_isc import isc_features_to_metric
 
 from common.errors import DataError
 from common.metrics.score import inception_score
@@ -23,14 +24,17 @@ def test_of_two_classes_out_of_three_unevenly_is_what_one_computes_by_hand() -> 
     assert inception_score(torch.eye(3)[[0, 0, 0, 1]]) == pytest.approx((4 / 3) ** 0.75 * 4**0.25, rel=1e-12)
 
 
-def test_equals_torch_fidelity_with_one_split() -> None:
-    logits = torch.randn(200, 10, generator=torch_generator(0, "score")) * 3
-    expected = isc_features_to_metric(logits.double(), splits=1, shuffle=False)["inception_score_mean"]
-    assert inception_score(logits.double().softmax(1)) == pytest.approx(float(expected), rel=1e-9)
+def test_equals_scipys_mean_divergence_from_the_marginal() -> None:
+    probabilities = (torch.randn(200, 10, generator=torch_generator(0, "score")) * 3).softmax(1)
+    rows = probabilities.double().numpy()
+    expected = np.exp(np.mean([scipy.stats.entropy(row, rows.mean(0)) for row in rows]))
+    assert 1.5 < inception_score(probabilities) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_refuses_what_are_not_probabilities() -> None:
-    with pytest.raises(DataError, match="were logits given"):
-        inception_score(torch.randn(20, 10, generator=torch_generator(0, "score")))
+    logits = torch.randn(20, 10, generator=torch_generator(0, "score"))
+    for rows in (logits, logits.abs(), logits / logits.sum(1, keepdim=True)):
+        with pytest.raises(DataError, match="were logits given"):
+            inception_score(rows)
     with pytest.raises(DataError, match="N >= 1"):
         inception_score(torch.zeros(0, 10))

@@ -111,6 +111,15 @@ def test_partitioner_that_breaks_its_contract_is_caught(wrong):
         partition(Wrong(), np.array([0, 1, 0, 1]), 2, 1)
 
 
+@pytest.mark.parametrize("text", ["classes per-client=2", "dirichlet alpha=1000"])
+def test_clients_that_share_a_class_hold_images_from_all_over_it(text):
+    labels = np.repeat([0, 1], 1000)
+    for part in split(text, labels, num_clients=5):
+        first = part[labels[part] == 0]
+        assert first.min() < 100
+        assert first.max() > 900
+
+
 def test_iid_parts_are_equal_and_alike():
     parts = split("iid", num_clients=7)
     assert sorted(len(part) for part in parts) == [142] * 1 + [143] * 6
@@ -138,6 +147,12 @@ def test_dirichlet_shares_have_the_distributions_variance():
 @pytest.mark.parametrize("min_images", [1, 50, 100])
 def test_dirichlet_gives_each_client_its_minimum(alpha, min_images):
     assert min(len(part) for part in split(f"dirichlet alpha={alpha} min-images={min_images}")) >= min_images
+
+
+def test_dirichlet_draws_again_before_it_repairs(monkeypatch):
+    monkeypatch.setattr("common.partitioners.dirichlet._repaired", lambda parts, min_images, generator: parts)
+    for seed in range(10):
+        assert min(len(part) for part in split("dirichlet alpha=1 min-images=40", seed=seed)) >= 40
 
 
 def test_dirichlet_repair_moves_no_more_than_is_lacking():
