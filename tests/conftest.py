@@ -21,6 +21,8 @@ SMALL = {
     "local.steps": 2,
     "local.batch-size": 8,
     "evaluation.every": 0,
+    "evaluation.num-images": 100,
+    "evaluation.final-num-images": 100,
     "evaluation.extractor": "none",
     "evaluation.utility-num-images": 0,
     "output.checkpoint-every": 1,

@@ -1,7 +1,7 @@
 """What a model is: a named set of networks that are built for the images at hand."""
 
 import math
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ class Generator(Protocol):
 class Model(Component):
     """A set of networks; one of them is called ``generator`` and fits the protocol ``Generator``."""
 
+    weight_std: ClassVar[float | None] = None
+    """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
+
     def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
         """Returns the networks by name for images of ``shape``; their weights need not be initialised.
 
@@ -37,28 +40,25 @@ class Model(Component):
             networks = nn.ModuleDict(self.networks(shape))
         networks.to_empty(device="cpu")
         for name, network in networks.items():
-            initialise(network, torch_generator(seed, "initial-weights", name))
+            initialise(network, torch_generator(seed, "initial-weights", name), self.weight_std)
         return networks
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
+def initialise(network: nn.Module, generator: torch.Generator, weight_std: float | None = None) -> None:
     """Fills all weights and buffers of ``network`` in place, with draws from ``generator`` only.
 
-    Convolutions and linear layers: normal with gain sqrt(2) over the fan-in (He et al. 2015) and zero bias, so that
-    narrow and wide networks start at the same scale (DCGAN's fixed 0.02 suits 64 channels and more). Embeddings:
-    standard normal, unless the module asks for zeros (``zero_initialised``). Normalisations: identity.
+    Convolutions and linear layers: normal with standard deviation ``weight_std``, by default sqrt(2 / fan_in) (He et
+    al. 2015), and zero bias. Embeddings: standard normal, unless the module asks for zeros (``zero_initialised``). Normalisations: identity.
 
     Raises:
         TypeError: A layer with weights of a kind that has no rule here.
     """
     for module in network.modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
-            fan_in = module.weight[0].numel()
-            if isinstance(module, nn.ConvTranspose2d):  # each output pixel sees kernel/stride of the taps
-                fan_in = module.in_channels * math.prod(module.kernel_size) // math.prod(module.stride)
-            module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            std = weight_std or math.sqrt(2.0 / module.weight[0].numel())
+            module.weight.normal_(0.0, std, generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.Embedding):

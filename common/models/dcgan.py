@@ -1,5 +1,6 @@
 """Deep convolutional GAN, conditional on the class, without batch statistics by default."""
 
+import itertools
 from typing import ClassVar, Literal
 
 import torch
@@ -16,13 +17,15 @@ Norm = Literal["group", "batch", "none"]
 class DCGAN(Model):
     """Strided-convolution generator and discriminator; class embedding in G, class projection in D.
 
-    Deviations from the paper: GroupNorm instead of BatchNorm by default (batch statistics break under label skew), a
+    Weights start at N(0, 0.02) as in the paper. Deviations from it: GroupNorm instead of BatchNorm by default (batch statistics break under label skew), a
     narrow width that suits small images, no normalisation in the discriminator's first layer (as in the paper).
     """
 
     source: ClassVar[str] = (
         "Radford, Metz, Chintala 2016 (arXiv 1511.06434); projection: Miyato, Koyama 2018 (arXiv 1802.05637)"
     )
+
+    weight_std: ClassVar[float | None] = 0.02
 
     width: int = Field(16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving")
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
@@ -52,7 +55,7 @@ class DCGANGenerator(nn.Module):
         for inner, outer in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers.append(nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
             layers += [_normalisation(norm, outer), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], shape.channels, 4, stride=2, padding=1))
+        self.layers = nn.Sequential(*layers, MapToImage(widths[0], shape.channels))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         if self.embedding is not None:
@@ -67,12 +70,10 @@ class DCGANDiscriminator(nn.Module):
     def __init__(self, shape: ImageShape, width: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
         widths, start = _pyramid(shape.size, width)
-        layers: list[nn.Module] = []
-        for depth, (inner, outer) in enumerate(zip([shape.channels, *widths[:-1]], widths, strict=True)):
-            layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1, bias=depth == 0 or norm == "none"))
-            if depth:
-                layers.append(_normalisation(norm, outer))
-            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        layers: list[nn.Module] = [ImageToMap(shape.channels, widths[0]), nn.LeakyReLU(0.2, inplace=True)]
+        for inner, outer in itertools.pairwise(widths):
+            layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
+            layers += [_normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]
         features = 4 * width
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, features))
         self.logit = nn.Linear(features, 1)
@@ -87,6 +88,37 @@ class DCGANDiscriminator(nn.Module):
         if self.projection is not None:
             logits = logits + (self.projection(labels) * features).sum(1)
         return logits
+
+
+class ImageToMap(nn.Module):
+    """A 4x4 convolution of stride 2 and padding 1: images (B, I, 2H, 2W) to maps (B, O, H, W).
+
+    Computed as a 2x2 convolution on blocks of 2x2 pixels: the same function, and twice as fast on a CPU where an image
+    has few channels.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * channels, width, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.conv(F.pixel_unshuffle(F.pad(images, (1, 1, 1, 1)), 2))
+        return result
+
+
+class MapToImage(nn.Module):
+    """A transposed 4x4 convolution of stride 2 and padding 1: maps (B, I, H, W) to images (B, O, 2H, 2W).
+
+    Computed as a 2x2 convolution to blocks of 2x2 pixels: the same function (but that each pixel of a block has its own
+    bias), and faster as in ``ImageToMap``.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, 4 * channels, 2, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(maps), 2)[:, :, 1:-1, 1:-1]
 
 
 def _pyramid(size: int, width: int) -> tuple[list[int], int]:

@@ -1,0 +1,186 @@
+"""Whole runs in this process, as a script would start them."""
+
+import json
+import tomllib
+
+import pytest
+from PIL import Image
+
+from common import tree
+from common.config import RunConfig, flatten
+from common.errors import CheckpointError, FederationError
+from server import checkpoint, journal
+from server.journal import RunDirectory
+from simulations.engine import simulate
+
+
+def run(config, **options):
+    simulate(config, **options)
+    return RunDirectory(journal.resolve(config.output.dir).path)
+
+
+def state_of(directory):
+    return checkpoint.latest(directory.checkpoints).snapshot
+
+
+def size_of(picture):
+    with Image.open(picture) as image:
+        return image.size
+
+
+def weights(directory):
+    return tree.digest(state_of(directory).state.parameters)
+
+
+def memories(directory):
+    return {
+        k: {name: tree.digest(kept) for name, kept in memory.items()} for k, memory in state_of(directory).clients.items()
+    }
+
+
+def test_a_run_leaves_a_whole_run_directory(small):
+    directory = run(small(evaluation__every=1))
+    lines = journal.read(directory.journal)
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert [client["partition"] for client in line["clients"]] == [0, 1, 2, 3]
+        assert line["images-seen"] == line["round"] * 4 * 2 * 8
+        assert set(line["seconds"]) >= {"train", "aggregate", "evaluate"}
+        assert line["bytes-up"] == line["bytes-down"] > 4 * 1000
+        for client in line["clients"]:
+            assert {"drift", "discriminator-loss", "generator-loss", "d-real", "d-fake", "seconds"} <= set(client)
+            assert client["drift"] > 0
+    for round in (0, 1, 3):
+        assert size_of(directory.sample(round)) == (10 * 30 + 2, 10 * 30 + 2)
+    assert len(json.loads(directory.partition.read_text())["clients"]) == 4
+    assert size_of(directory.partition_picture)[0] > 300
+    assert "score" in json.loads(directory.summary.read_text())["scores"]
+    page = directory.report.read_text()
+    assert page.count("data:image/png;base64,") == 3 + 2  # samples, curves, partition
+    assert "http" not in page  # self-contained
+
+
+def test_the_written_configuration_gives_the_same_run(small, tmp_path):
+    first = run(small())
+    again = RunConfig.from_flat(flatten(tomllib.loads(first.config.read_text())) | {"output.dir": str(tmp_path / "b")})
+    assert weights(run(again)) == weights(first)
+
+
+@pytest.mark.parametrize("changes", [{}, {"federation.fraction": 0.5, "algorithm": "fedavg sync=generator"}])
+def test_the_number_of_workers_changes_no_bit(small, changes):
+    digests = {weights(run(small(f"w{n}", **changes), num_workers=n)) for n in (1, 2, 4)}
+    assert len(digests) == 1
+
+
+def test_another_seed_gives_other_weights(small):
+    assert weights(run(small("a"))) != weights(run(small("b", seed=1)))
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["fedavg", "fedavg sync=generator", "fedavg sync=discriminator", "fedavg ema-half-life=2"]
+)
+def test_a_resumed_run_ends_with_the_same_bits(small, algorithm):
+    settings = {"algorithm": algorithm, "federation.fraction": 0.5}
+    through = run(small("through", **settings))
+    run(small("parts", federation__num_rounds=1, **settings))
+    parts = run(small("parts", output__resume=True, **settings))
+    assert weights(parts) == weights(through)
+    assert memories(parts) == memories(through)
+    assert tree.digest(state_of(parts).state.average) == tree.digest(state_of(through).state.average)
+    lines = [journal.read(directory.journal) for directory in (parts, through)]
+    for one, two in zip(*lines, strict=True):
+        assert one["images-seen"] == two["images-seen"]
+        assert [c["generator-loss"] for c in one["clients"]] == [c["generator-loss"] for c in two["clients"]]
+
+
+@pytest.mark.parametrize("moments", ["keep", "reset"])
+def test_moments_are_kept_or_reset_as_told(small, moments):
+    kept = memories(run(small(local__moments=moments)))
+    assert all(("moments" in memory) == (moments == "keep") for memory in kept.values())
+
+
+def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(small, monkeypatch):
+    through = run(small("through"))
+    calls = 0
+
+    def interrupt(partition):
+        nonlocal calls
+        calls += 1
+        if calls == 4 + 4 + 6:  # roll call, round 1, and in the middle of round 2
+            raise KeyboardInterrupt
+
+    config = small("cut", output__checkpoint_every=100)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(config, on_reply=interrupt)
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    assert state_of(directory).state.round == 1
+    assert len(journal.read(directory.journal)) == state_of(directory).state.round
+    assert weights(run(small("cut", output__resume=True))) == weights(through)
+
+
+def test_resuming_under_another_configuration_is_refused(small):
+    run(small(federation__num_rounds=1))
+    with pytest.raises(CheckpointError, match=r"local.steps was 2, is 3"):
+        simulate(small(output__resume=True, local__steps=3))
+
+
+def test_a_torn_last_checkpoint_falls_back_to_the_one_before(small):
+    through = run(small())
+    last = checkpoint.list_checkpoints(through.checkpoints)[-1]
+    whole = weights(through)
+    last.write_bytes(last.read_bytes()[:100])
+    assert weights(run(small(output__resume=True))) == whole
+
+
+def test_clients_that_fail_are_left_out_and_named(small, monkeypatch):
+    from client import app as client_app
+
+    open_memory = client_app.state.open_memory
+    calls = iter(range(1000))
+
+    def sometimes(state):
+        if next(calls) == 5:
+            raise OSError("disk on fire")
+        return open_memory(state)
+
+    monkeypatch.setattr(client_app.state, "open_memory", sometimes)
+    directory = run(small(), num_workers=1)
+    refused = [line["refused"] for line in journal.read(directory.journal)]
+    assert refused == [[], [{"partition": 1, "reason": "OSError: disk on fire"}], []]
+    assert len(journal.read(directory.journal)[1]["clients"]) == 3
+
+
+def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, monkeypatch):
+    from client import app as client_app
+
+    open_memory = client_app.state.open_memory
+    calls = iter(range(1000))
+
+    def from_the_second_round_on(state):
+        if next(calls) >= 4 + 1:
+            raise OSError("disk on fire")
+        return open_memory(state)
+
+    monkeypatch.setattr(client_app.state, "open_memory", from_the_second_round_on)
+    config = small(output__checkpoint_every=100, federation__min_replies=2)
+    with pytest.raises(FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError"):
+        simulate(config, num_workers=1)
+    assert state_of(RunDirectory(journal.resolve(config.output.dir).path)).state.round == 1
+
+
+def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):
+    from common.errors import ProtocolError
+    from server import cohort
+
+    monkeypatch.setattr(cohort.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
+    with pytest.raises(ProtocolError, match=r"runs other code \(fingerprint .*\) than this server"):
+        simulate(small(), num_workers=1)
+
+
+def test_a_run_without_a_shared_generator_says_so(small, caplog):
+    caplog.set_level("INFO", logger="fedgan.server")
+    directory = run(small(algorithm="fedavg sync=discriminator"))
+    assert "no samples and no scores" in caplog.text
+    assert not list(directory.samples.iterdir())
+    assert json.loads(directory.summary.read_text())["scores"] == {}
+    assert "no scores" in directory.report.read_text()
