@@ -21,7 +21,7 @@ def open_memory(state: RecordDict) -> dict[str, Tree]:
     """
     meta = state.get(_META)
     if isinstance(meta, ConfigRecord) and meta["version"] != VERSION:
-        raise ProtocolError(f"the client's state has version {meta['version']}, this fedgan reads {VERSION}")
+        raise ProtocolError(f"the client's state has version {meta['version']!r}, this fedgan reads {VERSION}")
     return {
         name.removeprefix(_PREFIX): wire.decode_tree(record)
         for name, record in state.array_records.items()

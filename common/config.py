@@ -76,7 +76,9 @@ class EvaluationConfig(Options):
     every: int = Field(5, ge=0, description="rounds between scores; also after round 1 and the last; 0: only the last")
     num_images: int = Field(2000, ge=100, description="generated images of a score between rounds")
     final_num_images: int = Field(10000, ge=100, description="generated images of the final scores")
-    utility_num_images: int = Field(30000, ge=0, description="generated images to train the utility classifier; 0: skip")
+    utility_num_images: int = Field(
+        30000, ge=0, description="generated images to train the utility classifier; 0: skip"
+    )
     extractor: Literal["auto", "mnist-cnn", "inception", "none"] = Field(
         "auto", description="features of fid, kid and prdc; auto: mnist-cnn for 28x28 grey, else none"
     )
@@ -155,9 +157,9 @@ class RunConfig(Options):
         """Returns the configuration as TOML, every key written out."""
         return tomli_w.dumps(self.model_dump(by_alias=True))
 
-    def replaced(self, **flat: Scalar) -> "RunConfig":
-        """Returns a copy with other values: ``replaced(**{"output.dir": "/tmp/run"})``."""
-        return RunConfig.from_flat(self.flat() | flat)
+    def replaced(self, flat: Mapping[str, Scalar]) -> "RunConfig":
+        """Returns a copy with other values, by dotted keys."""
+        return RunConfig.from_flat(self.flat() | dict(flat))
 
     def identity(self) -> dict[str, Scalar]:
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""

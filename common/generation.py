@@ -41,7 +41,7 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
     source = torch_generator(seed, "latents")
     latent_size = int(getattr(generator, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
     images = []
-    for chunk in labels.split(_BATCH):
+    for chunk in torch.split(labels, _BATCH):
         latents = torch.randn(len(chunk), latent_size, generator=source)
         images.append(denormalise(generator(latents.to(device), chunk.to(device))).cpu())
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)

@@ -19,7 +19,7 @@ from common.seeding import derive_seed
 from common.tree import digest
 from server import checkpoint, cohort, evaluation, journal, report
 from server.checkpoint import Checkpoint
-from server.evaluation import ALL, QUICK, Evaluator, Scores
+from server.evaluation import ALL, QUICK, Scores
 from server.journal import RunDirectory
 from server.strategy import ClientStates, FederatedGAN, Snapshot
 
@@ -51,6 +51,9 @@ def main(grid: Grid, context: Context) -> None:
     """
     config = RunConfig.from_flat(context.run_config)
     directory = journal.resolve(config.output.dir)
+    if not log.hasHandlers():  # under flwr run, where what goes to stderr is the run's log
+        logging.basicConfig(format="fedgan: %(message)s")
+        logging.getLogger("fedgan").setLevel(logging.INFO)
     log.info("run directory: %s", directory.path)
     directory.create(config.output.resume)
     torch.set_num_threads(config.local.num_threads)
@@ -113,9 +116,7 @@ class Run:
         content = Checkpoint(
             self._strategy.snapshot, self._config.identity(), self._roster.summary(), self._images_seen
         )
-        path = checkpoint.save_checkpoint(
-            self._directory.checkpoints, content, self._config.output.keep_checkpoints
-        )
+        path = checkpoint.save_checkpoint(self._directory.checkpoints, content, self._config.output.keep_checkpoints)
         self._saved_round = state.round
         log.debug("wrote %s", path)
 
@@ -160,7 +161,7 @@ class Run:
 
     def _write_start(self) -> None:
         # A copy of the configuration starts a new run elsewhere, so it names no folder.
-        config = self._config.replaced(**{"output.dir": "", "output.resume": False})
+        config = self._config.replaced({"output.dir": "", "output.resume": False})
         journal.write_atomically(self._directory.config, config.toml().encode())
         summary = self._roster.summary()
         journal.write_atomically(self._directory.partition, json.dumps(summary, indent=1).encode())
@@ -240,4 +241,3 @@ def sample_labels(shape: ImageShape) -> torch.Tensor:
 
 def _fastest_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-

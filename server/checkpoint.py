@@ -76,7 +76,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoint files in order of their rounds."""
-    found = [(int(match[1]), path) for path in folder.glob("round-*.safetensors") if (match := _NAME.fullmatch(path.name))]
+    found = [
+        (int(match[1]), path) for path in folder.glob("round-*.safetensors") if (match := _NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found)]
 
 
@@ -88,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     tensors: dict[str, Tensor] = {}
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:

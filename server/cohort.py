@@ -104,7 +104,7 @@ def _wait_for_nodes(grid: Grid, wanted: int, seconds: float) -> list[int]:
         if time.monotonic() > deadline:
             raise FederationError(
                 f"{len(ids)} of {wanted} clients connected within federation.wait-seconds={seconds:g}: start more "
-                f'SuperNodes (in Flower\'s simulation: flwr run . --federation-config "num-supernodes={wanted} '
+                f"SuperNodes (in Flower's simulation: flwr run . --federation-config \"num-supernodes={wanted} "
                 f'client-resources-num-cpus=1") or set federation.num-clients={len(ids)}'
             )
         time.sleep(_POLL_SECONDS)

@@ -29,12 +29,16 @@ _PAIR = re.compile(r"(\S+?)=(\'[^\']*\'|\"[^\"]*\"|\S+)")
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."),
+    typer.Option(
+        "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RoundOption = Annotated[int | None, typer.Option("--round", help="A round with a checkpoint; default: the last.")]
-ClientOption = Annotated[int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")]
+ClientOption = Annotated[
+    int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
+]
 
 
 @app.callback()
@@ -49,7 +53,9 @@ def simulate(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a federation in this process: the preset quickstart unless told otherwise."""
@@ -129,7 +135,9 @@ def generate(
 def evaluate(
     run: RunArgument,
     num: Annotated[int | None, typer.Option("--num", min=100, help="Generated images; default: the run's own.")] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")
+    ] = None,
     root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Where they are (data.root).")] = None,
     metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Only these.")] = None,
     round: RoundOption = None,
@@ -147,7 +155,7 @@ def evaluate(
         changes["data.name"] = data
     if root is not None:
         changes["data.root"] = root
-    config = trained.config.replaced(**changes)
+    config = trained.config.replaced(changes)
     dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
     if dataset.shape != trained.shape:
         raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
@@ -199,7 +207,9 @@ def partition(
 @app.command()
 def data(
     name: Annotated[str | None, typer.Argument(help="A data set; default: all of them, nothing is fetched.")] = None,
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Where data sets are (data.root).")] = Path("data"),
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Where data sets are (data.root).")] = Path(
+        "data"
+    ),
 ) -> None:
     """Say which data sets are there, and fetch the named one where that is possible."""
     from common import components
@@ -273,7 +283,9 @@ def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
             try:
                 found |= flatten(tomllib.loads(f"{key} = {value}"))
             except tomllib.TOMLDecodeError:
-                raise ConfigError(f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'") from None
+                raise ConfigError(
+                    f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'"
+                ) from None
     return found
 
 

@@ -71,11 +71,11 @@ def test_random_numbers_come_from_named_generators(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_library_code_neither_prints_nor_exits(path):
-    is_command = "if __name__ == \"__main__\":" in path.read_text()
+    is_command = 'if __name__ == "__main__":' in path.read_text()
     allowed = {"sys.exit"} if is_command else set()
     assert not {"print", "exit", "quit", "sys.exit", "os._exit"} & set(calls(path)) - allowed
 
 
 def test_the_rules_see_the_whole_project():
     assert len(FILES) > 40
-    assert MAY_IMPORT_FLOWER <= {name_of(path) for path in FILES}
+    assert {name_of(path) for path in FILES} >= MAY_IMPORT_FLOWER

@@ -44,12 +44,16 @@ class Model(Component):
         return networks
 
 
+class ZeroEmbedding(nn.Embedding):
+    """An embedding that starts at zero: a class projection that says nothing until it has learned something."""
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator, weight_std: float | None = None) -> None:
     """Fills all weights and buffers of ``network`` in place, with draws from ``generator`` only.
 
     Convolutions and linear layers: normal with standard deviation ``weight_std``, by default sqrt(2 / fan_in) (He et
-    al. 2015), and zero bias. Embeddings: standard normal, unless the module asks for zeros (``zero_initialised``). Normalisations: identity.
+    al. 2015), and zero bias. Embeddings: standard normal; ``ZeroEmbedding``: zero. Normalisations: identity.
 
     Raises:
         TypeError: A layer with weights of a kind that has no rule here.
@@ -62,7 +66,7 @@ def initialise(network: nn.Module, generator: torch.Generator, weight_std: float
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.Embedding):
-            if getattr(module, "zero_initialised", False):
+            if isinstance(module, ZeroEmbedding):
                 module.weight.zero_()
             else:
                 module.weight.normal_(0.0, 1.0, generator=generator)
@@ -80,6 +84,8 @@ def require_size(model: str, shape: ImageShape, sizes: tuple[int, ...]) -> None:
     """Raises ConfigError unless the images are grey or colour and of one of ``sizes``."""
     if shape.size not in sizes:
         known = ", ".join(f"{size}x{size}" for size in sizes)
-        raise ConfigError(f"model {model} makes {known} images, the data has {shape.size}x{shape.size}: set data.image-size")
+        raise ConfigError(
+            f"model {model} makes {known} images, the data has {shape.size}x{shape.size}: set data.image-size"
+        )
     if shape.channels not in (1, 3):
         raise ConfigError(f"model {model} makes grey (1) or colour (3) images, the data has {shape.channels} channels")

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Model, require_size
+from common.models.base import Model, ZeroEmbedding, require_size
 
 Norm = Literal["group", "batch", "none"]
 
@@ -17,8 +17,8 @@ Norm = Literal["group", "batch", "none"]
 class DCGAN(Model):
     """Strided-convolution generator and discriminator; class embedding in G, class projection in D.
 
-    Weights start at N(0, 0.02) as in the paper. Deviations from it: GroupNorm instead of BatchNorm by default (batch statistics break under label skew), a
-    narrow width that suits small images, no normalisation in the discriminator's first layer (as in the paper).
+    Weights start at N(0, 0.02) as in the paper. Deviations from it: GroupNorm instead of BatchNorm by default (batch
+    statistics break under label skew) and a width that suits small images.
     """
 
     source: ClassVar[str] = (
@@ -27,7 +27,9 @@ class DCGAN(Model):
 
     weight_std: ClassVar[float | None] = 0.02
 
-    width: int = Field(16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving")
+    width: int = Field(
+        16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving"
+    )
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
     conditional: bool = Field(True, description="condition both networks on the label")
@@ -77,10 +79,9 @@ class DCGANDiscriminator(nn.Module):
         features = 4 * width
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, features))
         self.logit = nn.Linear(features, 1)
-        self.projection: nn.Embedding | None = None
+        self.projection: ZeroEmbedding | None = None
         if num_classes:
-            self.projection = nn.Embedding(num_classes, features)
-            self.projection.zero_initialised = True
+            self.projection = ZeroEmbedding(num_classes, features)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         features = F.leaky_relu(self.features(images), 0.2)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Model
+from common.models.base import Model, ZeroEmbedding
 
 
 class MLP(Model):
@@ -49,7 +49,7 @@ class MLPGenerator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         if self.embedding is not None:
             latents = torch.cat([latents, self.embedding(labels)], dim=1)
-        return torch.tanh(self.layers(latents)).unflatten(1, self.image_shape)
+        return torch.tanh(self.layers(latents)).view(-1, *self.image_shape)
 
 
 class MLPDiscriminator(nn.Module):
@@ -64,10 +64,9 @@ class MLPDiscriminator(nn.Module):
             nn.Linear(width, width),
         )
         self.logit = nn.Linear(width, 1)
-        self.projection: nn.Embedding | None = None
+        self.projection: ZeroEmbedding | None = None
         if num_classes:
-            self.projection = nn.Embedding(num_classes, width)
-            self.projection.zero_initialised = True
+            self.projection = ZeroEmbedding(num_classes, width)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         features = F.leaky_relu(self.features(images), 0.2)

@@ -7,7 +7,6 @@ autoencoder, say) is an objective file and a model file.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -78,7 +77,7 @@ class AdversarialObjective(Objective):
     critic_steps: int = Field(1, ge=1, le=100, description="discriminator updates for each generator update")
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Returns the scalar that the discriminator minimises; ``real_logits`` (B,) = D(x), ``fake_logits`` = D(G(z))."""
+        """Returns the scalar that the discriminator minimises; ``real_logits`` (B,) = D(x), ``fake_logits`` D(G(z))."""
         raise NotImplementedError
 
     def generator_loss(self, fake_logits: Tensor) -> Tensor:

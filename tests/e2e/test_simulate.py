@@ -34,7 +34,8 @@ def weights(directory):
 
 def memories(directory):
     return {
-        k: {name: tree.digest(kept) for name, kept in memory.items()} for k, memory in state_of(directory).clients.items()
+        k: {name: tree.digest(kept) for name, kept in memory.items()}
+        for k, memory in state_of(directory).clients.items()
     }
 
 
@@ -163,7 +164,9 @@ def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, mon
 
     monkeypatch.setattr(client_app.state, "open_memory", from_the_second_round_on)
     config = small(output__checkpoint_every=100, federation__min_replies=2)
-    with pytest.raises(FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError"):
+    with pytest.raises(
+        FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError"
+    ):
         simulate(config, num_workers=1)
     assert state_of(RunDirectory(journal.resolve(config.output.dir).path)).state.round == 1
 

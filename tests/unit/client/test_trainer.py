@@ -132,7 +132,9 @@ def test_fake_labels_have_the_clients_own_distribution():
 
 def test_images_and_labels_stay_together():
     images = shard(num=20)
-    by_bytes = {bytes(i.numpy().tobytes()): int(k) for i, k in zip(normalise(images.images), images.labels, strict=True)}
+    by_bytes = {
+        bytes(i.numpy().tobytes()): int(k) for i, k in zip(normalise(images.images), images.labels, strict=True)
+    }
     batch = next(assign(make(), images=images)._batches())
     assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.images] == batch.labels.tolist()
 

@@ -1,3 +1,4 @@
+import itertools
 import tomllib
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_pyproject_lists_every_key_with_its_default():
 def test_pyproject_has_a_comment_on_every_key():
     section = PYPROJECT.partition("[tool.flwr.app.config]")[2].partition("[tool.ruff]")[0]
     lines = section.splitlines()
-    for previous, line in zip(lines, lines[1:], strict=False):
+    for previous, line in itertools.pairwise(lines):
         if " = " in line and not line.startswith("#"):
             assert previous.startswith("# "), f"no comment above {line!r}"
 
@@ -65,7 +66,7 @@ def test_a_bad_value_is_one_line_with_key_value_and_what_is_allowed(key, value, 
 
 def test_identity_ignores_what_does_not_change_the_weights_and_nothing_else():
     config = RunConfig()
-    same = config.replaced(**{"output.dir": "/x", "evaluation.every": 1, "federation.num-rounds": 99})
+    same = config.replaced({"output.dir": "/x", "evaluation.every": 1, "federation.num-rounds": 99})
     assert same.identity() == config.identity()
     for key, value in {"seed": 1, "local.steps": 1, "model": "mlp", "federation.fraction": 0.5}.items():
-        assert config.replaced(**{key: value}).identity() != config.identity()
+        assert config.replaced({key: value}).identity() != config.identity()

@@ -50,8 +50,14 @@ def test_another_protocol_is_refused(monkeypatch):
         ({"arrays": None}, "no ArrayRecord 'arrays'"),
         ({"metrics": None}, "no MetricRecord 'metrics'"),
         ({"arrays": MetricRecord({"a": 1})}, "no ArrayRecord 'arrays'"),
-        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": 2.5})}, "num-examples is 2.5"),
-        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": True})}, "num-examples is True"),
+        (
+            {"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": 2.5})},
+            "num-examples is 2.5",
+        ),
+        (
+            {"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": True})},
+            "num-examples is True",
+        ),
         ({"meta": ConfigRecord({"protocol": 1, "round": 7, "num-examples": 2})}, "partition is None"),
     ],
 )

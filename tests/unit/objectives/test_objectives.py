@@ -147,7 +147,9 @@ def test_losses_do_not_depend_on_the_order_of_a_batch(name, r1, networks, batch)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     shuffled = Batch(*(getattr(batch, field.name)[order] for field in dataclasses.fields(Batch)))
     for phase in phases(name, r1).values():
-        assert phase.loss(networks, shuffled)[0].item() == pytest.approx(phase.loss(networks, batch)[0].item(), abs=1e-6)
+        assert phase.loss(networks, shuffled)[0].item() == pytest.approx(
+            phase.loss(networks, batch)[0].item(), abs=1e-6
+        )
 
 
 def test_r1_is_half_gamma_times_the_squared_gradient_on_real_images(networks, batch):

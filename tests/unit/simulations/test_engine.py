@@ -97,7 +97,9 @@ def test_workers_have_one_intra_op_thread_and_stay(grid):
 
 def test_push_and_pull_give_the_same_replies(grid):
     one = grid(echo_app())
-    ids = one.push_messages([one.create_message(RecordDict(), MessageType.TRAIN, node, "1") for node in one.get_node_ids()])
+    ids = one.push_messages(
+        [one.create_message(RecordDict(), MessageType.TRAIN, node, "1") for node in one.get_node_ids()]
+    )
     assert len(set(ids)) == 3
     assert [count(reply) for reply in one.pull_messages(ids)] == [1, 1, 1]
     assert one.pull_messages(ids) == []
@@ -136,5 +138,7 @@ def test_devices_are_dealt_to_clients(grid):
 def test_if_every_client_fails_the_run_fails_with_their_reasons(small, monkeypatch):
     monkeypatch.setattr("client.app.device_of", lambda node_config: (_ for _ in ()).throw(ValueError("out of memory")))
     config = small()
-    with pytest.raises(FederationError, match=r"round 1: 0 usable replies of 4.*partition 0: ValueError: out of memory"):
+    with pytest.raises(
+        FederationError, match=r"round 1: 0 usable replies of 4.*partition 0: ValueError: out of memory"
+    ):
         simulate(config)

@@ -1,0 +1,54 @@
+"""The project's strongest promise: the same bits, whatever runs the clients."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from flower import flower
+
+from common.config import RunConfig
+from server import journal
+from server.journal import RunDirectory
+from simulations.engine import simulate
+
+VARIANTS = {
+    "everyone": {"federation.num-clients": 10, "federation.num-rounds": 2},
+    "partial": {"federation.num-clients": 4, "federation.fraction": 0.5, "algorithm": "fedavg sync=generator"},
+}
+
+
+def summary_of(config):
+    return json.loads(RunDirectory(journal.resolve(config.output.dir).path).summary.read_text())
+
+
+@pytest.mark.slow
+def test_flower_on_ray_ends_with_the_same_bits_as_the_in_process_grid(small, tmp_path):
+    with flower(tmp_path / "home") as flwr:
+        for name, changes in VARIANTS.items():
+            common = {"model": "dcgan width=4 latent-size=8", **changes}
+            ours, theirs = small(f"{name}-ours", **common), small(f"{name}-theirs", **common)
+            simulate(ours)
+            file = tmp_path / f"{name}.toml"
+            file.write_text(theirs.toml())
+            run_id = flwr.submit(file, f"num-supernodes={theirs.federation.num_clients} client-resources-num-cpus=1")
+            assert flwr.wait(run_id) == "finished:completed", flwr.log(run_id)
+            assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
+            assert f"run directory: {theirs.output.dir}" in flwr.log(run_id)
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_start_fails_under_flower_and_says_why(small, tmp_path):
+    config = small(federation__wait_seconds=3)
+    file = tmp_path / "config.toml"
+    file.write_text(config.toml())
+    with flower(tmp_path / "home") as flwr:
+        run_id = flwr.submit(file, "num-supernodes=2 client-resources-num-cpus=1")
+        assert flwr.wait(run_id) == "finished:failed"
+        assert "2 of 4 clients connected within federation.wait-seconds=3" in flwr.log(run_id)
+
+
+def test_every_configuration_key_is_one_that_flower_accepts():
+    assert all(isinstance(value, bool | int | float | str) for value in RunConfig().flat().values())
