@@ -61,24 +61,26 @@ def simulate(
     """Train a federation in this process: the preset quickstart unless told otherwise."""
     from common.config import RunConfig
     from server import journal
-    from server.journal import RunDirectory
+    from simulations.trained import read_flat
 
     overrides = read_overrides(config)
     if out is not None:
         overrides["output.dir"] = str(out)
     if resume:
         overrides["output.resume"] = True
-    given = RunConfig.from_flat(overrides).output
-    run = journal.resolve(given.dir, Path.cwd())
-    if given.resume and not given.dir:
+    base = _preset(preset or "quickstart")
+    output = RunConfig.from_flat(base | overrides).output
+    run = journal.resolve(output.dir, Path.cwd())
+    if output.resume and not output.dir:
         raise ConfigError("--resume needs --out DIR, the run directory to go on in")
-    stored = given.resume and preset is None and run.config.exists()
-    base = _stored(run) if stored else _preset(preset or "quickstart")
-    resolved = RunConfig.from_flat(base | overrides | {"output.dir": str(run.path)})
+    if output.resume and preset is None and run.config.exists():
+        base = read_flat(run.config)  # to go on, a run's own configuration need not be given again
+    resolved = RunConfig.from_flat(base | overrides)
     if dry_run:
         typer.echo(resolved.toml(), nl=False)
         return
-    if not given.resume and run.config.exists():
+    resolved = resolved.replaced({"output.dir": str(run.path)})
+    if not output.resume and run.config.exists():
         raise ConfigError(f"--out {str(run.path)!r} holds a run already: add --resume, or name another folder")
 
     from simulations.engine import simulate as run_simulation
@@ -88,7 +90,7 @@ def simulate(
         with watching(resolved, sys.stderr) as on_reply:
             run_simulation(resolved, num_workers=workers, on_reply=on_reply)
     except KeyboardInterrupt:
-        if RunDirectory(run.path).config.exists():
+        if run.config.exists():
             typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {_shell(run.path)}", err=True)
         raise
     summary = json.loads(run.summary.read_text(encoding="utf-8"))
@@ -223,8 +225,8 @@ def data(
     dataset = source_of.load(root, download=True)
     shape = dataset.shape
     typer.echo(
-        f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, {shape.size}x{shape.size}, "
-        f"{shape.channels} channel(s), {shape.num_classes} class(es)"
+        f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, "
+        f"{shape.size}x{shape.size}, {shape.channels} channel(s), {shape.num_classes} class(es)"
     )
 
 
@@ -300,12 +302,6 @@ def _preset(name: str) -> dict[str, Any]:
         return read_flat(Path(name))
     known = sorted(p.stem for p in PRESETS.glob("*.toml"))
     raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
-
-
-def _stored(run: Any) -> dict[str, Any]:
-    from simulations.trained import read_flat
-
-    return read_flat(run.config)
 
 
 def _print_scores(scores: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Runs `flwr run` on a SuperLink of the test's own: own home, own ports, a neutral folder; nothing outlives the block."""
+"""Runs `flwr run` on a SuperLink of the test's own: own home, own ports, a neutral folder; it ends with the block."""
 
 import json
 import os

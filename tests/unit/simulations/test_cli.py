@@ -1,0 +1,287 @@
+"""The command line as a script sees it: stdout, stderr and exit codes, in a process of its own where that matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import tree
+from common.errors import ConfigError
+from server import checkpoint
+from simulations import cli
+
+ROOT = Path(__file__).parents[3]
+TINY = (
+    'model="mlp width=16 latent-size=8" partition="shards per-client=2 images-per-client=40" federation.num-clients=4 '
+    "federation.num-rounds=3 local.steps=2 local.batch-size=8 evaluation.every=0 evaluation.num-images=100 "
+    'evaluation.final-num-images=100 evaluation.extractor="none" evaluation.utility-num-images=0 '
+    "output.checkpoint-every=1"
+)
+
+
+def fedgan(*arguments, capsys=None):
+    """Runs the command in this process; returns exit code, stdout, stderr."""
+    code = cli._run([str(argument) for argument in arguments], debug=False)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Returns the directory of a run."""
+    run = tmp_path_factory.mktemp("cli") / "run"
+    assert cli._run(["simulate", "--out", str(run), "-c", TINY, "--json"], debug=False) == 0
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed=3", {"seed": 3}),
+        ("seed=3 local.steps=7", {"seed": 3, "local.steps": 7}),
+        ('objective="hinge r1=0.5" seed=1', {"objective": "hinge r1=0.5", "seed": 1}),
+        ("partition='shards per-client=4'", {"partition": "shards per-client=4"}),
+        ("federation.fraction=0.5 output.resume=true", {"federation.fraction": 0.5, "output.resume": True}),
+    ],
+)
+def test_overrides_have_flowers_syntax(text, expected):
+    from flwr.common.config import parse_config_args
+
+    assert cli.read_overrides([text]) == expected == parse_config_args([text])
+
+
+@pytest.mark.parametrize("text", ["seed", "seed=", "objective=hinge", "seed=1 junk", "missing.toml"])
+def test_what_is_no_override_is_refused_by_its_text(text):
+    with pytest.raises(ConfigError) as caught:
+        cli.read_overrides([text])
+    assert text.split()[-1].rstrip("=") in str(caught.value)
+
+
+def test_later_overrides_win(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("seed = 1\n[local]\nsteps = 5\n")
+    assert cli.read_overrides([str(file), "seed=2"]) == {"seed": 2, "local.steps": 5}
+
+
+def test_dry_run_prints_the_resolved_configuration_and_starts_nothing(capsys, tmp_path):
+    code, out, _ = fedgan("simulate", "--dry-run", "--out", tmp_path / "run", "-c", "seed=5", capsys=capsys)
+    assert code == 0
+    assert "seed = 5" in out
+    assert "per-client=2" in out
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "again.toml").write_text(out)
+    assert fedgan("simulate", tmp_path / "again.toml", "--dry-run", capsys=capsys)[1] == out
+    assert fedgan("simulate", "--dry-run", capsys=capsys)[1].count('dir = ""') == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["simulate", "-c", "local.step=3"], "local.step=3: no such key; did you mean 'local.steps'"),
+        (["simulate", "-c", "local.steps=0"], "local.steps=0: Input should be greater than or equal to 1"),
+        (["simulate", "quikstart"], "'quikstart': no such preset, nor a TOML file; did you mean 'quickstart'"),
+        (["simulate", "--resume"], "--resume needs --out DIR"),
+        (["simulate", "--wrong"], "No such option"),
+        (["generate", "nowhere", "--out", "a.png"], "'nowhere' is not a run directory"),
+        (["components", "modle"], "'modle': no such kind of component; did you mean 'model'"),
+        (["partition", "-c", 'partition="shards per-client=9000"'], "shards"),
+        (["partition", "-c", "federation.num-clients=9000"], "9000"),
+        (["data", "mnits"], "did you mean 'mnist'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(arguments, words, capsys):
+    code, out, err = fedgan(*arguments, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_json_is_the_last_line_of_stdout(capsys, tmp_path):
+    code, out, err = fedgan("simulate", "--out", tmp_path / "run", "-c", TINY, "--json", capsys=capsys)
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    assert result["run"] == str(tmp_path / "run")
+    assert result["rounds"] == 3
+    assert 1 <= result["scores"]["score"] <= 10
+    assert err.splitlines()[0] == f"run directory: {tmp_path / 'run'}"
+    assert "round 3/3" in err
+
+
+def test_a_run_is_not_overwritten(trained, capsys):
+    before = (trained / "journal.jsonl").read_bytes()
+    code, _, err = fedgan("simulate", "--out", trained, "-c", TINY, capsys=capsys)
+    assert code == 2
+    assert "holds a run already" in err
+    assert (trained / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        (["--num", "12"], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]),
+        (["--num", "3", "--label", "7"], [7, 7, 7]),
+        (["--num", "2", "--balanced"], [0, 1]),
+    ],
+)
+def test_generate_writes_arrays(trained, tmp_path, capsys, options, labels):
+    assert fedgan("generate", trained, *options, "--out", tmp_path / "a.npz", capsys=capsys)[0] == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        images, found = arrays["images"], arrays["labels"]
+    assert (images.dtype, images.shape) == (np.uint8, (len(labels), 28, 28))
+    assert (found.dtype, found.tolist()) == (np.int64, labels)
+
+
+def test_generate_repeats_for_a_seed_and_differs_for_another(trained, tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fedgan("generate", trained, "--num", 4, "--seed", seed, "--out", tmp_path / f"{name}.npz", capsys=capsys)
+    a, b, c = (np.load(tmp_path / f"{name}.npz")["images"] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_generate_writes_a_grid_and_a_folder(trained, tmp_path, capsys):
+    assert fedgan("generate", trained, "--num", 20, "--out", tmp_path / "grid.png", capsys=capsys)[0] == 0
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (10 * 30 + 2, 2 * 30 + 2)
+    assert fedgan("generate", trained, "--num", 3, "--out", tmp_path / "folder", capsys=capsys)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == [f"0000{k}-label-{k}.png" for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--label", "10", "--out", "a.png"], "--label 10: the generator knows 0 to 9"),
+        (["--label", "1", "--balanced", "--out", "a.png"], "exclude each other"),
+        (["--out", "a.gif"], "write to a .npz, to a .png, or to a folder"),
+        (["--round", "7", "--out", "a.png"], "no checkpoint of round 7; rounds with one: 1, 2, 3"),
+        (["--client", "2", "--out", "a.png"], "--client 2 has no generator of its own"),
+    ],
+)
+def test_generate_refuses_what_it_cannot_do(trained, capsys, options, words):
+    code, _, err = fedgan("generate", trained, *options, capsys=capsys)
+    assert code in (1, 2)
+    assert words in err
+
+
+def test_a_round_is_generated_from_its_own_checkpoint(trained, tmp_path, capsys):
+    for round in (1, 3):
+        fedgan("generate", trained, "--round", round, "--num", 5, "--out", tmp_path / f"{round}.npz", capsys=capsys)
+    fedgan("generate", trained, "--num", 5, "--out", tmp_path / "last.npz", capsys=capsys)
+    one, three, last = (np.load(tmp_path / f"{name}.npz")["images"] for name in ("1", "3", "last"))
+    assert np.array_equal(three, last)
+    assert not np.array_equal(one, last)
+
+
+def test_clients_own_generators_can_be_used(tmp_path, capsys):
+    run = tmp_path / "run"
+    overrides = TINY + ' algorithm="fedavg sync=discriminator"'
+    assert fedgan("simulate", "--out", run, "-c", overrides, capsys=capsys)[0] == 0
+    code, _, err = fedgan("generate", run, "--out", tmp_path / "a.npz", capsys=capsys)
+    assert code == 2
+    assert "choose one with --client (0 to 3)" in err
+    for client in (0, 1):
+        target = tmp_path / f"{client}.npz"
+        assert fedgan("generate", run, "--client", client, "--num", 5, "--out", target, capsys=capsys)[0] == 0
+    zero, one = (np.load(tmp_path / f"{client}.npz")["images"] for client in (0, 1))
+    assert not np.array_equal(zero, one)
+
+
+def test_evaluate_prints_what_is_asked(trained, capsys):
+    code, out, _ = fedgan("evaluate", trained, "--num", 100, "--metrics", "score", "--json", capsys=capsys)
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    assert list(result["scores"]) == ["score"]
+    assert result["round"] == 3
+    code, _, err = fedgan("evaluate", trained, "--metrics", "fidd", capsys=capsys)
+    assert code == 2
+    assert "did you mean 'fid'" in err
+
+
+def test_partition_prints_a_table_and_draws_it(capsys, tmp_path):
+    picture = tmp_path / "p.png"
+    code, out, _ = fedgan("partition", "-c", "federation.num-clients=4", "--plot", picture, "--json", capsys=capsys)
+    assert code == 0
+    clients = json.loads(out)["clients"]
+    assert sum(client["num-examples"] for client in clients) == 8000
+    assert all(sum(client["label-counts"]) == client["num-examples"] for client in clients)
+    with Image.open(picture) as image:
+        assert image.size[0] > 300
+    code, out, _ = fedgan("partition", "-c", "federation.num-clients=4", capsys=capsys)
+    assert sum(str(client["num-examples"]) in out for client in clients) == 4
+
+
+def test_components_lists_every_option_from_the_code(capsys):
+    from common.config import TABLES
+
+    code, out, _ = fedgan("components", capsys=capsys)
+    assert code == 0
+    for table in TABLES.values():
+        for name, component in table.items():
+            assert f"  {name}: " in out
+            for key, field in component.model_fields.items():
+                assert f"      {field.alias or key}={field.default}" in out
+
+
+def test_data_says_what_is_there(capsys, tmp_path):
+    code, out, _ = fedgan("data", "--root", tmp_path, capsys=capsys)
+    assert code == 0
+    assert "mnist-10k" in out
+    assert str(tmp_path) in out
+    code, out, _ = fedgan("data", "mnist-10k", capsys=capsys)
+    assert out == "mnist-10k: 8,000 training and 2,000 held-out images, 28x28, 1 channel(s), 10 class(es)\n"
+
+
+def test_a_defect_is_one_line_without_a_traceback(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "read_overrides", lambda arguments: 1 / 0)
+    code, out, err = fedgan("simulate", capsys=capsys)
+    assert (code, out) == (1, "")
+    assert err == "error: ZeroDivisionError: division by zero (a defect; --debug shows where)\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
+    overrides = f"{TINY} federation.num-rounds=400 output.checkpoint-every=1000 output.sample-every=1000"
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def command(run, *more):
+        return [sys.executable, "-m", "simulations.cli", "simulate", "--out", str(run), *more]
+
+    def finish(run, *more):
+        done = subprocess.run(command(run, *more), cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    process = subprocess.Popen(
+        command(tmp_path / "cut", "-c", overrides),
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    journal = tmp_path / "cut" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count("\n") >= 3) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: fedgan simulate --resume --out {tmp_path / 'cut'}" in err
+    assert "Traceback" not in err
+    done = checkpoint.latest(tmp_path / "cut" / "checkpoints").snapshot.state.round
+    assert 3 <= done < 400
+    rounds = done + 3
+    finish(tmp_path / "cut", "--resume", "-c", f"federation.num-rounds={rounds}")
+    finish(tmp_path / "through", "-c", f"{overrides} federation.num-rounds={rounds}")
+    digests = [
+        tree.digest(checkpoint.latest(tmp_path / name / "checkpoints").snapshot.state.parameters)
+        for name in ("cut", "through")
+    ]
+    assert digests[0] == digests[1]
