@@ -51,9 +51,7 @@ def main(grid: Grid, context: Context) -> None:
     """
     config = RunConfig.from_flat(context.run_config)
     directory = journal.resolve(config.output.dir)
-    if not log.hasHandlers():  # under flwr run, where what goes to stderr is the run's log
-        logging.basicConfig(format="fedgan: %(message)s")
-        logging.getLogger("fedgan").setLevel(logging.INFO)
+    _make_heard()
     log.info("run directory: %s", directory.path)
     directory.create(config.output.resume)
     torch.set_num_threads(config.local.num_threads)
@@ -237,6 +235,17 @@ def sample_labels(shape: ImageShape) -> torch.Tensor:
     """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows without classes."""
     rows = min(shape.num_classes, _SAMPLE_ROWS) if shape.num_classes > 1 else SAMPLE_COLUMNS
     return balanced_labels(rows, shape.num_classes).repeat_interleave(SAMPLE_COLUMNS)
+
+
+def _make_heard() -> None:
+    """Sends the log to stderr where nobody listens: under ``flwr run``, where that is the run's log."""
+    logger = logging.getLogger("fedgan")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("fedgan: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _fastest_device() -> str:
