@@ -1,6 +1,7 @@
 """Scores the server's generator against held-out images, where the server holds any."""
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from common.seeding import derive_seed
 
 log = logging.getLogger("fedgan.server")
 
-Scores = dict[str, float | list[float]]
+Scores = dict[str, float | list[float | None]]
 
 QUICK = ("fid", "score")
 ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
@@ -88,9 +89,8 @@ class Evaluator:
                 scores |= metrics.prdc(self._real_features, fake)
             if "per-class-recall" in wanted:
                 classes = self._dataset.shape.num_classes
-                scores["per-class-recall"] = metrics.per_class_recall(
-                    self._real_features, test.labels, fake, num_classes=classes
-                )
+                shares = metrics.per_class_recall(self._real_features, test.labels, fake, num_classes=classes)
+                scores["per-class-recall"] = [None if math.isnan(share) else share for share in shares]
         if "score" in wanted:
             scores["score"] = metrics.inception_score(_probabilities(images))
         return scores

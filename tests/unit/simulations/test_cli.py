@@ -255,7 +255,9 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
         return [sys.executable, "-m", "simulations.cli", "simulate", "--out", str(run), *more]
 
     def finish(run, *more):
-        done = subprocess.run(command(run, *more), cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command(run, *more), cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     process = subprocess.Popen(
