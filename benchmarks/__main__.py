@@ -149,7 +149,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {date.today()}"
+    processor = platform.processor() or platform.machine()
+    machine = f"{processor}, {os.cpu_count()} cores, torch {torch.__version__}, {date.today()}"
     print(machine)
     results: dict[str, list[Row]] = {}
     for name in arguments.only:

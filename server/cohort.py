@@ -1,5 +1,6 @@
 """Who takes part: the roster of clients by partition, and the cohort of a round."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from common.errors import FederationError, ProtocolError
 from common.seeding import numpy_generator
 
 _POLL_SECONDS = 0.5
+_FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,12 @@ def roll_call(grid: Grid, config: RunConfig) -> Roster:
 
 
 def reason_of(reply: Message) -> str:
-    """Returns the last line of a client's error: the exception, without Flower's and Python's frames."""
-    lines = [line.strip() for line in (reply.error.reason or "").splitlines() if line.strip()]
-    return lines[-1].strip("<>'\" ") if lines else f"error code {reply.error.code}"
+    """Returns one line that says why a client failed: ``ValueError: ...``, without Flower's and Python's frames."""
+    text = (reply.error.reason or "").strip()
+    if match := _FLOWER_REASON.fullmatch(text):
+        text = match["text"] if "Traceback" in match["text"] else f"{match['type']}: {match['text']}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"^(\w+\.)+(?=\w+: )", "", lines[-1]) if lines else f"error code {reply.error.code}"
 
 
 def _wait_for_nodes(grid: Grid, wanted: int, seconds: float) -> list[int]:

@@ -1,5 +1,6 @@
 import json
 import math
+import types
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from common.errors import CheckpointError, ConfigError, ProtocolError
 from common.wire import RollCall
 from server import admission, checkpoint, journal
 from server.checkpoint import Checkpoint
-from server.cohort import Roster
+from server.cohort import Roster, reason_of
 from server.strategy import Snapshot
 
 TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
@@ -83,6 +84,23 @@ class TestCohort:
         rounds = [roster().sample(0.3, 0, r) for r in range(400)]
         for k in range(10):
             assert sum(k in cohort for cohort in rounds) == pytest.approx(120, abs=35)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "<class 'common.errors.DataError'>:<'no images in /srv'>",
+        "Traceback (most recent call last):\n  File 'x'\ncommon.errors.DataError: no images in /srv\n",
+        "<class 'flwr.X'>:<'Traceback (most recent call last):\n  File\ncommon.errors.DataError: no images in /srv'>",
+    ],
+)
+def test_a_clients_reason_is_one_line_in_every_runtime(reason, monkeypatch):
+    reply = types.SimpleNamespace(error=types.SimpleNamespace(reason=reason, code=2))
+    assert reason_of(reply) == "DataError: no images in /srv"
+
+
+def test_a_clients_error_without_a_reason_has_its_code():
+    assert reason_of(types.SimpleNamespace(error=types.SimpleNamespace(reason=None, code=8))) == "error code 8"
 
 
 class TestCheckpoint:
