@@ -26,10 +26,11 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(-
 .tiles { display: flex; flex-wrap: wrap; gap: .8rem; }
 .tile { background: var(--soft); border-radius: .6rem; padding: .7rem 1rem; min-width: 7rem; }
 .tile b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; } .tile span { opacity: .75; }
-.strip { display: flex; gap: .8rem; overflow-x: auto; padding-bottom: .5rem; }
+.strip { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .8rem; margin-bottom: 1rem; }
 figure { margin: 0; flex: none; } figcaption { font-size: .85rem; opacity: .75; }
-.strip img { width: 15rem; image-rendering: pixelated; border-radius: .4rem; }
-img.plot { width: 100%; background: #fff; border-radius: .6rem; }
+.strip img { width: 100%; image-rendering: pixelated; border-radius: .4rem; }
+.strip .last { grid-column: 1 / -1; max-width: 30rem; }
+img.plot { width: 100%; max-width: 50rem; background: #fff; border-radius: .6rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
 code { font-size: .9em; }
@@ -112,9 +113,10 @@ def _strip(run: RunDirectory) -> str:
     if len(paths) > _STRIP:  # first, last, and an even pick between
         paths = [paths[round(i * (len(paths) - 1) / (_STRIP - 1))] for i in range(_STRIP)]
     figures = [
-        f"<figure>{_picture(path, f'samples after round {int(path.stem[6:])}')}"
+        f"<figure{' class=last' if path == paths[-1] else ''}>"
+        f"{_picture(path, f'samples after round {int(path.stem[6:])}')}"
         f"<figcaption>round {int(path.stem[6:])}</figcaption></figure>"
-        for path in paths
+        for path in [*paths[-1:], *paths[:-1]]
     ]
     return f"<div class=strip>{''.join(figures)}</div>"
 
