@@ -98,7 +98,7 @@ class Algorithm(Component):
     """
 
     ema_half_life: float = Field(
-        0.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
+        2.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
     )
     ema_ramp: float = Field(
         0.1, gt=0, le=1, description="the half-life is at most this share of the rounds done, to forget the start"
