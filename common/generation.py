@@ -35,14 +35,16 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
     Args:
         generator: Maps latents (B, Z) and labels (B,) to images in [-1, 1]; has ``latent_size``.
         labels: int64 (N,), in [0, num_classes).
-        seed: Latents follow from it; the first n of N images are those of a call for n.
+        seed: Latents follow from it; a call for more images begins with those of a call for fewer.
     """
     device = next(generator.parameters()).device
     source = torch_generator(seed, "latents")
     latent_size = int(getattr(generator, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
     images = []
     for chunk in torch.split(labels, _BATCH):
-        latents = torch.randn(len(chunk), latent_size, generator=source)
+        latents = torch.randn(_BATCH, latent_size, generator=source)[
+            : len(chunk)
+        ]  # torch draws other numbers for fewer
         images.append(denormalise(generator(latents.to(device), chunk.to(device))).cpu())
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)
 
