@@ -84,6 +84,8 @@ def simulate(
         raise ConfigError(f"--out {str(run.path)!r} holds a run already: add --resume, or name another folder")
 
     from simulations.engine import simulate as run_simulation
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
     from simulations.progress import watching
 
     try:
