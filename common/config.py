@@ -49,7 +49,7 @@ class FederationConfig(Options):
     """Who takes part."""
 
     num_clients: int = Field(10, ge=1, description="clients in the federation")
-    num_rounds: int = Field(40, ge=1, description="rounds")
+    num_rounds: int = Field(30, ge=1, description="rounds")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
     min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
     wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
