@@ -6,7 +6,7 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -117,7 +117,9 @@ class Trainer:
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
-        """Trains for ``local.steps`` steps and returns the means of losses and diagnostics, and ``seconds``.
+        """Trains for ``local.steps`` steps; returns the means of losses and diagnostics, ``images`` and ``seconds``.
+
+        ``images`` counts the real images that phases looked at.
 
         Args:
             extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
@@ -129,17 +131,16 @@ class Trainer:
         start = time.perf_counter()
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
-        batches = self._batches()
-        for _ in range(self._local.steps):
-            for phase in self._phases:
-                self._freeze_all_but(phase)
-                for _ in range(phase.repeats):
-                    loss, watched = self._step(phase, next(batches), extra_loss, gradient_hook)
-                    losses.setdefault(f"{phase.name}-loss", []).append(loss)
-                    for key, value in watched.items():
-                        diagnostics.setdefault(key, []).append(value)
+        schedule = [phase for _ in range(self._local.steps) for phase in self._phases for _ in range(phase.repeats)]
+        for phase, batch in zip(schedule, self._batches(schedule), strict=True):
+            self._freeze_all_but(phase)
+            loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
+            losses.setdefault(f"{phase.name}-loss", []).append(loss)
+            for key, value in watched.items():
+                diagnostics.setdefault(key, []).append(value)
         means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
-        return means | {"seconds": time.perf_counter() - start}
+        images = self._local.batch_size * sum(phase.looks_at_images for phase in schedule)
+        return means | {"images": images, "seconds": time.perf_counter() - start}
 
     def _step(
         self,
@@ -166,8 +167,8 @@ class Trainer:
                     phase.after(self._networks[name])
         return loss.detach(), watched
 
-    def _batches(self) -> Iterator[Batch]:
-        """Yields batches for ever; what it draws depends on the assignment alone.
+    def _batches(self, phases: Iterable[Phase]) -> Iterator[Batch]:
+        """Yields a batch for each of the phases; what it draws depends on the assignment and the phases alone.
 
         Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
         batch is full even where the shard is smaller. Fake labels are those of images drawn from the shard.
@@ -176,10 +177,11 @@ class Trainer:
         images, labels = assigned.images.images, assigned.images.labels
         generator = torch_generator(assigned.seed, "client", assigned.partition, "round", assigned.round)
         order = torch.empty(0, dtype=torch.int64)
-        while True:
-            while len(order) < size:
+        for phase in phases:
+            num_real = size if phase.looks_at_images else 0
+            while len(order) < num_real:
                 order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
-            chosen, order = order[:size], order[size:]
+            chosen, order = order[:num_real], order[num_real:]
             fake = torch.randint(len(labels), (size,), generator=generator)
             latents = torch.randn(size, self._latent_size, generator=generator)
             uniforms = torch.rand(size, generator=generator)

@@ -19,7 +19,7 @@ class Batch:
     """What one phase may look at; every field is drawn by the loop from the client's own generator.
 
     Attributes:
-        images: Real images (B, C, S, S), float32 in [-1, 1].
+        images: Real images (B, C, S, S), float32 in [-1, 1]; none (B = 0) in a phase that does not look at any.
         labels: Their labels (B,), int64.
         latents: Standard normal (B, Z), float32.
         fake_labels: Labels (B,) to generate images for, drawn from the client's own label distribution.
@@ -46,6 +46,7 @@ class Phase:
         networks: The networks whose weights this phase steps; the others get no gradient.
         loss: Returns a scalar to minimise, and detached scalars worth watching (``d-real``, ``d-fake``).
         repeats: How often the phase runs in a step, each time on a new batch.
+        looks_at_images: Whether the loss uses real images; those of a client are passed over for these phases only.
         after: Called with the stepped network after each update (weight clipping), under no_grad.
     """
 
@@ -53,6 +54,7 @@ class Phase:
     networks: tuple[str, ...]
     loss: Loss
     repeats: int = 1
+    looks_at_images: bool = True
     after: Callable[[nn.Module], None] | None = None
 
 
@@ -90,8 +92,10 @@ class AdversarialObjective(Objective):
 
     def phases(self) -> tuple[Phase, ...]:
         return (
-            Phase("discriminator", ("discriminator",), self._discriminator_phase, self.critic_steps, self._after()),
-            Phase("generator", ("generator",), self._generator_phase),
+            Phase(
+                "discriminator", ("discriminator",), self._discriminator_phase, self.critic_steps, after=self._after()
+            ),
+            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False),
         )
 
     def _after(self) -> Callable[[nn.Module], None] | None:

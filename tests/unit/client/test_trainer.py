@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import pytest
@@ -32,6 +33,10 @@ def make(model="mlp", objective="non-saturating", seed=0, options=None, **local)
 def assign(trainer, round=1, partition=0, moments=None, images=None, seed=0):
     trainer.assign(Assignment(images or shard(), seed, partition, round), moments)
     return trainer
+
+
+def first_batch(trainer):
+    return next(trainer._batches(trainer._phases))
 
 
 @pytest.mark.parametrize(("model", "objective"), list(itertools.product(MODELS, OBJECTIVES)))
@@ -110,22 +115,43 @@ def test_first_adam_step_moves_each_weight_by_the_learning_rate():
 def test_batches_pass_over_the_whole_shard_and_are_full():
     images = shard(num=20)
     trainer = assign(make(batch_size=8), images=images)
-    batches = list(itertools.islice(trainer._batches(), 5))  # 40 images: two passes over 20
+    phases = [phase for phase in trainer._phases for _ in range(5)]
+    batches = list(trainer._batches(phases))[:5]  # 40 images: two passes over 20
     assert all(len(batch.images) == 8 for batch in batches)
     seen = torch.cat([batch.images for batch in batches])
     for image in normalise(images.images):
         assert (seen == image).flatten(1).all(1).sum() == 2
 
 
+def test_the_discriminator_sees_the_whole_shard_before_any_image_again():
+    images = shard(num=24)
+    seen = []
+    trainer = assign(make(steps=3, batch_size=8), images=images)
+    phase, other = trainer._phases
+
+    def looking(networks, batch):
+        seen.append(batch.images)
+        return phase.loss(networks, batch)
+
+    trainer._phases = (dataclasses.replace(phase, loss=looking), other)
+    metrics = trainer.fit()
+    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 24
+    assert metrics["images"] == 24
+
+
+def test_images_seen_counts_what_critics_see():
+    assert assign(make(objective="wgan", steps=2, batch_size=8)).fit()["images"] == 2 * 5 * 8
+
+
 def test_a_shard_smaller_than_a_batch_fills_it():
-    batch = next(assign(make(batch_size=8), images=shard(num=3))._batches())
+    batch = first_batch(assign(make(batch_size=8), images=shard(num=3)))
     assert len(batch.images) == 8
 
 
 def test_fake_labels_have_the_clients_own_distribution():
     images = shard(num=4, labels=(3, 3, 3, 7))
     trainer = assign(make(batch_size=100), images=images)
-    labels = torch.cat([batch.fake_labels for batch in itertools.islice(trainer._batches(), 20)])
+    labels = torch.cat([batch.fake_labels for batch in trainer._batches(trainer._phases * 10)])
     assert set(labels.tolist()) == {3, 7}
     assert (labels == 3).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
@@ -135,7 +161,7 @@ def test_images_and_labels_stay_together():
     by_bytes = {
         bytes(i.numpy().tobytes()): int(k) for i, k in zip(normalise(images.images), images.labels, strict=True)
     }
-    batch = next(assign(make(), images=images)._batches())
+    batch = first_batch(assign(make(), images=images))
     assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.images] == batch.labels.tolist()
 
 
@@ -148,7 +174,7 @@ def test_a_loss_that_is_not_finite_names_round_step_partition_and_phase():
         loss, watched = phase.loss(networks, batch)
         return (loss * float("nan") if next(calls) == 3 else loss), watched
 
-    trainer._phases = (trainer._phases[0], type(phase)("generator", phase.networks, broken))
+    trainer._phases = (trainer._phases[0], dataclasses.replace(phase, loss=broken))
     with pytest.raises(DivergenceError, match=r"generator-loss is nan at round 7, local step 3 of 4, partition 5"):
         trainer.fit()
 
