@@ -13,7 +13,8 @@ from client.trainer import Assignment, Trainer
 from common import wire
 from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
-from common.errors import ConfigError
+from common.errors import ConfigError, DivergenceError
+from common.tree import Tree
 
 app = ClientApp()
 
@@ -54,6 +55,8 @@ def train(message: Message, context: Context) -> Message:
     reply = config.algorithm_component.run(payload, trainer, memory, partition)
     if config.local.moments == "keep":
         memory[MOMENTS] = trainer.moments()
+    for kept in (reply.arrays, *memory.values()):
+        _require_finite(kept, round, partition)  # else a client would keep for good what it can never train from
     state.save_memory(context.state, memory)
     return Message(wire.encode_reply(reply, round), reply_to=message)
 
@@ -72,6 +75,12 @@ def device_of(node_config: Mapping[str, object]) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"device={name!r} in the node configuration: {reason}") from None
     return device
+
+
+def _require_finite(weights: Tree, round: int, partition: int) -> None:
+    for key, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise DivergenceError(f"{key} is no longer finite after round {round} on partition {partition}")
 
 
 def _config(context: Context) -> RunConfig:

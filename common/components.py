@@ -24,7 +24,12 @@ class Options(BaseModel):
     """A frozen set of options; kebab-case outside, snake_case inside; unknown ones are refused."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=kebab,
+        populate_by_name=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
 

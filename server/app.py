@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+import tomllib
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
@@ -12,8 +13,9 @@ from flwr.serverapp import Grid, ServerApp
 from PIL import Image
 
 from common import wire
-from common.config import RunConfig
+from common.config import RunConfig, flatten
 from common.datasets.base import ImageShape
+from common.errors import CheckpointError
 from common.generation import balanced_labels, generate, load_generator, tile
 from common.seeding import derive_seed
 from common.tree import digest
@@ -53,15 +55,18 @@ def main(grid: Grid, context: Context) -> None:
     directory = journal.resolve(config.output.dir)
     _make_heard()
     log.info("run directory: %s", directory.path)
-    directory.create(config.output.resume)
     torch.set_num_threads(config.local.num_threads)
+    directory.check(config.output.resume)
     run = Run(config, directory, grid)
-    try:
-        run.train()
-    except BaseException:
-        run.save()
-        raise
-    run.finish()
+    directory.create()
+    with directory.locked():
+        run.begin()
+        try:
+            run.train()
+        except BaseException:
+            run.save()
+            raise
+        run.finish()
 
 
 class Run:
@@ -79,6 +84,14 @@ class Run:
         self._grid = grid
         self._roster = cohort.roll_call(grid, config)
         self._keeper = grid if isinstance(grid, KeepsClients) else None
+        self._evaluator = evaluation.make_evaluator(config)
+        networks = config.model_component.build(self._roster.shape, config.seed)
+        self._initial = Snapshot(config.algorithm_component.init(networks.state_dict()), {})
+        self._start = time.perf_counter()
+
+    def begin(self) -> None:
+        """Finds where to start from, and writes what is known before the first round."""
+        config = self._config
         snapshot = self._starting_point()
         self._started_round = self._saved_round = self._journal_round = snapshot.state.round
         self._write_start()
@@ -90,8 +103,6 @@ class Run:
             snapshot,
             self._keeper.client_states if self._keeper else dict,
         )
-        self._evaluator = evaluation.make_evaluator(config)
-        self._start = time.perf_counter()
 
     def train(self) -> None:
         """Runs the rounds that are left."""
@@ -111,9 +122,7 @@ class Run:
         if state.round <= self._saved_round:
             return
         self._write_line({})
-        content = Checkpoint(
-            self._strategy.snapshot, self._config.identity(), self._roster.summary(), self._images_seen
-        )
+        content = Checkpoint(self._strategy.snapshot, self._config.identity(), self._roster.summary())
         path = checkpoint.save_checkpoint(self._directory.checkpoints, content, self._config.output.keep_checkpoints)
         self._saved_round = state.round
         log.debug("wrote %s", path)
@@ -126,7 +135,7 @@ class Run:
         scores = self._scores(ALL, self._config.evaluation.final_num_images)
         summary = {
             "rounds": state.round,
-            "images-seen": self._images_seen,
+            "images-seen": self._strategy.snapshot.images_seen,
             "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
             "weights-sha256": digest(state.parameters),
             "generator-sha256": digest(state.generator()),
@@ -136,26 +145,30 @@ class Run:
         report.write_report(self._directory)
         log.info("report: %s", self._directory.report, extra={"summary": summary})
 
-    @property
-    def _images_seen(self) -> int:
-        return self._images_before + self._images_since
-
     def _starting_point(self) -> Snapshot:
-        """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state."""
-        self._images_before = self._images_since = 0
-        if self._config.output.resume and (found := checkpoint.latest(self._directory.checkpoints)):
-            checkpoint.require_same_run(found, self._config, self._roster.summary())
-            if self._keeper:
-                self._keeper.restore_clients(found.snapshot.clients)
-            elif found.snapshot.clients:
-                log.warning("the checkpoint holds clients' memory, which the clients of this runtime keep themselves")
-            self._images_before = found.images_seen
-            journal.cut(self._directory.journal, found.snapshot.state.round)
-            log.info("going on after round %d", found.snapshot.state.round)
-            return found.snapshot
-        journal.cut(self._directory.journal, -1)
-        networks = self._config.model_component.build(self._roster.shape, self._config.seed)
-        return Snapshot(self._config.algorithm_component.init(networks.state_dict()), {})
+        """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state.
+
+        Raises:
+            CheckpointError: The run in the folder is another one, or none of its checkpoints is whole.
+        """
+        directory, config = self._directory, self._config
+        if config.output.resume:
+            found = checkpoint.latest(directory.checkpoints)
+            if found is not None:
+                checkpoint.require_same_run(found, config, self._roster.summary())
+                if self._keeper:
+                    self._keeper.restore_clients(found.snapshot.clients)
+                elif found.snapshot.clients:
+                    log.warning("the checkpoint holds clients' memory; the clients of this runtime start without it")
+                journal.cut(directory.journal, found.snapshot.state.round)
+                log.info("going on after round %d", found.snapshot.state.round)
+                return found.snapshot
+            stored = RunConfig.from_flat(flatten(tomllib.loads(directory.config.read_text(encoding="utf-8"))))
+            if differences := checkpoint.differences_between(stored.identity(), config.identity()):
+                raise CheckpointError(f"the run in {directory.path} is another one: {'; '.join(differences)}")
+            log.warning("no checkpoint in %s: beginning again with round 1", directory.checkpoints)
+        directory.clear()
+        return self._initial
 
     def _write_start(self) -> None:
         # A copy of the configuration starts a new run elsewhere, so it names no folder.
@@ -170,10 +183,6 @@ class Run:
         output, every = self._config.output, self._config.evaluation.every
         state = self._strategy.snapshot.state
         last = state.round == self._config.federation.num_rounds
-        if flower_round > 0:
-            self._images_since += (
-                len(self._strategy.record.clients) * self._config.local.steps * self._config.local.batch_size
-            )
         start = time.perf_counter()
         if last or state.round <= 1 or state.round % output.sample_every == 0:
             self._draw_samples()
@@ -183,13 +192,9 @@ class Run:
         if last or (every and (state.round == 1 or state.round % every == 0)):
             scores = self._scores(QUICK, self._config.evaluation.num_images)
         self._strategy.record.seconds["evaluate"] = time.perf_counter() - start
-        start = time.perf_counter()
+        self._write_line(scores)
         if last or state.round % output.checkpoint_every == 0:
-            self._write_line(scores)
             self.save()
-            self._strategy.record.seconds["checkpoint"] = time.perf_counter() - start
-        else:
-            self._write_line(scores)
         return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
 
     def _write_line(self, scores: Mapping[str, object]) -> None:
@@ -199,7 +204,7 @@ class Run:
             return
         line = {
             "round": state.round,
-            "images-seen": self._images_seen,
+            "images-seen": self._strategy.snapshot.images_seen,
             "seconds": record.seconds,
             "bytes-down": record.bytes_down,
             "bytes-up": record.bytes_up,

@@ -1,9 +1,10 @@
 """Atomic save and load of everything that a run carries over a round.
 
 A checkpoint is one safetensors file: the tensors by name, and a JSON header (its metadata) with round, configuration
-and a SHA-256 over the tensors, so a torn, flipped or foreign file is known for what it is.
+and a SHA-256 over it and the tensors, so a torn, flipped or foreign file is known for what it is.
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -38,13 +39,11 @@ class Checkpoint:
         snapshot: State of the server, and of simulated clients.
         config: The configuration that determined the weights (``RunConfig.identity``).
         roster: Who held what (``Roster.summary``).
-        images_seen: Real images that clients have trained on so far.
     """
 
     snapshot: Snapshot
     config: Mapping[str, Any]
     roster: Mapping[str, Any]
-    images_seen: int
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -62,11 +61,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         "format": _FORMAT,
         "version": str(VERSION),
         "round": str(state.round),
-        "images-seen": str(checkpoint.images_seen),
+        "images-seen": str(checkpoint.snapshot.images_seen),
         "config": json.dumps(checkpoint.config),
         "roster": json.dumps(checkpoint.roster),
-        "sha256": tree.digest(tensors),
     }
+    header["sha256"] = _seal(header, tensors)
     path = folder / f"round-{state.round:04d}.safetensors"
     write_atomically(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=header))
     for old in list_checkpoints(folder)[:-keep]:
@@ -99,8 +98,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not a fedgan checkpoint")
     if header.get("version") != str(VERSION):
         raise CheckpointError(f"{path} has version {header.get('version')}, this fedgan reads {VERSION}")
-    if header.get("sha256") != tree.digest(tensors):
-        raise CheckpointError(f"{path} is damaged: its tensors do not have the recorded SHA-256")
+    if header.pop("sha256", None) != _seal(header, tensors):
+        raise CheckpointError(f"{path} is damaged: it does not have the recorded SHA-256")
+    if path.name != f"round-{int(header['round']):04d}.safetensors":
+        raise CheckpointError(f"{path} holds round {header['round']}: it was renamed")
     slots: dict[str, dict[str, Tensor]] = {}
     clients: dict[int, dict[str, dict[str, Tensor]]] = {}
     groups: dict[str, dict[str, Tensor]] = {"parameters": {}, "average": {}}
@@ -115,9 +116,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         else:
             groups[kind][rest] = value
     state = ServerState(int(header["round"]), groups["parameters"], groups["average"], slots)
-    return Checkpoint(
-        Snapshot(state, clients), json.loads(header["config"]), json.loads(header["roster"]), int(header["images-seen"])
-    )
+    snapshot = Snapshot(state, clients, int(header["images-seen"]))
+    return Checkpoint(snapshot, json.loads(header["config"]), json.loads(header["roster"]))
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -141,18 +141,22 @@ def latest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def differences_between(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Returns a phrase for each key in which two configurations differ."""
+    return [
+        f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}"
+        for key in dict.fromkeys([*theirs, *ours])
+        if theirs.get(key) != ours.get(key)
+    ]
+
+
 def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[str, Any]) -> None:
     """Passes a checkpoint that this run may go on from.
 
     Raises:
         CheckpointError: Another configuration or other data; names each difference.
     """
-    ours, theirs = config.identity(), checkpoint.config
-    differences = [
-        f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}"
-        for key in dict.fromkeys([*theirs, *ours])
-        if theirs.get(key) != ours.get(key)
-    ]
+    differences = differences_between(checkpoint.config, config.identity())
     if not differences and checkpoint.roster != json.loads(json.dumps(roster)):
         differences = ["the clients' data (images or label counts) are not those of the checkpoint"]
     if checkpoint.snapshot.state.round > config.federation.num_rounds:
@@ -160,6 +164,12 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
         differences.append(f"federation.num-rounds={config.federation.num_rounds}, but {done} rounds are done")
     if differences:
         raise CheckpointError(f"the checkpoint is of another run: {'; '.join(differences)}")
+
+
+def _seal(header: Mapping[str, str], tensors: tree.Tree) -> str:
+    """Returns a SHA-256 over header and tensors."""
+    text = json.dumps(dict(header), sort_keys=True) + tree.digest(tensors)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _put(tensors: dict[str, Tensor], prefix: str, values: tree.Tree) -> None:

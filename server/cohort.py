@@ -81,10 +81,10 @@ def roll_call(grid: Grid, config: RunConfig) -> Roster:
             problems.append(f"two nodes hold partition {answer.partition}")
         clients[answer.partition] = answer
         nodes[answer.partition] = reply.metadata.src_node_id
-    missing = [k for k in range(wanted) if k not in clients]
+    missing = [str(k) for k in range(wanted) if k not in clients]
     if problems or missing:
-        if missing:
-            problems.append(f"no answer from partition {', '.join(map(str, missing))}")
+        if not problems:
+            problems.append(f"no answer from partition {', '.join(missing[:10])}{' ...' if missing[10:] else ''}")
         raise FederationError(f"the roll call of {wanted} clients failed: {'; '.join(dict.fromkeys(problems))}")
     shapes = {answer.shape for answer in clients.values()}
     if len(shapes) > 1:

@@ -44,9 +44,9 @@ class Evaluator:
         self._digits = dataset.name.partition(" ")[0] in _DIGITS
         self._conditional = bool(getattr(config.model_component, "conditional", False))
         self.extractor = _extractor(config.evaluation, dataset.shape)
-        self.available = [name for name in ALL if self._reason_against(name) is None]
+        self.available = [name for name in ALL if self.reason_against(name) is None]
         for name in ALL:
-            if reason := self._reason_against(name):
+            if reason := self.reason_against(name):
                 log.info("%s is not computed: %s", name, reason)
 
     def score(self, generator: nn.Module, names: Sequence[str], num_images: int) -> Scores:
@@ -60,10 +60,7 @@ class Evaluator:
         Raises:
             ConfigError: An unknown name.
         """
-        for name in names:
-            if name not in ALL:
-                raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
-        wanted = [name for name in ALL if name in names and name in self.available]
+        wanted = [name for name in names if self.reason_against(name) is None]
         scores: Scores = {}
         if {"fid", "kid", "prdc", "score", "per-class-recall"} & set(wanted):
             scores |= self._compare(generator, wanted, num_images)
@@ -111,7 +108,14 @@ class Evaluator:
     def _real_moments(self) -> metrics.Moments:
         return metrics.Moments.of(self._real_features)
 
-    def _reason_against(self, name: str) -> str | None:
+    def reason_against(self, name: str) -> str | None:
+        """Returns why a metric cannot be computed here; None if it can.
+
+        Raises:
+            ConfigError: There is no such metric.
+        """
+        if name not in ALL:
+            raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
         shape = self._dataset.shape
         kind = f"{shape.size}x{shape.size} images with {shape.channels} channel(s)"
         if name in ("fid", "kid", "prdc", "per-class-recall") and self.extractor is None:

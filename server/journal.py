@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import filelock
 import platformdirs
 
 from common.errors import CheckpointError, ConfigError
@@ -32,14 +34,23 @@ class RunDirectory:
         """Returns the file for the pictures of a round."""
         return self.samples / f"round-{round:04d}.png"
 
-    def create(self, resume: bool) -> None:
-        """Makes the folders.
+    def check(self, resume: bool) -> None:
+        """Passes a folder in which a run may start, or go on.
 
         Raises:
-            ConfigError: Another run is there and ``resume`` is false, or the folder cannot be made or written.
+            ConfigError: There is a run and ``resume`` is false, or there is none and it is true.
         """
         if not resume and self.config.exists():
             raise ConfigError(f"output.dir={str(self.path)!r} holds a run already: resume it, or name another folder")
+        if resume and not self.config.exists():
+            raise ConfigError(f"output.dir={str(self.path)!r} holds no run to go on with (it has no config.toml)")
+
+    def create(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            ConfigError: The folder cannot be made or written.
+        """
         try:
             for folder in (self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +58,28 @@ class RunDirectory:
             raise ConfigError(f"output.dir={str(self.path)!r} cannot be written: {error.strerror}") from None
         if not os.access(self.path, os.W_OK):
             raise ConfigError(f"output.dir={str(self.path)!r} cannot be written")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder while the block runs; the lock dies with the process.
+
+        Raises:
+            ConfigError: Another process is at work in it.
+        """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise ConfigError(f"another process is at work in output.dir={str(self.path)!r}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clear(self) -> None:
+        """Removes what an earlier start left, where a run begins from the beginning."""
+        for path in (self.journal, self.summary, self.report, *self.samples.glob("round-*.png")):
+            path.unlink(missing_ok=True)
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
@@ -97,13 +130,17 @@ def read(path: Path) -> list[Line]:
     if not path.exists():
         return []
     found: list[Line] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, start=1):
         try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not isinstance(line.get("round"), int):
+                raise ValueError(text)
+        except ValueError:
             if number < len(lines):
-                raise CheckpointError(f"{path}, line {number}, is not JSON: {text[:60]!r}") from None
+                raise CheckpointError(f"{path}, line {number}, is not a line of a journal: {text[:60]!r}") from None
+        else:
+            found.append(line)
     return found
 
 
@@ -141,10 +178,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if os.name == "posix":  # elsewhere a folder cannot be synchronised
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from common.errors import ConfigError
 from server import journal
 from server.journal import Line, RunDirectory
 
@@ -67,7 +68,10 @@ def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
                 if count:
                     shade = "white" if count > 0.6 * most else "black"
                     axes.text(x, y, str(count), ha="center", va="center", fontsize=8, color=shade)
-    figure.savefig(path, dpi=110)
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be written: {error}") from None
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -78,15 +82,17 @@ def write_report(run: RunDirectory) -> Path:
     scores: Mapping[str, Any] = summary.get("scores", {})
     num_clients = config["federation"]["num-clients"]
     name = config["data"]["name"].partition(" ")[0]
+    personal = "sync=discriminator" in config["algorithm"]
+    rows = "a row a class" if "conditional=true" in config["model"] else "no labels, as the generator is unconditional"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width'>",
         f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}</style>",
-        f"<h1>{num_clients} clients, one generator</h1>",
+        f"<h1>{num_clients} clients, {'a generator each' if personal else 'one generator'}</h1>",
         f"<p class=sub>{html.escape(config['algorithm'])} on {html.escape(config['data']['name'])}, "
         f"split {html.escape(config['partition'])}; {len(lines)} rounds; no image left its client.</p>",
         _tiles(scores),
-        "<h2>Samples</h2><p>The same latents at every round; a row a class.</p>",
+        "" if personal else f"<h2>Samples</h2><p>The same latents at every round; {rows}.</p>",
         _strip(run),
         _curves(lines),
         "<h2>Who holds what</h2>",
@@ -169,7 +175,7 @@ def _score_axes(axes: Any, lines: Sequence[Line]) -> None:
         if key == "fid":
             target.set_yscale("log")
     if not scored:
-        axes.text(0.5, 0.5, "not scored: the server holds no data", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no fid and no score (the log says why)", ha="center", transform=axes.transAxes)
 
 
 def _class_table(scores: Mapping[str, Any]) -> str:

@@ -38,10 +38,17 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A round that is done: everything a run needs to go on from here."""
+    """A round that is done: everything a run needs to go on from here.
+
+    Attributes:
+        state: The server's.
+        clients: What simulated clients keep.
+        images_seen: Real images that clients have trained on so far, counted each time.
+    """
 
     state: ServerState
     clients: ClientStates
+    images_seen: int = 0
 
 
 class FederatedGAN(Strategy):
@@ -122,12 +129,13 @@ class FederatedGAN(Strategy):
             reasons = "; ".join(f"partition {k}: {why}" for k, why in sorted(self.record.refused.items()))
             raise FederationError(
                 f"round {self.record.round}: {len(admitted)} usable replies of {len(self.record.cohort)}, the minimum "
-                f"is {minimum}: {reasons}"
+                f"is {minimum}" + (f": {reasons}" if reasons else "")
             )
         state = self._algorithm.update(state, admitted)
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
-        self.snapshot = Snapshot(state, self._client_states())
+        images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)
+        self.snapshot = Snapshot(state, self._client_states(), self.snapshot.images_seen + images)
         self.record.seconds["aggregate"] = time.perf_counter() - start
         return encoded, None
 
@@ -144,6 +152,7 @@ class FederatedGAN(Strategy):
     def _admit(self, messages: list[Message]) -> list[Reply]:
         """Returns the replies that may be aggregated, by partition; notes why the others may not."""
         partitions = {node: partition for partition, node in self._roster.nodes.items()}
+        template = self._algorithm.reply_template(self.snapshot.state)
         admitted: dict[int, Reply] = {}
         for message in messages:
             partition = partitions.get(message.metadata.src_node_id)
@@ -156,7 +165,7 @@ class FederatedGAN(Strategy):
                 continue
             try:
                 reply = wire.decode_reply(message.content, self.record.round)
-                admission.check(reply, self._roster.clients[partition], self.snapshot.state.parameters)
+                admission.check(reply, self._roster.clients[partition], template)
             except ProtocolError as error:
                 self._refuse(partition, str(error))
             else:
@@ -171,6 +180,7 @@ class FederatedGAN(Strategy):
         log.warning("round %d: partition %d is left out: %s", self.record.round, partition, reason)
 
     def _client_line(self, reply: Reply, state: ServerState) -> dict[str, float | int]:
-        drift = distance(reply.arrays, state.parameters)
-        head = {"partition": reply.partition, "num-examples": reply.num_examples, "drift": drift}
-        return head | {key: float(value) for key, value in reply.metrics.items()}
+        shared = {key: value for key, value in reply.arrays.items() if key in state.parameters}
+        drift = distance(shared, state.parameters)
+        metrics = {key: float(value) for key, value in reply.metrics.items()}
+        return metrics | {"partition": reply.partition, "num-examples": reply.num_examples, "drift": drift}

@@ -79,9 +79,9 @@ def simulate(
     if dry_run:
         typer.echo(resolved.toml(), nl=False)
         return
-    resolved = resolved.replaced({"output.dir": str(run.path)})
-    if not output.resume and run.config.exists():
-        raise ConfigError(f"--out {str(run.path)!r} holds a run already: add --resume, or name another folder")
+    run.check(output.resume)
+    root = str(Path(resolved.data.root).expanduser().absolute())  # so that the run can be used from any folder
+    resolved = resolved.replaced({"output.dir": str(run.path), "data.root": root})
 
     from simulations.engine import simulate as run_simulation
 
@@ -101,8 +101,9 @@ def simulate(
         return
     _print_scores(summary["scores"])
     typer.echo(f"report   {run.report}")
-    typer.echo(f"samples  {run.sample(summary['rounds'])}")
-    typer.echo(f"more     fedgan generate {_shell(run.path)} --num 100 --out digits.png")
+    if run.sample(summary["rounds"]).exists():
+        typer.echo(f"samples  {run.sample(summary['rounds'])}")
+        typer.echo(f"more     fedgan generate {_shell(run.path)} --num 100 --out images.png")
 
 
 @app.command()
@@ -128,10 +129,16 @@ def generate(
         raise ConfigError("--label and --balanced exclude each other")
     trained = load_trained(run, round, client)
     classes = trained.shape.num_classes
+    if not trained.conditional and (label is not None or balanced):
+        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
     if label is not None and not 0 <= label < classes:
         raise ConfigError(f"--label {label}: the generator knows 0 to {classes - 1}")
     labels = torch.full((num,), label) if label is not None else balanced_labels(num, classes)
-    write_images(make_images(trained.generator, labels, seed), labels, out, columns=classes if label is None else 10)
+    images = make_images(trained.generator, labels, seed)
+    if not trained.conditional:
+        labels = torch.full((num,), -1)  # what the images show is not known
+    columns = min(classes, 20) if trained.conditional and label is None and classes > 1 else 10
+    write_images(images, labels, out, columns)
     typer.echo(str(out))
 
 
@@ -158,13 +165,16 @@ def evaluate(
     if data is not None:
         changes["data.name"] = data
     if root is not None:
-        changes["data.root"] = root
+        changes["data.root"] = str(Path(root).expanduser().absolute())
     config = trained.config.replaced(changes)
     dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
     if dataset.shape != trained.shape:
         raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
-    names = tuple(metrics.split(",")) if metrics else ALL
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
     evaluator = Evaluator(config, dataset)
+    for name in names if metrics else ():
+        if reason := evaluator.reason_against(name):
+            raise ConfigError(f"--metrics {name}: {reason}")
     scores = evaluator.score(trained.generator, names, num or config.evaluation.final_num_images)
     if as_json:
         typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, "scores": scores}))
@@ -342,16 +352,14 @@ def _run(arguments: list[str], debug: bool) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except FedGANError as error:
-        if debug:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        return error.exit_code
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"error: {type(error).__name__}: {error} (a defect; --debug shows where)", err=True)
-        return 1
+        if isinstance(error, FedGANError | OSError):  # a full disk is no defect either
+            typer.echo(f"error: {error}", err=True)
+        else:
+            typer.echo(f"error: {type(error).__name__}: {error} (a defect; --debug shows where)", err=True)
+        return getattr(error, "exit_code", 1)
 
 
 if __name__ == "__main__":

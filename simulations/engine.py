@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
@@ -19,8 +19,10 @@ from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
+from client.data import load, split
 from client.state import open_memory, save_memory
 from common.config import RunConfig, Scalar
+from common.errors import ConfigError
 from common.tree import Tree
 from server.app import app as server_app
 from server.strategy import ClientStates
@@ -43,7 +45,7 @@ class InProcessGrid(Grid):
         num_clients: Nodes; node ``2 + k`` holds partition k.
         num_workers: Clients at a time.
         devices: Given to workers' clients in turn as ``device`` of the node configuration; empty: clients choose.
-        on_reply: Called, in some worker's thread, with a partition id after each client.
+        on_reply: Called, in some worker's thread, with a partition id after each client's training.
     """
 
     def __init__(
@@ -150,7 +152,8 @@ class InProcessGrid(Grid):
             error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, traceback.format_exc())
             return Message(error, reply_to=message), None
         finally:
-            self._on_reply(partition)
+            if message.metadata.message_type == MessageType.TRAIN:
+                self._on_reply(partition)
         return reply, context.state
 
 
@@ -188,6 +191,7 @@ def simulate(
     Raises:
         FedGANError: The run could not start or go on.
     """
+    _check(config)
     run_config = config.flat()
     workers = num_workers or available_cores()
     grid = InProcessGrid(client_app, run_config, config.federation.num_clients, workers, devices, on_reply)
@@ -196,6 +200,23 @@ def simulate(
         server_app(grid, context)
     finally:
         grid.close()
+
+
+def _check(config: RunConfig) -> None:
+    """Passes a configuration that the data allow; cheap, as all of it is needed later and kept.
+
+    Raises:
+        ConfigError: The data cannot be split so, or the model or the extractor does not fit the images.
+        DataError: The data are missing or unreadable.
+    """
+    dataset = load(config.data)
+    split(config)
+    with torch.device("meta"):
+        config.model_component.networks(dataset.shape)
+    if config.federation.min_replies > config.federation.num_clients:
+        raise ConfigError(
+            f"federation.min-replies={config.federation.min_replies}: there are {config.federation.num_clients} clients"
+        )
 
 
 def available_cores() -> int:

@@ -26,12 +26,17 @@ class Trained:
         shape: Of its images, and the number of classes.
         config: Of the run.
         round: Rounds done when these weights were saved.
+        conditional: Whether its images show the labels that they are asked for.
     """
 
     generator: nn.Module
     shape: ImageShape
     config: RunConfig
     round: int
+
+    @property
+    def conditional(self) -> bool:
+        return bool(getattr(self.config.model_component, "conditional", False))
 
 
 def read_config(path: Path) -> RunConfig:

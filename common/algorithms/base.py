@@ -123,6 +123,10 @@ class Algorithm(Component):
         """Trains on one client, reading and updating its ``memory``, and returns what goes back."""
         raise NotImplementedError
 
+    def reply_template(self, state: ServerState) -> Tree:
+        """Returns a tree with the keys, shapes and dtypes that a reply's arrays must have to be admitted."""
+        return state.parameters
+
     def aggregate(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Returns the state with new ``parameters`` and ``slots``; ``replies`` are in order of partition, not empty."""
         raise NotImplementedError

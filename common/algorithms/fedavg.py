@@ -34,11 +34,15 @@ class FedAvg(Algorithm):
         if self.sync != "both":
             trainer.load(memory.get(PERSONAL) or trainer.initial())
         trainer.load(payload.arrays)
-        metrics = trainer.fit()
+        metrics = self.fit(payload, trainer)
         trained = trainer.parameters()
         if self.sync != "both":
             memory[PERSONAL] = select(trained, [n for n in networks_of(trained) if n != self.sync])
         return Reply(partition, trainer.num_examples, self.shared(trained), metrics)
+
+    def fit(self, payload: Payload, trainer: LocalTrainer) -> dict[str, float]:
+        """Trains the loaded networks and returns the means; a variant adds its loss or its change of gradients here."""
+        return trainer.fit()
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         mean = weighted_mean([reply.arrays for reply in replies], [reply.num_examples for reply in replies])

@@ -107,7 +107,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(small, monkeyp
     def interrupt(partition):
         nonlocal calls
         calls += 1
-        if calls == 4 + 4 + 6:  # roll call, round 1, and in the middle of round 2
+        if calls == 4 + 2:  # in the middle of round 2
             raise KeyboardInterrupt
 
     config = small("cut", output__checkpoint_every=100)
@@ -131,6 +131,55 @@ def test_a_torn_last_checkpoint_falls_back_to_the_one_before(small):
     whole = weights(through)
     last.write_bytes(last.read_bytes()[:100])
     assert weights(run(small(output__resume=True))) == whole
+
+
+def test_resuming_without_a_checkpoint_begins_again_but_never_as_another_run(small, caplog):
+    directory = run(small())
+    whole = weights(directory)
+    for path in checkpoint.list_checkpoints(directory.checkpoints):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="seed was 0, is 9"):
+        simulate(small(output__resume=True, seed=9))
+    assert len(journal.read(directory.journal)) == 3
+    assert weights(run(small(output__resume=True))) == whole
+    assert "no checkpoint in" in caplog.text
+    assert [line["round"] for line in journal.read(directory.journal)] == [1, 2, 3]
+
+
+def test_an_interrupt_before_the_journal_line_loses_no_count(small, monkeypatch):
+    from server import app as server_app
+
+    draw = server_app.Run._draw_samples
+    monkeypatch.setattr(
+        server_app.Run,
+        "_draw_samples",
+        lambda self: (
+            draw(self) if self._strategy.snapshot.state.round == 0 else (_ for _ in ()).throw(KeyboardInterrupt)
+        ),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        simulate(small())
+    monkeypatch.undo()
+    lines = journal.read(run(small(output__resume=True)).journal)
+    assert [line["images-seen"] for line in lines] == [64, 128, 192]
+
+
+def test_weights_that_are_not_finite_are_refused_and_not_kept(small, monkeypatch):
+    from client.trainer import Trainer
+
+    fit, calls = Trainer.fit, iter(range(1000))
+
+    def poisoned(self, **options):
+        metrics = fit(self, **options)
+        if next(calls) == 5:
+            self._networks["discriminator"].logit.bias.data.fill_(float("nan"))
+        return metrics
+
+    monkeypatch.setattr(Trainer, "fit", poisoned)
+    directory = run(small(algorithm="fedavg sync=generator"), num_workers=1)
+    refused = [line["refused"] for line in journal.read(directory.journal)]
+    assert [len(names) for names in refused] == [0, 1, 0]
+    assert "discriminator.logit.bias is no longer finite after round 2 on partition 1" in refused[1][0]["reason"]
 
 
 def test_clients_that_fail_are_left_out_and_named(small, monkeypatch):

@@ -116,7 +116,7 @@ def test_a_saved_and_loaded_state_goes_on_to_the_same_bits(spec, tmp_path):
     algorithm = make(spec)
     state, trainers, memories = algorithm.init(INITIAL), clients(3, 5), {0: {}, 1: {}}
     state = algorithm.update(state, train(algorithm, state, trainers, memories))
-    path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}, 0), keep=1)
+    path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
     loaded = checkpoint.load_checkpoint(path).snapshot
     ends = []
     for start, kept in ((state, memories), (loaded.state, {k: dict(m) for k, m in loaded.clients.items()})):

@@ -114,7 +114,7 @@ class TestCheckpoint:
             slots={"momentum": {"generator.w": torch.ones(4, 5)}},
         )
         clients = {12: {"moments": {"generator.w.step": torch.tensor(7.0)}, "personal": {"d/w": torch.ones(2)}}}
-        return Checkpoint(Snapshot(state, clients), {"seed": 1}, {"clients": [{"partition": 12}]}, 12345)
+        return Checkpoint(Snapshot(state, clients, 12345), {"seed": 1}, {"clients": [{"partition": 12}]})
 
     def test_what_is_read_is_what_was_written(self, tmp_path):
         written = self.content()
@@ -127,7 +127,8 @@ class TestCheckpoint:
         assert set(read.snapshot.clients) == {12}
         for name, kept in written.snapshot.clients[12].items():
             assert tree.digest(read.snapshot.clients[12][name]) == tree.digest(kept)
-        assert (read.config, read.roster, read.images_seen) == (written.config, written.roster, 12345)
+        assert (read.config, read.roster) == (written.config, written.roster)
+        assert read.snapshot.images_seen == 12345
 
     def test_only_the_last_are_kept_and_no_scrap_is_left(self, tmp_path):
         for round in (8, 9, 10, 11):
@@ -150,6 +151,17 @@ class TestCheckpoint:
         with pytest.raises(CheckpointError, match="no whole checkpoint"):
             checkpoint.latest(tmp_path)
 
+    def test_a_header_that_was_changed_is_refused(self, tmp_path):
+        path = checkpoint.save_checkpoint(tmp_path, self.content(3), keep=3)
+        path.write_bytes(path.read_bytes().replace(b'"images-seen":"12345"', b'"images-seen":"99999"'))
+        with pytest.raises(CheckpointError, match="damaged"):
+            checkpoint.load_checkpoint(path)
+
+    def test_a_renamed_file_is_refused(self, tmp_path):
+        path = checkpoint.save_checkpoint(tmp_path, self.content(3), keep=3)
+        with pytest.raises(CheckpointError, match="holds round 3: it was renamed"):
+            checkpoint.load_checkpoint(path.rename(tmp_path / "round-0009.safetensors"))
+
     def test_a_newer_version_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr(checkpoint, "VERSION", 2)
         path = checkpoint.save_checkpoint(tmp_path, self.content(), keep=1)
@@ -162,7 +174,7 @@ class TestCheckpoint:
 
     def test_another_run_is_refused_naming_the_difference(self, small):
         config = small()
-        content = Checkpoint(Snapshot(ServerState(2, {}), {}), config.identity(), {"a": [1]}, 0)
+        content = Checkpoint(Snapshot(ServerState(2, {}), {}), config.identity(), {"a": [1]})
         checkpoint.require_same_run(content, config, {"a": [1]})
         with pytest.raises(CheckpointError, match="local.steps was 2, is 5"):
             checkpoint.require_same_run(content, small(local__steps=5), {"a": [1]})
@@ -186,7 +198,7 @@ class TestJournal:
     def test_a_torn_line_in_the_middle_is_an_error(self, tmp_path):
         path = tmp_path / "journal.jsonl"
         path.write_text('{"round": 1}\n{"rou\n{"round": 3}\n')
-        with pytest.raises(CheckpointError, match="line 2"):
+        with pytest.raises(CheckpointError, match="line 2, is not a line of a journal"):
             journal.read(path)
 
     def test_a_failed_write_leaves_the_old_content(self, tmp_path, monkeypatch):
@@ -205,11 +217,22 @@ class TestJournal:
 
     def test_a_folder_with_a_run_is_refused_unless_resumed(self, tmp_path):
         run = journal.RunDirectory(tmp_path / "run")
-        run.create(resume=False)
+        run.check(resume=False)
+        with pytest.raises(ConfigError, match="holds no run to go on with"):
+            run.check(resume=True)
+        run.create()
         run.config.write_text("")
+        run.check(resume=True)
         with pytest.raises(ConfigError, match="holds a run already"):
-            run.create(resume=False)
-        run.create(resume=True)
+            run.check(resume=False)
+
+    def test_a_folder_is_one_process_at_a_time(self, tmp_path):
+        run = journal.RunDirectory(tmp_path / "run")
+        run.create()
+        with run.locked(), pytest.raises(ConfigError, match="another process is at work"), run.locked():
+            pass
+        with run.locked():
+            pass
 
     def test_new_folders_do_not_collide(self, tmp_path):
         first = journal.resolve("", tmp_path)

@@ -88,6 +88,10 @@ def test_dry_run_prints_the_resolved_configuration_and_starts_nothing(capsys, tm
         (["simulate", "-c", "local.steps=0"], "local.steps=0: Input should be greater than or equal to 1"),
         (["simulate", "quikstart"], "'quikstart': no such preset, nor a TOML file; did you mean 'quickstart'"),
         (["simulate", "--resume"], "--resume needs --out DIR"),
+        (["simulate", "--resume", "--out", "nowhere"], "holds no run to go on with"),
+        (["simulate", "-c", "federation.min-replies=11"], "federation.min-replies=11: there are 10 clients"),
+        (["simulate", "-c", "local.learning-rate=inf"], "local.learning-rate=inf"),
+        (["simulate", "-c", "federation.num-clients=9000"], "9000"),
         (["simulate", "--wrong"], "No such option"),
         (["generate", "nowhere", "--out", "a.png"], "'nowhere' is not a run directory"),
         (["components", "modle"], "'modle': no such kind of component; did you mean 'model'"),
@@ -113,6 +117,7 @@ def test_json_is_the_last_line_of_stdout(capsys, tmp_path):
     assert 1 <= result["scores"]["score"] <= 10
     assert err.splitlines()[0] == f"run directory: {tmp_path / 'run'}"
     assert "round 3/3" in err
+    assert "INFO" not in err
 
 
 def test_a_run_is_not_overwritten(trained, capsys):
@@ -192,6 +197,30 @@ def test_clients_own_generators_can_be_used(tmp_path, capsys):
         assert fedgan("generate", run, "--client", client, "--num", 5, "--out", target, capsys=capsys)[0] == 0
     zero, one = (np.load(tmp_path / f"{client}.npz")["images"] for client in (0, 1))
     assert not np.array_equal(zero, one)
+
+
+def test_an_unconditional_generator_claims_no_labels(tmp_path, capsys):
+    run = tmp_path / "run"
+    overrides = TINY.replace("latent-size=8", "latent-size=8 conditional=false")
+    assert fedgan("simulate", "--out", run, "-c", overrides, capsys=capsys)[0] == 0
+    for option in (["--label", "3"], ["--balanced"]):
+        code, _, err = fedgan("generate", run, *option, "--out", tmp_path / "a.npz", capsys=capsys)
+        assert code == 2
+        assert "not conditional" in err
+    assert fedgan("generate", run, "--num", "3", "--out", tmp_path / "a.npz", capsys=capsys)[0] == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["labels"].tolist() == [-1, -1, -1]
+    code, _, err = fedgan("evaluate", run, "--metrics", "utility", capsys=capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--metrics utility: the generator is not conditional" in err
+
+
+def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path, capsys):
+    for bad in ('data.name="mnist"', "federation.num-clients=9000", 'data.name="mnist-10k" data.image-size=30'):
+        code, _, err = fedgan("simulate", "--out", tmp_path / "run", "-c", bad, capsys=capsys)
+        assert code in (1, 2)
+        assert err.count("error: ") == 1
+        assert not (tmp_path / "run").exists()
 
 
 def test_evaluate_prints_what_is_asked(trained, capsys):
