@@ -36,4 +36,10 @@ class FederationError(FedGANError):
 
 
 class CheckpointError(FedGANError):
-    """A checkpoint that is torn, foreign, or of another configuration."""
+    """A checkpoint that is torn or foreign."""
+
+
+class OtherRunError(CheckpointError):
+    """A run that was asked to go on as another one: another configuration, other data."""
+
+    exit_code: ClassVar[int] = 2

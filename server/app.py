@@ -1,5 +1,6 @@
 """The Flower ServerApp: parse, roll call, Flower's loop, summary. The same object in every runtime."""
 
+import io
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ from PIL import Image
 from common import wire
 from common.config import RunConfig, flatten
 from common.datasets.base import ImageShape
-from common.errors import CheckpointError
+from common.errors import OtherRunError
 from common.generation import balanced_labels, generate, load_generator, tile
 from common.seeding import derive_seed
 from common.tree import digest
@@ -149,7 +150,8 @@ class Run:
         """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state.
 
         Raises:
-            CheckpointError: The run in the folder is another one, or none of its checkpoints is whole.
+            OtherRunError: The run in the folder is another one.
+            CheckpointError: None of its checkpoints is whole.
         """
         directory, config = self._directory, self._config
         if config.output.resume:
@@ -160,12 +162,14 @@ class Run:
                     self._keeper.restore_clients(found.snapshot.clients)
                 elif found.snapshot.clients:
                     log.warning("the checkpoint holds clients' memory; the clients of this runtime start without it")
+                if not directory.journal.exists():
+                    log.warning("%s is gone: the record begins anew", directory.journal)
                 journal.cut(directory.journal, found.snapshot.state.round)
                 log.info("going on after round %d", found.snapshot.state.round)
                 return found.snapshot
             stored = RunConfig.from_flat(flatten(tomllib.loads(directory.config.read_text(encoding="utf-8"))))
             if differences := checkpoint.differences_between(stored.identity(), config.identity()):
-                raise CheckpointError(f"the run in {directory.path} is another one: {'; '.join(differences)}")
+                raise OtherRunError(f"the run in {directory.path} is another one: {'; '.join(differences)}")
             log.warning("no checkpoint in %s: beginning again with round 1", directory.checkpoints)
         directory.clear()
         return self._initial
@@ -231,7 +235,9 @@ class Run:
                 generate(generator, sample_labels(self._roster.shape), derive_seed(self._config.seed, "samples")),
                 SAMPLE_COLUMNS,
             )
-            Image.fromarray(picture).save(self._directory.sample(state.round))
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="png")
+            journal.write_atomically(self._directory.sample(state.round), buffer.getvalue())
         elif state.round == 0:
             log.info("no samples and no scores: %s sends no generator to the server", self._config.algorithm)
 

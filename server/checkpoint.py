@@ -20,7 +20,7 @@ from torch import Tensor
 from common import tree
 from common.algorithms import ServerState
 from common.config import RunConfig
-from common.errors import CheckpointError
+from common.errors import CheckpointError, OtherRunError
 from server.journal import write_atomically
 from server.strategy import Snapshot
 
@@ -154,7 +154,7 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
     """Passes a checkpoint that this run may go on from.
 
     Raises:
-        CheckpointError: Another configuration or other data; names each difference.
+        OtherRunError: Another configuration or other data; names each difference.
     """
     differences = differences_between(checkpoint.config, config.identity())
     if not differences and checkpoint.roster != json.loads(json.dumps(roster)):
@@ -163,7 +163,7 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
         done = checkpoint.snapshot.state.round
         differences.append(f"federation.num-rounds={config.federation.num_rounds}, but {done} rounds are done")
     if differences:
-        raise CheckpointError(f"the checkpoint is of another run: {'; '.join(differences)}")
+        raise OtherRunError(f"the checkpoint is of another run: {'; '.join(differences)}")
 
 
 def _seal(header: Mapping[str, str], tensors: tree.Tree) -> str:

@@ -72,8 +72,8 @@ def load_trained(path: Path, round: int | None = None, client: int | None = None
             None: the server's.
 
     Raises:
-        ConfigError: Not a run directory, or a client without a generator of its own.
-        CheckpointError: No such checkpoint, or none that is whole.
+        ConfigError: Not a run directory, a round without a checkpoint, or a client without a generator of its own.
+        CheckpointError: No checkpoint yet, or none that is whole.
     """
     run = RunDirectory.existing(path)
     config = read_config(run.config)
@@ -103,5 +103,5 @@ def _find(run: RunDirectory, round: int | None) -> Checkpoint:
     path = run.checkpoints / f"round-{round:04d}.safetensors"
     if not path.exists():
         kept = ", ".join(str(int(p.stem[6:])) for p in checkpoint.list_checkpoints(run.checkpoints)) or "none"
-        raise CheckpointError(f"{run.path} has no checkpoint of round {round}; rounds with one: {kept}")
+        raise ConfigError(f"{run.path} has no checkpoint of round {round}; rounds with one: {kept}")
     return checkpoint.load_checkpoint(path)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from common import tree
 from common.config import RunConfig, flatten
-from common.errors import CheckpointError, FederationError
+from common.errors import FederationError, OtherRunError
 from server import checkpoint, journal
 from server.journal import RunDirectory
 from simulations.engine import simulate
@@ -121,8 +121,9 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(small, monkeyp
 
 def test_resuming_under_another_configuration_is_refused(small):
     run(small(federation__num_rounds=1))
-    with pytest.raises(CheckpointError, match=r"local.steps was 2, is 3"):
+    with pytest.raises(OtherRunError, match=r"local.steps was 2, is 3") as caught:
         simulate(small(output__resume=True, local__steps=3))
+    assert caught.value.exit_code == 2
 
 
 def test_a_torn_last_checkpoint_falls_back_to_the_one_before(small):
@@ -138,7 +139,7 @@ def test_resuming_without_a_checkpoint_begins_again_but_never_as_another_run(sma
     whole = weights(directory)
     for path in checkpoint.list_checkpoints(directory.checkpoints):
         path.unlink()
-    with pytest.raises(CheckpointError, match="seed was 0, is 9"):
+    with pytest.raises(OtherRunError, match="seed was 0, is 9"):
         simulate(small(output__resume=True, seed=9))
     assert len(journal.read(directory.journal)) == 3
     assert weights(run(small(output__resume=True))) == whole
