@@ -296,6 +296,8 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        # Whoever starts the tests in the background makes their children ignore the interrupt.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  one thread
     )
     journal = tmp_path / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 60
