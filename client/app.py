@@ -14,7 +14,7 @@ from common import wire
 from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
-from common.tree import Tree
+from common.tree import Tree, not_finite
 
 app = ClientApp()
 
@@ -78,9 +78,8 @@ def device_of(node_config: Mapping[str, object]) -> torch.device:
 
 
 def _require_finite(weights: Tree, round: int, partition: int) -> None:
-    for key, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise DivergenceError(f"{key} is no longer finite after round {round} on partition {partition}")
+    if key := not_finite(weights):
+        raise DivergenceError(f"{key} is no longer finite after round {round} on partition {partition}")
 
 
 def _config(context: Context) -> RunConfig:

@@ -73,8 +73,21 @@ def interpolate(old: Tree, new: Tree, keep: float) -> dict[str, Tensor]:
 
 def distance(a: Tree, b: Tree) -> float:
     """Returns the Euclidean distance of the floating entries of ``a`` to those of ``b`` (keys of ``a``), float64."""
-    squares = [(a[k].double() - b[k].double()).square().sum() for k in a if a[k].is_floating_point()]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+    keys = [key for key, value in a.items() if value.is_floating_point()]
+    if not keys:
+        return 0.0
+    one, other = (torch.cat([tree[key].reshape(-1) for key in keys]).double() for tree in (a, b))
+    return float((one - other).norm())
+
+
+def not_finite(tree: Tree) -> str | None:
+    """Returns the key of the first floating entry that holds a NaN or an infinity; None if there is none."""
+    keys = [key for key, value in tree.items() if value.is_floating_point() and value.numel()]
+    if not keys:
+        return None
+    largest = torch.stack(torch._foreach_norm([tree[key] for key in keys], float("inf")))  # one call for all
+    finite = torch.isfinite(largest)
+    return None if bool(finite.all()) else keys[int((~finite).nonzero()[0])]
 
 
 def num_bytes(tree: Tree) -> int:

@@ -1,10 +1,8 @@
 """Which replies may be averaged. Flower accepts NaN, negative weights and shapes that broadcast; this does not."""
 
-import torch
-
 from common.algorithms import Reply
 from common.errors import ProtocolError
-from common.tree import Tree
+from common.tree import Tree, not_finite
 from common.wire import RollCall
 
 
@@ -31,5 +29,5 @@ def check(reply: Reply, expected: RollCall, template: Tree) -> None:
         value = reply.arrays[key]
         if value.shape != want.shape or value.dtype != want.dtype:
             raise ProtocolError(f"{key} is {value.dtype}{tuple(value.shape)}, not {want.dtype}{tuple(want.shape)}")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ProtocolError(f"{key} has values that are not finite")
+    if broken := not_finite(reply.arrays):
+        raise ProtocolError(f"{broken} has values that are not finite")

@@ -82,6 +82,16 @@ def test_digest_tells_any_difference(change):
     assert tree.digest(dict(reversed(list(one.items())))) == tree.digest(one)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_not_finite_names_the_entry(value):
+    sound = random_tree(1) | {"empty.w": torch.zeros(0)}
+    assert tree.not_finite(sound) is None
+    broken = tree.clone(sound)
+    broken["discriminator.w"][3] = value
+    assert tree.not_finite(broken) == "discriminator.w"
+    assert tree.not_finite({}) is None
+
+
 def test_clone_shares_no_memory():
     one = random_tree(1)
     copy = tree.clone(one)
