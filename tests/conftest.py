@@ -6,12 +6,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
+import hypothesis
 import pytest
 import torch
 
 from common.config import RunConfig
 
 torch.set_num_threads(1)
+# The same examples everywhere, and no time limit on one: machines are shared.
+hypothesis.settings.register_profile("fedgan", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("fedgan")
 
 SMALL = {
     "model": "mlp width=16 latent-size=8",

@@ -58,7 +58,7 @@ class Flower:
         assert answer.get("success"), result.stdout + result.stderr
         return answer["run-id"]
 
-    def wait(self, run_id, seconds=240):
+    def wait(self, run_id, seconds=480):
         """Returns the status of the finished run."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
