@@ -82,12 +82,10 @@ def distance(a: Tree, b: Tree) -> float:
 
 def not_finite(tree: Tree) -> str | None:
     """Returns the key of the first floating entry that holds a NaN or an infinity; None if there is none."""
-    keys = [key for key, value in tree.items() if value.is_floating_point() and value.numel()]
-    if not keys:
+    floats = {key: value for key, value in tree.items() if value.is_floating_point()}
+    if not floats or bool(torch.isfinite(torch.cat([value.reshape(-1) for value in floats.values()])).all()):
         return None
-    largest = torch.stack(torch._foreach_norm([tree[key] for key in keys], float("inf")))  # one call for all
-    finite = torch.isfinite(largest)
-    return None if bool(finite.all()) else keys[int((~finite).nonzero()[0])]
+    return next(key for key, value in floats.items() if not bool(torch.isfinite(value).all()))
 
 
 def num_bytes(tree: Tree) -> int:
