@@ -88,11 +88,6 @@ def not_finite(tree: Tree) -> str | None:
     return next(key for key, value in floats.items() if not bool(torch.isfinite(value).all()))
 
 
-def num_bytes(tree: Tree) -> int:
-    """Returns the size of the tensors in bytes."""
-    return sum(value.numel() * value.element_size() for value in tree.values())
-
-
 def digest(tree: Tree) -> str:
     """Returns the SHA-256 of names, dtypes, shapes and bytes: equal if and only if the trees are equal to the bit."""
     sha = hashlib.sha256()
