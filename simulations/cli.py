@@ -266,6 +266,27 @@ def components(
 
 
 @app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="NAME", help="A name or IP address of the server; repeatable."),
+    ] = None,
+    sites: Annotated[int, typer.Option("--sites", min=0, help="Key pairs for site-0, site-1, ...")] = 0,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", metavar="NAME", help="A key pair for this site; repeatable.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the server's certificate holds.")] = 730,
+) -> None:
+    """Make the certificates and keys of a deployed federation, or add a site's key to them."""
+    from simulations.certificates import Folder, describe, issue
+
+    names = [f"site-{k}" for k in range(sites)] + (site or [])
+    place = Folder(folder)
+    typer.echo(describe(place, issue(place, host or [], names, days), names))
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Make a run's report page again from its journal."""
     from server.journal import RunDirectory
