@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from common import components
+from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
 from common.components import Component, Options, kebab
 from common.datasets import DATASETS, DataSource
@@ -26,6 +27,7 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
     "model": MODELS,
     "objective": OBJECTIVES,
     "algorithm": ALGORITHMS,
+    "aggregate": AGGREGATORS,
     "partition": PARTITIONERS,
     "data.name": DATASETS,
 }
@@ -54,6 +56,11 @@ class FederationConfig(Options):
     min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
     wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
     round_seconds: float = Field(3600.0, gt=0, description="how long to wait for a round's replies, in seconds")
+
+    @property
+    def cohort_size(self) -> int:
+        """Clients that train in a round: ``fraction`` of them, halves up, and at least one."""
+        return max(1, int(self.fraction * self.num_clients + 0.5))
 
 
 class LocalConfig(Options):
@@ -102,12 +109,27 @@ class RunConfig(Options):
     model: Annotated[str, _spec_of("model")] = Field("dcgan", description="networks")
     objective: Annotated[str, _spec_of("objective")] = Field("non-saturating", description="adversarial loss")
     algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
+    aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
     partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
     data: DataConfig = DataConfig()
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _enough_replies(self) -> "RunConfig":
+        """Refuses an aggregator that no round of this federation can have replies enough for."""
+        needed, cohort = self.aggregator.min_replies(), self.federation.cohort_size
+        if cohort < needed:
+            ways = ["more clients", *(["a larger fraction"] if self.federation.fraction < 1 else [])]
+            ways.append(self.aggregator.advice(cohort) or "another aggregate")
+            raise ConfigError(
+                f"aggregate={self.aggregate!r} needs {needed} replies a round, federation.num-clients="
+                f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
+                f"{', '.join(ways[:-1])} or {ways[-1]}"
+            )
+        return self
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -181,6 +203,11 @@ class RunConfig(Options):
     def algorithm_component(self) -> Algorithm:
         """The federated algorithm."""
         return components.parse("algorithm", ALGORITHMS, self.algorithm)
+
+    @cached_property
+    def aggregator(self) -> Aggregator:
+        """What makes one set of weights out of the clients'."""
+        return components.parse("aggregate", AGGREGATORS, self.aggregate)
 
     @cached_property
     def partitioner(self) -> Partitioner:

@@ -53,8 +53,7 @@ def watching(config: RunConfig, stream: TextIO) -> Iterator[Callable[[int], None
             transient=True,
         )
         rounds = progress.add_task("rounds", total=config.federation.num_rounds, info="")
-        cohort = max(1, int(config.federation.fraction * config.federation.num_clients + 0.5))
-        clients = progress.add_task("clients", total=cohort, info="")
+        clients = progress.add_task("clients", total=config.federation.cohort_size, info="")
     handler = _Lines(console, progress, rounds, clients)
     logger = logging.getLogger("fedgan")
     level, propagate = logger.level, logger.propagate

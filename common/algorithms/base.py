@@ -7,8 +7,12 @@ from typing import Protocol
 from pydantic import Field
 from torch import Tensor, nn
 
+from common.aggregators import Aggregator, Mean
 from common.components import Component
 from common.tree import Tree, interpolate, select
+
+MEAN = Mean()
+"""What ``Algorithm.update`` uses unless told otherwise."""
 
 Memory = MutableMapping[str, Tree]
 """What a client keeps for itself from round to round: named trees. Never leaves the client."""
@@ -127,15 +131,25 @@ class Algorithm(Component):
         """Returns a tree with the keys, shapes and dtypes that a reply's arrays must have to be admitted."""
         return state.parameters
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """Returns the state with new ``parameters`` and ``slots``; ``replies`` are in order of partition, not empty."""
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator) -> ServerState:
+        """Returns the state with new ``parameters`` and ``slots``.
+
+        Args:
+            state: Before the round.
+            replies: In order of partition, not empty.
+            aggregator: What makes one tree out of the clients', wherever the algorithm would take their mean.
+        """
         raise NotImplementedError
 
-    def update(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """Returns the state after a round; the order of ``replies`` does not matter. No reply: the same state."""
+    def update(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator = MEAN) -> ServerState:
+        """Returns the state after a round; the order of ``replies`` does not matter. No reply: the same state.
+
+        Raises:
+            FederationError: Fewer replies than ``aggregator`` needs.
+        """
         if not replies:
             return state
-        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition))
+        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), aggregator)
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state

@@ -7,14 +7,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from common.aggregators import Aggregator
 from common.algorithms.base import Algorithm, LocalTrainer, Memory, Payload, Reply, ServerState
-from common.tree import Tree, networks_of, select, weighted_mean
+from common.tree import Tree, networks_of, select
 
 PERSONAL = "personal"
 
 
 class FedAvg(Algorithm):
-    """Clients train the networks they receive; the server takes the mean weighted by images, n_k / N.
+    """Clients train the networks they receive; the server takes their mean, as ``aggregate`` says.
 
     ``sync`` says which network is averaged; the other one stays with its client, who starts it from the run's common
     initial weights and keeps it between rounds. With ``sync=discriminator`` no generator ever reaches the server.
@@ -44,6 +45,6 @@ class FedAvg(Algorithm):
         """Trains the loaded networks and returns the means; a variant adds its loss or its change of gradients here."""
         return trainer.fit()
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        mean = weighted_mean([reply.arrays for reply in replies], [reply.num_examples for reply in replies])
-        return replace(state, parameters=mean)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator) -> ServerState:
+        arrays, images = [reply.arrays for reply in replies], [reply.num_examples for reply in replies]
+        return replace(state, parameters=aggregator.combine(arrays, images, state.parameters))
