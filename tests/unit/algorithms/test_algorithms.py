@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from common import tree
+from common.aggregators import AGGREGATORS
 from common.algorithms import ALGORITHMS, Reply
 from common.components import parse
 from common.tree import weighted_mean
@@ -82,8 +83,10 @@ def test_identical_clients_give_that_clients_weights(spec):
     trained = ToyTrainer(4, 1)
     trained.fit()
     arrays = algorithm.shared(trained.parameters())
-    after = algorithm.update(state, [Reply(k, size, arrays) for k, size in enumerate([3, 10, 999])])
-    assert tree.digest(after.parameters) == tree.digest(arrays)
+    replies = [Reply(k, size, arrays) for k, size in enumerate([3, 10, 999, 1, 1])]
+    for aggregator in (kind() for kind in AGGREGATORS.values()):
+        assert tree.digest(algorithm.update(state, replies, aggregator).parameters) == tree.digest(arrays)
+    assert tree.digest(algorithm.update(state, replies).parameters) == tree.digest(arrays)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -93,6 +96,17 @@ def test_the_order_of_replies_changes_no_bit(spec):
     replies = train(algorithm, state, clients(3, 5, 11))
     states = [algorithm.update(state, list(order)) for order in itertools.permutations(replies)]
     assert len({tree.digest(s.parameters) + tree.digest(s.average) for s in states}) == 1
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATORS)
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregate):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    replies = train(algorithm, state, clients(3, 5, 11, 2, 2))
+    aggregator = AGGREGATORS[aggregate]()
+    ends = [algorithm.update(state, order, aggregator) for order in (replies, replies[::-1], replies[2:] + replies[:2])]
+    assert len({tree.digest(end.parameters) for end in ends}) == 1
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -136,6 +150,19 @@ def test_fedavg_weights_by_images():
     assert after.parameters["generator.w"].tolist() == pytest.approx([1.175, -1.825, 0.675], abs=1e-6)
     expected = weighted_mean([r.arrays for r in replies], [1, 3])
     assert tree.digest(after.parameters) == tree.digest(expected)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_algorithm_takes_the_mean_that_it_is_given_from_where_the_round_started(spec):
+    algorithm = make(spec)
+    state = algorithm.init(INITIAL)
+    replies = train(algorithm, state, {k: ToyTrainer(k, k + 1) for k in (0, 2, 3, 7, 9)})  # client k adds 0.1 (k + 1)
+    steps = {"median": 0.4, "trimmed-mean": 0.5, "krum": 0.3, "multi-krum m=2": 0.35, "norm-clipped": 0.32}
+    for aggregate, step in steps.items():
+        after = algorithm.update(state, replies, parse("aggregate", AGGREGATORS, aggregate)).parameters
+        for key, value in state.parameters.items():
+            if value.is_floating_point():
+                torch.testing.assert_close(after[key], value + step)
 
 
 @pytest.mark.parametrize(("sync", "kept"), [("generator", "discriminator"), ("discriminator", "generator")])
