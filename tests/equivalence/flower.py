@@ -1,4 +1,4 @@
-"""Runs `flwr run` on a SuperLink of the test's own: own home, own ports, a neutral folder; it ends with the block."""
+"""Flower's commands in an environment of the test's own: own home, own ports, a neutral folder, no process left."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FINISHED = "finished:"
+BIN = Path(sys.executable).parent
 
 
 def free_port():
@@ -20,29 +21,33 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Flower:
-    """The command `flwr` in an environment of its own."""
+class Home:
+    """A user with a FLWR_HOME, from which Flower's commands are run.
 
-    def __init__(self, home):
-        self.home = home
-        self.born = home / "neutral"
+    Args:
+        path: A folder that is not there yet.
+        prefix: What each command line begins with: a way into a network namespace.
+    """
+
+    def __init__(self, path, prefix=()):
+        self.path = path
+        self.born = path / "neutral"
         self.born.mkdir(parents=True)
-        bin_folder = Path(sys.executable).parent
+        (path / "flwr").mkdir()
+        self.prefix = list(prefix)
         self.env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | {
-            "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-            "FLWR_HOME": str(home / "flwr"),
-            "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(free_port()),
-            "FLWR_LOCAL_CONTROL_API_PORT": str(free_port()),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "FLWR_HOME": str(path / "flwr"),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "OMP_NUM_THREADS": "1",
-            "RAY_DISABLE_IMPORT_WARNING": "1",
         }
 
     def __call__(self, *arguments, timeout=120):
+        """Runs one command to its end."""
         return subprocess.run(
-            ["flwr", *arguments],
+            [*self.prefix, *map(str, arguments)],
             cwd=self.born,
             env=self.env,
             timeout=timeout,
@@ -51,60 +56,90 @@ class Flower:
             check=False,
         )
 
-    def submit(self, config, federation):
-        """Submits the checkout and returns the run's id."""
-        result = self("run", str(ROOT), "-c", str(config), "--federation-config", federation, "--format", "json")
+    def run(self, *arguments):
+        """Submits the checkout with ``flwr run ROOT arguments`` and returns the run's id."""
+        result = self("flwr", "run", ROOT, *arguments, "--format", "json")
         answer = json.loads(result.stdout) if result.stdout.strip() else {}
         assert answer.get("success"), result.stdout + result.stderr
         return answer["run-id"]
 
-    def wait(self, run_id, seconds=480):
+    def status(self, run_id, *superlink):
+        """Returns a run's status; empty while the SuperLink does not answer."""
+        result = self("flwr", "list", *superlink, "--run-id", run_id, "--format", "json")
+        try:
+            runs = json.loads(result.stdout).get("runs", [])
+        except ValueError:
+            return ""
+        return runs[0]["status"] if runs else ""
+
+    def wait(self, run_id, *superlink, seconds=480):
         """Returns the status of the finished run."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            result = self("list", "--run-id", str(run_id), "--format", "json")
-            runs = json.loads(result.stdout).get("runs", [])
-            if runs and runs[0]["status"].startswith(FINISHED):
-                return runs[0]["status"]
-            time.sleep(1)
-        raise TimeoutError(f"run {run_id} did not finish within {seconds} s: {self.log(run_id)}")
+            status = self.status(run_id, *superlink)
+            if status.startswith(FINISHED):
+                return status
+            time.sleep(3)  # to ask costs seconds of a core
+        raise TimeoutError(f"run {run_id} did not finish within {seconds} s: {self.log(run_id, *superlink)}")
 
-    def log(self, run_id):
-        return self("log", str(run_id), "--show").stdout
+    def log(self, run_id, *superlink):
+        return self("flwr", "log", run_id, *superlink, "--show").stdout
 
-    def stop(self):
-        """Ends every process of this home: the SuperLink, its helpers, and what Ray started."""
+    def kill(self, name="", sig=signal.SIGKILL):
+        """Sends a signal to every process of this home whose command line has ``name``; returns how many there were."""
+        alive = self.processes(name)
+        for pid in alive:
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                continue
+        return len(alive)
+
+    def end(self, name=""):
+        """Ends every process of this home, by force after ten seconds."""
         for sig in (signal.SIGTERM, signal.SIGKILL):
-            alive = self.processes()
-            for pid in alive:
-                try:
-                    os.kill(pid, sig)
-                except ProcessLookupError:
-                    continue
+            self.kill(name, sig)
             deadline = time.monotonic() + 10
-            while self.processes() and time.monotonic() < deadline:
-                time.sleep(0.2)
+            while self.processes(name) and time.monotonic() < deadline:
+                time.sleep(0.1)
 
-    def processes(self):
-        """Returns the process ids whose environment names this home."""
+    def processes(self, name=""):
+        """Returns the ids of the processes whose environment names this home and whose command line has ``name``."""
         found = []
-        marker = f"FLWR_HOME={self.home / 'flwr'}".encode()
+        marker = f"FLWR_HOME={self.env['FLWR_HOME']}".encode()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                if marker in (entry / "environ").read_bytes().split(b"\0") and (entry / "cmdline").read_bytes():
+                command = (entry / "cmdline").read_bytes()  # empty for a zombie
+                if command and name.encode() in command and marker in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
             except OSError:
                 continue
         return found
 
 
+class Flower(Home):
+    """A home with a SuperLink of its own, which the first ``flwr run`` starts, and Ray below it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.env |= {
+            "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(free_port()),
+            "FLWR_LOCAL_CONTROL_API_PORT": str(free_port()),
+            "RAY_DISABLE_IMPORT_WARNING": "1",
+        }
+
+    def submit(self, config, federation):
+        """Submits the checkout under a configuration file and returns the run's id."""
+        return self.run("-c", config, "--federation-config", federation)
+
+
 @contextmanager
-def flower(home):
-    runner = Flower(home)
+def flower(path):
+    home = Flower(path)
     try:
-        yield runner
+        yield home
     finally:
-        runner.stop()
-        assert not runner.processes()
+        home.end()
+        assert not home.processes()
