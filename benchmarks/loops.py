@@ -13,7 +13,7 @@ from client.data import load
 from common import wire
 from common.config import RunConfig
 from common.datasets.base import normalise
-from server import cohort
+from server.grid import PatientGrid
 from server.strategy import FederatedGAN, Snapshot
 from simulations.engine import InProcessGrid
 
@@ -23,17 +23,11 @@ class Federation:
 
     def __init__(self, config: RunConfig, num_workers: int) -> None:
         self._grid = InProcessGrid(client_app, config.flat(), config.federation.num_clients, num_workers)
-        self._roster = cohort.roll_call(self._grid, config)
-        networks = config.model_component.build(self._roster.shape, config.seed)
-        snapshot = Snapshot(config.algorithm_component.init(networks.state_dict()), {})
-        self._strategy = FederatedGAN(
-            config.algorithm_component,
-            self._roster,
-            config.federation,
-            config.seed,
-            snapshot,
-            self._grid.client_states,
-        )
+        self._clients = PatientGrid(self._grid)
+        roster = self._clients.roll_call(config)
+        networks = config.model_component.build(roster.shape, config.seed)
+        snapshot = Snapshot(config.algorithm_component.init(networks.state_dict()))
+        self._strategy = FederatedGAN(config, roster, self._clients, snapshot, self._grid.client_states)
 
     def run(self, num_rounds: int) -> tuple[float, float]:
         """Runs rounds and returns wall seconds, and the sum of the seconds that clients spent in training steps."""
@@ -46,7 +40,7 @@ class Federation:
 
         arrays = wire.encode_tree(self._strategy.snapshot.state.parameters)
         start = time.perf_counter()
-        self._strategy.start(self._grid, arrays, num_rounds, evaluate_fn=note)
+        self._strategy.start(self._clients, arrays, num_rounds, evaluate_fn=note)
         return time.perf_counter() - start, fit
 
     def close(self) -> None:

@@ -2,18 +2,20 @@
 
 import functools
 import threading
-from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client import data, state
+from client.site import Site
 from client.trainer import Assignment, Trainer
 from common import wire
 from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
+from common.seeding import derive_seed
 from common.tree import Tree, not_finite
 
 app = ClientApp()
@@ -25,15 +27,16 @@ _RESIDENT = threading.local()  # networks and optimizers of this thread, loaded 
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Answers the roll call."""
-    config = _config(context)
-    partition, num_partitions = data.partition_id(context.node_config)
-    images, dataset = data.shard(config, partition)
+    config, site = _config(context), Site.of(context.node_config)
+    shard = data.shard(config, site)
     answer = wire.RollCall(
-        partition=partition,
-        num_partitions=num_partitions,
-        num_examples=len(images),
-        label_counts=tuple(images.label_counts(dataset.shape.num_classes)),
-        shape=dataset.shape,
+        partition=site.partition_id,
+        num_partitions=site.num_partitions,
+        num_examples=len(shard.images),
+        label_counts=tuple(shard.images.label_counts(shard.shape.num_classes)) if site.disclose_labels else None,
+        shape=shard.shape,
+        class_names=shard.class_names,
+        data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
@@ -42,32 +45,37 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Trains on the client's shard for one round."""
-    config = _config(context)
-    payload, round = wire.decode_payload(message.content)
-    partition, _ = data.partition_id(context.node_config)
-    images, dataset = data.shard(config, partition)
+    config, site = _config(context), Site.of(context.node_config)
+    task = wire.decode_task(message.content)
+    partition = site.partition_id
+    shard = data.shard(config, site)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
-    trainer = _trainer(config, dataset.shape, device_of(context.node_config))
+    trainer = _trainer(config, shard.shape, device_of(site))
 
-    memory = state.open_memory(context.state)
-    trainer.assign(Assignment(images, config.seed, partition, round), memory.pop(MOMENTS, None))
-    reply = config.algorithm_component.run(payload, trainer, memory, partition)
+    memories = _memories(context, site, task)
+    kept = memories.load(task.memory_round)
+    memory: dict[str, Tree] = dict(kept or {})
+    seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
+    trainer.assign(Assignment(shard.images, seed, partition, task.round), memory.pop(MOMENTS, None))
+    reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
     if config.local.moments == "keep":
         memory[MOMENTS] = trainer.moments()
-    for kept in (reply.arrays, *memory.values()):
-        _require_finite(kept, round, partition)  # else a client would keep for good what it can never train from
-    state.save_memory(context.state, memory)
-    return Message(wire.encode_reply(reply, round), reply_to=message)
+    for tree in (reply.arrays, *memory.values()):
+        _require_finite(tree, task.round, partition)  # else a client would keep for good what it can never train from
+    memories.save(task.round, memory, task.keep_from)
+    # A client that lost its memory has trained from an empty one; that matters only where it keeps any.
+    memory_round = 0 if kept is None and memory else task.memory_round
+    return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
 
 
-def device_of(node_config: Mapping[str, object]) -> torch.device:
-    """Returns the node's own ``device`` (``"cuda:1"``); without one CUDA where there is one, else the CPU.
+def device_of(site: Site) -> torch.device:
+    """Returns the site's own ``device`` (``"cuda:1"``); without one CUDA where there is one, else the CPU.
 
     Raises:
         ConfigError: The named device does not exist here.
     """
-    name = str(node_config.get("device", "")) or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = site.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -75,6 +83,12 @@ def device_of(node_config: Mapping[str, object]) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"device={name!r} in the node configuration: {reason}") from None
     return device
+
+
+def _memories(context: Context, site: Site, task: wire.Task) -> state.Memories:
+    if site.state_path:
+        return state.DiskMemories(Path(site.state_path).expanduser(), task.run, site.partition_id)
+    return state.ContextMemories(context.state)
 
 
 def _require_finite(weights: Tree, round: int, partition: int) -> None:

@@ -1,49 +1,72 @@
-"""A client's private shard: its partition of a data set that is split over the simulated clients."""
+"""A client's private images: a site's own, or its part of a data set that is split over the simulated clients."""
 
 import functools
+import hashlib
+import json
+import logging
 import threading
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from client.site import Site
+from common import components
 from common.config import DataConfig, RunConfig
-from common.datasets.base import Dataset, ImageSet
+from common.datasets import DATASETS, DataSource
+from common.datasets.base import Dataset, ImageSet, ImageShape
 from common.errors import ConfigError
+from common.files import write_atomically
 from common.partitioners import partition
+from common.tree import digest
+
+log = logging.getLogger("fedgan.client")
 
 _LOCK = threading.Lock()
 
 
-def partition_id(node_config: Mapping[str, object]) -> tuple[int, int]:
-    """Returns the partition id of this node and the number of partitions, from Flower's node configuration.
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """The images that one client trains on.
 
-    Raises:
-        ConfigError: The node configuration names none.
+    Attributes:
+        images: With their labels.
+        class_names: What each label means.
     """
-    values = node_config.get("partition-id"), node_config.get("num-partitions")
-    if not all(isinstance(value, int) for value in values):
-        raise ConfigError(
-            f"node configuration {dict(node_config)!r}: start the SuperNode with "
-            '--node-config "partition-id=K num-partitions=N", 0 <= K < N'
-        )
-    return int(str(values[0])), int(str(values[1]))
+
+    images: ImageSet
+    class_names: tuple[str, ...]
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of every image, and the number of classes."""
+        _, channels, size, _ = self.images.images.shape
+        return ImageShape(channels, size, len(self.class_names))
+
+    def digest(self) -> str:
+        """Returns the first 16 hex digits of a SHA-256 of images and labels."""
+        return digest({"images": self.images.images, "labels": self.images.labels})[:16]
 
 
-def shard(config: RunConfig, partition: int) -> tuple[ImageSet, Dataset]:
-    """Returns the images of one partition, and the data set they are from.
+def shard(config: RunConfig, site: Site) -> Shard:
+    """Returns the images of one client.
 
     Raises:
         ConfigError: There is no such partition, or the data cannot be split as asked.
         DataError: The data set cannot be read.
     """
     num_clients = config.federation.num_clients
-    if not 0 <= partition < num_clients:
-        raise ConfigError(f"partition-id={partition}: federation.num-clients={num_clients} has 0 to {num_clients - 1}")
+    if site.partition_id >= num_clients:
+        raise ConfigError(
+            f"partition-id={site.partition_id}: federation.num-clients={num_clients} has 0 to {num_clients - 1}"
+        )
     with _LOCK:  # clients in threads share one copy
+        if site.data:
+            return _own(site.data, config.data.image_size, site.state_path)
         data = load(config.data)
-        return data.train.subset(split(config)[partition]), data
+        return Shard(data.train.subset(split(config)[site.partition_id]), data.class_names)
 
 
 @functools.lru_cache(maxsize=2)
@@ -62,3 +85,56 @@ def split(config: RunConfig) -> list[NDArray[np.int64]]:
 def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDArray[np.int64]]:
     partitioner = RunConfig(partition=spec).partitioner
     return partition(partitioner, load(data).train.labels.numpy(), num_clients, seed)
+
+
+@functools.lru_cache(maxsize=2)
+def _own(text: str, image_size: int, state_path: str) -> Shard:
+    """Returns a site's own images: the training part of ``SOURCE:PATH``.
+
+    With a ``state_path`` the decoded images are kept there and mapped into memory from then on, as a deployed client is
+    a new process every round; they are read anew when a file of the site's has changed.
+    """
+    source, path = parse_own(text)
+    if not state_path:
+        return _read(source, path, image_size)
+    key = hashlib.sha256(json.dumps([source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
+    folder = Path(state_path).expanduser() / "data"
+    names, images, labels = (folder / f"{key}{ending}" for ending in (".json", "-images.npy", "-labels.npy"))
+    if not names.exists():
+        read = _read(source, path, image_size)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        np.save(images, read.images.images.numpy())
+        np.save(labels, read.images.labels.numpy())
+        write_atomically(names, json.dumps(read.class_names).encode())  # last: it says that the others are whole
+        log.info("%d images of %s are decoded in %s", len(read.images), text, folder)
+    mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (images, labels)]
+    return Shard(ImageSet(*mapped), tuple(json.loads(names.read_text(encoding="utf-8"))))
+
+
+def parse_own(text: str) -> tuple[DataSource, Path]:
+    """Returns source and place of a site's own data, ``"SOURCE option=value ...:PATH"``.
+
+    Raises:
+        ConfigError: Another form, an unknown source or option, or a relative path.
+    """
+    spec, colon, place = text.partition(":")
+    path = Path(place).expanduser()
+    if not colon or not path.is_absolute():
+        raise ConfigError(
+            f"data={text!r} in the node configuration is not SOURCE:/ABSOLUTE/PATH, e.g. image-folder:/srv/scans"
+        )
+    return components.parse("data", DATASETS, spec), path
+
+
+def _read(source: DataSource, path: Path, image_size: int) -> Shard:
+    data = source.load(path, image_size=image_size, download=False)
+    return Shard(data.train, data.class_names)
+
+
+def _listing(path: Path) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of every file at ``path``: changes when the data do."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    status = [(file, file.stat()) for file in files if file.is_file()]
+    return [(str(file), found.st_size, found.st_mtime_ns) for file, found in status]

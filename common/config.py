@@ -54,6 +54,7 @@ class FederationConfig(Options):
     num_rounds: int = Field(30, ge=1, description="rounds")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
     min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
+    round_retries: int = Field(2, ge=0, description="how often a round with too few usable replies is repeated")
     wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
     round_seconds: float = Field(3600.0, gt=0, description="how long to wait for a round's replies, in seconds")
 
@@ -61,6 +62,25 @@ class FederationConfig(Options):
     def cohort_size(self) -> int:
         """Clients that train in a round: ``fraction`` of them, halves up, and at least one."""
         return max(1, int(self.fraction * self.num_clients + 0.5))
+
+
+class AdmissionConfig(Options):
+    """Which clients' updates may be averaged."""
+
+    max_norm_ratio: float = Field(
+        10.0,
+        ge=0,
+        description="an update whose norm is more than this many times the round's median is refused; 0: off",
+    )
+
+
+class GuardConfig(Options):
+    """When a run goes back to its last good round."""
+
+    ratio: float = Field(
+        5.0, ge=0, description="go back when fid is worse than this many times the best so far; 0: off"
+    )
+    rollbacks: int = Field(2, ge=0, description="how often a run goes back at most, with other random numbers")
 
 
 class LocalConfig(Options):
@@ -96,8 +116,8 @@ class OutputConfig(Options):
     """The run directory."""
 
     dir: str = Field("", description="run directory; empty: a new one by date and time under runs/")
-    checkpoint_every: int = Field(10, ge=1, description="rounds between checkpoints; also after the last round")
-    keep_checkpoints: int = Field(3, ge=1, description="checkpoints to keep")
+    checkpoint_every: int = Field(1, ge=1, description="rounds between checkpoints; also after each scored one")
+    keep_checkpoints: int = Field(3, ge=1, description="last checkpoints to keep, besides that of the best round")
     sample_every: int = Field(5, ge=1, description="rounds between pictures of samples; also rounds 0, 1 and the last")
     resume: bool = Field(False, description="go on from the last whole checkpoint in the run directory")
 
@@ -114,6 +134,8 @@ class RunConfig(Options):
     data: DataConfig = DataConfig()
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    guard: GuardConfig = GuardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     output: OutputConfig = OutputConfig()
 
@@ -128,6 +150,11 @@ class RunConfig(Options):
                 f"aggregate={self.aggregate!r} needs {needed} replies a round, federation.num-clients="
                 f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
+            )
+        if self.federation.min_replies > cohort:
+            raise ConfigError(
+                f"federation.min-replies={self.federation.min_replies}: a round has {cohort} clients "
+                f"(federation.num-clients={self.federation.num_clients}, fraction={self.federation.fraction:g})"
             )
         return self
 
@@ -186,7 +213,8 @@ class RunConfig(Options):
     def identity(self) -> dict[str, Scalar]:
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
         ignored = ("output.", "evaluation.")
-        free = {"federation.num-rounds", "federation.wait-seconds", "federation.round-seconds", "data.root"}
+        free = {"federation.num-rounds", "data.root"}
+        free |= {f"federation.{key}" for key in ("min-replies", "round-retries", "wait-seconds", "round-seconds")}
         return {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
 
     @cached_property

@@ -35,6 +35,10 @@ class FederationError(FedGANError):
     """Too few clients, or too few usable replies, to go on."""
 
 
+class OutputError(FedGANError):
+    """A run directory that can no longer be written; what was saved before is whole."""
+
+
 class CheckpointError(FedGANError):
     """A checkpoint that is torn or foreign."""
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape, denormalise
+from common.errors import DivergenceError
 from common.models import Model
 from common.seeding import torch_generator
 from common.tree import Tree
@@ -36,6 +37,9 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
         generator: Maps latents (B, Z) and labels (B,) to images in [-1, 1]; has ``latent_size``.
         labels: int64 (N,), in [0, num_classes).
         seed: Latents follow from it; a call for more images begins with those of a call for fewer.
+
+    Raises:
+        DivergenceError: The generator's output is not finite.
     """
     device = next(generator.parameters()).device
     source = torch_generator(seed, "latents")
@@ -45,7 +49,10 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
         latents = torch.randn(_BATCH, latent_size, generator=source)[
             : len(chunk)
         ]  # torch draws other numbers for fewer
-        images.append(denormalise(generator(latents.to(device), chunk.to(device))).cpu())
+        made = generator(latents.to(device), chunk.to(device))
+        if not bool(torch.isfinite(made).all()):
+            raise DivergenceError("the generator's images are not finite")
+        images.append(denormalise(made).cpu())
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)
 
 

@@ -19,7 +19,7 @@ from common.datasets.base import ImageShape
 from common.errors import ProtocolError
 from common.tree import Tree
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 R = TypeVar("R")
 
@@ -28,6 +28,7 @@ _DTYPES = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.int64, torch.uint8)
 }
 
+_MOST_METRICS = 64
 _ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
 
 
@@ -39,17 +40,42 @@ class RollCall:
         partition: The client's partition id, from 0.
         num_partitions: Partitions in the client's view of the federation.
         num_examples: Images that the client holds.
-        label_counts: Images of each class.
+        label_counts: Images of each class; None from a site that keeps them to itself.
         shape: Of the images, and the number of classes.
+        class_names: What each label means; sites must agree, or one's cats are another's dogs.
+        data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
     """
 
     partition: int
     num_partitions: int
     num_examples: int
-    label_counts: tuple[int, ...]
+    label_counts: tuple[int, ...] | None
     shape: ImageShape
+    class_names: tuple[str, ...]
+    data_digest: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the server asks one client to do in one round.
+
+    Attributes:
+        payload: What the algorithm sends.
+        round: The round, from 1.
+        run: Identifies the run, also when it goes on under another run id of Flower's.
+        memory_round: The round whose memory the client starts from, the last one in which it was heard; 0: none.
+        keep_from: The client keeps its memories from this round on, as the run may go back that far.
+        rollbacks: How often the run has gone back; another number gives the client other random numbers.
+    """
+
+    payload: Payload
+    round: int
+    run: str = ""
+    memory_round: int = 0
+    keep_from: int = 0
+    rollbacks: int = 0
 
 
 @functools.cache
@@ -113,11 +139,14 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "partition": value.partition,
             "num-partitions": value.num_partitions,
             "num-examples": value.num_examples,
-            "label-counts": list(value.label_counts),
             "shape": [value.shape.channels, value.shape.size, value.shape.num_classes],
+            "class-names": list(value.class_names),
+            "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
         }
     )
+    if value.label_counts is not None:
+        meta["label-counts"] = list(value.label_counts)
     return RecordDict({_META: meta})
 
 
@@ -133,8 +162,10 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         partition=_integer(meta, "partition"),
         num_partitions=_integer(meta, "num-partitions"),
         num_examples=_integer(meta, "num-examples"),
-        label_counts=tuple(_integers(meta, "label-counts")),
+        label_counts=tuple(_integers(meta, "label-counts")) if "label-counts" in meta else None,
         shape=ImageShape(channels, size, num_classes),
+        class_names=tuple(_strings(meta, "class-names")),
+        data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),
     )
 
@@ -144,35 +175,56 @@ def encode_query() -> RecordDict:
     return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL})})
 
 
-def encode_payload(payload: Payload, arrays: ArrayRecord, round: int) -> RecordDict:
-    """Returns the content of a training message; ``arrays`` is the encoded ``payload.arrays``, shared by messages."""
-    meta = ConfigRecord({"protocol": PROTOCOL, "round": round})
-    scalars = ConfigRecord({key: float(value) for key, value in payload.scalars.items()})
+def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
+    """Returns the content of a training message; ``arrays`` is the encoded payload's, shared by messages."""
+    meta = ConfigRecord(
+        {
+            "protocol": PROTOCOL,
+            "round": task.round,
+            "run": task.run,
+            "memory-round": task.memory_round,
+            "keep-from": task.keep_from,
+            "rollbacks": task.rollbacks,
+        }
+    )
+    scalars = ConfigRecord({key: float(value) for key, value in task.payload.scalars.items()})
     return RecordDict({_ARRAYS: arrays, _META: meta, _SCALARS: scalars})
 
 
-def decode_payload(content: RecordDict) -> tuple[Payload, int]:
-    """Returns what the server sent, and the round.
+def decode_task(content: RecordDict) -> Task:
+    """Returns what the server asks for.
 
     Raises:
-        ProtocolError: Another protocol version, or a record that is missing or of another kind.
+        ProtocolError: Another protocol version, or a record or field that is missing or of another kind.
     """
     meta = _meta(content)
-    scalars = {key: float(cast(float, value)) for key, value in _record(content, _SCALARS, ConfigRecord).items()}
-    return Payload(decode_tree(_record(content, _ARRAYS, ArrayRecord)), scalars), _integer(meta, "round")
+    return Task(
+        Payload(decode_tree(_record(content, _ARRAYS, ArrayRecord)), _numbers(content, _SCALARS, ConfigRecord)),
+        round=_integer(meta, "round"),
+        run=str(meta.get("run", "")),
+        memory_round=_integer(meta, "memory-round"),
+        keep_from=_integer(meta, "keep-from"),
+        rollbacks=_integer(meta, "rollbacks"),
+    )
 
 
-def encode_reply(reply: Reply, round: int) -> RecordDict:
-    """Returns the content of a client's answer to a training message."""
+def encode_reply(reply: Reply, round: int, memory_round: int = 0) -> RecordDict:
+    """Returns the content of a client's answer; ``memory_round`` is that of the memory which it trained from."""
     meta = ConfigRecord(
-        {"protocol": PROTOCOL, "round": round, "partition": reply.partition, "num-examples": reply.num_examples}
+        {
+            "protocol": PROTOCOL,
+            "round": round,
+            "partition": reply.partition,
+            "num-examples": reply.num_examples,
+            "memory-round": memory_round,
+        }
     )
     metrics = MetricRecord({key: float(value) for key, value in reply.metrics.items()})
     return RecordDict({_ARRAYS: encode_tree(reply.arrays), _META: meta, _METRICS: metrics})
 
 
-def decode_reply(content: RecordDict, round: int) -> Reply:
-    """Returns a client's answer, if it belongs to ``round``.
+def decode_reply(content: RecordDict, round: int) -> tuple[Reply, int]:
+    """Returns a client's answer, if it belongs to ``round``, and the round of the memory that it trained from.
 
     Raises:
         ProtocolError: Another protocol version or round, or a record or field that is missing or of another type.
@@ -180,13 +232,16 @@ def decode_reply(content: RecordDict, round: int) -> Reply:
     meta = _meta(content)
     if (answered := _integer(meta, "round")) != round:
         raise ProtocolError(f"the reply answers round {answered}, this is round {round}")
-    metrics = {key: float(cast(float, value)) for key, value in _record(content, _METRICS, MetricRecord).items()}
-    return Reply(
+    metrics = _numbers(content, _METRICS, MetricRecord)
+    if len(metrics) > _MOST_METRICS:
+        raise ProtocolError(f"the reply has {len(metrics)} metrics, more than {_MOST_METRICS}")
+    reply = Reply(
         partition=_integer(meta, "partition"),
         num_examples=_integer(meta, "num-examples"),
         arrays=decode_tree(_record(content, _ARRAYS, ArrayRecord)),
         metrics=metrics,
     )
+    return reply, _integer(meta, "memory-round")
 
 
 def message_bytes(message: Message) -> int:
@@ -210,6 +265,15 @@ def _record(content: RecordDict, name: str, kind: type[R]) -> R:
     return record
 
 
+def _numbers(content: RecordDict, name: str, kind: type[R]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in cast(Mapping[str, object], _record(content, name, kind)).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ProtocolError(f"{key} in {name} is {value!r}, not a finite number")
+        found[key] = float(value)
+    return found
+
+
 def _integer(meta: Mapping[str, object], key: str) -> int:
     value = meta.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -219,8 +283,15 @@ def _integer(meta: Mapping[str, object], key: str) -> int:
 
 def _integers(meta: Mapping[str, object], key: str, length: int | None = None) -> list[int]:
     value = meta.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
         raise ProtocolError(f"{key} is {value!r}, not a list of whole numbers")
     if length is not None and len(value) != length:
         raise ProtocolError(f"{key} has {len(value)} entries, not {length}")
+    return value
+
+
+def _strings(meta: Mapping[str, object], key: str) -> list[str]:
+    value = meta.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ProtocolError(f"{key} is {value!r}, not a list of strings")
     return value

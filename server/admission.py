@@ -1,9 +1,14 @@
 """Which replies may be averaged. Flower accepts NaN, negative weights and shapes that broadcast; this does not."""
 
+import statistics
+from collections.abc import Mapping
+
 from common.algorithms import Reply
 from common.errors import ProtocolError
-from common.tree import Tree, not_finite
+from common.tree import Tree, distance, not_finite
 from common.wire import RollCall
+
+_FEWEST_FOR_MEDIAN = 3
 
 
 def check(reply: Reply, expected: RollCall, template: Tree) -> None:
@@ -24,10 +29,37 @@ def check(reply: Reply, expected: RollCall, template: Tree) -> None:
         raise ProtocolError(f"num-examples is {reply.num_examples}, the roll call said {expected.num_examples}")
     if reply.arrays.keys() != template.keys():
         missing, extra = template.keys() - reply.arrays.keys(), reply.arrays.keys() - template.keys()
-        raise ProtocolError(f"arrays missing: {sorted(missing)}; unexpected: {sorted(extra)}")
+        raise ProtocolError(f"arrays missing: {_few(missing)}; unexpected: {_few(extra)}")
     for key, want in template.items():
         value = reply.arrays[key]
         if value.shape != want.shape or value.dtype != want.dtype:
             raise ProtocolError(f"{key} is {value.dtype}{tuple(value.shape)}, not {want.dtype}{tuple(want.shape)}")
     if broken := not_finite(reply.arrays):
         raise ProtocolError(f"{broken} has values that are not finite")
+
+
+def outliers(replies: Mapping[int, Reply], template: Tree, max_ratio: float) -> dict[int, str]:
+    """Returns why some of a round's sound replies are too far off to be averaged, by partition.
+
+    Args:
+        replies: By partition; each has passed ``check``.
+        template: What an update is measured from: the arrays of a reply that changed nothing.
+        max_ratio: An update's norm may be this many times the median of the round's; 0: any. Fewer than three replies
+            have no median that one of them could not set, and all pass.
+    """
+    if not max_ratio or len(replies) < _FEWEST_FOR_MEDIAN:
+        return {}
+    norms = {partition: distance(reply.arrays, template) for partition, reply in replies.items()}
+    median = statistics.median(norms.values())
+    return {
+        partition: f"the norm of its update is {norm:.3g}, more than admission.max-norm-ratio={max_ratio:g} times the "
+        f"round's median {median:.3g}"
+        for partition, norm in norms.items()
+        if norm > max_ratio * median
+    }
+
+
+def _few(names: set[str]) -> str:
+    """Returns some of the names, as a client may send any number of any length."""
+    shown = ", ".join(repr(name[:80]) for name in sorted(names)[:5])
+    return f"[{shown}{f', and {len(names) - 5} more' if len(names) > 5 else ''}]"

@@ -4,30 +4,27 @@ A checkpoint is one safetensors file: the tensors by name, and a JSON header (it
 and a SHA-256 over it and the tensors, so a torn, flipped or foreign file is known for what it is.
 """
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from common import tree
 from common.algorithms import ServerState
 from common.config import RunConfig
 from common.errors import CheckpointError, OtherRunError
-from server.journal import write_atomically
+from common.files import load_sealed, save_sealed
 from server.strategy import Snapshot
 
 log = logging.getLogger("fedgan.server")
 
-VERSION = 1
-_FORMAT = "fedgan-checkpoint"
+VERSION = 2
+_KIND = "fedgan-checkpoint"
 _NAME = re.compile(r"round-(\d+)\.safetensors")
 
 
@@ -46,31 +43,46 @@ class Checkpoint:
     roster: Mapping[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Writes ``round-NNNN.safetensors`` atomically, removes all but the last ``keep``, and returns the path."""
-    state = checkpoint.snapshot.state
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, protected: Collection[int] = ()) -> Path:
+    """Writes ``round-NNNN.safetensors`` atomically, and returns the path.
+
+    Of the others, all but the last ``keep`` (this one included) and those of the ``protected`` rounds are removed.
+    """
+    snapshot = checkpoint.snapshot
+    state = snapshot.state
     tensors: dict[str, Tensor] = {}
     _put(tensors, "parameters", state.parameters)
     _put(tensors, "average", state.average)
     for name, slot in state.slots.items():
         _put(tensors, f"slots/{name}", slot)
-    for partition, memory in checkpoint.snapshot.clients.items():
+    for partition, memory in snapshot.clients.items():
         for name, kept in memory.items():
             _put(tensors, f"clients/{partition}/{name}", kept)
     header = {
-        "format": _FORMAT,
-        "version": str(VERSION),
         "round": str(state.round),
-        "images-seen": str(checkpoint.snapshot.images_seen),
+        "images-seen": str(snapshot.images_seen),
+        "memory-rounds": json.dumps({str(k): v for k, v in snapshot.memory_rounds.items()}),
+        "rollbacks": str(snapshot.rollbacks),
+        "run": snapshot.run,
         "config": json.dumps(checkpoint.config),
         "roster": json.dumps(checkpoint.roster),
     }
-    header["sha256"] = _seal(header, tensors)
-    path = folder / f"round-{state.round:04d}.safetensors"
-    write_atomically(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=header))
+    path = path_of(folder, state.round)
+    save_sealed(path, _KIND, VERSION, header, tensors)
     for old in list_checkpoints(folder)[:-keep]:
-        old.unlink()
+        if round_of(old) not in protected:
+            old.unlink()
     return path
+
+
+def path_of(folder: Path, round: int) -> Path:
+    """Returns the file for the checkpoint of a round."""
+    return folder / f"round-{round:04d}.safetensors"
+
+
+def round_of(path: Path) -> int:
+    """Returns the round of a checkpoint file, from its name."""
+    return int(path.stem.removeprefix("round-"))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -87,20 +99,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: Not a checkpoint of this version, or not whole; names the file.
     """
-    tensors: dict[str, Tensor] = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from None
-    if header.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not a fedgan checkpoint")
-    if header.get("version") != str(VERSION):
-        raise CheckpointError(f"{path} has version {header.get('version')}, this fedgan reads {VERSION}")
-    if header.pop("sha256", None) != _seal(header, tensors):
-        raise CheckpointError(f"{path} is damaged: it does not have the recorded SHA-256")
-    if path.name != f"round-{int(header['round']):04d}.safetensors":
+    header, tensors = load_sealed(path, _KIND, VERSION)
+    if path.name != path_of(path.parent, int(header["round"])).name:
         raise CheckpointError(f"{path} holds round {header['round']}: it was renamed")
     slots: dict[str, dict[str, Tensor]] = {}
     clients: dict[int, dict[str, dict[str, Tensor]]] = {}
@@ -116,19 +116,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
         else:
             groups[kind][rest] = value
     state = ServerState(int(header["round"]), groups["parameters"], groups["average"], slots)
-    snapshot = Snapshot(state, clients, int(header["images-seen"]))
+    snapshot = Snapshot(
+        state,
+        clients,
+        images_seen=int(header["images-seen"]),
+        memory_rounds={int(k): v for k, v in json.loads(header["memory-rounds"]).items()},
+        rollbacks=int(header["rollbacks"]),
+        run=header["run"],
+    )
     return Checkpoint(snapshot, json.loads(header["config"]), json.loads(header["roster"]))
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """Returns the last whole checkpoint; None where there is none at all.
+def memory_rounds(folder: Path, last_round: int) -> dict[int, Mapping[int, int]]:
+    """Returns by round what whole checkpoints up to ``last_round`` say of clients' memories (``Snapshot``)."""
+    found: dict[int, Mapping[int, int]] = {}
+    for path in list_checkpoints(folder):
+        if round_of(path) <= last_round:
+            try:
+                found[round_of(path)] = load_checkpoint(path).snapshot.memory_rounds
+            except CheckpointError as error:
+                log.warning("%s", error)
+    return found
+
+
+def latest(folder: Path, before: int | None = None) -> Checkpoint | None:
+    """Returns the last whole checkpoint, of a round below ``before`` if that is given; None where there is none at all.
 
     A file that is not whole is named in the log and the one before it taken.
 
     Raises:
         CheckpointError: There are checkpoints, but none is whole.
     """
-    paths = list_checkpoints(folder)
+    paths = [path for path in list_checkpoints(folder) if before is None or round_of(path) < before]
     problems = []
     for path in reversed(paths):
         try:
@@ -157,8 +176,8 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
         OtherRunError: Another configuration or other data; names each difference.
     """
     differences = differences_between(checkpoint.config, config.identity())
-    if not differences and checkpoint.roster != json.loads(json.dumps(roster)):
-        differences = ["the clients' data (images or label counts) are not those of the checkpoint"]
+    if not differences:
+        differences = _other_data(checkpoint.roster, json.loads(json.dumps(roster)))
     if checkpoint.snapshot.state.round > config.federation.num_rounds:
         done = checkpoint.snapshot.state.round
         differences.append(f"federation.num-rounds={config.federation.num_rounds}, but {done} rounds are done")
@@ -166,10 +185,15 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
         raise OtherRunError(f"the checkpoint is of another run: {'; '.join(differences)}")
 
 
-def _seal(header: Mapping[str, str], tensors: tree.Tree) -> str:
-    """Returns a SHA-256 over header and tensors."""
-    text = json.dumps(dict(header), sort_keys=True) + tree.digest(tensors)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _other_data(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Returns a phrase for each client whose data are not those of the checkpoint."""
+    found = differences_between(theirs["shape"], ours["shape"])
+    before, now = ({client["partition"]: client for client in roster["clients"]} for roster in (theirs, ours))
+    for partition in sorted(before.keys() | now.keys()):
+        one, other = before.get(partition, {}), now.get(partition, {})
+        if differences := differences_between(one, other):
+            found.append(f"the data of partition {partition}: {', '.join(differences)}")
+    return found
 
 
 def _put(tensors: dict[str, Tensor], prefix: str, values: tree.Tree) -> None:

@@ -16,6 +16,7 @@ from common.datasets.base import Dataset, ImageShape
 from common.errors import ConfigError, DataError
 from common.generation import balanced_labels, generate
 from common.seeding import derive_seed
+from server.cohort import Roster
 
 log = logging.getLogger("fedgan.server")
 
@@ -131,14 +132,23 @@ class Evaluator:
         return None
 
 
-def make_evaluator(config: RunConfig) -> Evaluator | None:
-    """Returns an evaluator on the run's data set, or None, with one line in the log, where the server holds none."""
+def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | None:
+    """Returns an evaluator on the run's data set, or None, with one line in the log, where the server holds none.
+
+    A data set of other images than the clients hold (``roster``) is none.
+    """
     try:
         dataset = config.source.load(
             Path(config.data.root).expanduser(), image_size=config.data.image_size, download=False
         )
     except DataError as error:
         log.info("the generator is not scored, as this server holds no data: %s", error)
+        return None
+    if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
+        log.info(
+            "the generator is not scored, as data.name=%r has other images or classes than the clients",
+            config.data.name,
+        )
         return None
     return Evaluator(config, dataset)
 

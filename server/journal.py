@@ -12,6 +12,7 @@ import filelock
 import platformdirs
 
 from common.errors import CheckpointError, ConfigError
+from common.files import write_atomically
 
 Line = dict[str, Any]
 
@@ -37,10 +38,12 @@ class RunDirectory:
     def check(self, resume: bool) -> None:
         """Passes a folder in which a run may start, or go on.
 
+        A run that died before its first round was done may be started again as well as resumed.
+
         Raises:
             ConfigError: There is a run and ``resume`` is false, or there is none and it is true.
         """
-        if not resume and self.config.exists():
+        if not resume and self.config.exists() and (self.journal.exists() or any(self.checkpoints.glob("round-*"))):
             raise ConfigError(f"output.dir={str(self.path)!r} holds a run already: resume it, or name another folder")
         if resume and not self.config.exists():
             raise ConfigError(f"output.dir={str(self.path)!r} holds no run to go on with (it has no config.toml)")
@@ -122,11 +125,24 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> list[Line]:
-    """Returns the lines of a journal, in order. A torn last line, of a run that is writing or died, is left out.
+    """Returns the rounds of a journal, in order. A torn last line, of a run that is writing or died, is left out.
 
     Raises:
         CheckpointError: A line before the last cannot be read.
     """
+    return [line for line in _all(path) if "event" not in line]
+
+
+def events(path: Path) -> list[Line]:
+    """Returns what happened beside the rounds: ``event``, ``round``, ``reason``; see ``docs/reliability.md``.
+
+    Raises:
+        CheckpointError: A line before the last cannot be read.
+    """
+    return [line for line in _all(path) if "event" in line]
+
+
+def _all(path: Path) -> list[Line]:
     if not path.exists():
         return []
     found: list[Line] = []
@@ -164,25 +180,6 @@ def mean_of(line: Line, key: str) -> float | None:
 
 
 def cut(path: Path, last_round: int) -> None:
-    """Drops the lines after ``last_round``: a resumed run writes them again."""
-    kept = [line for line in read(path) if line["round"] <= last_round]
+    """Drops the rounds after ``last_round``, which are done again; what happened beside the rounds stays."""
+    kept = [line for line in _all(path) if "event" in line or line["round"] <= last_round]
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing: a reader sees the old content or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        if os.name == "posix":  # elsewhere a folder cannot be synchronised
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)

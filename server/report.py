@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from common.errors import ConfigError
+from common.files import write_atomically
 from server import journal
 from server.journal import Line, RunDirectory
 
@@ -101,7 +102,7 @@ def write_report(run: RunDirectory) -> Path:
         "<h2>Configuration</h2>",
         f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
     ]
-    journal.write_atomically(run.report, "\n".join(parts).encode())
+    write_atomically(run.report, "\n".join(parts).encode())
     return run.report
 
 

@@ -3,19 +3,20 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
-from common.algorithms import Algorithm, Reply, ServerState
-from common.config import FederationConfig
+from common.algorithms import Payload, Reply, ServerState
+from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.tree import Tree, distance
 from server import admission
 from server.cohort import Roster, reason_of
+from server.grid import PatientGrid
 
 log = logging.getLogger("fedgan.server")
 
@@ -44,40 +45,52 @@ class Snapshot:
         state: The server's.
         clients: What simulated clients keep.
         images_seen: Real images that clients have trained on so far, counted each time.
+        memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
+            from. Clients that were not heard yet are left out.
+        rollbacks: How often the run has gone back to an earlier round.
+        run: Identifies the run, also when it goes on under another run id of Flower's; a hexadecimal number.
     """
 
     state: ServerState
-    clients: ClientStates
+    clients: ClientStates = field(default_factory=dict)
     images_seen: int = 0
+    memory_rounds: Mapping[int, int] = field(default_factory=dict)
+    rollbacks: int = 0
+    run: str = "0"
+
+
+class RoundError(FederationError):
+    """Too few usable replies; the state is that before the round."""
 
 
 class FederatedGAN(Strategy):
     """Runs one algorithm under Flower's own loop.
 
     Args:
-        algorithm: Both halves of the mathematics.
+        config: The run's.
         roster: The clients.
-        federation: Fraction, minimum of replies.
-        seed: The run's seed.
+        grid: Where they are.
         snapshot: Where to start from.
-        client_states: Returns what simulated clients keep, by reference; empty where clients keep it to themselves.
+        client_states: Returns, by reference, what simulated clients kept after the given round of each; empty where
+            clients keep it to themselves.
     """
 
     def __init__(
         self,
-        algorithm: Algorithm,
+        config: RunConfig,
         roster: Roster,
-        federation: FederationConfig,
-        seed: int,
+        grid: PatientGrid,
         snapshot: Snapshot,
-        client_states: Callable[[], ClientStates] = dict,
+        client_states: Callable[[Mapping[int, int]], ClientStates] = lambda rounds: {},
     ) -> None:
         self.snapshot = snapshot
         self.record = RoundRecord(snapshot.state.round, [])
-        self._algorithm = algorithm
+        self.returnable: list[Mapping[int, int]] = []
+        """The ``memory_rounds`` of rounds that the run may go back to: clients keep those memories."""
+        self._config = config
+        self._algorithm = config.algorithm_component
         self._roster = roster
-        self._federation = federation
-        self._seed = seed
+        self._grid = grid
         self._client_states = client_states
         self._sent_at = 0.0
 
@@ -95,7 +108,7 @@ class FederatedGAN(Strategy):
         start = time.perf_counter()
         state = self.snapshot.state
         round = state.round + 1
-        cohort = self._roster.sample(self._federation.fraction, self._seed, round)
+        cohort = self._roster.sample(self._config.federation.cohort_size, self._config.seed, round)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
@@ -103,8 +116,8 @@ class FederatedGAN(Strategy):
             record = encoded.get(id(payload.arrays))
             if record is None:
                 record = encoded[id(payload.arrays)] = wire.encode_tree(payload.arrays)
-            content = wire.encode_payload(payload, record, round)
-            message = Message(content, self._roster.nodes[partition], MessageType.TRAIN, group_id=str(round))
+            content = wire.encode_task(self._task(payload, partition), record)
+            message = Message(content, self._grid.node_of(partition), MessageType.TRAIN, group_id=str(round))
             self.record.bytes_down += wire.message_bytes(message)
             messages.append(message)
         self._sent_at = time.perf_counter()
@@ -117,25 +130,35 @@ class FederatedGAN(Strategy):
         """Admits, aggregates, and moves on to the next state.
 
         Raises:
-            FederationError: Fewer usable replies than the minimum; the state stays as it was.
+            RoundError: Fewer usable replies than the minimum; the state stays as it was.
         """
         received = list(replies)
         start = time.perf_counter()
         self.record.seconds["train"] = start - self._sent_at
-        state = self.snapshot.state
-        admitted = self._admit(received)
-        minimum = self._federation.min_replies or (len(self.record.cohort) + 1) // 2
+        before = self.snapshot
+        heard = dict(before.memory_rounds)
+        admitted = self._admit(received, heard)
+        aggregator, cohort = self._config.aggregator, self.record.cohort
+        minimum = max(self._config.federation.min_replies or (len(cohort) + 1) // 2, aggregator.min_replies())
         if len(admitted) < minimum:
+            self.snapshot = replace(before, memory_rounds=heard)
             reasons = "; ".join(f"partition {k}: {why}" for k, why in sorted(self.record.refused.items()))
-            raise FederationError(
-                f"round {self.record.round}: {len(admitted)} usable replies of {len(self.record.cohort)}, the minimum "
-                f"is {minimum}" + (f": {reasons}" if reasons else "")
+            raise RoundError(
+                f"round {self.record.round}: {len(admitted)} usable replies of {len(cohort)}, the minimum is {minimum}"
+                + (f": {reasons}" if reasons else "")
             )
-        state = self._algorithm.update(state, admitted)
+        heard |= {reply.partition: self.record.round for reply in admitted}
+        state = self._algorithm.update(before.state, admitted, aggregator)
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
         images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)
-        self.snapshot = Snapshot(state, self._client_states(), self.snapshot.images_seen + images)
+        self.snapshot = replace(
+            before,
+            state=state,
+            clients=self._client_states(heard),
+            images_seen=before.images_seen + images,
+            memory_rounds=heard,
+        )
         self.record.seconds["aggregate"] = time.perf_counter() - start
         return encoded, None
 
@@ -149,31 +172,55 @@ class FederatedGAN(Strategy):
         """Returns nothing, as nothing was asked."""
         return None
 
-    def _admit(self, messages: list[Message]) -> list[Reply]:
-        """Returns the replies that may be aggregated, by partition; notes why the others may not."""
-        partitions = {node: partition for partition, node in self._roster.nodes.items()}
+    def _task(self, payload: Payload, partition: int) -> wire.Task:
+        return wire.Task(
+            payload,
+            round=self.snapshot.state.round + 1,
+            run=self.snapshot.run,
+            memory_round=self.snapshot.memory_rounds.get(partition, 0),
+            keep_from=min(rounds.get(partition, 0) for rounds in (self.snapshot.memory_rounds, *self.returnable)),
+            rollbacks=self.snapshot.rollbacks,
+        )
+
+    def _admit(self, messages: list[Message], heard: dict[int, int]) -> list[Reply]:
+        """Returns the replies that may be aggregated, by partition; notes why the others may not.
+
+        A client that has lost its memory goes on from what it kept after this round, which ``heard`` is told.
+        """
+        round = self.record.round
         template = self._algorithm.reply_template(self.snapshot.state)
-        admitted: dict[int, Reply] = {}
+        sound: dict[int, Reply] = {}
         for message in messages:
-            partition = partitions.get(message.metadata.src_node_id)
+            partition = self._grid.partition_of(message)
             if partition is None or partition not in self.record.cohort:
-                log.warning("round %d: a reply of an unknown node is left out", self.record.round)
+                log.warning("round %d: a reply that nobody asked for is left out", round)
                 continue
             self.record.bytes_up += wire.message_bytes(message)
             if message.has_error():
                 self._refuse(partition, reason_of(message))
                 continue
             try:
-                reply = wire.decode_reply(message.content, self.record.round)
+                reply, memory_round = wire.decode_reply(message.content, round)
                 admission.check(reply, self._roster.clients[partition], template)
             except ProtocolError as error:
                 self._refuse(partition, str(error))
+                continue
+            expected = self.snapshot.memory_rounds.get(partition, 0)
+            if memory_round == expected:
+                sound[partition] = reply
             else:
-                admitted[partition] = reply
+                heard[partition] = round  # it begins again from here
+                self._refuse(
+                    partition,
+                    f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
+                )
+        for partition, reason in admission.outliers(sound, template, self._config.admission.max_norm_ratio).items():
+            del sound[partition]
+            self._refuse(partition, reason)
         for partition in self.record.cohort:
-            if partition not in admitted and partition not in self.record.refused:
-                self._refuse(partition, f"no reply within federation.round-seconds={self._federation.round_seconds:g}")
-        return [admitted[partition] for partition in sorted(admitted)]
+            if partition not in sound and partition not in self.record.refused:
+                self._refuse(partition, self._grid.reason_of_silence(partition))
+        return [sound[partition] for partition in sorted(sound)]
 
     def _refuse(self, partition: int, reason: str) -> None:
         self.record.refused[partition] = reason

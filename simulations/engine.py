@@ -20,9 +20,8 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
 from client.data import load, split
-from client.state import open_memory, save_memory
+from client.state import ContextMemories
 from common.config import RunConfig, Scalar
-from common.errors import ConfigError
 from common.tree import Tree
 from server.app import app as server_app
 from server.strategy import ClientStates
@@ -127,14 +126,15 @@ class InProcessGrid(Grid):
         """Waits for clients that still run, and ends the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def client_states(self) -> ClientStates:
-        """Returns what each client keeps now; a view by reference, decoded when it is read."""
-        return _StatesView(dict(self._states))
+    def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
+        """Returns what clients kept after the given round of each; a view by reference, decoded when it is read."""
+        return _StatesView({partition: self._states[partition] for partition in rounds}, rounds)
 
-    def restore_clients(self, states: ClientStates) -> None:
-        """Gives clients back what they kept at a checkpoint."""
-        for partition, memory in states.items():
-            save_memory(self._states[partition], dict(memory))
+    def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
+        """Gives clients back what they kept after the given round of each; all others keep nothing."""
+        self._states = {partition: RecordDict() for partition in self._states}
+        for partition, round in rounds.items():
+            ContextMemories(self._states[partition]).save(round, states.get(partition, {}), round)
 
     def _call(self, message: Message) -> tuple[Message, RecordDict | None]:
         partition = message.metadata.dst_node_id - _FIRST_NODE
@@ -158,13 +158,15 @@ class InProcessGrid(Grid):
 
 
 class _StatesView(Mapping[int, Mapping[str, Tree]]):
-    """Clients' memory as it was when the view was made; decoded when read, as most views never are."""
+    """Clients' memories as they were when the view was made; decoded when read, as most views never are."""
 
-    def __init__(self, states: Mapping[int, RecordDict]) -> None:
-        self._states = states
+    def __init__(self, states: Mapping[int, RecordDict], rounds: Mapping[int, int]) -> None:
+        self._states, self._rounds = states, dict(rounds)
 
     def __getitem__(self, partition: int) -> Mapping[str, Tree]:
-        return open_memory(self._states[partition])
+        memory = ContextMemories(self._states[partition]).load(self._rounds[partition])
+        assert memory is not None, "a client keeps what it kept after the last round in which it was heard"
+        return memory
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._states)
@@ -213,10 +215,6 @@ def _check(config: RunConfig) -> None:
     split(config)
     with torch.device("meta"):
         config.model_component.networks(dataset.shape)
-    if config.federation.min_replies > config.federation.num_clients:
-        raise ConfigError(
-            f"federation.min-replies={config.federation.min_replies}: there are {config.federation.num_clients} clients"
-        )
 
 
 def available_cores() -> int:

@@ -21,6 +21,8 @@ MAY_IMPORT_FLOWER = {
     "server/app.py",
     "server/strategy.py",
     "server/cohort.py",
+    "server/grid.py",
+    "server/run.py",
 }
 
 

@@ -128,7 +128,10 @@ class Algorithm(Component):
         raise NotImplementedError
 
     def reply_template(self, state: ServerState) -> Tree:
-        """Returns a tree with the keys, shapes and dtypes that a reply's arrays must have to be admitted."""
+        """Returns the arrays of a reply that changed nothing.
+
+        A reply is admitted if its arrays have these keys, shapes and dtypes, and an update is the difference to these.
+        """
         return state.parameters
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator) -> ServerState:

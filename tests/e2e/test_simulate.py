@@ -2,6 +2,8 @@
 
 import json
 import tomllib
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -148,11 +150,11 @@ def test_resuming_without_a_checkpoint_begins_again_but_never_as_another_run(sma
 
 
 def test_an_interrupt_before_the_journal_line_loses_no_count(small, monkeypatch):
-    from server import app as server_app
+    from server.run import Run
 
-    draw = server_app.Run._draw_samples
+    draw = Run._draw_samples
     monkeypatch.setattr(
-        server_app.Run,
+        Run,
         "_draw_samples",
         lambda self: (
             draw(self) if self._strategy.snapshot.state.round == 0 else (_ for _ in ()).throw(KeyboardInterrupt)
@@ -183,49 +185,83 @@ def test_weights_that_are_not_finite_are_refused_and_not_kept(small, monkeypatch
     assert "discriminator.logit.bias is no longer finite after round 2 on partition 1" in refused[1][0]["reason"]
 
 
-def test_clients_that_fail_are_left_out_and_named(small, monkeypatch):
-    from client import app as client_app
+def failing(monkeypatch, fails):
+    """Makes clients raise: ``fails(partition, round, attempt)``, attempts counted from 1."""
+    from client.trainer import Trainer
 
-    open_memory = client_app.state.open_memory
-    calls = iter(range(1000))
+    assign, attempts = Trainer.assign, Counter()
 
-    def sometimes(state):
-        if next(calls) == 5:
+    def assigned(self, assignment, moments):
+        key = (assignment.partition, assignment.round)
+        attempts[key] += 1
+        if fails(*key, attempts[key]):
             raise OSError("disk on fire")
-        return open_memory(state)
+        assign(self, assignment, moments)
 
-    monkeypatch.setattr(client_app.state, "open_memory", sometimes)
-    directory = run(small(), num_workers=1)
+    monkeypatch.setattr(Trainer, "assign", assigned)
+
+
+def test_clients_that_fail_are_left_out_and_named(small, monkeypatch):
+    failing(monkeypatch, lambda partition, number, attempt: (partition, number) == (1, 2))
+    directory = run(small())
     refused = [line["refused"] for line in journal.read(directory.journal)]
     assert refused == [[], [{"partition": 1, "reason": "OSError: disk on fire"}], []]
     assert len(journal.read(directory.journal)[1]["clients"]) == 3
 
 
 def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, monkeypatch):
-    from client import app as client_app
-
-    open_memory = client_app.state.open_memory
-    calls = iter(range(1000))
-
-    def from_the_second_round_on(state):
-        if next(calls) >= 4 + 1:
-            raise OSError("disk on fire")
-        return open_memory(state)
-
-    monkeypatch.setattr(client_app.state, "open_memory", from_the_second_round_on)
-    config = small(output__checkpoint_every=100, federation__min_replies=2)
+    failing(monkeypatch, lambda partition, number, attempt: number == 2 and partition > 0)
+    config = small(output__checkpoint_every=100, federation__min_replies=2, federation__round_retries=1)
     with pytest.raises(
-        FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError"
+        FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError.*tried 2 times"
     ):
         simulate(config, num_workers=1)
-    assert state_of(RunDirectory(journal.resolve(config.output.dir).path)).state.round == 1
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    assert state_of(directory).state.round == 1
+    repeated, stopped = journal.events(directory.journal)
+    assert (repeated["event"], repeated["round"], stopped["event"]) == ("round-repeated", 2, "stopped")
+    assert [refused["partition"] for refused in repeated["refused"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "fedavg sync=generator", "local.moments": "keep"}])
+def test_a_repeated_round_ends_with_the_same_bits(small, monkeypatch, settings):
+    through = run(small("through", **settings))
+    failing(monkeypatch, lambda partition, number, attempt: number == 2 and partition > 0 and attempt < 3)
+    repeated = run(small("repeated", **settings))
+    assert [event["event"] for event in journal.events(repeated.journal)] == ["round-repeated"] * 2
+    assert weights(repeated) == weights(through)
+    assert memories(repeated) == memories(through)
+    assert [line["refused"] for line in journal.read(repeated.journal)] == [[], [], []]
+
+
+def test_a_refused_client_goes_on_from_what_it_kept_before(small, monkeypatch):
+    from common import wire
+
+    encode = wire.encode_reply
+
+    def wild(reply, round, memory_round=0):
+        if (reply.partition, round) == (1, 2):
+            reply = replace(reply, arrays={key: value * 1e6 for key, value in reply.arrays.items()})
+        return encode(reply, round, memory_round)
+
+    settings = {"local.moments": "keep"}
+    monkeypatch.setattr(wire, "encode_reply", wild)
+    directory = run(small("one", **settings))
+    (refused,) = journal.read(directory.journal)[1]["refused"]
+    assert refused["partition"] == 1
+    assert "the norm of its update is" in refused["reason"]
+    assert state_of(directory).memory_rounds == {0: 3, 1: 3, 2: 3, 3: 3}
+    run(small("two", **settings, federation__num_rounds=2))
+    partial = RunDirectory(journal.resolve(small("two").output.dir).path)
+    assert state_of(partial).memory_rounds == {0: 2, 1: 1, 2: 2, 3: 2}
+    assert weights(run(small("two", **settings, output__resume=True))) == weights(directory)
 
 
 def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):
     from common.errors import ProtocolError
-    from server import cohort
+    from server import grid
 
-    monkeypatch.setattr(cohort.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
+    monkeypatch.setattr(grid.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
     with pytest.raises(ProtocolError, match=r"runs other code \(fingerprint .*\) than this server"):
         simulate(small(), num_workers=1)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from flwr.app import Array, ConfigRecord, MetricRecord
@@ -11,18 +13,26 @@ TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
 
 
 def test_roll_call_reads_back():
-    answer = wire.RollCall(3, 10, 40, (0, 15, 25), ImageShape(3, 32, 3), "abc")
-    assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
+    for counts in ((0, 15, 25), None):
+        answer = wire.RollCall(3, 10, 40, counts, ImageShape(3, 32, 3), ("a", "b", "c"), "d1", "f1")
+        assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
 
 
-def test_payload_and_reply_read_back_to_the_bit():
-    payload = Payload(TREE, {"mu": 0.1})
-    decoded, round = wire.decode_payload(wire.encode_payload(payload, wire.encode_tree(TREE), 7))
-    assert (tree.digest(decoded.arrays), dict(decoded.scalars), round) == (tree.digest(TREE), {"mu": 0.1}, 7)
+def test_task_and_reply_read_back_to_the_bit():
+    task = wire.Task(Payload(TREE, {"mu": 0.1}), 7, run="beef", memory_round=5, keep_from=4, rollbacks=2)
+    decoded = wire.decode_task(wire.encode_task(task, wire.encode_tree(TREE)))
+    assert tree.digest(decoded.payload.arrays) == tree.digest(TREE)
+    assert replace(decoded, payload=task.payload) == task
+    assert dict(decoded.payload.scalars) == {"mu": 0.1}
     reply = Reply(3, 40, TREE, {"seconds": 1.5})
-    decoded = wire.decode_reply(wire.encode_reply(reply, 7), 7)
+    decoded, memory_round = wire.decode_reply(wire.encode_reply(reply, 7, 5), 7)
     assert tree.digest(decoded.arrays) == tree.digest(TREE)
-    assert (decoded.partition, decoded.num_examples, dict(decoded.metrics)) == (3, 40, {"seconds": 1.5})
+    assert (decoded.partition, decoded.num_examples, dict(decoded.metrics), memory_round) == (
+        3,
+        40,
+        {"seconds": 1.5},
+        5,
+    )
 
 
 def test_decoded_arrays_can_be_written_to():
@@ -39,7 +49,7 @@ def test_a_reply_to_another_round_is_refused():
 def test_another_protocol_is_refused(monkeypatch):
     content = wire.encode_query()
     monkeypatch.setattr(wire, "PROTOCOL", 99)
-    with pytest.raises(ProtocolError, match="speaks protocol 1, this side 99"):
+    with pytest.raises(ProtocolError, match="speaks protocol 2, this side 99"):
         wire.decode_roll_call(content)
 
 
@@ -51,14 +61,17 @@ def test_another_protocol_is_refused(monkeypatch):
         ({"metrics": None}, "no MetricRecord 'metrics'"),
         ({"arrays": MetricRecord({"a": 1})}, "no ArrayRecord 'arrays'"),
         (
-            {"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": 2.5})},
+            {"meta": ConfigRecord({"protocol": 2, "round": 7, "partition": 0, "num-examples": 2.5})},
             "num-examples is 2.5",
         ),
         (
-            {"meta": ConfigRecord({"protocol": 1, "round": 7, "partition": 0, "num-examples": True})},
+            {"meta": ConfigRecord({"protocol": 2, "round": 7, "partition": 0, "num-examples": True})},
             "num-examples is True",
         ),
-        ({"meta": ConfigRecord({"protocol": 1, "round": 7, "num-examples": 2})}, "partition is None"),
+        ({"meta": ConfigRecord({"protocol": 2, "round": 7, "num-examples": 2})}, "partition is None"),
+        ({"metrics": MetricRecord({"d-real": float("nan")})}, "d-real in metrics is nan, not a finite number"),
+        ({"metrics": MetricRecord({"d-real": [1.0, 2.0]})}, r"d-real in metrics is \[1.0, 2.0\], not a finite number"),
+        ({"metrics": MetricRecord({str(k): k for k in range(65)})}, "65 metrics, more than 64"),
     ],
 )
 def test_a_malformed_reply_is_refused_by_name(change, words):

@@ -3,9 +3,11 @@ import torch
 from torch import nn
 
 from common.config import RunConfig
-from common.datasets.base import Dataset, ImageSet
+from common.datasets.base import Dataset, ImageSet, ImageShape
 from common.errors import ConfigError
+from common.wire import RollCall
 from server import evaluation
+from server.cohort import Roster
 from server.evaluation import ALL, Evaluator
 
 
@@ -106,10 +108,26 @@ def test_an_unknown_metric_is_refused(dataset):
         make(dataset).score(Copyist(dataset.test), ("fidd",), 100)
 
 
+def roster(shape, names=tuple("0123456789")):
+    return Roster({0: RollCall(0, 1, 40, None, shape, names, "d", "f")})
+
+
+@pytest.mark.parametrize(
+    "clients",
+    [roster(ImageShape(1, 32, 10)), roster(ImageShape(1, 28, 10), tuple("abcdefghij"))],
+    ids=["size", "names"],
+)
+def test_a_server_with_other_data_than_its_clients_does_not_score(clients, caplog):
+    caplog.set_level("INFO", logger="fedgan.server")
+    assert evaluation.make_evaluator(RunConfig(), roster(ImageShape(1, 28, 10))) is not None
+    assert evaluation.make_evaluator(RunConfig(), clients) is None
+    assert "data.name='mnist-10k' has other images or classes than the clients" in caplog.text
+
+
 def test_a_server_without_data_skips_with_one_line(tmp_path, caplog):
     caplog.set_level("INFO", logger="fedgan.server")
     config = RunConfig.from_flat({"data.name": "mnist", "data.root": str(tmp_path)})
-    assert evaluation.make_evaluator(config) is None
+    assert evaluation.make_evaluator(config, roster(ImageShape(1, 28, 10))) is None
     assert len(caplog.records) == 1
     assert "not scored" in caplog.text
     assert str(tmp_path) in caplog.text

@@ -1,29 +1,31 @@
 import json
 import math
 import types
+from dataclasses import replace
 
 import pytest
 import torch
 
-from common import tree
+from common import files, tree
 from common.algorithms import Reply, ServerState
+from common.config import FederationConfig
 from common.datasets.base import ImageShape
-from common.errors import CheckpointError, ConfigError, ProtocolError
+from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
 from common.wire import RollCall
-from server import admission, checkpoint, journal
+from server import admission, checkpoint, guard, journal
 from server.checkpoint import Checkpoint
-from server.cohort import Roster, reason_of
+from server.cohort import Roster, form_roster, reason_of
 from server.strategy import Snapshot
 
 TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
 
 
 def answer(partition=0, num_examples=40):
-    return RollCall(partition, 4, num_examples, (num_examples,), ImageShape(1, 28, 1), "f")
+    return RollCall(partition, 4, num_examples, (num_examples,), ImageShape(1, 28, 1), ("all",), "d", "f")
 
 
 def roster(num=10):
-    return Roster({k: 100 + k for k in range(num)}, {k: answer(k) for k in range(num)})
+    return Roster({k: answer(k) for k in range(num)})
 
 
 class TestAdmission:
@@ -61,27 +63,100 @@ class TestAdmission:
         with pytest.raises(ProtocolError, match="says partition 3, its node holds 0"):
             self.check(TEMPLATE, partition=3)
 
+    def test_an_update_far_longer_than_the_others_is_refused(self):
+        def replies(*lengths):
+            return {k: Reply(k, 40, {"generator.w": torch.full((2, 3), float(n))}) for k, n in enumerate(lengths)}
+
+        def refused(*lengths, ratio=10.0):
+            return admission.outliers(replies(*lengths), {"generator.w": torch.zeros(2, 3)}, ratio)
+
+        assert refused(1, 2, 3, -19.9, 1.5) == refused(0, 0, 0) == {}
+        assert set(refused(1, 2, 3, -20.1, 1.5)) == {3}
+        assert "norm of its update is 49.2, more than admission.max-norm-ratio=10" in refused(1, 2, 3, -20.1, 1.5)[3]
+        assert refused(1, 2, 3, -20.1, 1.5, ratio=0) == {}
+        assert refused(1, 1000) == {}  # of two, nobody can say which is wrong
+        assert set(refused(0, 0, 1)) == {2}
+
+    def test_norms_are_of_updates_not_of_weights(self):
+        near = {k: Reply(k, 40, {"w": torch.full((4,), 100.0 + 0.01 * k)}) for k in range(1, 4)}
+        far = {9: Reply(9, 40, {"w": torch.full((4,), 101.0)})}
+        assert set(admission.outliers(near | far, {"w": torch.full((4,), 100.0)}, 10.0)) == {9}
+
+    def test_a_refusal_names_a_few_of_many_names(self):
+        with pytest.raises(ProtocolError) as caught:
+            self.check(TEMPLATE | {f"{'x' * 1000}{k}": torch.ones(1) for k in range(1000)})
+        assert "and 995 more" in str(caught.value)
+        assert len(str(caught.value)) < 1000
+
+
+class TestRoster:
+    def test_answers_in_any_order_form_one_roster(self):
+        answers = {k: answer(k) for k in (2, 0, 1)}
+        assert list(form_roster(answers, 3).clients) == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                {"shape": ImageShape(3, 32, 1)},
+                r"partition 1 has 32x32 images with 3 .*, expected 28x28 images with 1 ch",
+            ),
+            ({"class_names": ("scan",)}, "partition 1 has the classes scan, expected all"),
+            ({"num_examples": 0, "label_counts": (0,)}, "partition 1 has 0 images, expected at least 1"),
+            ({"num_examples": 41}, r"partition 1 has 41 images, but label counts \[40\]"),
+            ({"label_counts": (20, 20)}, r"partition 1 has 40 images, but label counts \[20, 20\]"),
+        ],
+    )
+    def test_a_site_that_does_not_fit_is_refused_by_name(self, change, words):
+        answers = {k: answer(k) for k in range(3)}
+        answers[1] = replace(answers[1], **change)
+        with pytest.raises(FederationError, match=words) as caught:
+            form_roster(answers, 3)
+        assert "partition 0" not in str(caught.value)
+
+    def test_a_site_may_keep_its_label_counts(self):
+        answers = {k: replace(answer(k), label_counts=None if k == 1 else (40,)) for k in range(3)}
+        clients = form_roster(answers, 3).summary()["clients"]
+        assert [client["label-counts"] for client in clients] == [[40], None, [40]]
+
+
+class TestGuard:
+    def lines(self, *fids):
+        return [{"round": k, "scores": {} if fid is None else {"fid": fid}} for k, fid in enumerate(fids, start=1)]
+
+    def test_the_best_round_has_the_lowest_fid(self):
+        assert guard.best(self.lines(900, None, 20, 30, 20))["round"] == 3
+        assert guard.best(self.lines(None, None)) is None
+
+    def test_a_fid_far_above_the_best_is_a_fault(self):
+        lines = self.lines(900, 20, 30)
+        assert guard.fault(100, lines, 5) is None
+        assert guard.fault(100.1, lines, 5) == "fid 100 is more than guard.ratio=5 times the best, 20 of round 2"
+        assert guard.fault(1e9, lines, 0) is guard.fault(1e9, [], 5) is None
+
+    def test_the_last_good_round_is_the_last_scored_one_without_a_fault(self):
+        lines = self.lines(900, None, 20, None, 101, None)
+        assert guard.last_good(lines, 5) == 3
+        assert guard.last_good(lines, 0) == 5
+        assert guard.last_good(self.lines(None), 5) == 0
+
 
 class TestCohort:
     def test_everyone_takes_part_at_fraction_one(self):
-        assert roster().sample(1.0, seed=0, round=1) == list(range(10))
+        assert roster().sample(10, seed=0, round=1) == list(range(10))
 
     @pytest.mark.parametrize(("fraction", "size"), [(0.5, 5), (0.25, 3), (0.01, 1), (0.95, 10)])
     def test_a_fraction_takes_that_many_distinct_clients(self, fraction, size):
-        cohort = roster().sample(fraction, seed=0, round=1)
+        cohort = roster().sample(FederationConfig(fraction=fraction).cohort_size, seed=0, round=1)
         assert len(set(cohort)) == len(cohort) == size
         assert cohort == sorted(cohort)
 
     def test_the_sample_depends_on_seed_and_round_alone(self):
-        def sample(seed, round, nodes):
-            return Roster(nodes, roster().clients).sample(0.3, seed, round)
-
-        one = sample(0, 1, {k: k for k in range(10)})
-        assert one == sample(0, 1, {k: 999 - k for k in range(10)})
-        assert len({tuple(sample(s, r, {})) for s in range(3) for r in range(4)}) > 6
+        assert roster().sample(3, 0, 1) == roster().sample(3, 0, 1)
+        assert len({tuple(roster().sample(3, s, r)) for s in range(3) for r in range(4)}) > 6
 
     def test_over_many_rounds_everyone_takes_part_equally(self):
-        rounds = [roster().sample(0.3, 0, r) for r in range(400)]
+        rounds = [roster().sample(3, 0, r) for r in range(400)]
         for k in range(10):
             assert sum(k in cohort for cohort in rounds) == pytest.approx(120, abs=35)
 
@@ -100,7 +175,8 @@ def test_a_clients_reason_is_one_line_in_every_runtime(reason, monkeypatch):
 
 
 def test_a_clients_error_without_a_reason_has_its_code():
-    assert reason_of(types.SimpleNamespace(error=types.SimpleNamespace(reason=None, code=8))) == "error code 8"
+    assert reason_of(types.SimpleNamespace(error=types.SimpleNamespace(reason=None, code=99))) == "error code 99"
+    assert "process died" in reason_of(types.SimpleNamespace(error=types.SimpleNamespace(reason="", code=8)))
 
 
 class TestCheckpoint:
@@ -114,7 +190,8 @@ class TestCheckpoint:
             slots={"momentum": {"generator.w": torch.ones(4, 5)}},
         )
         clients = {12: {"moments": {"generator.w.step": torch.tensor(7.0)}, "personal": {"d/w": torch.ones(2)}}}
-        return Checkpoint(Snapshot(state, clients, 12345), {"seed": 1}, {"clients": [{"partition": 12}]})
+        snapshot = Snapshot(state, clients, 12345, {12: 3, 4: 2}, rollbacks=1, run="beef")
+        return Checkpoint(snapshot, {"seed": 1}, {"clients": [{"partition": 12}]})
 
     def test_what_is_read_is_what_was_written(self, tmp_path):
         written = self.content()
@@ -128,12 +205,18 @@ class TestCheckpoint:
         for name, kept in written.snapshot.clients[12].items():
             assert tree.digest(read.snapshot.clients[12][name]) == tree.digest(kept)
         assert (read.config, read.roster) == (written.config, written.roster)
-        assert read.snapshot.images_seen == 12345
+        for field in ("images_seen", "memory_rounds", "rollbacks", "run"):
+            assert getattr(read.snapshot, field) == getattr(written.snapshot, field)
 
     def test_only_the_last_are_kept_and_no_scrap_is_left(self, tmp_path):
         for round in (8, 9, 10, 11):
             checkpoint.save_checkpoint(tmp_path, self.content(round), keep=2)
         assert [p.name for p in sorted(tmp_path.iterdir())] == ["round-0010.safetensors", "round-0011.safetensors"]
+
+    def test_protected_rounds_are_kept(self, tmp_path):
+        for round in range(1, 7):
+            checkpoint.save_checkpoint(tmp_path, self.content(round), keep=2, protected={2, 3, 99})
+        assert [checkpoint.round_of(path) for path in checkpoint.list_checkpoints(tmp_path)] == [2, 3, 5, 6]
 
     @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])
     def test_a_damaged_file_is_refused_by_name_and_the_one_before_taken(self, tmp_path, damage, caplog):
@@ -163,10 +246,10 @@ class TestCheckpoint:
             checkpoint.load_checkpoint(path.rename(tmp_path / "round-0009.safetensors"))
 
     def test_a_newer_version_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(checkpoint, "VERSION", 2)
+        monkeypatch.setattr(checkpoint, "VERSION", 3)
         path = checkpoint.save_checkpoint(tmp_path, self.content(), keep=1)
         monkeypatch.undo()
-        with pytest.raises(CheckpointError, match="version 2, this fedgan reads 1"):
+        with pytest.raises(CheckpointError, match="version 3, this fedgan reads 2"):
             checkpoint.load_checkpoint(path)
 
     def test_no_checkpoint_is_none(self, tmp_path):
@@ -174,14 +257,17 @@ class TestCheckpoint:
 
     def test_another_run_is_refused_naming_the_difference(self, small):
         config = small()
-        content = Checkpoint(Snapshot(ServerState(2, {}), {}), config.identity(), {"a": [1]})
-        checkpoint.require_same_run(content, config, {"a": [1]})
+        content = Checkpoint(Snapshot(ServerState(2, {})), config.identity(), roster().summary())
+        checkpoint.require_same_run(content, config, roster().summary())
         with pytest.raises(CheckpointError, match="local.steps was 2, is 5"):
-            checkpoint.require_same_run(content, small(local__steps=5), {"a": [1]})
-        with pytest.raises(CheckpointError, match="clients' data"):
-            checkpoint.require_same_run(content, config, {"a": [2]})
+            checkpoint.require_same_run(content, small(local__steps=5), roster().summary())
+        other = Roster(roster().clients | {3: replace(answer(3), num_examples=39, data_digest="e")})
+        with pytest.raises(
+            CheckpointError, match="the data of partition 3: num-examples was 40, is 39, data-digest was 'd', is 'e'$"
+        ):
+            checkpoint.require_same_run(content, config, other.summary())
         with pytest.raises(CheckpointError, match="num-rounds=1, but 2 rounds are done"):
-            checkpoint.require_same_run(content, small(federation__num_rounds=1), {"a": [1]})
+            checkpoint.require_same_run(content, small(federation__num_rounds=1), roster().summary())
 
 
 class TestJournal:
@@ -204,9 +290,9 @@ class TestJournal:
     def test_a_failed_write_leaves_the_old_content(self, tmp_path, monkeypatch):
         path = tmp_path / "file"
         path.write_text("old")
-        monkeypatch.setattr(journal.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left")))
+        monkeypatch.setattr(files.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(OSError, match="No space"):
-            journal.write_atomically(path, b"new")
+            files.write_atomically(path, b"new")
         assert path.read_text() == "old"
         assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -223,8 +309,21 @@ class TestJournal:
         run.create()
         run.config.write_text("")
         run.check(resume=True)
-        with pytest.raises(ConfigError, match="holds a run already"):
-            run.check(resume=False)
+        run.check(resume=False)  # it died before its first round: there is nothing to lose
+        for file in (run.journal, run.checkpoints / "round-0001.safetensors"):
+            file.write_text("")
+            with pytest.raises(ConfigError, match="holds a run already"):
+                run.check(resume=False)
+            file.unlink()
+
+    def test_events_are_read_apart_from_rounds_and_outlive_a_cut(self, tmp_path):
+        path = tmp_path / "journal.jsonl"
+        for line in ({"round": 1}, {"round": 2}, {"event": "rollback", "round": 1, "reason": "fid"}, {"round": 3}):
+            journal.append(path, line)
+        assert [line["round"] for line in journal.read(path)] == [1, 2, 3]
+        journal.cut(path, 1)
+        assert journal.read(path) == [{"round": 1}]
+        assert journal.events(path) == [{"event": "rollback", "round": 1, "reason": "fid"}]
 
     def test_a_folder_is_one_process_at_a_time(self, tmp_path):
         run = journal.RunDirectory(tmp_path / "run")

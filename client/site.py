@@ -1,0 +1,38 @@
+"""What a site says of itself: the node configuration that its SuperNode was started with."""
+
+from collections.abc import Mapping
+
+from pydantic import Field, ValidationError
+
+from common.components import Options, explain
+from common.errors import ConfigError
+
+
+class Site(Options):
+    """One client's place in the federation, and what is its own business there.
+
+    Unknown keys are refused: a mistyped ``disclose-labels`` must not disclose them.
+    """
+
+    partition_id: int = Field(ge=0, description="this client's number in the federation, from 0")
+    num_partitions: int = Field(ge=1, description="clients in the federation")
+    data: str = Field("", description="the site's own images, SOURCE:PATH; empty: its part of data.name")
+    device: str = Field("", description="where to train, e.g. cuda:1; empty: CUDA where there is one")
+    disclose_labels: bool = Field(True, description="whether the server may know how many images each class has")
+    state_path: str = Field("", description="folder for what the client keeps between rounds; empty: in memory")
+
+    @classmethod
+    def of(cls, node_config: Mapping[str, object]) -> "Site":
+        """Returns the site of a node configuration.
+
+        Raises:
+            ConfigError: A key that is missing, unknown or out of its range; names it.
+        """
+        try:
+            return cls.model_validate(dict(node_config), by_alias=True)
+        except ValidationError as error:
+            known = ", ".join(field.alias or name for name, field in cls.model_fields.items())
+            raise ConfigError(
+                f"node configuration: {explain(error)}; start the SuperNode with "
+                f'--node-config "partition-id=K num-partitions=N", 0 <= K < N; known keys: {known}'
+            ) from None

@@ -1,0 +1,82 @@
+"""Files that are whole or not there: what server and clients keep on disk so that a dead process loses nothing."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from common.errors import CheckpointError
+from common.tree import Tree, digest
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file or nothing: a reader sees the old content or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        if os.name == "posix":  # elsewhere a folder cannot be synchronised
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_scraps(folder: Path) -> None:
+    """Removes what ``write_atomically`` left below ``folder`` in a process that was killed."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], tensors: Tree) -> None:
+    """Writes tensors and a header as one safetensors file, atomically, with a SHA-256 over both.
+
+    Args:
+        path: The file.
+        kind: What it is, e.g. ``"fedgan-checkpoint"``; a reader refuses another kind.
+        version: Of its layout; a reader refuses another one.
+        header: Text by key; not ``format``, ``version`` or ``sha256``.
+        tensors: By name.
+    """
+    sealed = {**header, "format": kind, "version": str(version)}
+    sealed["sha256"] = _seal(sealed, tensors)
+    write_atomically(path, save({key: value.contiguous() for key, value in tensors.items()}, metadata=sealed))
+
+
+def load_sealed(path: Path, kind: str, version: int) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Returns header and tensors of a file written by ``save_sealed``.
+
+    Raises:
+        CheckpointError: A file that is missing, torn, flipped, of another kind or of another version; names it.
+    """
+    what = kind.replace("-", " ")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            if header.get("format") != kind:
+                raise CheckpointError(f"{path} is not a {what}")
+            if header.get("version") != str(version):
+                raise CheckpointError(f"{path} has version {header.get('version')}, this fedgan reads {version}")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole {what}: {error}") from None
+    if header.pop("sha256", None) != _seal(header, tensors):
+        raise CheckpointError(f"{path} is damaged: it does not have the recorded SHA-256")
+    return header, tensors
+
+
+def _seal(header: Mapping[str, str], tensors: Tree) -> str:
+    """Returns a SHA-256 over header and tensors."""
+    text = json.dumps(dict(header), sort_keys=True) + digest(tensors)
+    return hashlib.sha256(text.encode()).hexdigest()

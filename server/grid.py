@@ -1,0 +1,292 @@
+"""The clients of a run as a Flower Grid that does not lose them: by partition, over nodes that come and go.
+
+Flower's own grids look for replies every 3 s, try once, and take a client that was restarted for another one. This one
+looks often at first and less often later, sends a message again when the client that lost it is back, and knows a
+client by its partition id and data, whatever node id Flower gives it.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import httpx
+from flwr.app import Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run as FlowerRun
+
+from common import wire
+from common.config import RunConfig
+from common.errors import FederationError, ProtocolError
+from server.cohort import Roster, form_roster, reason_of
+
+log = logging.getLogger("fedgan.server")
+
+LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
+"""Errors that say that a message or its reply was lost on the way, not that the client failed."""
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.02, 0.5  # seconds between two looks for replies
+_GRACE_SECONDS = 60.0  # messages live this much longer than their round
+
+
+class PatientGrid(Grid):
+    """A grid over another one.
+
+    Args:
+        grid: The runtime's own.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._roster: Roster | None = None
+        self._nodes: dict[int, int] = {}  # partition -> node
+        self._candidates: dict[int, int] = {}  # partition -> a node that says it holds it while another one does
+        self._queries: dict[str, int] = {}  # id of an unanswered query -> node
+        self._asked: set[int] = set()
+        self._absent: set[int] = set()  # partitions that were offline to the end of a round
+        self._partitions: dict[str, int] = {}  # id of a message of this round -> partition
+        self._silence: dict[int, str] = {}  # partition -> why it has no reply in this round
+
+    def roll_call(self, config: RunConfig) -> Roster:
+        """Waits for all clients, asks each who it is, and returns them if they form one federation.
+
+        Raises:
+            FederationError: Too few clients within ``federation.wait-seconds``, a client that fails to answer, two that
+                hold one partition, or clients whose data do not fit each other.
+            ProtocolError: A client that runs other code than this server, or whose answer cannot be read.
+        """
+        wanted = config.federation.num_clients
+        deadline = time.monotonic() + config.federation.wait_seconds
+        answers: dict[int, wire.RollCall] = {}
+        for _ in _waits():
+            online = set(self._grid.get_node_ids())
+            self._query(online)
+            problems = []
+            for node, answer in self._answers():
+                if isinstance(answer, str):
+                    problems.append(answer)
+                elif answer.partition in answers:
+                    problems.append(f"two nodes hold partition {answer.partition}")
+                else:
+                    answers[answer.partition] = answer
+                    self._nodes[answer.partition] = node
+            if problems:
+                listed = "; ".join(dict.fromkeys(problems))
+                raise FederationError(f"the roll call of {wanted} clients failed: {listed}")
+            if len(answers) >= wanted and not (self._queries and len(online) > wanted):
+                break
+            if time.monotonic() > deadline:
+                raise FederationError(_too_few(len(online), answers, config))
+        self._roster = form_roster(answers, wanted)
+        return self._roster
+
+    def node_of(self, partition: int) -> int:
+        """Returns the node that holds a partition, as far as is known."""
+        return self._nodes[partition]
+
+    def partition_of(self, reply: Message) -> int | None:
+        """Returns whose reply this is, of those that the last ``send_and_receive`` returned; None for any other."""
+        return self._partitions.get(reply.metadata.reply_to_message_id)
+
+    def reason_of_silence(self, partition: int) -> str:
+        """Returns why the last ``send_and_receive`` has no reply of a partition."""
+        return self._silence.get(partition, "no reply within federation.round-seconds")
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Sends messages and returns the replies that came in time, errors among them.
+
+        A message whose client is away, or that was lost with it, is sent again when the client is back, under whatever
+        node id, with the same partition and data. A client that stayed away to the end of one round is not waited for
+        in the next ones, until it is back.
+
+        Args:
+            messages: At most one a client, to ``node_of`` its partition.
+            timeout: Seconds; None: without end.
+        """
+        holders = {node: partition for partition, node in self._nodes.items()}
+        unsent = {holders[message.metadata.dst_node_id]: message for message in messages}
+        templates = dict(unsent)
+        self._partitions, self._silence = {}, {}
+        pending: dict[str, int] = {}
+        replies: list[Message] = []
+        if not unsent:
+            return replies
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for _ in _waits():
+            online = set(self._grid.get_node_ids())
+            self._welcome(online, busy=set(pending.values()))
+            self._absent -= {partition for partition in unsent if self._nodes[partition] in online}
+            left = None if deadline is None else deadline - time.monotonic()
+            pending |= self._push({k: m for k, m in unsent.items() if self._nodes[k] in online}, left)
+            unsent = {k: m for k, m in unsent.items() if k not in pending.values() and k not in self._absent}
+            found, unreadable = self._pull(pending)
+            self._silence |= {pending.pop(name): why for name, why in unreadable.items()}
+            for reply in found:
+                name = reply.metadata.reply_to_message_id
+                partition = pending.pop(name)
+                if reply.has_error() and reply.error.code in LOST:
+                    log.info("partition %d is away: %s", partition, reason_of(reply))
+                    unsent[partition] = templates[partition]
+                else:
+                    self._partitions[name] = partition
+                    replies.append(reply)
+            if not unsent and not pending:
+                break
+            if deadline is not None and time.monotonic() > deadline:
+                self._absent |= set(unsent)
+                break
+        self._silence |= dict.fromkeys(self._absent & templates.keys(), "its node is away")
+        return replies
+
+    def _push(self, messages: Mapping[int, Message], seconds: float | None) -> dict[str, int]:
+        """Sends copies to the nodes that hold the partitions now; returns partitions by message id."""
+        copies = {
+            partition: Message(
+                message.content,
+                self._nodes[partition],
+                message.metadata.message_type,
+                group_id=message.metadata.group_id,
+                ttl=None if seconds is None else max(seconds, 0.0) + _GRACE_SECONDS,
+            )
+            for partition, message in messages.items()
+        }
+        names = self._grid.push_messages(list(copies.values())) if copies else []
+        return {name: partition for name, partition in zip(names, copies, strict=True) if name}
+
+    def _pull(self, names: Collection[str]) -> tuple[list[Message], dict[str, str]]:
+        """Returns the replies that are there, and by message id why others cannot be read.
+
+        Bytes that are no message make Flower raise for all replies at once; they are their sender's failure alone.
+        """
+        if not names:
+            return [], {}
+        try:
+            return list(self._grid.pull_messages(list(names))), {}
+        except (httpx.HTTPError, OSError):
+            raise
+        except Exception:
+            found: list[Message] = []
+            unreadable: dict[str, str] = {}
+            for name in names:
+                try:
+                    found.extend(self._grid.pull_messages([name]))
+                except (httpx.HTTPError, OSError):
+                    raise
+                except Exception as error:  # whatever Flower raises
+                    unreadable[name] = f"its reply cannot be read: {error}"
+            return found, unreadable
+
+    def _query(self, online: Collection[int]) -> None:
+        """Asks nodes that were not asked yet who they are."""
+        new = sorted(set(online) - self._asked)
+        if new:
+            messages = [Message(wire.encode_query(), node, MessageType.QUERY) for node in new]
+            names = self._grid.push_messages(messages)
+            self._queries |= {name: node for name, node in zip(names, new, strict=True) if name}
+            self._asked |= set(new)
+
+    def _answers(self) -> list[tuple[int, wire.RollCall | str]]:
+        """Returns what nodes have answered since: who they are, or in words why they cannot say it.
+
+        Raises:
+            ProtocolError: A client that runs other code, or whose answer cannot be read.
+        """
+        found: list[tuple[int, wire.RollCall | str]] = []
+        replies, unreadable = self._pull(self._queries)
+        found += [(self._queries.pop(name), why) for name, why in unreadable.items()]
+        for reply in replies:
+            node = self._queries.pop(reply.metadata.reply_to_message_id)
+            if not reply.has_error():
+                answer = wire.decode_roll_call(reply.content)
+                _check_same_code(answer)
+                found.append((node, answer))
+            elif reply.error.code in LOST:
+                self._asked.discard(node)  # it may come back
+            else:
+                found.append((node, reason_of(reply)))
+        return found
+
+    def _welcome(self, online: Collection[int], busy: Collection[int]) -> None:
+        """Takes back clients that come under a new node id, if they are who they were.
+
+        Args:
+            online: Nodes that are connected.
+            busy: Partitions whose node has an unanswered message; they move when Flower gives that node up.
+        """
+        assert self._roster is not None, "roll_call() comes first"
+        self._query(online)
+        try:
+            answers = self._answers()
+        except ProtocolError as error:
+            log.warning("a node that joins late is left out: %s", error)
+            return
+        for node, answer in answers:
+            if isinstance(answer, str):
+                log.warning("a node that joins late is left out: %s", answer)
+            elif answer != self._roster.clients.get(answer.partition):
+                log.warning("a node that says it holds partition %d is left out: other data", answer.partition)
+            else:
+                self._candidates[answer.partition] = node
+        for partition, node in list(self._candidates.items()):
+            if node in online and self._nodes[partition] not in online and partition not in busy:
+                log.info("partition %d is back", partition)
+                self._nodes[partition] = node
+                del self._candidates[partition]
+
+    def set_run(self, run: FlowerRun) -> None:
+        """Sets the run's description."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> FlowerRun:
+        """The run's description."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Returns a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Returns the nodes that are connected."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends messages, once."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Returns the replies that are there."""
+        return self._grid.pull_messages(message_ids)
+
+
+def _waits() -> Iterator[None]:
+    """Yields at once, then after ever longer waits."""
+    seconds = _FIRST_WAIT
+    while True:
+        yield
+        time.sleep(seconds)
+        seconds = min(1.5 * seconds, _LONGEST_WAIT)
+
+
+def _too_few(num_online: int, answers: Mapping[int, wire.RollCall], config: RunConfig) -> str:
+    wanted, seconds = config.federation.num_clients, config.federation.wait_seconds
+    if num_online < wanted:
+        return (
+            f"{num_online} of {wanted} clients connected within federation.wait-seconds={seconds:g}: start more "
+            f"SuperNodes (in Flower's simulation: flwr run . --federation-config \"num-supernodes={wanted} "
+            f'client-resources-num-cpus=1") or set federation.num-clients={num_online}'
+        )
+    missing = [str(k) for k in range(wanted) if k not in answers]
+    listed = ", ".join(missing[:10]) + (" ..." if missing[10:] else "")
+    return f"the roll call of {wanted} clients failed: no answer from partition {listed} within {seconds:g} s"
+
+
+def _check_same_code(answer: wire.RollCall) -> None:
+    if answer.fingerprint != wire.source_fingerprint():
+        raise ProtocolError(
+            f"partition {answer.partition} runs other code (fingerprint {answer.fingerprint}) than this server "
+            f"({wire.source_fingerprint()}): install the same fedgan on both; under 'flwr run', stop the local "
+            "flower-superlink process, which may be that of another checkout, and start it from a neutral folder"
+        )

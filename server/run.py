@@ -1,0 +1,397 @@
+"""One run on one grid: what happens before, around and after Flower's loop."""
+
+import errno
+import io
+import json
+import logging
+import secrets
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from PIL import Image
+
+from common import wire
+from common.config import RunConfig, flatten
+from common.datasets.base import ImageShape
+from common.errors import CheckpointError, DivergenceError, OtherRunError, OutputError
+from common.files import remove_scraps, write_atomically
+from common.generation import balanced_labels, generate, load_generator, tile
+from common.seeding import derive_seed
+from common.tree import digest
+from server import checkpoint, evaluation, guard, journal, report
+from server.checkpoint import Checkpoint
+from server.evaluation import ALL, QUICK, Scores
+from server.grid import PatientGrid
+from server.journal import RunDirectory
+from server.strategy import ClientStates, FederatedGAN, RoundError, Snapshot
+
+log = logging.getLogger("fedgan.server")
+
+SAMPLE_COLUMNS = 10
+_SAMPLE_ROWS = 20
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+@runtime_checkable
+class KeepsClients(Protocol):
+    """A grid that holds its simulated clients' memory, so that a checkpoint of the server holds it too."""
+
+    def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
+        """Returns what clients kept after the given round of each, by partition; by reference, not to be written to."""
+
+    def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
+        """Gives clients back what they kept after the given round of each; all others keep nothing."""
+
+
+class _DivergedError(Exception):
+    """The generator at hand is not to be kept; says why."""
+
+
+def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
+    """Runs one federation to its last round, from its first one or from its last checkpoint.
+
+    Args:
+        config: The run's configuration.
+        directory: Where everything is written.
+        grid: The clients.
+
+    Raises:
+        FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
+    """
+    directory.check(config.output.resume)
+    directory.create()
+    with directory.locked():
+        try:
+            run = Run(config, directory, grid)
+            run.begin()
+            try:
+                run.train()
+            except BaseException as error:
+                run.stop(error)
+                raise
+            run.finish()
+        except OSError as error:
+            if error.errno not in _CANNOT_WRITE:
+                raise
+            done = checkpoint.list_checkpoints(directory.checkpoints)
+            kept = f"round {checkpoint.round_of(done[-1])} is safe" if done else "no round was saved yet"
+            raise OutputError(
+                f"output.dir={str(directory.path)!r} cannot be written ({error.strerror}); {kept}: make room or give "
+                "access, and resume the run"
+            ) from error
+
+
+class Run:
+    """One run on one grid.
+
+    Args:
+        config: The run's configuration.
+        directory: Where everything is written; locked.
+        grid: The clients.
+    """
+
+    def __init__(self, config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
+        self._config = config
+        self._directory = directory
+        self._start = time.perf_counter()
+        self._write_configuration()
+        self._keeper = grid if isinstance(grid, KeepsClients) else None
+        self._grid = PatientGrid(grid)
+        self._roster = self._grid.roll_call(config)
+        self._evaluator = evaluation.make_evaluator(config, self._roster)
+        networks = config.model_component.build(self._roster.shape, config.seed)
+        initial = config.algorithm_component.init(networks.state_dict())
+        self._initial = Snapshot(initial, run=secrets.token_hex(8))
+        self._failures = 0
+        self._saved: dict[int, Mapping[int, int]] = {}  # memory rounds of checkpoints, by round
+        self._journal_round = 0
+
+    def begin(self) -> None:
+        """Finds where to start from, and writes what is known before the first round."""
+        snapshot = self._starting_point()
+        self._journal_round = snapshot.state.round
+        summary = self._roster.summary()
+        write_atomically(self._directory.partition, json.dumps(summary, indent=1).encode())
+        report.draw_partition(summary, self._directory.partition_picture)
+        states = self._keeper.client_states if self._keeper else lambda rounds: {}
+        self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states)
+        self._tell_what_is_returnable()
+
+    def train(self) -> None:
+        """Runs the rounds that are left, repeats those that fail, and goes back where the generator diverges.
+
+        Raises:
+            FederationError: A round failed more often than ``federation.round-retries`` allows.
+            DivergenceError: The generator is no longer finite, and the run has gone back often enough.
+        """
+        while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
+            try:
+                self._strategy.start(
+                    self._grid,
+                    initial_arrays=wire.encode_tree(self._strategy.snapshot.state.parameters),
+                    num_rounds=left,
+                    timeout=self._config.federation.round_seconds,
+                    evaluate_fn=self._after_round,
+                )
+            except RoundError as error:
+                self._failures += 1
+                tries = self._config.federation.round_retries + 1
+                if self._failures >= tries:
+                    raise RoundError(f"{error} (tried {tries} times)" if tries > 1 else str(error)) from None
+                self._note("round-repeated", self._strategy.record.round, str(error))
+                log.warning("%s; the round is repeated", error)
+            except _DivergedError as error:
+                self._go_back(str(error))
+
+    def stop(self, error: BaseException) -> None:
+        """Saves what is done when the run ends before its last round, and notes why; never hides ``error``."""
+        try:
+            self._save()
+            self._note("stopped", self._strategy.snapshot.state.round, str(error) or type(error).__name__)
+        except OSError as problem:
+            log.warning("the last round could not be saved: %s", problem)
+
+    def finish(self) -> None:
+        """Scores the last generator in full, and writes summary and report."""
+        state = self._strategy.snapshot.state
+        log.info("final scores on %d images ...", self._config.evaluation.final_num_images)
+        start = time.perf_counter()
+        scores = self._scores(ALL, self._config.evaluation.final_num_images)
+        best = guard.best(journal.read(self._directory.journal))
+        summary = {
+            "rounds": state.round,
+            "images-seen": self._strategy.snapshot.images_seen,
+            "rollbacks": self._strategy.snapshot.rollbacks,
+            "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
+            "weights-sha256": digest(state.parameters),
+            "generator-sha256": digest(state.generator()),
+            "best": {"round": best["round"], "fid": best["scores"]["fid"]} if best else None,
+            "scores": scores,
+        }
+        write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
+        report.write_report(self._directory)
+        log.info("report: %s", self._directory.report, extra={"summary": summary})
+
+    def _write_configuration(self) -> None:
+        """Writes the configuration before anything else, so that a run that dies at any point can be resumed.
+
+        Raises:
+            OtherRunError: The run in the folder, which is to be resumed, is another one.
+        """
+        remove_scraps(self._directory.path)
+        file = self._directory.config
+        if self._config.output.resume and not checkpoint.list_checkpoints(self._directory.checkpoints):
+            stored = RunConfig.from_flat(flatten(tomllib.loads(file.read_text(encoding="utf-8"))))
+            if differences := checkpoint.differences_between(stored.identity(), self._config.identity()):
+                raise OtherRunError(f"the run in {self._directory.path} is another one: {'; '.join(differences)}")
+        # A copy of the configuration starts a new run elsewhere, so it names no folder.
+        content = self._config.replaced({"output.dir": "", "output.resume": False}).toml().encode()
+        if not file.exists() or not checkpoint.list_checkpoints(self._directory.checkpoints):
+            write_atomically(file, content)
+        self._configuration = content
+
+    def _starting_point(self) -> Snapshot:
+        """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state.
+
+        Raises:
+            OtherRunError: The checkpoint is of another run.
+            CheckpointError: None of the checkpoints is whole.
+        """
+        directory, config = self._directory, self._config
+        if config.output.resume:
+            found = checkpoint.latest(directory.checkpoints)
+            if found is not None:
+                checkpoint.require_same_run(found, config, self._roster.summary())
+                write_atomically(directory.config, self._configuration)  # it may have more rounds now
+                snapshot = found.snapshot
+                self._give_back(snapshot)
+                if not directory.journal.exists():
+                    log.warning("%s is gone: the record begins anew", directory.journal)
+                journal.cut(directory.journal, snapshot.state.round)
+                self._note("resumed", snapshot.state.round, "")
+                self._saved = checkpoint.memory_rounds(directory.checkpoints, snapshot.state.round)
+                log.info("going on after round %d", snapshot.state.round)
+                return snapshot
+            log.warning("no checkpoint in %s: beginning again with round 1", directory.checkpoints)
+        directory.clear()
+        return self._initial
+
+    def _after_round(self, flower_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Samples, scores, journal, checkpoint: called by Flower before the first round and after each.
+
+        Raises:
+            _DivergedError: The run is to go back to an earlier round.
+            DivergenceError: It would have to, but has done so as often as it may.
+        """
+        output, every = self._config.output, self._config.evaluation.every
+        state = self._strategy.snapshot.state
+        last = state.round == self._config.federation.num_rounds
+        start = time.perf_counter()
+        if flower_round == 0:
+            if state.round == 0:
+                self._draw_samples()
+            return None
+        self._failures = 0
+        scored = last or (every > 0 and (state.round == 1 or state.round % every == 0))
+        scores = self._guarded_scores() if scored else {}
+        if last or state.round == 1 or state.round % output.sample_every == 0:
+            self._draw_samples()
+        self._strategy.record.seconds["evaluate"] = time.perf_counter() - start
+        self._write_line(scores)
+        if scored or state.round % output.checkpoint_every == 0:
+            self._save()
+        return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
+
+    def _guarded_scores(self) -> Scores:
+        """Returns the scores of the generator at hand, if it is to be kept.
+
+        Raises:
+            _DivergedError: It is not, and the run may go back.
+            DivergenceError: It has no scores, and the run may not go back again.
+        """
+        round = self._strategy.snapshot.state.round
+        may_go_back = self._strategy.snapshot.rollbacks < self._config.guard.rollbacks
+        try:
+            scores = self._scores(QUICK, self._config.evaluation.num_images)
+        except DivergenceError as error:
+            if may_go_back:
+                raise _DivergedError(f"round {round}: {error}") from None
+            self._return_to_good()
+            raise
+        fid = scores.get("fid")
+        lines = journal.read(self._directory.journal)
+        why = guard.fault(fid, lines, self._config.guard.ratio) if isinstance(fid, float) else None
+        if why and may_go_back:
+            raise _DivergedError(f"round {round}: {why}")
+        if why:
+            log.warning("round %d: %s; the run has gone back as often as guard.rollbacks allows", round, why)
+            self._note("diverged", round, why)
+        return scores
+
+    def _go_back(self, why: str) -> None:
+        """Returns to the last good round, and gives clients other random numbers from there on."""
+        rollbacks = self._strategy.snapshot.rollbacks + 1
+        good = self._return_to_good()
+        log.warning("%s: going back to round %d, with other random numbers", why, good)
+        self._note("rollback", good, why)
+        self._strategy.snapshot = replace(self._strategy.snapshot, rollbacks=rollbacks)
+        if good:
+            self._write_checkpoint()
+        self._tell_what_is_returnable()
+
+    def _return_to_good(self) -> int:
+        """Takes the state of the last good round that is whole on disk, drops what came after, and returns it."""
+        folder = self._directory.checkpoints
+        good = guard.last_good(journal.read(self._directory.journal), self._config.guard.ratio)
+        try:
+            found = checkpoint.latest(folder, before=good + 1)
+        except CheckpointError:
+            found = None
+        snapshot = found.snapshot if found else replace(self._initial, run=self._strategy.snapshot.run)
+        round = snapshot.state.round
+        for path in reversed(checkpoint.list_checkpoints(folder)):  # the latest first, as a killed run resumes there
+            if checkpoint.round_of(path) > round:
+                path.unlink()
+        journal.cut(self._directory.journal, round)
+        self._give_back(snapshot)
+        self._strategy.snapshot = snapshot
+        self._saved = {k: kept for k, kept in self._saved.items() if k <= round}
+        self._journal_round = round
+        return round
+
+    def _give_back(self, snapshot: Snapshot) -> None:
+        """Gives simulated clients what they kept then."""
+        if self._keeper:
+            self._keeper.restore_clients(snapshot.clients, snapshot.memory_rounds)
+
+    def _save(self) -> None:
+        """Writes a checkpoint of the last whole round, and its line in the journal, unless they are there."""
+        round = self._strategy.snapshot.state.round
+        if round and round not in self._saved:
+            self._write_line({})
+            self._write_checkpoint()
+            self._tell_what_is_returnable()
+
+    def _write_checkpoint(self) -> None:
+        snapshot = self._strategy.snapshot
+        lines = journal.read(self._directory.journal)
+        best = guard.best(lines)
+        protected = {guard.last_good(lines, self._config.guard.ratio), best["round"] if best else 0}
+        content = Checkpoint(snapshot, self._config.identity(), self._roster.summary())
+        folder, keep = self._directory.checkpoints, self._config.output.keep_checkpoints
+        log.debug("wrote %s", checkpoint.save_checkpoint(folder, content, keep, protected))
+        self._saved[snapshot.state.round] = snapshot.memory_rounds
+
+    def _tell_what_is_returnable(self) -> None:
+        """Lets clients forget all but what the run may go back to: the last two checkpoints and the last good round."""
+        if self._keeper:
+            return  # the checkpoints themselves hold the clients' memories
+        good = guard.last_good(journal.read(self._directory.journal), self._config.guard.ratio)
+        rounds = {*sorted(self._saved)[-2:], good} & self._saved.keys()
+        self._strategy.returnable = [self._saved[round] for round in sorted(rounds)]
+
+    def _write_line(self, scores: Mapping[str, object]) -> None:
+        """Appends the round at hand to the journal, once."""
+        state, record = self._strategy.snapshot.state, self._strategy.record
+        if state.round <= self._journal_round:
+            return
+        line = {
+            "round": state.round,
+            "images-seen": self._strategy.snapshot.images_seen,
+            "seconds": record.seconds,
+            "bytes-down": record.bytes_down,
+            "bytes-up": record.bytes_up,
+            "clients": record.clients,
+            "refused": _refusals(record.refused),
+            "scores": scores,
+        }
+        journal.append(self._directory.journal, line)
+        self._journal_round = state.round
+        log.info("%s", journal.describe(line, self._config.federation.num_rounds), extra={"line": line})
+
+    def _note(self, event: str, round: int, reason: str) -> None:
+        """Appends something that happened beside the rounds to the journal."""
+        refused = _refusals(self._strategy.record.refused) if event == "round-repeated" else []
+        line = {"event": event, "round": round, "reason": reason, **({"refused": refused} if refused else {})}
+        journal.append(self._directory.journal, line)
+
+    def _scores(self, names: tuple[str, ...], num_images: int) -> Scores:
+        weights = self._strategy.snapshot.state.generator()
+        if self._evaluator is None or not weights:
+            return {}
+        generator = load_generator(self._config.model_component, self._roster.shape, weights, _fastest_device())
+        return self._evaluator.score(generator, names, num_images)
+
+    def _draw_samples(self) -> None:
+        state = self._strategy.snapshot.state
+        if weights := state.generator():
+            generator = load_generator(self._config.model_component, self._roster.shape, weights)
+            picture = tile(
+                generate(generator, sample_labels(self._roster.shape), derive_seed(self._config.seed, "samples")),
+                SAMPLE_COLUMNS,
+            )
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="png")
+            write_atomically(self._directory.sample(state.round), buffer.getvalue())
+        elif state.round == 0:
+            log.info("no samples and no scores: %s sends no generator to the server", self._config.algorithm)
+
+
+def sample_labels(shape: ImageShape) -> torch.Tensor:
+    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows without classes."""
+    rows = min(shape.num_classes, _SAMPLE_ROWS) if shape.num_classes > 1 else SAMPLE_COLUMNS
+    return balanced_labels(rows, shape.num_classes).repeat_interleave(SAMPLE_COLUMNS)
+
+
+def _refusals(refused: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [{"partition": partition, "reason": reason} for partition, reason in refused.items()]
+
+
+def _fastest_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,267 @@
+"""The patient grid, on a scripted grid whose nodes go and come back, and on a clock of its own."""
+
+import pytest
+from flwr.app import Error, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from common import wire
+from common.config import RunConfig
+from common.datasets.base import ImageShape
+from common.errors import FederationError, ProtocolError
+from server import grid as patient
+from server.grid import PatientGrid
+from simulations import engine
+
+
+class Clock:
+    """Seconds that pass only when somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class Flaky(Grid):
+    """Nodes that answer ``seconds`` after a message, unless they have gone; then the message is lost with them."""
+
+    def __init__(self, clock, holders):
+        engine._identify_process()
+        self.clock = clock
+        self.holders = dict(holders)  # node -> partition
+        self.online = {node: [(0.0, float("inf"))] for node in holders}  # node -> spans of time
+        self.seconds = 1.0
+        self.sent = []
+        self.answers = {}
+        self.odd = {}  # partition -> what it answers instead, or an exception
+        self._messages = {}
+
+    def is_online(self, node, at=None):
+        at = self.clock.now if at is None else at
+        return any(start <= at < end for start, end in self.online[node])
+
+    def get_node_ids(self):
+        return [node for node in self.holders if self.is_online(node)]
+
+    def push_messages(self, messages):
+        names = []
+        for message in messages:
+            name = f"m{len(self._messages)}"
+            self._messages[name] = (message, self.clock.now)
+            message.metadata.__dict__["_message_id"] = name
+            if message.metadata.message_type == MessageType.TRAIN:
+                self.sent.append((round(self.clock.now, 2), message.metadata.dst_node_id))
+            names.append(name)
+        return names
+
+    def pull_messages(self, message_ids):
+        replies = []
+        for name in message_ids:
+            message, sent = self._messages[name]
+            node = message.metadata.dst_node_id
+            done = sent + self.seconds
+            through = any(start <= sent and done < end for start, end in self.online[node])
+            if through and self.clock.now >= done:
+                replies.append(self.answer(message))
+            elif not through and not self.is_online(node):
+                replies.append(Message(Error(ErrorCode.NODE_UNAVAILABLE, "away"), reply_to=message))
+        return replies
+
+    def answer(self, message):
+        partition = self.holders[message.metadata.dst_node_id]
+        odd = self.odd.get(partition)
+        if isinstance(odd, Exception):
+            raise odd
+        if message.metadata.message_type == MessageType.QUERY:
+            return Message(odd or wire.encode_roll_call(who(partition)), reply_to=message)
+        return Message(RecordDict(), reply_to=message)
+
+    def create_message(self, *arguments, **named):
+        raise NotImplementedError
+
+    def send_and_receive(self, messages, *, timeout=None):
+        raise NotImplementedError
+
+    def set_run(self, run):
+        raise NotImplementedError
+
+    @property
+    def run(self):
+        raise NotImplementedError
+
+
+def who(partition, num_examples=40):
+    shape = ImageShape(1, 28, 1)
+    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint())
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(patient, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def flaky(clock):
+    return Flaky(clock, {100: 0, 101: 1, 102: 2})
+
+
+CONFIG = RunConfig.from_flat({"federation.num-clients": 3, "federation.wait-seconds": 60.0})
+
+
+def called(flaky):
+    grid = PatientGrid(flaky)
+    grid.roll_call(CONFIG)
+    return grid
+
+
+def ask(grid, timeout=100.0, partitions=(0, 1, 2)):
+    messages = [Message(RecordDict(), grid.node_of(k), MessageType.TRAIN, group_id="1") for k in partitions]
+    replies = grid.send_and_receive(messages, timeout=timeout)
+    return sorted(grid.partition_of(reply) for reply in replies)
+
+
+def test_everybody_answers(flaky, clock):
+    grid = called(flaky)
+    start = clock.now
+    assert ask(grid) == [0, 1, 2]
+    assert clock.now - start < 2.0
+    assert len(flaky.sent) == 3
+
+
+def test_short_rounds_are_seen_at_once_and_long_ones_looked_at_twice_a_second(flaky, clock):
+    grid = called(flaky)
+    for seconds, late in ((0.0, 0.001), (0.1, 0.1), (1000.0, 0.6)):
+        flaky.seconds = seconds
+        start = clock.now
+        ask(grid, timeout=2000.0)
+        assert seconds <= clock.now - start <= seconds + late
+
+
+def test_a_message_lost_with_its_node_is_sent_again_when_the_node_is_back(flaky, clock):
+    grid = called(flaky)
+    now = clock.now
+    flaky.online[101] = [(0.0, now + 0.5), (now + 30.0, float("inf"))]
+    assert ask(grid) == [0, 1, 2]
+    assert 31 <= clock.now - now < 33
+    assert [node for _, node in flaky.sent].count(101) == 2
+    assert len(flaky.sent) == 4
+
+
+def test_a_client_that_comes_back_under_another_node_id_is_known_by_its_partition(flaky, clock):
+    grid = called(flaky)
+    now = clock.now
+    flaky.online[101] = [(0.0, now + 5.0)]
+    flaky.seconds = 8.0
+    flaky.holders[555] = 1
+    flaky.online[555] = [(now + 2.0, float("inf"))]
+    assert ask(grid) == [0, 1, 2]
+    assert grid.node_of(1) == 555
+    assert [node for _, node in flaky.sent] == [100, 101, 102, 555]
+
+
+def test_a_second_node_takes_no_partition_from_one_that_is_there(flaky, clock):
+    grid = called(flaky)
+    flaky.holders[555] = 1
+    flaky.online[555] = [(0.0, float("inf"))]
+    for _ in range(3):
+        assert ask(grid) == [0, 1, 2]
+    assert grid.node_of(1) == 101
+
+
+def test_a_node_with_other_data_is_not_taken_back(flaky, clock, caplog):
+    grid = called(flaky)
+    now = clock.now
+    flaky.online[101] = [(0.0, now)]
+    flaky.holders[555], flaky.online[555] = 1, [(now, float("inf"))]
+    flaky.odd[1] = wire.encode_roll_call(who(1, num_examples=41))
+    assert ask(grid, timeout=20.0) == [0, 2]
+    assert "a node that says it holds partition 1 is left out: other data" in caplog.text
+
+
+def test_who_is_away_to_the_end_of_a_round_is_left_out_and_not_waited_for_again(flaky, clock):
+    grid = called(flaky)
+    now = clock.now
+    flaky.online[101] = [(0.0, now + 0.5), (now + 200.0, float("inf"))]
+    assert ask(grid) == [0, 2]
+    assert 100 <= clock.now - now < 101
+    assert grid.reason_of_silence(1) == "its node is away"
+    again = clock.now
+    assert ask(grid) == [0, 2]
+    assert clock.now - again < 2
+    clock.now = now + 250
+    assert ask(grid) == [0, 1, 2]
+
+
+def test_who_is_there_but_late_is_left_out(flaky, clock):
+    grid = called(flaky)
+    flaky.seconds = 10.0
+    assert ask(grid, timeout=5.0) == []
+    assert grid.reason_of_silence(0) == "no reply within federation.round-seconds"
+    late = clock.now + 10.0
+    flaky.seconds = 1.0
+    assert ask(grid, timeout=5.0) == [0, 1, 2]  # the late replies are not taken for these
+    assert clock.now < late
+
+
+def test_a_reply_that_cannot_be_read_harms_nobody_else(flaky):
+    grid = called(flaky)
+    flaky.odd[1] = ValueError("not a message")
+    assert ask(grid) == [0, 2]
+    assert grid.reason_of_silence(1) == "its reply cannot be read: not a message"
+
+
+def test_a_server_that_cannot_be_reached_is_an_error(flaky):
+    grid = called(flaky)
+    flaky.odd[1] = ConnectionError("no route")
+    with pytest.raises(ConnectionError, match="no route"):
+        ask(grid)
+
+
+def test_a_reply_that_nobody_asked_for_has_no_partition(flaky):
+    grid = called(flaky)
+    ask(grid)
+    stray = Message(RecordDict(), 100, MessageType.TRAIN)
+    stray.metadata.__dict__["_message_id"] = "other"
+    assert grid.partition_of(Message(RecordDict(), reply_to=stray)) is None
+
+
+class TestRollCall:
+    def test_clients_are_waited_for(self, flaky, clock):
+        flaky.online[102] = [(30.0, float("inf"))]
+        grid = PatientGrid(flaky)
+        assert list(grid.roll_call(CONFIG).clients) == [0, 1, 2]
+        assert 31 <= clock.now < 33
+
+    def test_too_few_clients_are_an_error_with_a_way_out(self, flaky, clock):
+        flaky.online[102] = []
+        with pytest.raises(FederationError, match=r"2 of 3 clients connected within federation.wait-seconds=60.*=2$"):
+            PatientGrid(flaky).roll_call(CONFIG)
+        assert 60 <= clock.now < 61
+
+    def test_a_client_without_an_answer_is_named(self, flaky):
+        flaky.seconds = 1000.0
+        with pytest.raises(FederationError, match="no answer from partition 0, 1, 2 within 60 s"):
+            PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_two_nodes_with_one_partition_are_an_error(self, flaky):
+        flaky.holders[102] = 1
+        with pytest.raises(FederationError, match="two nodes hold partition 1"):
+            PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_the_shadow_of_a_node_that_was_restarted_is_waited_out(self, flaky, clock):
+        flaky.holders[99] = 1
+        flaky.online[99] = [(-50.0, 0.5)]  # dead before it can answer, yet listed for a while
+        assert list(PatientGrid(flaky).roll_call(CONFIG).clients) == [0, 1, 2]
+
+    def test_a_node_of_other_code_is_an_error(self, flaky, monkeypatch):
+        theirs = who(1)
+        flaky.odd[1] = wire.encode_roll_call(wire.RollCall(**(vars(theirs) | {"fingerprint": "old"})))
+        with pytest.raises(ProtocolError, match=r"partition 1 runs other code \(fingerprint old\)"):
+            PatientGrid(flaky).roll_call(CONFIG)
