@@ -96,6 +96,8 @@ def explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         given = item["input"]
+        if item["type"] == "missing":
+            message = f"{where} is missing"
         parts.append(f"{where}={given!r}: {message}" if where and not isinstance(given, dict) else message)
     return "; ".join(parts)
 

@@ -20,6 +20,7 @@ from server import journal
 from server.journal import Line, RunDirectory
 
 _STRIP = 7
+_INCIDENTS = 100
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -50,22 +51,28 @@ _MEANING = {
 
 
 def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
-    """Writes a picture of who holds what: a row a client, a column a class, the number of images in each cell."""
+    """Writes a picture of who holds what: a row a client, a column a class, the number of images in each cell.
+
+    A site that keeps its label counts to itself has a grey row.
+    """
     clients = summary["clients"]
-    counts = [client["label-counts"] for client in clients]
-    classes = len(counts[0])
+    classes = max((len(client["label-counts"] or ()) for client in clients), default=0) or 1
+    counts = [client["label-counts"] or [float("nan")] * classes for client in clients]
     figure = Figure(figsize=(1.8 + 0.55 * classes, 1.3 + 0.32 * len(clients)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(counts, cmap="Blues", aspect="auto")
+    axes.set_facecolor("#ddd")  # where a site keeps its counts to itself
+    axes.imshow(counts, cmap="Blues", aspect="auto", vmin=0)
     axes.set_xlabel("class")
     axes.set_ylabel("client")
     axes.set_xticks(range(classes))
     axes.set_yticks(range(len(clients)), [f"{c['partition']}  ({c['num-examples']})" for c in clients])
     axes.set_title(f"{sum(c['num-examples'] for c in clients):,} images of {len(clients)} clients")
     if classes <= 20 and len(clients) <= 60:
-        most = max(max(row) for row in counts)
-        for y, row in enumerate(counts):
-            for x, count in enumerate(row):
+        most = max(max(client["label-counts"] or [0]) for client in clients)
+        for y, client in enumerate(clients):
+            if client["label-counts"] is None:
+                axes.text((classes - 1) / 2, y, "kept to itself", ha="center", va="center", fontsize=8)
+            for x, count in enumerate(client["label-counts"] or ()):
                 if count:
                     shade = "white" if count > 0.6 * most else "black"
                     axes.text(x, y, str(count), ha="center", va="center", fontsize=8, color=shade)
@@ -99,6 +106,7 @@ def write_report(run: RunDirectory) -> Path:
         "<h2>Who holds what</h2>",
         _picture(run.partition_picture, "images of each class at each client", "plot") if lines else "",
         _class_table(scores),
+        _incidents(run, lines),
         "<h2>Configuration</h2>",
         f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
     ]
@@ -186,6 +194,22 @@ def _class_table(scores: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{k}</th>" for k in range(len(recalls)))
     row = "".join(f"<td>{'' if value is None else format(value, '.2f')}</td>" for value in recalls)
     return f"<h2>Recall of each class</h2><table><tr><th>class</th>{head}</tr><tr><td>recall</td>{row}</tr></table>"
+
+
+def _incidents(run: RunDirectory, lines: Sequence[Line]) -> str:
+    """Returns what went wrong: clients that were left out, rounds that were repeated, going back, stops."""
+    rows = [
+        (event["round"], event["event"].replace("-", " "), event["reason"]) for event in journal.events(run.journal)
+    ]
+    rows += [(ln["round"], f"client {r['partition']} left out", r["reason"]) for ln in lines for r in ln["refused"]]
+    if not rows:
+        return ""
+    cells = "".join(
+        f"<tr><td>{round}</td><td>{html.escape(what)}</td><td>{html.escape(why)}</td></tr>"
+        for round, what, why in sorted(rows, key=lambda row: row[0])[-_INCIDENTS:]
+    )
+    more = f"<p>The last {_INCIDENTS} of {len(rows)}.</p>" if len(rows) > _INCIDENTS else ""
+    return f"<h2>What went wrong</h2>{more}<table><tr><th>round</th><th>what</th><th>why</th></tr>{cells}</table>"
 
 
 def _picture(path: Path, alt: str, css: str = "") -> str:
