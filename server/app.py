@@ -22,20 +22,31 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
     """
+    alone = _make_heard()
+    try:
+        _run(grid, context)
+    except Exception as error:
+        if alone:  # Flower keeps no exit code: whoever follows the log shall know it
+            code, text = getattr(error, "exit_code", 1), " ".join(f"{error}".split())
+            log.error("failed with exit code %d: %s", code, text or type(error).__name__)
+        raise
+
+
+def _run(grid: Grid, context: Context) -> None:
     config = RunConfig.from_flat(context.run_config)
     directory = journal.resolve(config.output.dir)
-    _make_heard()
-    log.info("run directory: %s", directory.path)
     torch.set_num_threads(config.local.num_threads)
     run_federation(config, directory, grid)
 
 
-def _make_heard() -> None:
-    """Sends the log to stderr where nobody listens: under ``flwr run``, where that is the run's log."""
+def _make_heard() -> bool:
+    """Sends the log to stderr where nobody listens, as under ``flwr run``, and returns whether that was needed."""
     logger = logging.getLogger("fedgan")
-    if not logger.hasHandlers():
+    alone = not logger.hasHandlers()
+    if alone:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("fedgan: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    return alone

@@ -101,6 +101,7 @@ class Run:
         self._directory = directory
         self._start = time.perf_counter()
         self._write_configuration()
+        log.info("run directory: %s", directory.path)  # from here on it can be resumed
         self._keeper = grid if isinstance(grid, KeepsClients) else None
         self._grid = PatientGrid(grid)
         self._roster = self._grid.roll_call(config)

@@ -7,12 +7,15 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
 
 from common.errors import ConfigError, FedGANError
+
+if TYPE_CHECKING:
+    from simulations.submit import Outcome
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -104,6 +107,51 @@ def simulate(
     if run.sample(summary["rounds"]).exists():
         typer.echo(f"samples  {run.sample(summary['rounds'])}")
         typer.echo(f"more     fedgan generate {_shell(run.path)} --num 100 --out images.png")
+
+
+@app.command()
+def submit(
+    federation: Annotated[str, typer.Argument(help="A SuperLink's name in Flower's config.toml.")],
+    config: Overrides = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Run directory on the server's host, absolute.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
+    retries: Annotated[
+        int, typer.Option("--retries", min=0, help="How often to go on from the last checkpoint when a run fails.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a federation of deployed clients: submit it to a SuperLink and follow it to its end."""
+    from common.config import RunConfig
+    from simulations import submit as submission
+    from simulations.trained import read_flat
+
+    overrides = read_overrides(config)
+    if out is not None:
+        if not Path(out).is_absolute():
+            raise ConfigError(f"--out {out!r} is a folder on the server's host: give its absolute path")
+        overrides["output.dir"] = out
+    if resume:
+        if not overrides.get("output.dir"):
+            raise ConfigError("--resume needs --out DIR, the run directory to go on in")
+        overrides["output.resume"] = True
+        known = Path(overrides["output.dir"]) / "config.toml"
+        if known.exists():  # on this very host: its configuration need not be given again
+            overrides = read_flat(known) | overrides
+    resolved = RunConfig.from_flat(overrides)
+    submission.check(federation)
+    try:
+        outcome = submission.submit(
+            submission.SuperLink(federation), resolved, retries, lambda line: typer.echo(line, err=True)
+        )
+    except KeyboardInterrupt:
+        typer.echo("no longer followed; the run goes on: see flwr list, end it with flwr stop", err=True)
+        raise
+    _print_outcome(outcome, as_json)
+    if outcome.code:
+        typer.echo(f"error: {outcome.reason}", err=True)
+        raise typer.Exit(outcome.code)
 
 
 @app.command()
@@ -345,6 +393,19 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
             typer.echo(f"{key:17}" + " ".join("  - " if v is None else f"{v:.2f}" for v in value))
         else:
             typer.echo(f"{key:17}{value:.4g}")
+
+
+def _print_outcome(outcome: "Outcome", as_json: bool) -> None:
+    from simulations.submit import summary_in
+
+    summary = summary_in(outcome.folder) if not outcome.code else None
+    if as_json:
+        typer.echo(json.dumps({"run": outcome.folder, "exit-code": outcome.code, **(summary or {})}))
+        return
+    if summary:
+        _print_scores(summary["scores"])
+    if outcome.folder:
+        typer.echo(f"run      {outcome.folder}" + ("" if summary else "  (on the server's host)"))
 
 
 def _shell(path: Path) -> str:
