@@ -1,0 +1,147 @@
+"""What may go wrong on one machine, and that nothing is lost: rows of the table in docs/reliability.md."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from processes import Command
+
+from server import checkpoint, journal
+from server.journal import RunDirectory
+
+KEEP = {"local.moments": "keep", "federation.fraction": 0.5}  # half a cohort, and Adam's moments
+
+
+@pytest.fixture
+def fedgan(small, tmp_path):
+    """Returns a maker of commands that run or resume the small federation ``name``."""
+
+    def start(name, *, resume=False, dies_at=None, where=None, **changes):
+        config = small(name, **KEEP, **changes)
+        file = tmp_path / f"{name}.toml"
+        file.write_text(config.toml())
+        out = where or tmp_path / name
+        arguments = ["simulate", *([] if resume else [file]), "--out", out, *(["--resume"] if resume else [])]
+        command = Command(arguments, tmp_path / f"{name}.log", dies_at)
+        command.run = RunDirectory(out)
+        return command
+
+    return start
+
+
+def digest_of(run):
+    return json.loads(run.summary.read_text())["weights-sha256"]
+
+
+def assert_whole(run):
+    for path in checkpoint.list_checkpoints(run.checkpoints):
+        checkpoint.load_checkpoint(path)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
+    rounds = {"federation__num_rounds": 100}
+    fedgan("warm").wait()
+    start = time.monotonic()
+    through = fedgan("through", **rounds)
+    while not through.run.journal.exists():
+        time.sleep(0.01)
+    first = time.monotonic() - start
+    assert through.wait() == 0, through.output()
+    rest = time.monotonic() - start - first
+    moments = random.Random(0)
+    killed, reached = 0, []
+    command = fedgan("killed", **rounds)
+    while killed < 20:
+        time.sleep(moments.uniform(0.3 * first, first + 0.1 * rest))
+        if command.kill() == -9:
+            killed += 1
+        assert_whole(command.run)
+        found = checkpoint.latest(command.run.checkpoints)
+        reached.append(found.snapshot.state.round if found else 0)
+        command = fedgan("killed", resume=command.run.config.exists(), **rounds)
+    assert command.wait() == 0, command.output()
+    assert reached == sorted(reached)
+    assert 0 < reached[-1]
+    assert len(set(reached)) > 3  # some died between rounds, some within
+    assert digest_of(command.run) == digest_of(through.run)
+    assert [line["round"] for line in journal.read(command.run.journal)] == list(range(1, 101))
+    assert not list(command.run.path.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_writes_a_file_leaves_the_old_one_or_the_new_one(fedgan):
+    rounds = {"federation__num_rounds": 2}
+    through = fedgan("through", **rounds)
+    assert through.wait() == 0, through.output()
+    deaths = 0
+    for name, step in (("fsync", 3), ("replace", 1)):
+        for call in range(1, 100, step):
+            command = fedgan(f"{name}-{call}", dies_at=(name, call), **rounds)
+            if command.wait() == 0:
+                break
+            deaths += 1
+            assert_whole(command.run)
+            again = fedgan(f"{name}-{call}", resume=command.run.config.exists(), **rounds)
+            assert again.wait() == 0, again.output()
+            assert digest_of(again.run) == digest_of(through.run)
+            assert not list(again.run.path.rglob("*.tmp"))
+    assert deaths > 15  # every file of a run was hit, in the middle of its writing and before it took its name
+
+
+@contextmanager
+def disk(path, kilobytes):
+    """Gives a function that sets the size, or other options, of a small disk of its own."""
+    path.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", *options, "fedgan-test", path], capture_output=True, check=False)
+
+    if os.geteuid() != 0 or mount("-o", f"size={kilobytes}k").returncode:
+        pytest.skip("needs root, to mount a small disk")
+    try:
+        yield lambda options: mount("-o", f"remount,{options}")
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_stops_the_run_in_words_and_loses_nothing(fedgan, tmp_path):
+    through = fedgan("through")
+    assert through.wait() == 0, through.output()
+    with disk(tmp_path / "disk", 1800) as change:
+        where = tmp_path / "disk" / "run"
+        command = fedgan("full", where=where, output__keep_checkpoints=50)
+        assert command.wait() == 1, command.output()
+        assert "cannot be written (No space left on device); round" in command.output()
+        assert "is safe: make room" in command.output()
+        assert_whole(command.run)
+        done = checkpoint.latest(command.run.checkpoints).snapshot.state.round
+        assert 0 < done < 3
+        change("size=20m")
+        again = fedgan("full", where=where, resume=True)
+        assert again.wait() == 0, again.output()
+        assert digest_of(again.run) == digest_of(through.run)
+
+
+def test_a_disk_that_turned_read_only_is_named(fedgan, tmp_path):
+    with disk(tmp_path / "disk", 20_000) as change:
+        where = tmp_path / "disk" / "run"
+        command = fedgan("before", where=where, federation__num_rounds=1)
+        assert command.wait() == 0, command.output()
+        change("ro")
+        again = fedgan("before", where=where, resume=True)
+        assert again.wait() in (1, 2)
+        assert f"output.dir='{where}' cannot be written" in again.output()
+        fresh = fedgan("fresh", where=tmp_path / "disk" / "fresh")
+        assert fresh.wait() == 2
+        assert "cannot be written: Read-only file system" in fresh.output()
+        change("rw")
+        assert_whole(command.run)
