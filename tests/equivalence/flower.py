@@ -104,16 +104,20 @@ class Home:
                 time.sleep(0.1)
 
     def processes(self, name=""):
-        """Returns the ids of the processes whose environment names this home and whose command line has ``name``."""
+        """Returns the ids of the processes whose environment names this home and whose command begins with ``name``.
+
+        The name may be part of the program's, or of its script's or module's; folders do not count.
+        """
         found = []
         marker = f"FLWR_HOME={self.env['FLWR_HOME']}".encode()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                command = (entry / "cmdline").read_bytes()  # empty for a zombie
-                if command and name.encode() in command and marker in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
+                command = (entry / "cmdline").read_bytes().split(b"\0")[:5]
+                named = any(name.encode() in word.rpartition(b"/")[2] for word in command)
+                if any(command) and named and marker in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))  # (a zombie has no command line)
             except OSError:
                 continue
         return found

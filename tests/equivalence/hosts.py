@@ -13,7 +13,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 
-from flower import Home, free_port
+from flower import ROOT, Home, free_port
 
 from simulations.certificates import Folder, issue
 
@@ -21,6 +21,7 @@ _SERIAL = itertools.count()
 PORT = 8000
 CONNECTION = "sites"
 READY_SECONDS = 60
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 def can_make_namespaces():
@@ -165,25 +166,30 @@ class Deployment:
         path: A folder that is not there yet.
         num_sites: Client hosts.
         secure: TLS and node authentication.
+        proxy: Whether nginx stands before the SuperLink, with deploy/nginx.conf.
         namespaces: Whether each host gets a network namespace; None: where that is possible.
         env: Environment variables of all of Flower's processes.
     """
 
-    def __init__(self, path, num_sites, *, secure=True, namespaces=None, env=None):
+    def __init__(self, path, num_sites, *, secure=True, proxy=False, namespaces=None, env=None):
         self.path = path
         self.secure = secure
         self.network = Network(1 + num_sites, can_make_namespaces() if namespaces is None else namespaces)
         self.server = Host(path / "server", self.network, 0)
         self.sites = [Host(path / f"site-{k}", self.network, 1 + k) for k in range(num_sites)]
         self.certificates = Folder(path / "certificates")
-        self.port = self.network.port(PORT)
-        self.superlink = f"{self.server.address}:{self.port}"
+        self.proxy = proxy
+        self._bind = "127.0.0.1" if proxy else self.server.address
+        self._port = self.network.port(PORT + 1 if proxy else PORT)
+        self.control = f"{self._bind}:{self._port}"  # for the operator, on the server host
+        self._proxy_port = self.network.port(PORT)
+        self.superlink = f"{self.server.address}:{self._proxy_port}" if proxy else self.control  # for the sites
         self.registered = set()
         self._node_ports = [self.network.port(9000 + k) for k in range(num_sites)]
         self._node_configs = [{"partition-id": k, "num-partitions": num_sites} for k in range(num_sites)]
         for host in self.hosts:
             host.env |= env or {}
-            self.connect(host, self.superlink)
+            self.connect(host, self.control if host is self.server else self.superlink)
         if secure:
             issue(self.certificates, [self.server.address], [f"site-{k}" for k in range(num_sites)], 30)
 
@@ -220,9 +226,35 @@ class Deployment:
         server.spawn(
             "superlink.log",
             *("flower-superlink", *trust, "--disable-runtime-dependency-installation"),
-            *("--database", server.path / "state.db", "--host", server.address, "--port", self.port),
+            *("--database", server.path / "state.db", "--host", self._bind, "--port", self._port),
         )
         server.await_output("superlink.log", "Uvicorn running", after=before)
+        if self.proxy and not server.processes("nginx"):
+            self._start_proxy()
+
+    def _start_proxy(self):
+        server, folder = self.server, self.server.path / "nginx"
+        folder.mkdir(exist_ok=True)
+        site = (ROOT / "deploy" / "nginx.conf").read_text()
+        for old, new in {
+            "listen 8000 ssl": f"listen {self._proxy_port} ssl",
+            "127.0.0.1:8001": self.control,
+            "/etc/fedgan": str(self.certificates.path),
+        }.items():
+            assert old in site, f"deploy/nginx.conf has no {old}"
+            site = site.replace(old, new)
+        (folder / "fedgan.conf").write_text(site)
+        temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy"))
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(
+            f"{user} daemon off; master_process off; pid {folder}/pid; events {{}}\n"
+            f"http {{ access_log {folder}/access.log; {temporary} include {folder}/fedgan.conf; }}\n"
+        )
+        server.spawn("nginx.log", NGINX, "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf")
+        deadline = time.monotonic() + READY_SECONDS
+        while not (folder / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert server.processes("nginx"), server.output("nginx.log")
 
     def kill_superlink(self):
         """Kills everything on the server host: SuperLink, SuperExec, ServerApp."""
