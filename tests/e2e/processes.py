@@ -11,7 +11,7 @@ _CONTEXT.set_forkserver_preload(["simulations.engine", "simulations.cli", "simul
 
 
 def _command(arguments, log, dies_at):
-    with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123
+    with open(log, "a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if dies_at is not None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from common import tree
 from common.config import RunConfig, flatten
-from common.errors import FederationError, OtherRunError
+from common.errors import DivergenceError, FederationError, OtherRunError
 from server import checkpoint, journal
 from server.journal import RunDirectory
 from simulations.engine import simulate
@@ -255,6 +255,80 @@ def test_a_refused_client_goes_on_from_what_it_kept_before(small, monkeypatch):
     partial = RunDirectory(journal.resolve(small("two").output.dir).path)
     assert state_of(partial).memory_rounds == {0: 2, 1: 1, 2: 2, 3: 2}
     assert weights(run(small("two", **settings, output__resume=True))) == weights(directory)
+
+
+def scoring(monkeypatch, wrong):
+    """Makes a federation's fid fall by one a round from 100, but for what ``wrong(round, rollbacks)`` returns."""
+    from server.run import Run
+
+    def scores(self, names, num_images):
+        snapshot = self._strategy.snapshot
+        fid = wrong(snapshot.state.round, snapshot.rollbacks)
+        if fid == "broken":
+            raise DivergenceError("the generator's images are not finite")
+        return {"fid": float(fid or 100 - snapshot.state.round)}
+
+    monkeypatch.setattr(Run, "_scores", scores)
+
+
+GUARDED = {"evaluation.every": 2, "federation.num-rounds": 7, "local.moments": "keep"}
+
+
+@pytest.mark.parametrize("bad", [600, "broken"])
+def test_a_run_whose_generator_diverges_goes_back_and_tries_other_numbers(small, monkeypatch, bad):
+    scoring(monkeypatch, lambda number, rollbacks: 0)
+    through = run(small("through", **GUARDED))
+    scoring(monkeypatch, lambda number, rollbacks: bad if number == 6 and rollbacks == 0 else 0)
+    back = run(small("back", **GUARDED))
+    (event,) = journal.events(back.journal)
+    assert (event["event"], event["round"]) == ("rollback", 4)
+    assert ("fid 600 is more than guard.ratio=5 times the best" if bad == 600 else "not finite") in event["reason"]
+    assert [line["round"] for line in journal.read(back.journal)] == list(range(1, 8))
+    assert json.loads(back.summary.read_text())["rollbacks"] == 1
+    assert weights(back) != weights(through)
+    assert weights(run(small("again", **GUARDED))) == weights(back)
+    one, two = (
+        [c["generator-loss"] for line in journal.read(d.journal)[:4] for c in line["clients"]] for d in (back, through)
+    )
+    assert one == two  # up to the good round nothing is another
+
+
+@pytest.mark.parametrize("cut", [5, 7])
+def test_a_run_that_has_gone_back_is_resumed_to_the_same_bits(small, monkeypatch, cut):
+    scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 and rollbacks == 0 else 0)
+    through = run(small("through", **GUARDED))
+    assigned = 0
+
+    def interrupt(partition):
+        nonlocal assigned
+        assigned += 1
+        if assigned == cut * 4 + 2:  # in round 6 before it goes back, in round 6 after it has gone back
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(small("cut", **GUARDED), on_reply=interrupt)
+    assert weights(run(small("cut", output__resume=True, **GUARDED))) == weights(through)
+
+
+def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog):
+    scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 else 0)
+    directory = run(small("off", **GUARDED, guard__rollbacks=1))
+    assert [event["event"] for event in journal.events(directory.journal)] == ["rollback", "diverged"]
+    assert "gone back as often as guard.rollbacks allows" in caplog.text
+    assert json.loads(directory.summary.read_text())["best"] == {"round": 7, "fid": 93.0}
+    scoring(monkeypatch, lambda number, rollbacks: "broken" if number == 6 else 0)
+    with pytest.raises(DivergenceError, match="not finite"):
+        run(small("nan", **GUARDED, guard__rollbacks=1))
+    stopped = RunDirectory(journal.resolve(small("nan").output.dir).path)
+    assert state_of(stopped).state.round == 4  # not the broken one
+    assert [event["event"] for event in journal.events(stopped.journal)] == ["rollback", "stopped"]
+
+
+def test_the_best_round_is_kept_besides_the_last(small, monkeypatch):
+    scoring(monkeypatch, lambda number, rollbacks: 10 if number == 2 else 0)
+    changes = GUARDED | {"guard.ratio": 0.0}
+    directory = run(small(**changes, output__keep_checkpoints=2))
+    assert [checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)] == [2, 6, 7]
 
 
 def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):

@@ -1,0 +1,308 @@
+"""Replies that no honest client sends, and odd configurations: refused by name. Rows of docs/reliability.md."""
+
+import math
+import re
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import SMALL
+
+from client.app import app as honest
+from common import wire
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.tree import digest, not_finite
+from server import checkpoint, journal
+from server.grid import PatientGrid
+from server.journal import RunDirectory
+from server.run import run_federation
+from server.strategy import FederatedGAN, Snapshot
+from simulations.cli import read_overrides
+from simulations.engine import InProcessGrid
+
+LIAR = 2
+
+
+def simulate(config, tamper):
+    """Runs a federation in which one client's replies go through ``tamper(content, round)`` before they are sent."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        return honest(message, context)
+
+    @app.train()
+    def train(message, context):
+        reply = honest(message, context)
+        if context.node_config["partition-id"] == LIAR:
+            content = RecordDict(dict(reply.content))
+            tamper(content, message.content["meta"]["round"])
+            return Message(content, reply_to=message)
+        return reply
+
+    grid = InProcessGrid(app, config.flat(), config.federation.num_clients, 1)
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    try:
+        run_federation(config, directory, grid)
+    finally:
+        grid.close()
+    return directory
+
+
+def array_of(values, shape, dtype="float32"):
+    code = {"float32": "f", "float64": "d", "int64": "q"}[dtype]
+    return Array(dtype, shape, "raw-little-endian", struct.pack(f"<{len(values)}{code}", *values))
+
+
+def with_array(change):
+    """Returns a tampering that replaces one array by ``change(array)``; None drops it."""
+
+    def tamper(content, round):
+        arrays = ArrayRecord(dict(content["arrays"]))
+        key = next(name for name in arrays if name.startswith("generator") and len(arrays[name].shape) == 2)
+        changed = change(arrays[key])
+        if changed is None:
+            del arrays[key]
+        else:
+            arrays[key] = changed
+        content["arrays"] = arrays
+
+    return tamper
+
+
+def with_value(value):
+    def change(array):
+        return Array(array.dtype, array.shape, array.stype, struct.pack("<f", value) + array.data[4:])
+
+    return with_array(change)
+
+
+def with_meta(**changes):
+    def tamper(content, round):
+        content["meta"] = ConfigRecord(dict(content["meta"]) | {k.replace("_", "-"): v for k, v in changes.items()})
+
+    return tamper
+
+
+def with_extra(content, round):
+    content["arrays"] = ArrayRecord(dict(content["arrays"]) | {"generator.extra": array_of([1.0], (1,))})
+
+
+def transposed(array):
+    return Array(array.dtype, tuple(reversed(array.shape)), array.stype, array.data)
+
+
+def as_integers(array):
+    return array_of([0] * math.prod(array.shape), array.shape, "int64")
+
+
+def replayed(content, round, kept={}):  # noqa: B006  what it sent in the first round
+    kept.setdefault("content", RecordDict(dict(content)))
+    for name in list(content):
+        content[name] = kept["content"][name]
+
+
+ODD = {
+    "nan": (with_value(math.nan), "has values that are not finite"),
+    "inf": (with_value(math.inf), "has values that are not finite"),
+    "minus-inf": (with_value(-math.inf), "has values that are not finite"),
+    "other-shape": (with_array(transposed), r"is torch\.float32\(.*\), not torch\.float32\("),
+    "shape-of-one": (with_array(lambda array: array_of([1.0], (1,))), r"is torch\.float32\(1,\), not torch\.float32\("),
+    "missing-key": (with_array(lambda array: None), r"arrays missing: \['generator"),
+    "extra-key": (with_extra, r"unexpected: \['generator\.extra'\]"),
+    "int-for-float": (with_array(as_integers), r"is torch\.int64\("),
+    "no-bytes": (with_array(lambda array: Array("float32", array.shape, array.stype, b"")), "cannot be read: 0 bytes"),
+    "weight-minus-1": (with_meta(num_examples=-1), "num-examples is -1, the roll call said 40"),
+    "weight-0": (with_meta(num_examples=0), "num-examples is 0, the roll call said 40"),
+    "weight-1e12": (with_meta(num_examples=10**12), "num-examples is 1000000000000, the roll call said 40"),
+    "weight-nan": (with_meta(num_examples=math.nan), "num-examples is nan, not a whole number"),
+    "weight-a-fraction": (with_meta(num_examples=39.5), r"num-examples is 39\.5, not a whole number"),
+    "another-s-name": (with_meta(partition=0), "the reply says partition 0, its node holds 2"),
+    "another-protocol": (with_meta(protocol=1), "the peer speaks protocol 1, this side 2"),
+    "no-meta": (lambda content, number: content.pop("meta"), "no ConfigRecord 'meta'"),
+    "metrics-nan": (
+        lambda content, number: content.update({"metrics": MetricRecord({"images": math.nan})}),
+        "images in metrics is nan",
+    ),
+    "huge": (with_value(1e30), "the norm of its update is 1e"),
+    "replay": (replayed, "the reply answers round 1, this is round [23]"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_reply_is_refused_by_name_and_the_run_goes_on(small, name):
+    tamper, words = ODD[name]
+    directory = simulate(small(), tamper)
+    lines = journal.read(directory.journal)
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    told = lines[1:] if name == "replay" else lines  # what was sent first was true then
+    for line in told:
+        (refused,) = line["refused"]
+        assert refused["partition"] == LIAR
+        assert re.search(words, refused["reason"]), refused["reason"]
+        assert [client["partition"] for client in line["clients"]] == [0, 1, 3]
+    assert not_finite(checkpoint.latest(directory.checkpoints).snapshot.state.parameters) is None
+
+
+class Judge:
+    """What a server makes of a reply of one client in the first round."""
+
+    def __init__(self, config):
+        self.grid = PatientGrid(InProcessGrid(honest, config.flat(), config.federation.num_clients, 1))
+        roster = self.grid.roll_call(config)
+        networks = config.model_component.build(roster.shape, config.seed)
+        initial = Snapshot(config.algorithm_component.init(networks.state_dict()), run="beef")
+        self.template = initial.state.parameters
+        self.strategy = FederatedGAN(config, roster, self.grid, initial)
+        arrays = wire.encode_tree(initial.state.parameters)
+        sent = list(self.strategy.configure_train(1, arrays, ConfigRecord(), self.grid))
+        replies = self.grid.send_and_receive(sent)
+        (self.honest,) = [reply for reply in replies if self.grid.partition_of(reply) == LIAR]
+
+    def __call__(self, content):
+        """Returns the reply if it is admitted, else the reason why not."""
+        self.strategy.record.refused.clear()
+        reply = Message(content, dst_node_id=1, message_type=MessageType.TRAIN)
+        reply.metadata.__dict__["_reply_to_message_id"] = self.honest.metadata.reply_to_message_id
+        admitted = self.strategy._admit([reply], {})
+        return admitted[0] if admitted else self.strategy.record.refused[LIAR]
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    return Judge(RunConfig.from_flat(SMALL | {"output.dir": str(tmp_path_factory.mktemp("judge"))}))
+
+
+SCALARS = st.one_of(
+    st.integers(-(2**62), 2**62),
+    st.floats(),
+    st.booleans(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+    st.lists(st.integers(-9, 9), max_size=4),
+    st.lists(st.text(max_size=3), max_size=3),
+)
+NUMBERS = st.one_of(st.integers(-(2**62), 2**62), st.floats(), st.lists(st.floats(), max_size=3))
+SHAPES = st.lists(st.integers(-3, 40), max_size=4).map(tuple)
+
+
+def mutated_array(data, array):
+    what = data.draw(st.sampled_from(["dtype", "shape", "stype", "cut", "flip", "junk"]))
+    dtype, shape, stype, content = array.dtype, tuple(array.shape), array.stype, bytearray(array.data)
+    if what == "dtype":
+        dtype = data.draw(st.sampled_from(["float32", "float64", "int64", "uint8", "float16", "object", ""]))
+    elif what == "shape":
+        shape = data.draw(SHAPES)
+    elif what == "stype":
+        stype = data.draw(st.sampled_from(["numpy.ndarray", "raw-little-endian", "", "pickle"]))
+    elif what == "cut":
+        content = content[: data.draw(st.integers(0, len(content)))]
+    elif what == "junk":
+        content = bytearray(data.draw(st.binary(max_size=64)))
+    elif content:
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    return Array(dtype, shape, stype, bytes(content))
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_mutation_of_a_reply_crashes_the_server_or_gets_through(judge, data):
+    content = RecordDict(dict(judge.honest.content))
+    for _ in range(data.draw(st.integers(1, 3))):
+        name = data.draw(st.sampled_from(["arrays", "meta", "metrics"]))
+        kind, values = {
+            "arrays": (ArrayRecord, None),
+            "meta": (ConfigRecord, SCALARS),
+            "metrics": (MetricRecord, NUMBERS),
+        }[name]
+        record = dict(content.get(name) or {})
+        what = data.draw(st.sampled_from(["change", "drop", "rename", "no record", "another record"]))
+        if what == "no record":
+            content.pop(name, None)
+        elif what == "another record":
+            content[name] = data.draw(
+                st.sampled_from([MetricRecord({"a": 1}), ConfigRecord({"b": "c"}), ArrayRecord()])
+            )
+        elif record and isinstance(content[name], kind):
+            key = data.draw(st.sampled_from(sorted(record)))
+            value = record.pop(key)
+            if what == "rename":
+                record[data.draw(st.text(max_size=12))] = value
+            elif what == "change":
+                record[key] = mutated_array(data, value) if values is None else data.draw(values)
+            content[name] = kind(record)
+    verdict = judge(content)
+    if isinstance(verdict, str):
+        assert 0 < len(verdict) < 2000
+        return
+    assert (verdict.partition, verdict.num_examples) == (LIAR, 40)
+    assert {k: (v.shape, v.dtype) for k, v in verdict.arrays.items()} == {
+        k: (v.shape, v.dtype) for k, v in judge.template.items()
+    }
+    assert not_finite(verdict.arrays) is None
+    assert all(math.isfinite(value) for value in verdict.metrics.values())
+    assert content["meta"]["round"] == 1
+
+
+def test_the_judge_admits_what_an_honest_client_sends(judge):
+    verdict = judge(judge.honest.content)
+    assert digest(verdict.arrays) == digest(wire.decode_tree(judge.honest.content["arrays"]))
+
+
+def outcome(call):
+    """Returns what a call returns, or the words of the ConfigError that it raises."""
+    try:
+        return call()
+    except ConfigError as error:
+        return str(error)
+
+
+VALID = RunConfig().flat()
+TEXTS = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from([str(value) for value in VALID.values() if isinstance(value, str)]).flatmap(
+        lambda text: st.tuples(st.integers(0, len(text)), st.text(max_size=4)).map(
+            lambda change: text[: change[0]] + change[1] + text[change[0] :]
+        )
+    ),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(sorted(VALID)), st.text(max_size=12)),
+        st.one_of(st.integers(), st.floats(), st.booleans(), TEXTS, st.none(), st.lists(st.integers(), max_size=2)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_no_mutation_of_a_configuration_crashes_or_gets_through(changes):
+    config = outcome(lambda: RunConfig.from_flat(VALID | changes))
+    if isinstance(config, str):
+        assert config
+        return
+    assert set(changes) <= set(VALID)
+    assert RunConfig.from_flat(config.flat()) == config  # all that it holds is valid
+    assert config.federation.num_clients >= 1
+    assert config.local.steps >= 1
+    assert 0 < config.federation.fraction <= 1
+    assert 0 < config.local.learning_rate < math.inf
+
+
+@pytest.mark.slow
+@settings(max_examples=1000)
+@given(st.one_of(st.text(max_size=60), st.tuples(st.sampled_from(sorted(VALID)), TEXTS).map("=".join)))
+def test_no_text_after_c_crashes(text):
+    assert outcome(lambda: RunConfig.from_flat(read_overrides([text])))
