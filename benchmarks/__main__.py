@@ -1,8 +1,12 @@
-"""``python -m benchmarks [--quick] [--only NAME ...] [--json FILE]``: every figure is a ratio or a count of one run."""
+"""``python -m benchmarks [--quick] [--only NAME ...] [--json FILE]``: every figure is a ratio or a count of one run.
+
+``attacks`` takes half an hour, and runs only where it is named.
+"""
 
 import argparse
 import json
 import logging
+import math
 import os
 import platform
 import resource
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.attacks import AGGREGATES, ATTACKS, all_cells, table
 from benchmarks.loops import Federation, HandWritten, quiet
 from common.config import RunConfig
 from server import journal
@@ -130,20 +135,36 @@ def flower(quick: bool) -> list[Row]:
     ]
 
 
+def attacks(quick: bool) -> list[Row]:
+    """What two malicious clients of ten do, under each aggregate: half an hour."""
+    tiny = {"federation.num-rounds": 1, "local.steps": 1, "evaluation.num-images": 100}
+    cells = all_cells(AGGREGATES[:2], ("noise",), tiny) if quick else all_cells(AGGREGATES, tuple(ATTACKS), {})
+    print(table(cells))
+    return [
+        {"what": f"fid, {row}, {column}", "median": cell.fid if math.isfinite(cell.fid) else "stopped"}
+        for (row, column), cell in cells.items()
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "roofline": roofline,
     "scaling": scaling,
     "overhead": overhead,
     "quickstart": quickstart,
     "flower": flower,
+    "attacks": attacks,
 }
+ON_DEMAND = {"attacks"}
+"""Run only where named."""
 
 
 def main() -> None:
     """Runs the benchmarks and prints a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one tiny repeat each: proves that they run, no more")
-    parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS))
+    parser.add_argument(
+        "--only", nargs="+", choices=list(BENCHMARKS), default=[name for name in BENCHMARKS if name not in ON_DEMAND]
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -157,7 +178,9 @@ def main() -> None:
         results[name] = BENCHMARKS[name](arguments.quick)
         for row in results[name]:
             spread = f"  ({row['min']:.3g} to {row['max']:.3g})" if "min" in row else ""
-            print(f"{name:12}{row['what']}: {row['median']:.3g}{spread}", flush=True)
+            value = row["median"]
+            shown = value if isinstance(value, str) else f"{value:.3g}"
+            print(f"{name:12}{row['what']}: {shown}{spread}", flush=True)
     if arguments.json:
         arguments.json.write_text(
             json.dumps({"machine": machine, "quick": arguments.quick, "results": results}, indent=2)
