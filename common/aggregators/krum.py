@@ -17,7 +17,7 @@ class Krum(Aggregator):
     partition is taken. One vote a client, whatever its number of images.
     """
 
-    source: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer 2017 (arXiv 1703.02757), section 4"
+    source: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer 2017 (arXiv 1703.02757), Krum"
 
     f: int = Field(1, ge=1, description="clients a round that may send anything")
 

@@ -18,7 +18,7 @@ class MultiKrum(Aggregator):
     m up to n; with more than n - f, at least one of f wild clients would always be in the mean.
     """
 
-    source: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer 2017 (arXiv 1703.02757), section 6"
+    source: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer 2017 (arXiv 1703.02757), Multi-Krum"
 
     f: int = Field(1, ge=1, description="clients a round that may send anything")
     m: int = Field(0, ge=0, description="clients to average; 0: all replies but f")

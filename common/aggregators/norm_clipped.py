@@ -21,7 +21,7 @@ class NormClipped(Aggregator):
     Deviation from the paper: its threshold is a constant; the median needs no tuning, and follows the training.
     """
 
-    source: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan 2019 (arXiv 1911.07963), section 4 (norm thresholding)"
+    source: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan 2019 (arXiv 1911.07963), norm thresholding"
 
     ratio: float = Field(
         1.0, ge=1, description="longest update, in median norms of the round; below 1 even equal updates would be cut"
