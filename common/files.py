@@ -1,13 +1,16 @@
 """Files that are whole or not there: what server and clients keep on disk so that a dead process loses nothing."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from common.errors import CheckpointError
@@ -16,21 +19,30 @@ from common.tree import Tree, digest
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: a reader sees the old content or the new one, also after a power cut."""
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a place to write to; what is there when the block ends takes the name ``path``, safely on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _synchronise(temporary)
         temporary.replace(path)
         if os.name == "posix":  # elsewhere a folder cannot be synchronised
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _synchronise(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_scraps(folder: Path) -> None:
@@ -51,7 +63,17 @@ def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], 
     """
     sealed = {**header, "format": kind, "version": str(version)}
     sealed["sha256"] = _seal(sealed, tensors)
-    write_atomically(path, save({key: value.contiguous() for key, value in tensors.items()}, metadata=sealed))
+    places: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for key, value in tensors.items():  # safetensors refuses tensors that share memory, as two names of one tree may
+        whole = value.contiguous()
+        apart[key] = whole.clone() if whole.data_ptr() in places else whole
+        places.add(whole.data_ptr())
+    with _replacing(path) as temporary:
+        try:
+            save_file(apart, temporary, metadata=sealed)
+        except SafetensorError as error:
+            raise _as_os_error(error, temporary) from error
 
 
 def load_sealed(path: Path, kind: str, version: int) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -74,6 +96,13 @@ def load_sealed(path: Path, kind: str, version: int) -> tuple[dict[str, str], di
     if header.pop("sha256", None) != _seal(header, tensors):
         raise CheckpointError(f"{path} is damaged: it does not have the recorded SHA-256")
     return header, tensors
+
+
+def _as_os_error(error: SafetensorError, path: Path) -> OSError:
+    """Returns what the system said when a write failed; safetensors keeps only the text."""
+    match = re.search(r"os error (\d+)", str(error))
+    code = int(match[1]) if match else errno.EIO
+    return OSError(code, os.strerror(code), str(path))
 
 
 def _seal(header: Mapping[str, str], tensors: Tree) -> str:

@@ -94,5 +94,5 @@ def digest(tree: Tree) -> str:
     for key in sorted(tree):
         value = tree[key].detach().cpu().contiguous()
         sha.update(f"{key}:{value.dtype}:{tuple(value.shape)};".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()

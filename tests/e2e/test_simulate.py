@@ -185,7 +185,7 @@ def test_weights_that_are_not_finite_are_refused_and_not_kept(small, monkeypatch
     assert "discriminator.logit.bias is no longer finite after round 2 on partition 1" in refused[1][0]["reason"]
 
 
-def failing(monkeypatch, fails):
+def failing(monkeypatch, fails, error=None):
     """Makes clients raise: ``fails(partition, round, attempt)``, attempts counted from 1."""
     from client.trainer import Trainer
 
@@ -195,17 +195,18 @@ def failing(monkeypatch, fails):
         key = (assignment.partition, assignment.round)
         attempts[key] += 1
         if fails(*key, attempts[key]):
-            raise OSError("disk on fire")
+            raise error or OSError("disk on fire")
         assign(self, assignment, moments)
 
     monkeypatch.setattr(Trainer, "assign", assigned)
 
 
-def test_clients_that_fail_are_left_out_and_named(small, monkeypatch):
-    failing(monkeypatch, lambda partition, number, attempt: (partition, number) == (1, 2))
+@pytest.mark.parametrize("error", [OSError("disk on fire"), MemoryError("no room for 9 GB")])
+def test_clients_that_fail_are_left_out_and_named(small, monkeypatch, error):
+    failing(monkeypatch, lambda partition, number, attempt: (partition, number) == (1, 2), error)
     directory = run(small())
     refused = [line["refused"] for line in journal.read(directory.journal)]
-    assert refused == [[], [{"partition": 1, "reason": "OSError: disk on fire"}], []]
+    assert refused == [[], [{"partition": 1, "reason": f"{type(error).__name__}: {error}"}], []]
     assert len(journal.read(directory.journal)[1]["clients"]) == 3
 
 
@@ -255,6 +256,28 @@ def test_a_refused_client_goes_on_from_what_it_kept_before(small, monkeypatch):
     partial = RunDirectory(journal.resolve(small("two").output.dir).path)
     assert state_of(partial).memory_rounds == {0: 2, 1: 1, 2: 2, 3: 2}
     assert weights(run(small("two", **settings, output__resume=True))) == weights(directory)
+
+
+@pytest.mark.parametrize("moments", ["keep", "reset"])
+def test_a_client_that_lost_its_memory_is_left_out_once_and_begins_anew(small, monkeypatch, moments):
+    from client.state import ContextMemories
+
+    forgotten = []
+
+    class Forgetful(ContextMemories):
+        def load(self, number):
+            if number == 1 and not forgotten:
+                forgotten.append(number)
+                return None
+            return super().load(number)
+
+    monkeypatch.setattr("client.state.ContextMemories", Forgetful)  # the client's, not those of the grid
+    directory = run(small(local__moments=moments), num_workers=1)
+    reasons = [[refused["reason"] for refused in line["refused"]] for line in journal.read(directory.journal)]
+    lost = ["it has lost what it kept after round 1, and begins anew: give the site a state-path"]
+    assert reasons == [[], lost if moments == "keep" else [], []]  # without a memory there is nothing to lose
+    assert forgotten
+    assert state_of(directory).memory_rounds == {0: 3, 1: 3, 2: 3, 3: 3}
 
 
 def scoring(monkeypatch, wrong):

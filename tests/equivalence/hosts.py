@@ -113,7 +113,9 @@ class Host(Home):
         self._children = {}
 
     def spawn(self, log, *command, **env):
-        """Starts a process whose output goes to the file ``log``."""
+        """Starts a process whose output goes to the file ``log``; the one before it, if any, has ended."""
+        if log in self._children:
+            self._children[log].wait(READY_SECONDS)
         with (self.path / log).open("ab") as output:
             self._children[log] = subprocess.Popen(
                 [*self.prefix, *map(str, command)],
