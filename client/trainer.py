@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from client.adam import Adam
 from common.config import LocalConfig
 from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
@@ -19,8 +20,6 @@ from common.models import Model
 from common.objectives import Batch, Objective, Phase
 from common.seeding import torch_generator
 from common.tree import Tree, clone
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,19 @@ class Trainer:
         self._local = local
         self._device = device
         self._optimizers = {
-            name: torch.optim.Adam(
-                parameters,
-                lr=local.discriminator_learning_rate if name == "discriminator" else local.learning_rate,
-                betas=(local.beta1, local.beta2),
-                fused=True,
+            name: Adam(
+                network,
+                local.discriminator_learning_rate if name == "discriminator" else local.learning_rate,
+                local.beta1,
+                local.beta2,
             )
-            for name, parameters in self._parameters.items()
+            for name, network in self._networks.items()
         }
-        self._slots = self._prepare_optimizers()
+        self._slots = {
+            f"{name}.{slot}": value
+            for name, optimizer in self._optimizers.items()
+            for slot, value in optimizer.slots.items()
+        }
         self._assignment: Assignment | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
@@ -156,7 +159,7 @@ class Trainer:
         for name in phase.networks:
             if extra_loss is not None:
                 loss = loss + extra_loss(name, self._networks[name])
-            self._optimizers[name].zero_grad(set_to_none=True)
+            self._optimizers[name].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         for name in phase.networks:
             if gradient_hook is not None:
@@ -220,19 +223,6 @@ class Trainer:
                 f"{self._local.learning_rate}) or r1 in the objective"
             )
         return {name: math.fsum(values) / len(values) for name, values in stacked.items()}
-
-    def _prepare_optimizers(self) -> dict[str, Tensor]:
-        """Creates Adam's state, so that it can be loaded in place, and returns a flat view of it by name."""
-        slots = {}
-        for network, optimizer in self._optimizers.items():
-            for key, parameter in self._networks[network].named_parameters():
-                state = optimizer.state[parameter]
-                state["step"] = torch.zeros((), dtype=torch.float32, device=self._device)
-                for moment in _MOMENTS:
-                    state[moment] = torch.zeros_like(parameter)
-                for slot, value in state.items():
-                    slots[f"{network}.{key}.{slot}"] = value.detach()
-        return slots
 
     @property
     def _assigned(self) -> Assignment:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.tree import Tree, digest
+from common.tree import Tree, apart, digest
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -63,15 +63,9 @@ def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], 
     """
     sealed = {**header, "format": kind, "version": str(version)}
     sealed["sha256"] = _seal(sealed, tensors)
-    places: set[int] = set()
-    apart: dict[str, Tensor] = {}
-    for key, value in tensors.items():  # safetensors refuses tensors that share memory, as two names of one tree may
-        whole = value.contiguous()
-        apart[key] = whole.clone() if whole.data_ptr() in places else whole
-        places.add(whole.data_ptr())
     with _replacing(path) as temporary:
         try:
-            save_file(apart, temporary, metadata=sealed)
+            save_file(apart({key: value.contiguous() for key, value in tensors.items()}), temporary, metadata=sealed)
         except SafetensorError as error:
             raise _as_os_error(error, temporary) from error
 

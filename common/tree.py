@@ -31,6 +31,17 @@ def clone(tree: Tree) -> dict[str, Tensor]:
     return {key: value.detach().to("cpu", copy=True) for key, value in tree.items()}
 
 
+def apart(tree: Tree) -> dict[str, Tensor]:
+    """Returns ``tree`` with a copy of every tensor that shares its memory with an earlier one, as files hold no two."""
+    places: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for key, value in tree.items():
+        place = value.untyped_storage().data_ptr()
+        found[key] = value.clone() if place and place in places else value
+        places.add(place)
+    return found
+
+
 def weighted_mean(trees: Sequence[Tree], weights: Sequence[float]) -> dict[str, Tensor]:
     """Returns sum_k w_k x_k / sum_k w_k for every floating entry, computed in float64.
 

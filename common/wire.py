@@ -13,20 +13,21 @@ from typing import TypeVar, cast
 
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from common.algorithms import Payload, Reply
 from common.datasets.base import ImageShape
 from common.errors import ProtocolError
-from common.tree import Tree
+from common.tree import Tree, apart
 
 PROTOCOL = 2
 
 R = TypeVar("R")
 
-_RAW = "raw-little-endian"
-_DTYPES = {
-    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.int64, torch.uint8)
-}
+_TREE, _FORMAT = "tree", "safetensors"
+_DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8)
 
 _MOST_METRICS = 64
 _ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
@@ -95,39 +96,39 @@ def source_fingerprint() -> str:
 
 
 def encode_tree(tree: Tree) -> ArrayRecord:
-    """Returns ``tree`` as Flower arrays of plain bytes, little-endian and in C order.
+    """Returns ``tree`` as one Flower array that holds it in the safetensors format.
 
-    NumPy's file format, Flower's own choice, costs ten times as much for networks of many small tensors.
+    One, because every array costs two requests on each of a message's four ways: 1.6 s a deployed round for 33 of them.
+
+    Raises:
+        TypeError: An entry of a type that does not travel.
     """
-    record = ArrayRecord()
+    tensors: dict[str, Tensor] = {}
     for key, value in tree.items():
-        array = value.detach().cpu().contiguous().numpy()
-        dtype = str(array.dtype)
-        if dtype not in _DTYPES:
-            raise TypeError(f"{key} is {dtype}; only {', '.join(_DTYPES)} travel")
-        record[key] = Array(dtype, array.shape, _RAW, array.tobytes())
-    return record
+        if value.dtype not in _DTYPES:
+            name = str(value.dtype).removeprefix("torch.")
+            raise TypeError(f"{key} is {name}; only {', '.join(str(d)[6:] for d in _DTYPES)} travel")
+        tensors[key] = value.detach().cpu().contiguous()
+    data = save(apart(tensors))
+    return ArrayRecord({_TREE: Array("uint8", (len(data),), _FORMAT, data)})
 
 
 def decode_tree(record: ArrayRecord) -> Tree:
-    """Returns the tensors of ``record``, in its order; they share no memory with it.
+    """Returns the tensors of ``record``, by name; they share no memory with it.
 
     Raises:
-        ProtocolError: An array of another encoding or type, or whose bytes do not fit its shape.
+        ProtocolError: Another encoding or type, or bytes that do not fit what they say of themselves.
     """
-    tree = {}
-    for key, array in record.items():
-        dtype = _DTYPES.get(array.dtype)
-        if array.stype != _RAW or dtype is None:
-            raise ProtocolError(f"{key} cannot be read: encoding {array.stype!r}, type {array.dtype!r}")
-        shape = tuple(array.shape)
-        if min(shape, default=0) < 0 or len(array.data) != math.prod(shape) * dtype.itemsize:
-            raise ProtocolError(f"{key} cannot be read: {len(array.data)} bytes for {array.dtype}{shape}")
-        tree[key] = (
-            torch.frombuffer(bytearray(array.data), dtype=dtype).view(shape)
-            if array.data
-            else torch.empty(shape, dtype=dtype)
-        )
+    array = record.get(_TREE)
+    if len(record) != 1 or array is None or array.stype != _FORMAT:
+        raise ProtocolError(f"the arrays cannot be read: they are not one {_FORMAT} {_TREE!r}")
+    try:
+        tree = dict(sorted(load(bytes(array.data)).items()))  # in an order of its own else
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
+        raise ProtocolError(f"the arrays cannot be read: {str(error)[:200]}") from None
+    for key, value in tree.items():
+        if value.dtype not in _DTYPES:
+            raise ProtocolError(f"{key[:80]} cannot be read: type {value.dtype}")
     return tree
 
 

@@ -44,7 +44,17 @@ class Model(Component):
         return networks
 
 
-class ZeroEmbedding(nn.Embedding):
+class Embedding(nn.Embedding):
+    """An embedding whose weights ``initialise`` alone fills.
+
+    On the meta device, where networks are laid out, torch's own start imports ``torch._dynamo``, which takes a second.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leaves the weights as they are."""
+
+
+class ZeroEmbedding(Embedding):
     """An embedding that starts at zero: a class projection that says nothing until it has learned something."""
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Model, ZeroEmbedding, require_size
+from common.models.base import Embedding, Model, ZeroEmbedding, require_size
 
 Norm = Literal["group", "batch", "none"]
 
@@ -50,7 +50,7 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         self.latent_size = latent_size
         widths, self.start = _pyramid(shape.size, width)
-        self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
+        self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.project = nn.Linear(inputs, widths[-1] * self.start**2)
         layers: list[nn.Module] = [_normalisation(norm, widths[-1]), nn.ReLU(inplace=True)]

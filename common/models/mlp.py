@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Model, ZeroEmbedding
+from common.models.base import Embedding, Model, ZeroEmbedding
 
 
 class MLP(Model):
@@ -36,7 +36,7 @@ class MLPGenerator(nn.Module):
         super().__init__()
         self.latent_size = latent_size
         self.image_shape = (shape.channels, shape.size, shape.size)
-        self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
+        self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.layers = nn.Sequential(
             nn.Linear(inputs, width),

@@ -320,9 +320,13 @@ class Deployment:
         """Kills a site's ClientApp's process alone."""
         return self.sites[k].kill("flwr-clientapp")
 
-    def restart_supernode(self, k, seconds=120):
-        """Kills a site and starts it again, as often as the SuperLink refuses it for not having noticed yet."""
+    def restart_supernode(self, k):
+        """Kills a site and starts it again."""
         self.kill_supernode(k)
+        self.revive_supernode(k)
+
+    def revive_supernode(self, k, seconds=120):
+        """Starts a site that was killed, again and again as the SuperLink refuses it until it has noticed."""
         deadline = time.monotonic() + seconds
         while True:
             try:
