@@ -292,7 +292,9 @@ def data(
 
 @app.command()
 def components(
-    kind: Annotated[str | None, typer.Argument(help="model, objective, algorithm, partition or data.name.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="model, objective, algorithm, aggregate, partition or data.name.")
+    ] = None,
 ) -> None:
     """List every component with its options, defaults and source."""
     from common.components import suggestion

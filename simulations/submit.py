@@ -175,7 +175,9 @@ def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: 
     finally:
         reader.join(5.0)  # what the run said last
         log.kill()
-        log.wait()
+        reader.join()
+        with log:  # closes the pipe
+            log.wait()
     if status == "finished:completed":
         return Outcome(0, folder=found.get("folder", ""))
     reason = found.get("reason") or details or status
