@@ -25,6 +25,7 @@ from benchmarks.attacks import AGGREGATES, ATTACKS, all_cells, table
 from benchmarks.loops import Federation, HandWritten, quiet
 from common.config import RunConfig
 from server import journal
+from server.checkpoint import Checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 Row = dict[str, float | str]
@@ -135,6 +136,59 @@ def flower(quick: bool) -> list[Row]:
     ]
 
 
+def deployed(quick: bool) -> list[Row]:
+    """Rounds of a deployed federation whose clients take one step: what a round costs besides training."""
+    sys.path.insert(0, str(ROOT / "tests" / "equivalence"))
+    from hosts import deployment  # type: ignore[import-not-found]
+
+    rows: list[Row] = []
+    for num_clients in (1,) if quick else (1, 3):
+        rounds = 2 if quick else 8
+        with tempfile.TemporaryDirectory() as folder:
+            config = quiet(
+                RunConfig(),
+                local__steps=1,
+                federation__num_clients=num_clients,
+                federation__num_rounds=rounds,
+                evaluation__utility_num_images=0,
+                output__dir=f"{folder}/run",
+            )
+            env = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1", "OMP_NUM_THREADS": "1"}
+            with deployment(Path(folder) / "fed", num_clients, namespaces=False, env=env) as made:
+                made.start()
+                run = made.submit(config)
+                if made.wait(run, 600) != "finished:completed":
+                    raise RuntimeError(made.log(run))
+            lines = journal.read(Path(folder) / "run" / "journal.jsonl")
+        seconds = [line["seconds"]["train"] - max(c["seconds"] for c in line["clients"]) for line in lines[1:]]
+        rows.append({"what": f"seconds a deployed round besides training, {num_clients} client(s)", **summary(seconds)})
+    return rows
+
+
+def checkpoints(quick: bool) -> list[Row]:
+    """Writing a checkpoint, with and without what ten clients keep, and its share of a round."""
+    rows: list[Row] = []
+    for moments in ("reset", "keep"):
+        config = quiet(RunConfig(), local__moments=moments, local__steps=1 if quick else 20)
+        federation = Federation(config, 2)
+        federation.run(1)
+        seconds, shares = [], []
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(1 if quick else 5):
+                wall, _ = federation.run(1)
+                content = Checkpoint(federation.snapshot, config.identity(), {})
+                start = time.perf_counter()
+                path = save_checkpoint(Path(folder), content, 3)
+                seconds.append((time.perf_counter() - start) * 1e3)
+                shares.append(seconds[-1] / wall / 10)
+            size = path.stat().st_size / 1e6
+        federation.close()
+        what = f"of {size:.0f} MB (moments {moments})"
+        rows.append({"what": f"ms to write a checkpoint {what}", **summary(seconds)})
+        rows.append({"what": f"percent of a round that is, {what}", **summary(shares)})
+    return rows
+
+
 def attacks(quick: bool) -> list[Row]:
     """What two malicious clients of ten do, under each aggregate: half an hour."""
     tiny = {"federation.num-rounds": 1, "local.steps": 1, "evaluation.num-images": 100}
@@ -152,6 +206,8 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "overhead": overhead,
     "quickstart": quickstart,
     "flower": flower,
+    "deployed": deployed,
+    "checkpoints": checkpoints,
     "attacks": attacks,
 }
 ON_DEMAND = {"attacks"}

@@ -43,6 +43,11 @@ class Federation:
         self._strategy.start(self._clients, arrays, num_rounds, evaluate_fn=note)
         return time.perf_counter() - start, fit
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The last round's."""
+        return self._strategy.snapshot
+
     def close(self) -> None:
         """Ends the workers."""
         self._grid.close()

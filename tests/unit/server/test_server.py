@@ -8,11 +8,11 @@ import torch
 
 from common import files, tree
 from common.algorithms import Reply, ServerState
-from common.config import FederationConfig
+from common.config import FederationConfig, RunConfig
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
 from common.wire import RollCall
-from server import admission, checkpoint, guard, journal
+from server import admission, checkpoint, guard, journal, report
 from server.checkpoint import Checkpoint
 from server.cohort import Roster, form_roster, reason_of
 from server.strategy import Snapshot
@@ -339,3 +339,23 @@ class TestJournal:
         second = journal.resolve("", tmp_path)
         assert first.path != second.path
         assert first.path.parent == second.path.parent == tmp_path / "runs"
+
+
+@pytest.mark.parametrize("counts", [[[3, 0], None], [None, None], [[0, 0], [1, 2]]])
+def test_a_split_is_drawn_also_where_sites_keep_their_counts_to_themselves(tmp_path, counts):
+    clients = [{"partition": k, "num-examples": 3, "label-counts": c} for k, c in enumerate(counts)]
+    report.draw_partition({"clients": clients}, tmp_path / "split.png")
+    assert (tmp_path / "split.png").stat().st_size > 1000
+
+
+def test_the_report_lists_what_went_wrong(tmp_path):
+    run = journal.RunDirectory(tmp_path / "run")
+    run.create()
+    run.config.write_text(RunConfig().toml())
+    client = {"partition": 0, "num-examples": 3, "drift": 0.1}
+    refused = [{"partition": 7, "reason": "generator.w has <values> that are not finite"}]
+    journal.append(run.journal, {"round": 1, "clients": [client], "refused": refused, "scores": {}, "seconds": {}})
+    journal.append(run.journal, {"event": "rollback", "round": 1, "reason": "fid 600"})
+    page = report.write_report(run).read_text()
+    assert "<td>client 7 left out</td><td>generator.w has &lt;values&gt; that are not finite</td>" in page
+    assert "<td>rollback</td><td>fid 600</td>" in page
