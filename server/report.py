@@ -152,7 +152,8 @@ def _curves(lines: Sequence[Line]) -> str:
             if any(value is not None for value in values):
                 axes.plot(rounds, [float("nan") if v is None else v for v in values], label=key)
         axes.set_title(title)
-        axes.legend(fontsize=8)
+        if axes.has_data():
+            axes.legend(fontsize=8)
     partitions = sorted({client["partition"] for line in lines for client in line["clients"]})
     for partition in partitions:
         points = [(ln["round"], c["drift"]) for ln in lines for c in ln["clients"] if c["partition"] == partition]
