@@ -68,7 +68,7 @@ class AdmissionConfig(Options):
     """Which clients' updates may be averaged."""
 
     max_norm_ratio: float = Field(
-        10.0,
+        3.0,
         ge=0,
         description="an update whose norm is more than this many times the round's median is refused; 0: off",
     )

@@ -122,27 +122,30 @@ def test_a_server_that_dies_and_then_everything_that_dies_change_no_bit(fed, sma
 
 
 def test_a_site_that_hangs_and_one_that_is_gone_are_left_out_by_name(fed, small):
-    submission = Submission(fed, small("late", **SETTINGS, federation__round_seconds=75.0, federation__min_replies=1))
+    changes = SETTINGS | {"federation.num-rounds": 4, "federation.min-replies": 1}
+    submission = Submission(fed, small("late", **changes, federation__round_seconds=30.0))
     submission.await_round(1)
     await_clientapp(fed, 0)
-    stopped = fed.sites[0].kill("flwr-clientapp", signal.SIGSTOP)
+    assert fed.sites[0].kill("flwr-clientapp", signal.SIGSTOP)
     fed.kill_supernode(2)
-    assert stopped
     submission.await_round(2)
-    assert submission.refused()[1] == {
-        0: "no reply within federation.round-seconds",
-        2: "its node is away",
-    }
     fed.sites[0].kill("flwr-clientapp", signal.SIGCONT)
     assert submission.exit_code() == 0, submission.output()
-    assert submission.refused()[2] == {2: "its node is away"}
+    refused = submission.refused()
+    silent = "no reply within federation.round-seconds"
+    assert refused[1] == {0: silent, 2: silent}  # Flower takes up to a minute to notice that a node is gone
+    assert refused[3][2] == "its node is away"
 
 
 def test_a_run_that_cannot_start_has_its_exit_code_and_reason(fed, small):
     submission = Submission(fed, small("few", **SETTINGS | {"federation.num-clients": 4}, federation__wait_seconds=5.0))
     assert submission.exit_code() == 1
     assert "of 4 clients connected within federation.wait-seconds=5" in submission.output()
-    taken = small("late", **SETTINGS)
-    code = Submission(fed, taken, "--retries", "5")
-    assert code.exit_code() == 2  # not tried again, as it would fail again
-    assert "holds a run already" in code.output()
+    taken = small("taken", **SETTINGS)
+    folder = journal.resolve(taken.output.dir)
+    folder.create()
+    for file in (folder.config, folder.journal):
+        file.write_text("")
+    refused = Submission(fed, taken, "--retries", "5")
+    assert refused.exit_code() == 2  # not tried again, as it would fail again
+    assert "holds a run already" in refused.output()
