@@ -58,10 +58,14 @@ class ContextMemories:
         if isinstance(meta, ConfigRecord) and meta["version"] != VERSION:
             raise ProtocolError(f"the client's state has version {meta['version']!r}, this fedgan reads {VERSION}")
 
+    def holds(self, round: int) -> bool:
+        """Returns whether what was kept after ``round`` is here."""
+        return round == 0 or round in self._rounds()
+
     def load(self, round: int) -> dict[str, Tree] | None:
         if round == 0:
             return {}
-        if round not in self._rounds():
+        if not self.holds(round):
             return None
         prefix = _prefix(round)
         return {

@@ -77,7 +77,8 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
                 raise
             run.finish()
         except OSError as error:
-            if error.errno not in _CANNOT_WRITE:
+            elsewhere = error.filename is not None and not str(error.filename).startswith(str(directory.path))
+            if error.errno not in _CANNOT_WRITE or elsewhere:
                 raise
             done = checkpoint.list_checkpoints(directory.checkpoints)
             kept = f"round {checkpoint.round_of(done[-1])} is safe" if done else "no round was saved yet"

@@ -127,14 +127,19 @@ class InProcessGrid(Grid):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
-        """Returns what clients kept after the given round of each; a view by reference, decoded when it is read."""
-        return _StatesView({partition: self._states[partition] for partition in rounds}, rounds)
+        """Returns what clients kept after the given round of each; a view by reference, decoded when it is read.
+
+        Clients that keep it on disk (``state-path``) are left out.
+        """
+        held = {k: self._states[k] for k, round in rounds.items() if ContextMemories(self._states[k]).holds(round)}
+        return _StatesView(held, rounds)
 
     def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
         """Gives clients back what they kept after the given round of each; all others keep nothing."""
         self._states = {partition: RecordDict() for partition in self._states}
         for partition, round in rounds.items():
-            ContextMemories(self._states[partition]).save(round, states.get(partition, {}), round)
+            if partition in states:
+                ContextMemories(self._states[partition]).save(round, states[partition], round)
 
     def _call(self, message: Message) -> tuple[Message, RecordDict | None]:
         partition = message.metadata.dst_node_id - _FIRST_NODE
@@ -164,9 +169,7 @@ class _StatesView(Mapping[int, Mapping[str, Tree]]):
         self._states, self._rounds = states, dict(rounds)
 
     def __getitem__(self, partition: int) -> Mapping[str, Tree]:
-        memory = ContextMemories(self._states[partition]).load(self._rounds[partition])
-        assert memory is not None, "a client keeps what it kept after the last round in which it was heard"
-        return memory
+        return ContextMemories(self._states[partition]).load(self._rounds[partition]) or {}
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._states)

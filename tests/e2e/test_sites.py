@@ -1,0 +1,91 @@
+"""A federation of sites with images of their own, in process."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from client.app import app
+from common.errors import FederationError
+from common.seeding import numpy_generator
+from server import journal
+from server.journal import RunDirectory
+from server.run import run_federation
+from simulations.engine import InProcessGrid
+
+CLASSES = ("benign", "malign")
+
+
+def write_site(folder, size=28, classes=CLASSES, seed=0):
+    generator = numpy_generator(seed, "scans")
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(10 + seed):
+            pixels = generator.integers(80 * label, 80 * label + 80, (size, size), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return f"image-folder grey=true:{folder}"
+
+
+def federate(config, sites):
+    """Runs a federation of sites with these node configurations."""
+    grid = InProcessGrid(app, config.flat(), config.federation.num_clients, 1)
+    for k, node_config in enumerate(sites):
+        grid._node_configs[k] |= node_config
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    try:
+        run_federation(config, directory, grid)
+    finally:
+        grid.close()
+    return directory
+
+
+THREE = {"federation__num_clients": 3, "partition": "iid", "local__moments": "keep"}
+
+
+def test_sites_train_on_their_own_images_and_say_only_what_they_want(small, tmp_path, caplog):
+    caplog.set_level("INFO", logger="fedgan.server")
+    sites = [
+        {"data": write_site(tmp_path / f"scans-{k}", seed=k), "state-path": str(tmp_path / f"state-{k}")}
+        for k in range(3)
+    ]
+    sites[1]["disclose-labels"] = False
+    directory = federate(small(**THREE), sites)
+    assert len(journal.read(directory.journal)) == 3
+    told = json.loads(directory.partition.read_text())
+    assert told["shape"] == {"channels": 1, "size": 28, "num-classes": 2}
+    assert [client["num-examples"] for client in told["clients"]] == [16, 18, 19]
+    assert [client["label-counts"] for client in told["clients"]] == [[8, 8], None, [10, 9]]
+    assert "has other images or classes than the clients" in caplog.text  # so the embedded digits score nothing
+    for k in range(3):
+        (run,) = (tmp_path / f"state-{k}" / "runs").iterdir()
+        kept = sorted(path.name for path in (run / f"partition-{k}").iterdir())
+        assert kept[-1] == "memory-000003.safetensors"
+        assert len(kept) <= 3
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"size": 32}, "partition 1 has 32x32 images with 1 .* expected 28x28 images with 1 channel.* of 2 class"),
+        ({"classes": (*CLASSES, "unclear")}, r"partition 1 has .* of 3 class\(es\), expected .* of 2 class\(es\)"),
+        ({"classes": ("cats", "dogs")}, "partition 1 has the classes cats, dogs, expected benign, malign"),
+    ],
+)
+def test_a_site_that_does_not_fit_is_refused_by_name(small, tmp_path, odd, words):
+    sites = [{"data": write_site(tmp_path / f"scans-{k}", **(odd if k == 1 else {}))} for k in range(3)]
+    with pytest.raises(FederationError, match=words):
+        federate(small(**THREE), sites)
+
+
+def test_a_resumed_run_on_other_images_is_refused_by_partition(small, tmp_path):
+    sites = [{"data": write_site(tmp_path / f"scans-{k}", seed=k)} for k in range(3)]
+    federate(small(**THREE, federation__num_rounds=1), sites)
+    sites[2]["data"] = write_site(tmp_path / "other", seed=3)
+    with pytest.raises(Exception, match="the data of partition 2: num-examples was 19, is .*data-digest was"):
+        federate(small(**THREE, output__resume=True), sites)
+
+
+def test_a_mistyped_key_of_a_site_stops_the_run_in_words(small):
+    with pytest.raises(FederationError, match=r"disclose-label=False: Extra inputs.*known keys: .*disclose-labels"):
+        federate(small(**THREE), [{"disclose-label": False}])
