@@ -18,7 +18,7 @@ from common.config import DataConfig, RunConfig
 from common.datasets import DATASETS, DataSource
 from common.datasets.base import Dataset, ImageSet, ImageShape
 from common.errors import ConfigError
-from common.files import write_atomically
+from common.files import replacing, write_atomically
 from common.partitioners import partition
 from common.tree import digest
 
@@ -97,16 +97,18 @@ def _own(text: str, image_size: int, state_path: str) -> Shard:
     source, path = parse_own(text)
     if not state_path:
         return _read(source, path, image_size)
+    place = hashlib.sha256(text.encode()).hexdigest()[:8]  # two SuperNodes may share a state-path
     key = hashlib.sha256(json.dumps([source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
     folder = Path(state_path).expanduser() / "data"
-    names, images, labels = (folder / f"{key}{ending}" for ending in (".json", "-images.npy", "-labels.npy"))
+    names, images, labels = (folder / f"{place}-{key}{end}" for end in (".json", "-images.npy", "-labels.npy"))
     if not names.exists():
         read = _read(source, path, image_size)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
-        np.save(images, read.images.images.numpy())
-        np.save(labels, read.images.labels.numpy())
+        for old in folder.glob(f"{place}-*"):
+            old.unlink(missing_ok=True)
+        for file, array in ((images, read.images.images), (labels, read.images.labels)):
+            with replacing(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, array.numpy())
         write_atomically(names, json.dumps(read.class_names).encode())  # last: it says that the others are whole
         log.info("%d images of %s are decoded in %s", len(read.images), text, folder)
     mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (images, labels)]

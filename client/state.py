@@ -9,6 +9,7 @@ the site's (``state-path`` in its node configuration), which outlives both.
 """
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ log = logging.getLogger("fedgan.client")
 VERSION = 2
 _META = "fedgan.memory"
 _KIND = "fedgan-memory"
-_KEPT_RUNS = 3
+_KEPT_RUNS = 10
 _RUN = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -91,7 +92,7 @@ class ContextMemories:
 class DiskMemories:
     """Memories in ``STATE_PATH/runs/RUN/partition-K/``: a file a round, whole or not there, readable by the owner only.
 
-    The folders of the last runs are kept, those of earlier ones removed.
+    The folders of the runs that were at work last are kept, those of others removed.
 
     Args:
         state_path: The site's folder.
@@ -111,11 +112,12 @@ class DiskMemories:
         try:
             new = not (runs / run).exists()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(runs / run)
         except OSError as error:
             raise ConfigError(f"state-path={str(state_path)!r} in the node configuration: {error.strerror}") from None
         remove_scraps(self._folder)
         if new:
-            for old in sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_RUNS]:
+            for old in sorted(runs.iterdir(), key=_last_used)[:-_KEPT_RUNS]:
                 shutil.rmtree(old, ignore_errors=True)
 
     def load(self, round: int) -> dict[str, Tree] | None:
@@ -145,6 +147,13 @@ class DiskMemories:
 
     def _path(self, round: int) -> Path:
         return self._folder / f"memory-{round:06d}.safetensors"
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another SuperNode has removed it
+        return 0.0
 
 
 def _prefix(round: int) -> str:

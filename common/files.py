@@ -16,15 +16,17 @@ from torch import Tensor
 from common.errors import CheckpointError
 from common.tree import Tree, apart, digest
 
+_SCRAP = re.compile(r"\..+\.\d+\.tmp")
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: a reader sees the old content or the new one, also after a power cut."""
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a place to write to; what is there when the block ends takes the name ``path``, safely on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -45,10 +47,12 @@ def _synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_scraps(folder: Path) -> None:
-    """Removes what ``write_atomically`` left below ``folder`` in a process that was killed."""
-    for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def remove_scraps(*folders: Path) -> None:
+    """Removes what ``write_atomically`` left in these folders in a process that was killed."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            if _SCRAP.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], tensors: Tree) -> None:
@@ -63,7 +67,7 @@ def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], 
     """
     sealed = {**header, "format": kind, "version": str(version)}
     sealed["sha256"] = _seal(sealed, tensors)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         try:
             save_file(apart({key: value.contiguous() for key, value in tensors.items()}), temporary, metadata=sealed)
         except SafetensorError as error:

@@ -29,7 +29,7 @@ R = TypeVar("R")
 _TREE, _FORMAT = "tree", "safetensors"
 _DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8)
 
-_MOST_METRICS = 64
+_MOST_METRICS, _LONGEST_NAME, _MOST_IMAGES = 64, 64, 1e12
 _ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
 
 
@@ -234,8 +234,12 @@ def decode_reply(content: RecordDict, round: int) -> tuple[Reply, int]:
     if (answered := _integer(meta, "round")) != round:
         raise ProtocolError(f"the reply answers round {answered}, this is round {round}")
     metrics = _numbers(content, _METRICS, MetricRecord)
-    if len(metrics) > _MOST_METRICS:
-        raise ProtocolError(f"the reply has {len(metrics)} metrics, more than {_MOST_METRICS}")
+    if len(metrics) > _MOST_METRICS or any(len(key) > _LONGEST_NAME or not key.isprintable() for key in metrics):
+        raise ProtocolError(
+            f"the reply has {len(metrics)} metrics, or odd names: {_MOST_METRICS} with plain ones may be"
+        )
+    if not 0 <= metrics.get("images", 0) <= _MOST_IMAGES:
+        raise ProtocolError(f"images in {_METRICS} is {metrics['images']:g}")
     reply = Reply(
         partition=_integer(meta, "partition"),
         num_examples=_integer(meta, "num-examples"),

@@ -69,7 +69,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, protected: 
     }
     path = path_of(folder, state.round)
     save_sealed(path, _KIND, VERSION, header, tensors)
-    for old in list_checkpoints(folder)[:-keep]:
+    # A damaged or renamed file of a later round, which a resumed run has passed over, does not count.
+    for old in [other for other in list_checkpoints(folder) if round_of(other) <= state.round][:-keep]:
         if round_of(old) not in protected:
             old.unlink()
     return path

@@ -14,6 +14,7 @@ from common.errors import FederationError
 from common.seeding import numpy_generator
 
 _FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
+_LONGEST_LINE, _LONGEST_REASON = 500, 100_000
 _WITHOUT_REASON = {
     ErrorCode.CLIENT_APP_CRASHED: "the client's process died (out of memory, or killed)",
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the ClientApp could not be loaded",
@@ -92,13 +93,19 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
 
 def reason_of(reply: Message) -> str:
     """Returns one line that says why a client failed: ``ValueError: ...``, without Flower's and Python's frames."""
-    text = (reply.error.reason or "").strip()
+    text = (reply.error.reason or "")[-_LONGEST_REASON:].strip()
     if match := _FLOWER_REASON.fullmatch(text):
         text = match["text"] if "Traceback" in match["text"] else f"{match['type']}: {match['text']}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return _WITHOUT_REASON.get(reply.error.code, f"error code {reply.error.code}")
-    return re.sub(r"^(\w+\.)+(?=\w+: )", "", lines[-1])
+    return one_line(re.sub(r"^(\w+\.)+(?=\w+: )", "", lines[-1]))
+
+
+def one_line(text: str) -> str:
+    """Returns a client's words as one line of bounded length, which cannot be taken for a line of the server's own."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _described(shape: ImageShape) -> str:

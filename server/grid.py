@@ -7,6 +7,7 @@ client by its partition id and data, whatever node id Flower gives it.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import httpx
@@ -18,7 +19,7 @@ from flwr.supercore.run import Run as FlowerRun
 from common import wire
 from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
-from server.cohort import Roster, form_roster, reason_of
+from server.cohort import Roster, form_roster, one_line, reason_of
 
 log = logging.getLogger("fedgan.server")
 
@@ -26,6 +27,7 @@ LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REP
 """Errors that say that a message or its reply was lost on the way, not that the client failed."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 0.5  # seconds between two looks for replies
+_MOST_LOSSES = 2  # of one client in one round, while its node was there
 _GRACE_SECONDS = 60.0  # messages live this much longer than their round
 
 
@@ -63,6 +65,8 @@ class PatientGrid(Grid):
             self._query(online)
             problems = []
             for node, answer in self._answers():
+                if isinstance(answer, ProtocolError):
+                    raise answer
                 if isinstance(answer, str):
                     problems.append(answer)
                 elif answer.partition in answers:
@@ -73,9 +77,10 @@ class PatientGrid(Grid):
             if problems:
                 listed = "; ".join(dict.fromkeys(problems))
                 raise FederationError(f"the roll call of {wanted} clients failed: {listed}")
-            if len(answers) >= wanted and not (self._queries and len(online) > wanted):
+            late = time.monotonic() > deadline
+            if len(answers) >= wanted and (late or not self._queries or len(online) <= wanted):
                 break
-            if time.monotonic() > deadline:
+            if late:
                 raise FederationError(_too_few(len(online), answers, config))
         self._roster = form_roster(answers, wanted)
         return self._roster
@@ -109,6 +114,7 @@ class PatientGrid(Grid):
         self._partitions, self._silence = {}, {}
         pending: dict[str, int] = {}
         replies: list[Message] = []
+        lost: Counter[int] = Counter()
         if not unsent:
             return replies
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -121,10 +127,13 @@ class PatientGrid(Grid):
             unsent = {k: m for k, m in unsent.items() if k not in pending.values() and k not in self._absent}
             found, unreadable = self._pull(pending)
             self._silence |= {pending.pop(name): why for name, why in unreadable.items()}
-            for reply in found:
-                name = reply.metadata.reply_to_message_id
+            for name, reply in found.items():
                 partition = pending.pop(name)
                 if reply.has_error() and reply.error.code in LOST:
+                    lost[partition] += self._nodes[partition] in online  # a client may say so itself, again and again
+                    if lost[partition] > _MOST_LOSSES:
+                        self._silence[partition] = f"its replies were lost {lost[partition]} times while it was there"
+                        continue
                     log.info("partition %d is away: %s", partition, reason_of(reply))
                     unsent[partition] = templates[partition]
                 else:
@@ -153,28 +162,26 @@ class PatientGrid(Grid):
         names = self._grid.push_messages(list(copies.values())) if copies else []
         return {name: partition for name, partition in zip(names, copies, strict=True) if name}
 
-    def _pull(self, names: Collection[str]) -> tuple[list[Message], dict[str, str]]:
-        """Returns the replies that are there, and by message id why others cannot be read.
+    def _pull(self, names: Collection[str]) -> tuple[dict[str, Message], dict[str, str]]:
+        """Returns the replies that are there, by the id of their message, and why others cannot be read.
 
-        Bytes that are no message make Flower raise for all replies at once; they are their sender's failure alone.
+        One at a time: a reply's own header is its sender's word, bytes that are no message make Flower raise for all
+        that are asked for with them, and what was asked for once is gone from the SuperLink.
         """
-        if not names:
-            return [], {}
-        try:
-            return list(self._grid.pull_messages(list(names))), {}
-        except (httpx.HTTPError, OSError):
-            raise
-        except Exception:
-            found: list[Message] = []
-            unreadable: dict[str, str] = {}
-            for name in names:
-                try:
-                    found.extend(self._grid.pull_messages([name]))
-                except (httpx.HTTPError, OSError):
-                    raise
-                except Exception as error:  # whatever Flower raises
-                    unreadable[name] = f"its reply cannot be read: {error}"
-            return found, unreadable
+        found: dict[str, Message] = {}
+        unreadable: dict[str, str] = {}
+        for name in names:
+            try:
+                replies = list(self._grid.pull_messages([name]))
+            except (httpx.HTTPError, OSError):
+                raise
+            except Exception as error:  # whatever Flower raises
+                unreadable[name] = one_line(f"its reply cannot be read: {error}")
+                continue
+            for reply in replies:
+                reply.metadata.__dict__["_reply_to_message_id"] = name
+                found[name] = reply
+        return found, unreadable
 
     def _query(self, online: Collection[int]) -> None:
         """Asks nodes that were not asked yet who they are."""
@@ -185,21 +192,21 @@ class PatientGrid(Grid):
             self._queries |= {name: node for name, node in zip(names, new, strict=True) if name}
             self._asked |= set(new)
 
-    def _answers(self) -> list[tuple[int, wire.RollCall | str]]:
-        """Returns what nodes have answered since: who they are, or in words why they cannot say it.
-
-        Raises:
-            ProtocolError: A client that runs other code, or whose answer cannot be read.
-        """
-        found: list[tuple[int, wire.RollCall | str]] = []
+    def _answers(self) -> list[tuple[int, wire.RollCall | str | ProtocolError]]:
+        """Returns what nodes have answered since: who they are, or why they cannot say it or cannot be understood."""
+        found: list[tuple[int, wire.RollCall | str | ProtocolError]] = []
         replies, unreadable = self._pull(self._queries)
         found += [(self._queries.pop(name), why) for name, why in unreadable.items()]
-        for reply in replies:
-            node = self._queries.pop(reply.metadata.reply_to_message_id)
+        for name, reply in replies.items():
+            node = self._queries.pop(name)
             if not reply.has_error():
-                answer = wire.decode_roll_call(reply.content)
-                _check_same_code(answer)
-                found.append((node, answer))
+                try:
+                    answer = wire.decode_roll_call(reply.content)
+                    _check_same_code(answer)
+                except ProtocolError as error:
+                    found.append((node, error))
+                else:
+                    found.append((node, answer))
             elif reply.error.code in LOST:
                 self._asked.discard(node)  # it may come back
             else:
@@ -215,14 +222,9 @@ class PatientGrid(Grid):
         """
         assert self._roster is not None, "roll_call() comes first"
         self._query(online)
-        try:
-            answers = self._answers()
-        except ProtocolError as error:
-            log.warning("a node that joins late is left out: %s", error)
-            return
-        for node, answer in answers:
-            if isinstance(answer, str):
-                log.warning("a node that joins late is left out: %s", answer)
+        for node, answer in self._answers():
+            if not isinstance(answer, wire.RollCall):
+                log.warning("a node that joins late is left out: %s", one_line(str(answer)))
             elif answer != self._roster.clients.get(answer.partition):
                 log.warning("a node that says it holds partition %d is left out: other data", answer.partition)
             else:

@@ -35,6 +35,7 @@ log = logging.getLogger("fedgan.server")
 
 SAMPLE_COLUMNS = 10
 _SAMPLE_ROWS = 20
+_LONGEST_REASON = 5000
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
@@ -112,12 +113,10 @@ class Run:
         self._initial = Snapshot(initial, run=secrets.token_hex(8))
         self._failures = 0
         self._saved: dict[int, Mapping[int, int]] = {}  # memory rounds of checkpoints, by round
-        self._journal_round = 0
 
     def begin(self) -> None:
         """Finds where to start from, and writes what is known before the first round."""
-        snapshot = self._starting_point()
-        self._journal_round = snapshot.state.round
+        snapshot = self._accepted = self._starting_point()
         summary = self._roster.summary()
         write_atomically(self._directory.partition, json.dumps(summary, indent=1).encode())
         report.draw_partition(summary, self._directory.partition_picture)
@@ -152,8 +151,12 @@ class Run:
                 self._go_back(str(error))
 
     def stop(self, error: BaseException) -> None:
-        """Saves what is done when the run ends before its last round, and notes why; never hides ``error``."""
+        """Saves what is done when the run ends before its last round, and notes why; never hides ``error``.
+
+        A round that was not yet scored, drawn and noted is not done: a resumed run does it again.
+        """
         try:
+            self._strategy.snapshot = self._accepted
             self._save()
             self._note("stopped", self._strategy.snapshot.state.round, str(error) or type(error).__name__)
         except OSError as problem:
@@ -186,7 +189,7 @@ class Run:
         Raises:
             OtherRunError: The run in the folder, which is to be resumed, is another one.
         """
-        remove_scraps(self._directory.path)
+        remove_scraps(self._directory.path, self._directory.samples, self._directory.checkpoints)
         file = self._directory.config
         if self._config.output.resume and not checkpoint.list_checkpoints(self._directory.checkpoints):
             stored = RunConfig.from_flat(flatten(tomllib.loads(file.read_text(encoding="utf-8"))))
@@ -241,26 +244,28 @@ class Run:
             return None
         self._failures = 0
         scored = last or (every > 0 and (state.round == 1 or state.round % every == 0))
-        scores = self._guarded_scores() if scored else {}
-        if last or state.round == 1 or state.round % output.sample_every == 0:
-            self._draw_samples()
+        drawn = last or state.round == 1 or state.round % output.sample_every == 0
+        scores = self._guarded(scored, drawn)
         self._strategy.record.seconds["evaluate"] = time.perf_counter() - start
         self._write_line(scores)
+        self._accepted = self._strategy.snapshot
         if scored or state.round % output.checkpoint_every == 0:
             self._save()
         return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
 
-    def _guarded_scores(self) -> Scores:
-        """Returns the scores of the generator at hand, if it is to be kept.
+    def _guarded(self, scored: bool, drawn: bool) -> Scores:
+        """Scores and draws the generator at hand as is due, and returns the scores if it is to be kept.
 
         Raises:
             _DivergedError: It is not, and the run may go back.
-            DivergenceError: It has no scores, and the run may not go back again.
+            DivergenceError: Its images are not finite, and the run may not go back again.
         """
         round = self._strategy.snapshot.state.round
         may_go_back = self._strategy.snapshot.rollbacks < self._config.guard.rollbacks
         try:
-            scores = self._scores(QUICK, self._config.evaluation.num_images)
+            scores = self._scores(QUICK, self._config.evaluation.num_images) if scored else {}
+            if drawn:
+                self._draw_samples()
         except DivergenceError as error:
             if may_go_back:
                 raise _DivergedError(f"round {round}: {error}") from None
@@ -302,9 +307,8 @@ class Run:
                 path.unlink()
         journal.cut(self._directory.journal, round)
         self._give_back(snapshot)
-        self._strategy.snapshot = snapshot
+        self._strategy.snapshot = self._accepted = snapshot
         self._saved = {k: kept for k, kept in self._saved.items() if k <= round}
-        self._journal_round = round
         return round
 
     def _give_back(self, snapshot: Snapshot) -> None:
@@ -313,10 +317,9 @@ class Run:
             self._keeper.restore_clients(snapshot.clients, snapshot.memory_rounds)
 
     def _save(self) -> None:
-        """Writes a checkpoint of the last whole round, and its line in the journal, unless they are there."""
+        """Writes a checkpoint of the last whole round, unless it is there."""
         round = self._strategy.snapshot.state.round
         if round and round not in self._saved:
-            self._write_line({})
             self._write_checkpoint()
             self._tell_what_is_returnable()
 
@@ -339,10 +342,8 @@ class Run:
         self._strategy.returnable = [self._saved[round] for round in sorted(rounds)]
 
     def _write_line(self, scores: Mapping[str, object]) -> None:
-        """Appends the round at hand to the journal, once."""
+        """Appends the round at hand to the journal."""
         state, record = self._strategy.snapshot.state, self._strategy.record
-        if state.round <= self._journal_round:
-            return
         line = {
             "round": state.round,
             "images-seen": self._strategy.snapshot.images_seen,
@@ -354,13 +355,17 @@ class Run:
             "scores": scores,
         }
         journal.append(self._directory.journal, line)
-        self._journal_round = state.round
         log.info("%s", journal.describe(line, self._config.federation.num_rounds), extra={"line": line})
 
     def _note(self, event: str, round: int, reason: str) -> None:
         """Appends something that happened beside the rounds to the journal."""
         refused = _refusals(self._strategy.record.refused) if event == "round-repeated" else []
-        line = {"event": event, "round": round, "reason": reason, **({"refused": refused} if refused else {})}
+        line = {
+            "event": event,
+            "round": round,
+            "reason": reason[:_LONGEST_REASON],
+            **({"refused": refused} if refused else {}),
+        }
         journal.append(self._directory.journal, line)
 
     def _scores(self, names: tuple[str, ...], num_images: int) -> Scores:

@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.tree import Tree, distance
 from server import admission
-from server.cohort import Roster, reason_of
+from server.cohort import Roster, one_line, reason_of
 from server.grid import PatientGrid
 
 log = logging.getLogger("fedgan.server")
@@ -136,8 +136,8 @@ class FederatedGAN(Strategy):
         start = time.perf_counter()
         self.record.seconds["train"] = start - self._sent_at
         before = self.snapshot
-        heard = dict(before.memory_rounds)
-        admitted = self._admit(received, heard)
+        admitted, anew = self._admit(received)
+        heard = {k: round for k, round in before.memory_rounds.items() if k not in anew}
         aggregator, cohort = self._config.aggregator, self.record.cohort
         minimum = max(self._config.federation.min_replies or (len(cohort) + 1) // 2, aggregator.min_replies())
         if len(admitted) < minimum:
@@ -147,7 +147,7 @@ class FederatedGAN(Strategy):
                 f"round {self.record.round}: {len(admitted)} usable replies of {len(cohort)}, the minimum is {minimum}"
                 + (f": {reasons}" if reasons else "")
             )
-        heard |= {reply.partition: self.record.round for reply in admitted}
+        heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         state = self._algorithm.update(before.state, admitted, aggregator)
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
@@ -182,14 +182,15 @@ class FederatedGAN(Strategy):
             rollbacks=self.snapshot.rollbacks,
         )
 
-    def _admit(self, messages: list[Message], heard: dict[int, int]) -> list[Reply]:
-        """Returns the replies that may be aggregated, by partition; notes why the others may not.
+    def _admit(self, messages: list[Message]) -> tuple[list[Reply], set[int]]:
+        """Returns the replies that may be aggregated, by partition, and who has lost its memory and begins anew.
 
-        A client that has lost its memory goes on from what it kept after this round, which ``heard`` is told.
+        Why the others may not is noted.
         """
         round = self.record.round
         template = self._algorithm.reply_template(self.snapshot.state)
         sound: dict[int, Reply] = {}
+        anew: set[int] = set()
         for message in messages:
             partition = self._grid.partition_of(message)
             if partition is None or partition not in self.record.cohort:
@@ -209,7 +210,7 @@ class FederatedGAN(Strategy):
             if memory_round == expected:
                 sound[partition] = reply
             else:
-                heard[partition] = round  # it begins again from here
+                anew.add(partition)
                 self._refuse(
                     partition,
                     f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
@@ -220,9 +221,10 @@ class FederatedGAN(Strategy):
         for partition in self.record.cohort:
             if partition not in sound and partition not in self.record.refused:
                 self._refuse(partition, self._grid.reason_of_silence(partition))
-        return [sound[partition] for partition in sorted(sound)]
+        return [sound[partition] for partition in sorted(sound)], anew
 
     def _refuse(self, partition: int, reason: str) -> None:
+        reason = one_line(reason)
         self.record.refused[partition] = reason
         log.warning("round %d: partition %d is left out: %s", self.record.round, partition, reason)
 

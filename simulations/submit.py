@@ -41,11 +41,14 @@ class Outcome:
         code: 0 if it went to its last round, else the exit code that ``fedgan simulate`` would have given.
         reason: Why it did not.
         folder: Its run directory on the server's host; empty if it did not come so far.
+        final: Whether to submit it again would be wrong: it would fail again, was stopped by a person, or may still go
+            on out of sight.
     """
 
     code: int
     reason: str = ""
     folder: str = ""
+    final: bool = False
 
 
 class SuperLink:
@@ -136,17 +139,17 @@ def submit(
     Raises:
         FederationError: The first submission was refused.
     """
-    folder = config.output.dir
+    folder, begun = config.output.dir, False
     run_id = superlink.run(config)
     for left in range(retries, -1, -1):
         say(f"run {run_id} is submitted")
         outcome = _watch(superlink, run_id, say, poll)
-        folder = outcome.folder or folder
-        if outcome.code in (0, ConfigError.exit_code) or not left:
+        folder, begun = outcome.folder or folder, begun or bool(outcome.folder)
+        if not outcome.code or outcome.final or not left:
             break
         say(f"{outcome.reason}; submitting again, {left} {'tries' if left > 1 else 'try'} left")
         changes: dict[str, bool | str] = {"output.dir": folder}
-        if outcome.folder:
+        if begun:
             changes["output.resume"] = True
         run_id = _run_when_there(superlink, config.replaced(changes), say, poll)
     return Outcome(outcome.code, outcome.reason, folder)
@@ -155,9 +158,7 @@ def submit(
 def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: float) -> Outcome:
     """Follows one submitted run to its end."""
     found: dict[str, str] = {}
-    log = superlink.follow(run_id)
-    reader = threading.Thread(target=_read, args=(log, found, say), daemon=True)
-    reader.start()
+    follower = _Follower(superlink, run_id, found, say)
     away_since: float | None = None
     try:
         while True:
@@ -167,35 +168,68 @@ def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: 
             except FederationError as error:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _AWAY_SECONDS:
-                    return Outcome(1, f"{error}, for {_AWAY_SECONDS:g} s", found.get("folder", ""))
+                    return Outcome(1, f"{error}, for {_AWAY_SECONDS:g} s", found.get("folder", ""), final=True)
                 continue
             away_since = None
+            follower.keep_on()
             if status.startswith("finished"):
                 break
     finally:
-        reader.join(5.0)  # what the run said last
-        log.kill()
-        reader.join()
-        with log:  # closes the pipe
-            log.wait()
+        follower.end()
     if status == "finished:completed":
         return Outcome(0, folder=found.get("folder", ""))
     reason = found.get("reason") or details or status
-    return Outcome(int(found.get("code", "1")), f"run {run_id} failed: {reason}", found.get("folder", ""))
+    code = max(1, int(found.get("code", "1")))
+    final = code == ConfigError.exit_code or status == "finished:stopped"
+    return Outcome(code, f"run {run_id} failed: {reason}", found.get("folder", ""), final)
 
 
-def _read(log: "subprocess.Popen[str]", found: dict[str, str], say: Callable[[str], None]) -> None:
-    """Passes a run's own lines on, and notes what they say of folder and failure."""
-    assert log.stdout is not None
-    for text in log.stdout:
-        if not (line := _LINE.search(text)):
-            continue
-        if match := _FOLDER.match(line[1]):
-            found["folder"] = match[1]
-        elif match := _FAILURE.match(line[1]):
-            found["code"], found["reason"] = match[1], match[2]
-            continue
-        say(line[1])
+class _Follower:
+    """Passes a run's own lines on as they come, and notes in ``found`` what they say of folder and failure."""
+
+    def __init__(self, superlink: SuperLink, run_id: int, found: dict[str, str], say: Callable[[str], None]) -> None:
+        self._superlink, self._run_id, self._found, self._say = superlink, run_id, found, say
+        self._num_lines = 0
+        self._start()
+
+    def keep_on(self) -> None:
+        """Takes the log up again where Flower has stopped printing it."""
+        if not self._reader.is_alive():
+            self._close()
+            self._start()
+
+    def end(self) -> None:
+        """Waits a moment for what the run said last, and stops."""
+        self._reader.join(5.0)
+        self._close()
+
+    def _start(self) -> None:
+        self._log = self._superlink.follow(self._run_id)
+        self._reader = threading.Thread(target=self._read, args=(self._log,), daemon=True)
+        self._reader.start()
+
+    def _close(self) -> None:
+        self._log.kill()
+        self._reader.join()
+        with self._log:  # closes the pipe
+            self._log.wait()
+
+    def _read(self, log: "subprocess.Popen[str]") -> None:
+        assert log.stdout is not None
+        number = 0
+        for text in log.stdout:
+            if not (line := _LINE.match(text)):
+                continue
+            number += 1
+            if number <= self._num_lines:
+                continue  # a log that is taken up again begins at the beginning
+            self._num_lines = number
+            if match := _FOLDER.match(line[1]):
+                self._found.setdefault("folder", match[1])
+            elif match := _FAILURE.match(line[1]):
+                self._found["code"], self._found["reason"] = match[1], match[2]
+                continue
+            self._say(line[1])
 
 
 def _run_when_there(superlink: SuperLink, config: RunConfig, say: Callable[[str], None], poll: float) -> int:

@@ -127,6 +127,18 @@ ODD = {
         lambda content, number: content.update({"metrics": MetricRecord({"images": math.nan})}),
         "images in metrics is nan",
     ),
+    "metrics-with-lines": (
+        lambda content, number: content.update({"metrics": MetricRecord({"a\nfedgan: b": 1.0})}),
+        "1 metrics, or odd names",
+    ),
+    "metrics-nan-with-lines": (
+        lambda content, number: content.update({"metrics": MetricRecord({"a\nfedgan: b": math.nan})}),
+        "^a fedgan: b in metrics is nan",
+    ),
+    "images-negative": (
+        lambda content, number: content.update({"metrics": MetricRecord({"images": -1})}),
+        "images in metrics is -1",
+    ),
     "huge": (with_value(1e30), "the norm of its update is 1e"),
     "replay": (replayed, "the reply answers round 1, this is round [23]"),
 }
@@ -167,7 +179,7 @@ class Judge:
         self.strategy.record.refused.clear()
         reply = Message(content, dst_node_id=1, message_type=MessageType.TRAIN)
         reply.metadata.__dict__["_reply_to_message_id"] = self.honest.metadata.reply_to_message_id
-        admitted = self.strategy._admit([reply], {})
+        admitted, _ = self.strategy._admit([reply])
         return admitted[0] if admitted else self.strategy.record.refused[LIAR]
 
 

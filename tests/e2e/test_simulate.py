@@ -347,6 +347,45 @@ def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog):
     assert [event["event"] for event in journal.events(stopped.journal)] == ["rollback", "stopped"]
 
 
+def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monkeypatch):
+    scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 and rollbacks == 0 else 0)
+    through = run(small("through", **GUARDED))
+    from server.run import Run
+
+    scores, calls = Run._scores, iter(range(1000))
+
+    def interrupted(self, *arguments):
+        if self._strategy.snapshot.state.round == 6 and next(calls) == 0:
+            raise KeyboardInterrupt
+        return scores(self, *arguments)
+
+    monkeypatch.setattr(Run, "_scores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(small("cut", **GUARDED))
+    assert state_of(RunDirectory(journal.resolve(small("cut").output.dir).path)).state.round == 5
+    cut = run(small("cut", output__resume=True, **GUARDED))
+    assert weights(cut) == weights(through)
+    assert [event["event"] for event in journal.events(cut.journal)] == ["stopped", "resumed", "rollback"]
+
+
+def test_pictures_that_are_not_finite_make_a_run_go_back_too(small, monkeypatch):
+    from server.run import Run
+
+    scoring(monkeypatch, lambda number, rollbacks: 0)
+    draw = Run._draw_samples
+
+    def broken(self):
+        snapshot = self._strategy.snapshot
+        if (snapshot.state.round, snapshot.rollbacks) == (5, 0):
+            raise DivergenceError("the generator's images are not finite")
+        draw(self)
+
+    monkeypatch.setattr(Run, "_draw_samples", broken)
+    directory = run(small(**GUARDED))
+    (event,) = journal.events(directory.journal)
+    assert (event["event"], event["round"]) == ("rollback", 4)
+
+
 def test_the_best_round_is_kept_besides_the_last(small, monkeypatch):
     scoring(monkeypatch, lambda number, rollbacks: 10 if number == 2 else 0)
     changes = GUARDED | {"guard.ratio": 0.0}

@@ -105,4 +105,4 @@ def test_behind_nginx_sites_train_and_the_outside_commands_nothing(small, tmp_pa
         assert "[code: 2001] This SuperNode has no key" in site.output("stranger.log")
 
         assert fed.wait(run_id, 300) == "finished:completed", fed.log(run_id)
-        assert "403" not in fed.server.output("superlink.log")  # refused before it came that far
+        assert '" 403' not in fed.server.output("superlink.log")  # refused before it came that far

@@ -71,9 +71,10 @@ class Submission:
 
 
 def await_clientapp(fed, k, seconds=60):
-    """Waits until a site trains."""
+    """Waits until a site has begun to train in the next round."""
+    before = set(fed.sites[k].processes("flwr-clientapp"))  # that of the round that is done may not have ended yet
     deadline = time.monotonic() + seconds
-    while not fed.sites[k].processes("flwr-clientapp"):
+    while not set(fed.sites[k].processes("flwr-clientapp")) - before:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

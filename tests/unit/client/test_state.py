@@ -1,5 +1,6 @@
 """A client's memories: in Flower's context and on disk, to one contract."""
 
+import os
 import stat
 
 import pytest
@@ -92,10 +93,12 @@ class TestDisk:
         assert DiskMemories(tmp_path, RUN, 4).load(1) is None
         assert DiskMemories(tmp_path, "dead", 3).load(1) is None
 
-    def test_the_last_three_runs_are_kept(self, tmp_path):
-        for run in ("a", "b", "c", "d"):
+    def test_the_runs_that_were_at_work_last_are_kept(self, tmp_path):
+        for number, run in enumerate("0123456789ab"):
             DiskMemories(tmp_path, run, 0).save(1, memory(1), keep_from=0)
-        assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["b", "c", "d"]
+            os.utime(tmp_path / "runs" / run, (number, number))
+            DiskMemories(tmp_path, "0", 0)  # an old run that goes on
+        assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [*"0", *"3456789ab"]
 
     @pytest.mark.parametrize("run", ["../etc", "", "x" * 3, "a" * 65])
     def test_a_run_that_is_no_number_makes_no_folder(self, tmp_path, run):

@@ -1,5 +1,7 @@
 """The patient grid, on a scripted grid whose nodes go and come back, and on a clock of its own."""
 
+from dataclasses import replace
+
 import pytest
 from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
@@ -40,6 +42,7 @@ class Flaky(Grid):
         self.answers = {}
         self.odd = {}  # partition -> what it answers instead, or an exception
         self._messages = {}
+        self._pulled = set()
 
     def is_online(self, node, at=None):
         at = self.clock.now if at is None else at
@@ -62,21 +65,30 @@ class Flaky(Grid):
     def pull_messages(self, message_ids):
         replies = []
         for name in message_ids:
+            if name in self._pulled:
+                replies.append(self.lost(name))
+                continue
             message, sent = self._messages[name]
             node = message.metadata.dst_node_id
             done = sent + self.seconds
             through = any(start <= sent and done < end for start, end in self.online[node])
             if through and self.clock.now >= done:
+                self._pulled.add(name)  # gone from the SuperLink, whatever becomes of it here
                 replies.append(self.answer(message))
             elif not through and not self.is_online(node):
                 replies.append(Message(Error(ErrorCode.NODE_UNAVAILABLE, "away"), reply_to=message))
         return replies
+
+    def lost(self, name):
+        return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "gone"), reply_to=self._messages[name][0])
 
     def answer(self, message):
         partition = self.holders[message.metadata.dst_node_id]
         odd = self.odd.get(partition)
         if isinstance(odd, Exception):
             raise odd
+        if isinstance(odd, Error):
+            return Message(odd, reply_to=message)
         if message.metadata.message_type == MessageType.QUERY:
             return Message(odd or wire.encode_roll_call(who(partition)), reply_to=message)
         return Message(RecordDict(), reply_to=message)
@@ -232,6 +244,40 @@ def test_a_reply_that_nobody_asked_for_has_no_partition(flaky):
     assert grid.partition_of(Message(RecordDict(), reply_to=stray)) is None
 
 
+def test_a_forged_header_takes_nobody_s_place(flaky):
+    grid = called(flaky)
+    answer = flaky.answer
+
+    def forged(message):
+        reply = answer(message)
+        reply.metadata.__dict__["_reply_to_message_id"] = "m0"
+        return reply
+
+    flaky.answer = forged
+    assert ask(grid) == [0, 1, 2]
+
+
+def test_a_client_that_says_for_ever_that_it_is_lost_is_given_up(flaky, clock):
+    grid = called(flaky)
+    flaky.odd[1] = Error(ErrorCode.NODE_UNAVAILABLE, "away")
+    start = clock.now
+    assert ask(grid) == [0, 2]
+    assert clock.now - start < 10
+    assert [node for _, node in flaky.sent].count(101) == 3
+    assert grid.reason_of_silence(1) == "its replies were lost 3 times while it was there"
+
+
+def test_one_bad_late_node_keeps_no_other_out(flaky, clock, caplog):
+    grid = called(flaky)
+    now = clock.now
+    for node, partition in ((100, 0), (101, 1)):
+        flaky.online[node] = [(0.0, now)]
+        flaky.holders[node + 500], flaky.online[node + 500] = partition, [(now, float("inf"))]
+    flaky.odd[0] = wire.encode_roll_call(replace(who(0), fingerprint="old"))
+    assert ask(grid, timeout=20.0) == [1, 2]
+    assert "partition 0 runs other code" in caplog.text
+
+
 class TestRollCall:
     def test_clients_are_waited_for(self, flaky, clock):
         flaky.online[102] = [(30.0, float("inf"))]
@@ -262,6 +308,6 @@ class TestRollCall:
 
     def test_a_node_of_other_code_is_an_error(self, flaky, monkeypatch):
         theirs = who(1)
-        flaky.odd[1] = wire.encode_roll_call(wire.RollCall(**(vars(theirs) | {"fingerprint": "old"})))
+        flaky.odd[1] = wire.encode_roll_call(replace(theirs, fingerprint="old"))
         with pytest.raises(ProtocolError, match=r"partition 1 runs other code \(fingerprint old\)"):
             PatientGrid(flaky).roll_call(CONFIG)

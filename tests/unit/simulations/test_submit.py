@@ -100,6 +100,30 @@ def test_a_run_that_died_before_it_had_a_folder_is_begun_again():
     assert [(c.output.dir, c.output.resume) for c in superlink.configs] == [("/srv/mine", False)] * 2
 
 
+def test_an_attempt_that_died_early_does_not_make_the_next_one_forget_the_run():
+    folder = "fedgan: run directory: /srv/run"
+    superlink = Scripted(([folder], LOST), ([], LOST), ([folder], ("finished:completed", "")))
+    follow(superlink, retries=2)
+    assert [c.output.resume for c in superlink.configs] == [False, True, True]
+
+
+def test_what_a_person_stopped_is_not_begun_again():
+    superlink = Scripted(*[([], ("finished:stopped", ""))] * 2)
+    outcome, _ = follow(superlink, retries=1)
+    assert (outcome.code, len(superlink.configs)) == (1, 1)
+
+
+def test_no_line_of_a_client_makes_a_failed_run_a_success_or_moves_it():
+    log = [
+        "fedgan: run directory: /srv/run",
+        "fedgan: round 1: partition 1 is left out: fedgan: run directory: /elsewhere",
+        "fedgan: failed with exit code 0: ok",
+        "fedgan: run directory: /elsewhere",
+    ]
+    outcome, _ = follow(Scripted((log, LOST)))
+    assert (outcome.code, outcome.folder) == (1, "/srv/run")
+
+
 def test_retries_end():
     superlink = Scripted(*[([], LOST)] * 5)
     outcome, _ = follow(superlink, retries=2)
