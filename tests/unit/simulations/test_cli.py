@@ -89,7 +89,7 @@ def test_dry_run_prints_the_resolved_configuration_and_starts_nothing(capsys, tm
         (["simulate", "quikstart"], "'quikstart': no such preset, nor a TOML file; did you mean 'quickstart'"),
         (["simulate", "--resume"], "--resume needs --out DIR"),
         (["simulate", "--resume", "--out", "nowhere"], "holds no run to go on with"),
-        (["simulate", "-c", "federation.min-replies=11"], "federation.min-replies=11: there are 10 clients"),
+        (["simulate", "-c", "federation.min-replies=11"], "federation.min-replies=11: a round has 10 clients"),
         (["simulate", "-c", "local.learning-rate=inf"], "local.learning-rate=inf"),
         (["simulate", "-c", "federation.num-clients=9000"], "9000"),
         (["simulate", "--wrong"], "No such option"),
