@@ -124,7 +124,7 @@ def test_a_server_that_dies_and_then_everything_that_dies_change_no_bit(fed, sma
 
 def test_a_site_that_hangs_and_one_that_is_gone_are_left_out_by_name(fed, small):
     changes = SETTINGS | {"federation.num-rounds": 4, "federation.min-replies": 1}
-    submission = Submission(fed, small("late", **changes, federation__round_seconds=30.0))
+    submission = Submission(fed, small("late", **changes, federation__round_seconds=40.0))
     submission.await_round(1)
     await_clientapp(fed, 0)
     assert fed.sites[0].kill("flwr-clientapp", signal.SIGSTOP)
@@ -133,9 +133,11 @@ def test_a_site_that_hangs_and_one_that_is_gone_are_left_out_by_name(fed, small)
     fed.sites[0].kill("flwr-clientapp", signal.SIGCONT)
     assert submission.exit_code() == 0, submission.output()
     refused = submission.refused()
-    silent = "no reply within federation.round-seconds"
-    assert refused[1] == {0: silent, 2: silent}  # Flower takes up to a minute to notice that a node is gone
-    assert refused[3][2] == "its node is away"
+    silent, away = "no reply within federation.round-seconds", "its node is away"
+    assert set(refused[1]) == {0, 2}
+    assert refused[1][0] == silent
+    assert refused[1][2] in (silent, away)  # Flower takes up to a minute to notice that a node is gone
+    assert refused[3][2] == away
 
 
 def test_a_run_that_cannot_start_has_its_exit_code_and_reason(fed, small):
