@@ -127,16 +127,15 @@ def test_a_site_that_hangs_and_one_that_is_gone_are_left_out_by_name(fed, small)
     submission = Submission(fed, small("late", **changes, federation__round_seconds=40.0))
     submission.await_round(1)
     await_clientapp(fed, 0)
-    assert fed.sites[0].kill("flwr-clientapp", signal.SIGSTOP)
+    assert fed.sites[0].kill(sig=signal.SIGSTOP)  # all of it: of a ClientApp alone Flower runs another after 30 s
     fed.kill_supernode(2)
     submission.await_round(2)
-    fed.sites[0].kill("flwr-clientapp", signal.SIGCONT)
+    fed.sites[0].kill(sig=signal.SIGCONT)
     assert submission.exit_code() == 0, submission.output()
     refused = submission.refused()
     silent, away = "no reply within federation.round-seconds", "its node is away"
     assert set(refused[1]) == {0, 2}
-    assert refused[1][0] == silent
-    assert refused[1][2] in (silent, away)  # Flower takes up to a minute to notice that a node is gone
+    assert set(refused[1].values()) <= {silent, away}  # Flower takes up to a minute to notice that a node is gone
     assert refused[3][2] == away
 
 
