@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,6 +60,8 @@ def train(message: Message, context: Context) -> Message:
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
     trainer.assign(Assignment(shard.images, seed, partition, task.round), memory.pop(MOMENTS, None))
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
+    measured = config.weighting_component.measure(trainer)
+    reply = replace(reply, metrics={**reply.metrics, **measured})
     if config.local.moments == "keep":
         memory[MOMENTS] = trainer.moments()
     for tree in (reply.arrays, *memory.values()):

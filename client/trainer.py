@@ -6,16 +6,16 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from client.adam import Adam
-from common.config import LocalConfig
+from common.adam import Adam
 from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
+from common.local import LocalConfig
 from common.models import Model
 from common.objectives import Batch, Objective, Phase
 from common.seeding import torch_generator
@@ -117,6 +117,8 @@ class Trainer:
     def fit(
         self,
         *,
+        networks: Sequence[str] | None = None,
+        fakes: tuple[Tensor, Tensor] | None = None,
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
@@ -125,6 +127,8 @@ class Trainer:
         ``images`` counts the real images that phases looked at.
 
         Args:
+            networks: Only phases that step these; None: all phases.
+            fakes: See ``LocalTrainer``.
             extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
             gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
 
@@ -134,8 +138,9 @@ class Trainer:
         start = time.perf_counter()
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
-        schedule = [phase for _ in range(self._local.steps) for phase in self._phases for _ in range(phase.repeats)]
-        for phase, batch in zip(schedule, self._batches(schedule), strict=True):
+        phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
+        schedule = [phase for _ in range(self._local.steps) for phase in phases for _ in range(phase.repeats)]
+        for phase, batch in zip(schedule, self._batches(schedule, fakes), strict=True):
             self._freeze_all_but(phase)
             loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
             losses.setdefault(f"{phase.name}-loss", []).append(loss)
@@ -144,6 +149,31 @@ class Trainer:
         means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
         images = self._local.batch_size * sum(phase.looks_at_images for phase in schedule)
         return means | {"images": images, "seconds": time.perf_counter() - start}
+
+    def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
+        """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""
+        shard = self._assigned.images
+        chosen = torch.randint(len(shard), (num,), generator=self._generator(scope, "real"))
+        return normalise(shard.images[chosen].to(self._device)), shard.labels[chosen].to(self._device)
+
+    @torch.no_grad()
+    def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
+        """Returns ``num`` images of the loaded generator and their labels; see ``LocalTrainer``."""
+        generator, labels = self._generator(scope, "fake"), self._assigned.images.labels
+        chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
+        latents = torch.randn(num, self._latent_size, generator=generator).to(self._device)
+        return self._networks["generator"](latents, chosen), chosen
+
+    def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the loaded discriminator's logits of images, and their gradients; see ``LocalTrainer``."""
+        looked_at = images.to(self._device, copy=True).requires_grad_(True)
+        logits = self._networks["discriminator"](looked_at, labels.to(self._device))
+        (gradients,) = torch.autograd.grad(logits.sum(), looked_at)
+        return logits.detach().cpu(), gradients.cpu()
+
+    def _generator(self, *scope: str) -> torch.Generator:
+        assigned = self._assigned
+        return torch_generator(assigned.seed, "client", assigned.partition, "round", assigned.round, *scope)
 
     def _step(
         self,
@@ -170,16 +200,18 @@ class Trainer:
                     phase.after(self._networks[name])
         return loss.detach(), watched
 
-    def _batches(self, phases: Iterable[Phase]) -> Iterator[Batch]:
+    def _batches(self, phases: Iterable[Phase], given: tuple[Tensor, Tensor] | None = None) -> Iterator[Batch]:
         """Yields a batch for each of the phases; what it draws depends on the assignment and the phases alone.
 
         Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
-        batch is full even where the shard is smaller. Fake labels are those of images drawn from the shard.
+        batch is full even where the shard is smaller. Fake labels are those of images drawn from the shard, or of the
+        ``given`` fakes, which phases that look at real images take one batch after another, and again from the first.
         """
         assigned, size = self._assigned, self._local.batch_size
         images, labels = assigned.images.images, assigned.images.labels
-        generator = torch_generator(assigned.seed, "client", assigned.partition, "round", assigned.round)
+        generator = self._generator()
         order = torch.empty(0, dtype=torch.int64)
+        taken = 0
         for phase in phases:
             num_real = size if phase.looks_at_images else 0
             while len(order) < num_real:
@@ -188,12 +220,19 @@ class Trainer:
             fake = torch.randint(len(labels), (size,), generator=generator)
             latents = torch.randn(size, self._latent_size, generator=generator)
             uniforms = torch.rand(size, generator=generator)
+            fake_labels, fakes = labels[fake], None
+            if given is not None and phase.looks_at_images:
+                rows = torch.arange(taken, taken + size) % len(given[1])
+                fakes, fake_labels = given[0][rows].to(self._device, non_blocking=True), given[1][rows]
+                taken += size
             yield Batch(
                 images=normalise(images[chosen].to(self._device, non_blocking=True)),
                 labels=labels[chosen].to(self._device, non_blocking=True),
                 latents=latents.to(self._device, non_blocking=True),
-                fake_labels=labels[fake].to(self._device, non_blocking=True),
+                fake_labels=fake_labels.to(self._device, non_blocking=True),
                 uniforms=uniforms.to(self._device, non_blocking=True),
+                generator=generator,
+                fakes=fakes,
             )
 
     def _freeze_all_but(self, phase: Phase) -> None:

@@ -17,9 +17,11 @@ from common.algorithms import ALGORITHMS, Algorithm
 from common.components import Component, Options, kebab
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
+from common.local import LocalConfig
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
 from common.partitioners import PARTITIONERS, Partitioner
+from common.weightings import WEIGHTINGS, Weighting
 
 Scalar = bool | int | float | str
 
@@ -28,6 +30,7 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
     "objective": OBJECTIVES,
     "algorithm": ALGORITHMS,
     "aggregate": AGGREGATORS,
+    "weighting": WEIGHTINGS,
     "partition": PARTITIONERS,
     "data.name": DATASETS,
 }
@@ -83,20 +86,6 @@ class GuardConfig(Options):
     rollbacks: int = Field(2, ge=0, description="how often a run goes back at most, with other random numbers")
 
 
-class LocalConfig(Options):
-    """Training on one client."""
-
-    steps: int = Field(20, ge=1, description="local steps a round; a step runs every phase of the objective")
-    batch_size: int = Field(32, ge=1, description="images a phase")
-    learning_rate: float = Field(2e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
-    discriminator_learning_rate: float = Field(2e-3, gt=0, description="Adam's rate of the discriminator")
-    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment")
-    moments: Literal["keep", "reset"] = Field("reset", description="Adam's moments from round to round")
-    mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
-    num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")
-
-
 class EvaluationConfig(Options):
     """How the server scores the generator, where it holds data to compare with."""
 
@@ -130,6 +119,7 @@ class RunConfig(Options):
     objective: Annotated[str, _spec_of("objective")] = Field("non-saturating", description="adversarial loss")
     algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
+    weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
     partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
     data: DataConfig = DataConfig()
     federation: FederationConfig = FederationConfig()
@@ -151,6 +141,14 @@ class RunConfig(Options):
                 f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
+        if self.weighting_component != WEIGHTINGS["images"]():
+            if self.algorithm_component.own_weighting:
+                raise ConfigError(f"weighting={self.weighting!r}: algorithm={self.algorithm!r} brings its own weights")
+            if self.aggregator.one_vote_each:
+                raise ConfigError(
+                    f"weighting={self.weighting!r}: aggregate={self.aggregate!r} gives each client one vote; only mean "
+                    "takes weights"
+                )
         if self.federation.min_replies > cohort:
             raise ConfigError(
                 f"federation.min-replies={self.federation.min_replies}: a round has {cohort} clients "
@@ -217,6 +215,11 @@ class RunConfig(Options):
         free |= {f"federation.{key}" for key in ("min-replies", "round-retries", "wait-seconds", "round-seconds")}
         return {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
 
+    @property
+    def needs_label_counts(self) -> bool:
+        """Whether the server must know how many images of each class every client holds."""
+        return self.algorithm_component.needs_label_counts or self.weighting_component.needs_label_counts
+
     @cached_property
     def model_component(self) -> Model:
         """The networks."""
@@ -236,6 +239,11 @@ class RunConfig(Options):
     def aggregator(self) -> Aggregator:
         """What makes one set of weights out of the clients'."""
         return components.parse("aggregate", AGGREGATORS, self.aggregate)
+
+    @cached_property
+    def weighting_component(self) -> Weighting:
+        """The clients' weights in the mean."""
+        return components.parse("weighting", WEIGHTINGS, self.weighting)
 
     @cached_property
     def partitioner(self) -> Partitioner:

@@ -11,7 +11,6 @@ from flwr.common.constant import ErrorCode
 from common import wire
 from common.datasets.base import ImageShape
 from common.errors import FederationError
-from common.seeding import numpy_generator
 
 _FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
 _LONGEST_LINE, _LONGEST_REASON = 500, 100_000
@@ -36,13 +35,6 @@ class Roster:
     def class_names(self) -> tuple[str, ...]:
         """What each label means."""
         return next(iter(self.clients.values())).class_names
-
-    def sample(self, size: int, seed: int, round: int) -> list[int]:
-        """Returns the partition ids of a round's cohort, ascending: a function of the seed and the round alone."""
-        ids = list(self.clients)
-        if size < len(ids):
-            ids = numpy_generator(seed, "cohort", round).choice(ids, size=size, replace=False).tolist()
-        return sorted(ids)
 
     def summary(self) -> dict[str, object]:
         """Returns who holds what, as it is written to ``partition.json`` and compared on resume."""

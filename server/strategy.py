@@ -10,9 +10,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
-from common.algorithms import Payload, Reply, ServerState
+from common.algorithms import Client, Federation, Payload, Reply, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
+from common.seeding import derive_seed
 from common.tree import Tree, distance
 from server import admission
 from server.cohort import Roster, one_line, reason_of
@@ -92,6 +93,7 @@ class FederatedGAN(Strategy):
         self._roster = roster
         self._grid = grid
         self._client_states = client_states
+        self._federation = federation_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
 
     def summary(self) -> None:
@@ -108,11 +110,12 @@ class FederatedGAN(Strategy):
         start = time.perf_counter()
         state = self.snapshot.state
         round = state.round + 1
-        cohort = self._roster.sample(self._config.federation.cohort_size, self._config.seed, round)
+        federation = self._federation = federation_of(self._config, self._roster, self.snapshot.rollbacks)
+        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, federation)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
-        for partition, payload in self._algorithm.broadcast(state, cohort).items():
+        for partition, payload in self._algorithm.broadcast(state, cohort, federation).items():
             record = encoded.get(id(payload.arrays))
             if record is None:
                 record = encoded[id(payload.arrays)] = wire.encode_tree(payload.arrays)
@@ -148,7 +151,7 @@ class FederatedGAN(Strategy):
                 + (f": {reasons}" if reasons else "")
             )
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
-        state = self._algorithm.update(before.state, admitted, aggregator)
+        state = self._algorithm.update(before.state, admitted, self._federation)
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
         images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)
@@ -188,7 +191,7 @@ class FederatedGAN(Strategy):
         Why the others may not is noted.
         """
         round = self.record.round
-        template = self._algorithm.reply_template(self.snapshot.state)
+        template = self._algorithm.reply_template(self.snapshot.state, self._federation)
         sound: dict[int, Reply] = {}
         anew: set[int] = set()
         for message in messages:
@@ -233,3 +236,30 @@ class FederatedGAN(Strategy):
         drift = distance(shared, state.parameters)
         metrics = {key: float(value) for key, value in reply.metrics.items()}
         return metrics | {"partition": reply.partition, "num-examples": reply.num_examples, "drift": drift}
+
+
+def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Federation:
+    """Returns what the server half of the run's algorithm works with.
+
+    Raises:
+        FederationError: The algorithm or the weighting needs to know labels that a client keeps to itself.
+    """
+    silent = [k for k, client in roster.clients.items() if client.label_counts is None]
+    if silent and config.needs_label_counts:
+        which = ", ".join(map(str, silent))
+        raise FederationError(
+            f"algorithm={config.algorithm!r} with weighting={config.weighting!r} needs to know how many images of each "
+            f"class every client holds, and partition {which} keeps that to itself (disclose-labels=false): take "
+            "another algorithm or weighting, or ask these sites"
+        )
+    return Federation(
+        seed=derive_seed(config.seed, "rollback", rollbacks) if rollbacks else config.seed,
+        clients={k: Client(client.num_examples, client.label_counts) for k, client in roster.clients.items()},
+        aggregator=config.aggregator,
+        weighting=config.weighting_component,
+        model=config.model_component,
+        objective=config.objective_component,
+        shape=roster.shape,
+        local=config.local,
+        num_rounds=config.federation.num_rounds,
+    )

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ class Aggregator(Component):
     All but ``mean`` are robust: a few clients that send anything cannot lead the result away. They give each client one
     vote, as the number of images is the client's own word: whoever lies about it would have as many votes as it likes.
     """
+
+    one_vote_each: ClassVar[bool] = True
+    """Whether weights are not looked at."""
 
     @abstractmethod
     def min_replies(self) -> int:

@@ -10,12 +10,16 @@ from common.tree import Tree, weighted_mean
 
 
 class Mean(Aggregator):
-    """Mean weighted by images, n_k / N. Not robust: a single client can move it anywhere.
+    """Mean weighted as ``weighting`` says, by default by images, n_k / N.
+
+    Not robust: a single client can move it anywhere.
 
     Of an integer entry the largest value is taken.
     """
 
     source: ClassVar[str] = "McMahan et al. 2017 (arXiv 1602.05629), algorithm 1"
+
+    one_vote_each: ClassVar[bool] = False
 
     def min_replies(self) -> int:
         return 1

@@ -1,21 +1,26 @@
 """What a federated algorithm is: a server half and a client half in one transport-free object."""
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.aggregators import Aggregator, Mean
 from common.components import Component
+from common.datasets.base import ImageShape
+from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
+from common.local import LocalConfig
+from common.models import Model
+from common.models.dcgan import DCGAN
+from common.objectives import Objective
+from common.objectives.non_saturating import NonSaturating
+from common.seeding import numpy_generator
 from common.tree import Tree, interpolate, select
+from common.weightings import Images, Weighting
 
-MEAN = Mean()
-"""What ``Algorithm.update`` uses unless told otherwise."""
-
-Memory = MutableMapping[str, Tree]
-"""What a client keeps for itself from round to round: named trees. Never leaves the client."""
+_MNIST = ImageShape(1, 28, 10)
 
 
 @dataclass(frozen=True)
@@ -40,58 +45,44 @@ class ServerState:
 
 
 @dataclass(frozen=True)
-class Payload:
-    """What the server sends to one client in one round."""
-
-    arrays: Tree
-    scalars: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a client sends back.
+class Federation:
+    """What the server half of an algorithm works with, beside its state.
 
     Attributes:
-        partition: The client's partition id, >= 0.
-        num_examples: Images that the client holds.
-        arrays: Trained weights, or whatever the algorithm exchanges.
-        metrics: Means over the client's local steps: losses by phase, ``d-real``, ``d-fake``, ``seconds``, ...
+        seed: Of the server's random numbers; derive from it by ``common.seeding`` with the round.
+        clients: Who takes part, by partition, in ascending order.
+        aggregator: Makes one tree out of the clients', wherever the algorithm would take their mean.
+        weighting: Says how much each client counts in it.
+        model: Builds the networks.
+        objective: The loss.
+        shape: Of the images, and the number of classes.
+        local: Settings of training: batch size, rates, Adam's decays.
+        num_rounds: Rounds of the run.
     """
 
-    partition: int
-    num_examples: int
-    arrays: Tree
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    clients: Mapping[int, Client] = field(default_factory=dict)
+    aggregator: Aggregator = field(default_factory=Mean)
+    weighting: Weighting = field(default_factory=Images)
+    model: Model = field(default_factory=DCGAN)
+    objective: Objective = field(default_factory=NonSaturating)
+    shape: ImageShape = _MNIST
+    local: LocalConfig = field(default_factory=LocalConfig)
+    num_rounds: int = 1
 
-
-class LocalTrainer(Protocol):
-    """The verbs that client halves are made of; implemented by ``client.trainer.Trainer``."""
-
-    @property
-    def num_examples(self) -> int:
-        """Images in the client's shard."""
-
-    def initial(self) -> Tree:
-        """Returns the weights that every client and the server start from (a function of the run's seed)."""
-
-    def load(self, tree: Tree) -> None:
-        """Copies ``tree`` into the networks; networks it does not name stay as they are."""
-
-    def fit(
-        self,
-        *,
-        extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
-        gradient_hook: Callable[[str, nn.Module], None] | None = None,
-    ) -> dict[str, float]:
-        """Trains for the configured local steps and returns the means of losses and diagnostics.
+    def mean(self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None) -> dict[str, Tensor]:
+        """Returns the mean of the replies' entries that ``origin`` names, as ``aggregate`` and ``weighting`` say.
 
         Args:
-            extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
-            gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
-        """
+            replies: In order of partition, not empty.
+            origin: Where the round started; its keys are those of the result.
+            weighting: Instead of the run's.
 
-    def parameters(self) -> dict[str, Tensor]:
-        """Returns a copy of all weights and buffers, on the CPU."""
+        Raises:
+            FederationError: Fewer replies than the aggregator needs.
+        """
+        arrays = [{key: reply.arrays[key] for key in origin} for reply in replies]
+        return self.aggregator.combine(arrays, (weighting or self.weighting).weigh(replies, self.clients), origin)
 
 
 class Algorithm(Component):
@@ -100,6 +91,12 @@ class Algorithm(Component):
     A subclass names what is ``shared``, and gives ``run`` (client) and ``aggregate`` (server). The moving average of
     the generator works for all of them.
     """
+
+    needs_label_counts: ClassVar[bool] = False
+    """Whether every client must say how many images of each class it holds."""
+
+    own_weighting: ClassVar[bool] = False
+    """Whether the algorithm says itself how much each client counts."""
 
     ema_half_life: float = Field(
         2.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
@@ -118,7 +115,14 @@ class Algorithm(Component):
         average = select(shared, ["generator"]) if self.ema_half_life > 0 else {}
         return ServerState(round=0, parameters=shared, average=average)
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int]) -> dict[int, Payload]:
+    def cohort(self, size: int, round: int, federation: Federation) -> list[int]:
+        """Returns the partition ids of a round's clients, ascending: a function of the seed and the round alone."""
+        ids = list(federation.clients)
+        if size < len(ids):
+            ids = numpy_generator(federation.seed, "cohort", round).choice(ids, size=size, replace=False).tolist()
+        return sorted(ids)
+
+    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
         """Returns what each client of the round gets; ``cohort`` holds partition ids in ascending order."""
         payload = Payload(state.parameters)
         return dict.fromkeys(cohort, payload)
@@ -127,32 +131,26 @@ class Algorithm(Component):
         """Trains on one client, reading and updating its ``memory``, and returns what goes back."""
         raise NotImplementedError
 
-    def reply_template(self, state: ServerState) -> Tree:
+    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
         """Returns the arrays of a reply that changed nothing.
 
         A reply is admitted if its arrays have these keys, shapes and dtypes, and an update is the difference to these.
         """
         return state.parameters
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator) -> ServerState:
-        """Returns the state with new ``parameters`` and ``slots``.
-
-        Args:
-            state: Before the round.
-            replies: In order of partition, not empty.
-            aggregator: What makes one tree out of the clients', wherever the algorithm would take their mean.
-        """
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        """Returns the state with new ``parameters`` and ``slots``; ``replies`` in order of partition, not empty."""
         raise NotImplementedError
 
-    def update(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator = MEAN) -> ServerState:
+    def update(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         """Returns the state after a round; the order of ``replies`` does not matter. No reply: the same state.
 
         Raises:
-            FederationError: Fewer replies than ``aggregator`` needs.
+            FederationError: Fewer replies than ``federation.aggregator`` needs.
         """
         if not replies:
             return state
-        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), aggregator)
+        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), federation)
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state

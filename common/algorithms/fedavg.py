@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from common.aggregators import Aggregator
-from common.algorithms.base import Algorithm, LocalTrainer, Memory, Payload, Reply, ServerState
+from common.algorithms.base import Algorithm, Federation, ServerState
+from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.tree import Tree, networks_of, select
 
 PERSONAL = "personal"
@@ -45,6 +45,5 @@ class FedAvg(Algorithm):
         """Trains the loaded networks and returns the means; a variant adds its loss or its change of gradients here."""
         return trainer.fit()
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], aggregator: Aggregator) -> ServerState:
-        arrays, images = [reply.arrays for reply in replies], [reply.num_examples for reply in replies]
-        return replace(state, parameters=aggregator.combine(arrays, images, state.parameters))
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        return replace(state, parameters=federation.mean(replies, state.parameters))

@@ -24,6 +24,9 @@ class Batch:
         latents: Standard normal (B, Z), float32.
         fake_labels: Labels (B,) to generate images for, drawn from the client's own label distribution.
         uniforms: Uniform in [0, 1) (B,), float32: interpolation points and the like.
+        generator: For further draws, on the CPU; the number of them may depend on nothing but the phase.
+        fakes: Images (B, C, S, S) that the discriminator is to tell from real ones, of ``fake_labels``; None: those
+            that the generator makes of ``latents``.
     """
 
     images: Tensor
@@ -31,6 +34,8 @@ class Batch:
     latents: Tensor
     fake_labels: Tensor
     uniforms: Tensor
+    generator: torch.Generator
+    fakes: Tensor | None = None
 
 
 Networks = Mapping[str, nn.Module]
@@ -103,8 +108,10 @@ class AdversarialObjective(Objective):
 
     def _discriminator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         discriminator = networks["discriminator"]
-        with torch.no_grad():
-            fakes = networks["generator"](batch.latents, batch.fake_labels)
+        fakes = batch.fakes
+        if fakes is None:
+            with torch.no_grad():
+                fakes = networks["generator"](batch.latents, batch.fake_labels)
         images = batch.images.detach().requires_grad_(self.r1 > 0)
         real_logits = discriminator(images, batch.labels)
         fake_logits = discriminator(fakes, batch.fake_labels)

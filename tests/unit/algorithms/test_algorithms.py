@@ -8,7 +8,7 @@ import torch
 
 from common import tree
 from common.aggregators import AGGREGATORS
-from common.algorithms import ALGORITHMS, Reply
+from common.algorithms import ALGORITHMS, Federation, Reply
 from common.components import parse
 from common.tree import weighted_mean
 from server import checkpoint
@@ -20,6 +20,7 @@ INITIAL = {
     "generator.n": torch.tensor(0),
     "discriminator.w": torch.tensor([[0.25, 4.0]]),
 }
+FEDERATION = Federation()
 VARIANTS = {"fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0"]}
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
 
@@ -54,7 +55,7 @@ def make(spec):
 
 def train(algorithm, state, trainers, memories=None):
     memories = memories or {k: {} for k in trainers}
-    payloads = algorithm.broadcast(state, sorted(trainers))
+    payloads = algorithm.broadcast(state, sorted(trainers), FEDERATION)
     return [algorithm.run(payloads[k], trainer, memories[k], k) for k, trainer in trainers.items()]
 
 
@@ -71,7 +72,7 @@ def test_one_client_is_local_training(spec):
         alone.fit()
     trainers, memories = clients(7), {0: {}}
     for _ in range(3):
-        state = algorithm.update(state, train(algorithm, state, trainers, memories))
+        state = algorithm.update(state, train(algorithm, state, trainers, memories), FEDERATION)
     assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters()))
     assert state.round == 3
 
@@ -85,8 +86,10 @@ def test_identical_clients_give_that_clients_weights(spec):
     arrays = algorithm.shared(trained.parameters())
     replies = [Reply(k, size, arrays) for k, size in enumerate([3, 10, 999, 1, 1])]
     for aggregator in (kind() for kind in AGGREGATORS.values()):
-        assert tree.digest(algorithm.update(state, replies, aggregator).parameters) == tree.digest(arrays)
-    assert tree.digest(algorithm.update(state, replies).parameters) == tree.digest(arrays)
+        assert tree.digest(
+            algorithm.update(state, replies, Federation(aggregator=aggregator)).parameters
+        ) == tree.digest(arrays)
+    assert tree.digest(algorithm.update(state, replies, FEDERATION).parameters) == tree.digest(arrays)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -94,7 +97,7 @@ def test_the_order_of_replies_changes_no_bit(spec):
     algorithm = make(spec)
     state = algorithm.init(INITIAL)
     replies = train(algorithm, state, clients(3, 5, 11))
-    states = [algorithm.update(state, list(order)) for order in itertools.permutations(replies)]
+    states = [algorithm.update(state, list(order), FEDERATION) for order in itertools.permutations(replies)]
     assert len({tree.digest(s.parameters) + tree.digest(s.average) for s in states}) == 1
 
 
@@ -105,7 +108,10 @@ def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregat
     state = algorithm.init(INITIAL)
     replies = train(algorithm, state, clients(3, 5, 11, 2, 2))
     aggregator = AGGREGATORS[aggregate]()
-    ends = [algorithm.update(state, order, aggregator) for order in (replies, replies[::-1], replies[2:] + replies[:2])]
+    ends = [
+        algorithm.update(state, order, Federation(aggregator=aggregator))
+        for order in (replies, replies[::-1], replies[2:] + replies[:2])
+    ]
     assert len({tree.digest(end.parameters) for end in ends}) == 1
 
 
@@ -113,7 +119,7 @@ def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregat
 def test_no_reply_leaves_the_state_as_it_was(spec):
     algorithm = make(spec)
     state = algorithm.init(INITIAL)
-    assert algorithm.update(state, []) is state
+    assert algorithm.update(state, [], FEDERATION) is state
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -129,14 +135,14 @@ def test_clients_do_not_write_to_what_they_receive(spec):
 def test_a_saved_and_loaded_state_goes_on_to_the_same_bits(spec, tmp_path):
     algorithm = make(spec)
     state, trainers, memories = algorithm.init(INITIAL), clients(3, 5), {0: {}, 1: {}}
-    state = algorithm.update(state, train(algorithm, state, trainers, memories))
+    state = algorithm.update(state, train(algorithm, state, trainers, memories), FEDERATION)
     path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
     loaded = checkpoint.load_checkpoint(path).snapshot
     ends = []
     for start, kept in ((state, memories), (loaded.state, {k: dict(m) for k, m in loaded.clients.items()})):
         fresh = clients(3, 5)
         memory = {k: dict(kept.get(k, {})) for k in fresh}
-        end = algorithm.update(start, train(algorithm, start, fresh, memory))
+        end = algorithm.update(start, train(algorithm, start, fresh, memory), FEDERATION)
         ends.append(tree.digest(end.parameters) + tree.digest(end.average) + str(end.round))
     assert ends[0] == ends[1]
 
@@ -145,7 +151,7 @@ def test_fedavg_weights_by_images():
     algorithm = make("fedavg")
     state = algorithm.init(INITIAL)
     replies = train(algorithm, state, clients(1, 3))
-    after = algorithm.update(state, replies)
+    after = algorithm.update(state, replies, FEDERATION)
     # client 0 adds 0.1, client 1 adds 0.2: (1 * 0.1 + 3 * 0.2) / 4
     assert after.parameters["generator.w"].tolist() == pytest.approx([1.175, -1.825, 0.675], abs=1e-6)
     expected = weighted_mean([r.arrays for r in replies], [1, 3])
@@ -159,7 +165,9 @@ def test_an_algorithm_takes_the_mean_that_it_is_given_from_where_the_round_start
     replies = train(algorithm, state, {k: ToyTrainer(k, k + 1) for k in (0, 2, 3, 7, 8)})  # client k adds 0.1 (k + 1)
     steps = {"median": 0.4, "trimmed-mean": 0.5, "krum": 0.3, "multi-krum m=2": 0.35, "norm-clipped ratio=1.5": 0.4}
     for aggregate, step in steps.items():
-        after = algorithm.update(state, replies, parse("aggregate", AGGREGATORS, aggregate)).parameters
+        after = algorithm.update(
+            state, replies, Federation(aggregator=parse("aggregate", AGGREGATORS, aggregate))
+        ).parameters
         for key, value in state.parameters.items():
             if value.is_floating_point():
                 torch.testing.assert_close(after[key], value + step)
@@ -175,7 +183,7 @@ def test_what_is_not_averaged_stays_with_its_client(sync, kept):
         trainers = clients(1, 1)  # new processes: all they know is their memory
         replies = train(algorithm, state, trainers, memories)
         assert all(tree.networks_of(reply.arrays) == (sync,) for reply in replies)
-        state = algorithm.update(state, replies)
+        state = algorithm.update(state, replies, FEDERATION)
     for k, memory in memories.items():
         assert tree.networks_of(memory["personal"]) == (kept,)
         step = 2 * 0.1 * (k + 1)  # two rounds of its own direction, from the common start
@@ -186,10 +194,10 @@ def test_moving_average_has_the_half_life_it_says():
     algorithm = make("fedavg ema-half-life=2 ema-ramp=1")
     state = algorithm.init(INITIAL)
     first = {k: v + 1 for k, v in algorithm.shared(INITIAL).items()}
-    after_one = algorithm.update(state, [Reply(0, 1, first)])
+    after_one = algorithm.update(state, [Reply(0, 1, first)], FEDERATION)
     # round 1: the half-life is ramped to 1 round, so half of the way
     assert torch.allclose(after_one.average["generator.w"], INITIAL["generator.w"] + 0.5)
-    after_two = algorithm.update(after_one, [Reply(0, 1, first)])
+    after_two = algorithm.update(after_one, [Reply(0, 1, first)], FEDERATION)
     # round 2 on: half-life 2, so 1 - 2^-1/2 of what is left
     expected = INITIAL["generator.w"] + 1 - 0.5 * 0.5**0.5
     assert torch.allclose(after_two.average["generator.w"], expected)
@@ -199,10 +207,10 @@ def test_moving_average_has_the_half_life_it_says():
 def test_the_published_generator_is_the_average_if_there_is_one():
     reply = [Reply(0, 1, {k: v + 1 for k, v in INITIAL.items()})]
     plain = make("fedavg ema-half-life=0")
-    state = plain.update(plain.init(INITIAL), reply)
+    state = plain.update(plain.init(INITIAL), reply, FEDERATION)
     assert torch.equal(state.generator()["generator.w"], INITIAL["generator.w"] + 1)
     averaged = make("fedavg ema-half-life=5 ema-ramp=1")
-    state = averaged.update(averaged.init(INITIAL), reply)
+    state = averaged.update(averaged.init(INITIAL), reply, FEDERATION)
     assert torch.equal(state.generator()["generator.w"], state.average["generator.w"])
     assert not torch.equal(state.generator()["generator.w"], state.parameters["generator.w"])
     none = make("fedavg sync=discriminator")

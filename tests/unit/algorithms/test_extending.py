@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from client.trainer import Assignment, Trainer
 from common import tree
-from common.algorithms import LocalTrainer, Payload
+from common.algorithms import Federation, LocalTrainer, Payload
 from common.algorithms.fedavg import FedAvg
-from common.config import LocalConfig
 from common.datasets.base import ImageSet, ImageShape
+from common.local import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 
@@ -46,7 +46,7 @@ def trained(algorithm, sync="both"):
     images = ImageSet(torch.zeros(9, 1, 28, 28, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64))
     trainer.assign(Assignment(images, 0, 0, 1), None)
     state = algorithm.init(trainer.initial())
-    payload = algorithm.broadcast(state, [0])[0]
+    payload = algorithm.broadcast(state, [0], Federation())[0]
     reply = algorithm.run(payload, trainer, {}, 0)
     return tree.distance(reply.arrays, payload.arrays), tree.digest(reply.arrays)
 

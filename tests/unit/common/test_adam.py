@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from client.adam import Adam
+from common.adam import Adam
 from common.seeding import torch_generator
 
 

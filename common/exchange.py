@@ -1,0 +1,101 @@
+"""What the two halves of an algorithm pass to each other, and what a client's half works with."""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from common.tree import Tree
+
+Memory = MutableMapping[str, Tree]
+"""What a client keeps for itself from round to round: named trees. Never leaves the client."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a client said of itself in the roll call.
+
+    Attributes:
+        num_examples: Images that it holds.
+        label_counts: Images of each class; None from a site that keeps them to itself.
+    """
+
+    num_examples: int
+    label_counts: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What the server sends to one client in one round."""
+
+    arrays: Tree
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client sends back.
+
+    Attributes:
+        partition: The client's partition id, >= 0.
+        num_examples: Images that the client holds.
+        arrays: Trained weights, or whatever the algorithm exchanges.
+        metrics: Means over the client's local steps: losses by phase, ``d-real``, ``d-fake``, ``seconds``, ...
+    """
+
+    partition: int
+    num_examples: int
+    arrays: Tree
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class LocalTrainer(Protocol):
+    """The verbs that client halves are made of; implemented by ``client.trainer.Trainer``."""
+
+    @property
+    def num_examples(self) -> int:
+        """Images in the client's shard."""
+
+    def initial(self) -> Tree:
+        """Returns the weights that every client and the server start from (a function of the run's seed)."""
+
+    def load(self, tree: Tree) -> None:
+        """Copies ``tree`` into the networks; networks it does not name stay as they are."""
+
+    def fit(
+        self,
+        *,
+        networks: Sequence[str] | None = None,
+        fakes: tuple[Tensor, Tensor] | None = None,
+        extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
+        gradient_hook: Callable[[str, nn.Module], None] | None = None,
+    ) -> dict[str, float]:
+        """Trains for the configured local steps and returns the means of losses and diagnostics.
+
+        Args:
+            networks: Only phases that step these; None: all phases.
+            fakes: Images (N, C, S, S) and labels (N,) that the discriminator sees as fakes, a batch after another and
+                again from the first after the last, instead of its own generator's.
+            extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
+            gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
+        """
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Returns a copy of all weights and buffers, on the CPU."""
+
+    def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
+        """Returns images (num, C, S, S) in [-1, 1] and labels (num,) drawn from the shard, on the trainer's device.
+
+        ``scope`` names what they are for: another name gives other draws, the same name the same ones in a round.
+        """
+
+    def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
+        """Returns images (num, C, S, S) of the loaded generator, and labels, distributed as the shard's."""
+
+    def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the loaded discriminator says of images (N, C, S, S) with labels (N,), on the CPU.
+
+        Returns:
+            Its logits (N,), and for every image the gradient of its logit (N, C, S, S).
+        """
