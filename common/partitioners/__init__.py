@@ -3,7 +3,9 @@
 from common.partitioners.base import Indices, Partitioner, partition
 from common.partitioners.classes import Classes
 from common.partitioners.dirichlet import Dirichlet
+from common.partitioners.drop_classes import DropClasses
 from common.partitioners.iid import Iid
+from common.partitioners.pooled import Pooled
 from common.partitioners.quantity import Quantity
 from common.partitioners.shards import Shards
 
@@ -12,7 +14,9 @@ PARTITIONERS: dict[str, type[Partitioner]] = {
     "dirichlet": Dirichlet,
     "shards": Shards,
     "classes": Classes,
+    "drop-classes": DropClasses,
     "quantity": Quantity,
+    "pooled": Pooled,
 }
 
 __all__ = ["PARTITIONERS", "Indices", "Partitioner", "partition"]

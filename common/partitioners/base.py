@@ -44,6 +44,17 @@ class Partitioner(Component):
             ConfigError: A split that these options do not allow.
         """
 
+    def deal(self, labels: Indices, num_clients: int, seed: int) -> Sequence[Indices]:
+        """Returns the images of each client before ``images_per_client`` caps them: ``split``, checked.
+
+        Raises:
+            ConfigError: See ``split``.
+            RuntimeError: ``split`` breaks its contract.
+        """
+        parts = self.split(labels, num_clients, numpy_generator(seed, "partition"))
+        _check(self.component_name(), parts, len(labels), num_clients)
+        return parts
+
 
 def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed: int) -> list[Indices]:
     """Returns the images of each client, the same for the same arguments.
@@ -55,7 +66,8 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
         seed: The run's seed.
 
     Returns:
-        ``num_clients`` sorted int64 arrays, disjoint and not empty; together all of 0 .. N - 1 if there is no cap.
+        ``num_clients`` sorted int64 arrays, disjoint and not empty; together all of 0 .. N - 1 if there is no cap
+        (nor one in a split that ``partitioner`` pools).
 
     Raises:
         ConfigError: Fewer images than clients, a scheme by label for images of a single class, or a split that the
@@ -67,8 +79,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
         raise ConfigError(f"{len(labels)} images cannot be shared by {num_clients} clients; each needs at least one")
     if partitioner.needs_labels and len(np.unique(labels)) < 2:
         raise ConfigError(f"partition={name!r} splits by label, but all images have the same one; use iid or quantity")
-    parts = partitioner.split(labels, num_clients, numpy_generator(seed, "partition"))
-    _check(name, parts, len(labels), num_clients)
+    parts = partitioner.deal(labels, num_clients, seed)
     cap = partitioner.images_per_client
     if cap:
         parts = [

@@ -238,3 +238,88 @@ def test_quantity_sizes_sorted_follow_the_power_law(exponent):
 def test_quantity_ranks_depend_on_the_seed_and_extremes_leave_one_image():
     assert len({int(np.argmax([len(part) for part in split("quantity", seed=seed)])) for seed in range(20)}) > 3
     assert min(len(part) for part in split("quantity exponent=10", num_clients=900)) == 1
+
+
+def test_drop_classes_deals_numbers_of_missing_classes_by_their_weights():
+    labels = np.repeat(np.arange(10), 3000)
+    missing = (counts(split("drop-classes", labels, num_clients=2000), labels) == 0).sum(axis=1)
+    shares = [(missing == number).mean() for number in range(11)]
+    expected = np.zeros(11)
+    expected[[0, 2, 3, 4]] = np.array([0.33, 0.40, 0.13, 0.13]) / 0.99
+    assert shares == pytest.approx(expected, abs=0.03)
+
+
+def test_drop_classes_shares_a_class_evenly_among_those_who_keep_it_and_drops_all_alike():
+    table = counts(split("drop-classes drops=0:1,3:1", num_clients=40))
+    for column in table.T:
+        assert np.ptp(column[column > 0]) <= 1
+        assert 20 < (column > 0).sum() < 40
+
+
+def test_drop_classes_leaves_every_client_a_class_and_every_class_a_client():
+    table = counts(split("drop-classes drops=99:1", num_clients=5))  # each keeps one class, the others are given back
+    assert (table.sum(axis=0) == 100).all()
+    assert (table > 0).any(axis=1).all()
+    alone = counts(split("drop-classes drops=9:1", num_clients=1))
+    assert (alone == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("drops", "words"),
+    [
+        ("2", "'2' is not NUMBER:WEIGHT"),
+        ("-1:1", "'-1:1' is not NUMBER:WEIGHT"),
+        ("0:much", "'much' in '0:much' is not a number"),
+        ("0:1,0:2", "twice"),
+        ("0:0", "one at least is positive"),
+        ("0:-1,2:3", "not negative"),
+        ("0:inf", "not negative"),
+        ("0:nan", "not negative"),
+    ],
+)
+def test_drop_classes_refuses_what_are_no_weights(drops, words):
+    with pytest.raises(ConfigError, match=words):
+        split(f"drop-classes drops={drops}")
+
+
+def test_drop_classes_refuses_more_holders_than_images():
+    with pytest.raises(ConfigError, match="would share the 100 images of class 0"):
+        split("drop-classes drops=0:1", num_clients=101)
+
+
+@pytest.mark.parametrize("inner", ["dirichlet alpha=0.1 images-per-client=60", "shards per-client=4", "drop-classes"])
+def test_pooled_holds_exactly_what_all_clients_of_a_federation_would(inner):
+    (pool,) = split(f"pooled of='{inner}' clients=10", num_clients=1, seed=7)
+    apart = split(inner, num_clients=10, seed=7)
+    assert np.array_equal(pool, np.sort(np.concatenate(apart)))
+    assert len(pool) < 1000 or "images-per-client" not in inner
+
+
+def test_pooled_groups_clients_in_order():
+    apart = split("shards", num_clients=10)
+    groups = split("pooled of=shards clients=10", num_clients=3)
+    sizes = [slice(0, 4), slice(4, 7), slice(7, 10)]
+    assert same(groups, [np.sort(np.concatenate(apart[part])) for part in sizes])
+
+
+def test_pooled_caps_after_pooling_and_refuses_fewer_clients_than_pools():
+    (pool,) = split("pooled of=shards clients=10 images-per-client=500", num_clients=1)
+    assert len(pool) == 500
+    with pytest.raises(ConfigError, match="pooled clients=2.* cannot be pooled by 3"):
+        split("pooled clients=2", num_clients=3)
+
+
+def test_pooled_writes_out_the_inner_split_and_reads_it_back():
+    component = parse("partition", PARTITIONERS, "pooled of='dirichlet alpha=0.2' clients=10")
+    assert component.of == "dirichlet images-per-client=0 alpha=0.2 min-images=1"
+    assert parse("partition", PARTITIONERS, component.spec()) == component
+    twice = parse("partition", PARTITIONERS, "pooled of=\"pooled of='shards per-client=3' clients=6\" clients=3")
+    assert parse("partition", PARTITIONERS, twice.spec()) == twice
+    assert "per-client=3" in twice.spec()
+
+
+def test_pooled_refuses_an_unknown_inner_split_or_option_by_its_name():
+    with pytest.raises(ConfigError, match="'dirichlit'.*did you mean 'dirichlet'"):
+        split("pooled of=dirichlit")
+    with pytest.raises(ConfigError, match="shards has no option 'alpha'"):
+        split("pooled of='shards alpha=1'")
