@@ -75,29 +75,41 @@ class Evaluator:
         order = torch.arange(len(test)).repeat(repeats)[:num_images]
         if num_images < len(test):  # an even pick over a test set that may be sorted by label
             order = torch.arange(num_images) * len(test) // num_images
-        images = generate(generator, test.labels[order], self._seed)
+        return self.compare(generate(generator, test.labels[order], self._seed), wanted)
+
+    def compare(self, images: Tensor, names: Sequence[str]) -> Scores:
+        """Returns the named metrics, but ``utility``, of images uint8 (N, C, S, S), whoever made them.
+
+        Args:
+            images: Of the data set's shape.
+            names: Of ``ALL``, and ``available``.
+        """
+        test = self._dataset.test
         scores: Scores = {}
         if self.extractor is not None:
             fake = self.extractor(images).cpu()
-            if "fid" in wanted:
+            if "fid" in names:
                 scores["fid"] = metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))
-            if "kid" in wanted:
+            if "kid" in names:
                 scores["kid"] = metrics.kernel_distance(self._real_features, fake)
-            if "prdc" in wanted:
+            if "prdc" in names:
                 scores |= metrics.prdc(self._real_features, fake)
-            if "per-class-recall" in wanted:
+            if "per-class-recall" in names:
                 classes = self._dataset.shape.num_classes
                 shares = metrics.per_class_recall(self._real_features, test.labels, fake, num_classes=classes)
                 scores["per-class-recall"] = [None if math.isnan(share) else share for share in shares]
-        if "score" in wanted:
+        if "score" in names:
             scores["score"] = metrics.inception_score(_probabilities(images))
         return scores
 
     def _utility(self, generator: nn.Module) -> float:
         classes = self._dataset.shape.num_classes
         labels = balanced_labels(self._evaluation.utility_num_images, classes)
-        images = generate(generator, labels, derive_seed(self._seed, "utility"))
-        test = self._dataset.test
+        return self.utility_of(generate(generator, labels, derive_seed(self._seed, "utility")), labels)
+
+    def utility_of(self, images: Tensor, labels: Tensor) -> float:
+        """Returns the ``utility`` of images uint8 (N, C, S, S) with labels int64 (N,), whoever made them."""
+        test, classes = self._dataset.test, self._dataset.shape.num_classes
         return metrics.utility(images, labels, test.images, test.labels, self._seed, num_classes=classes)
 
     @cached_property
