@@ -131,7 +131,7 @@ class RunConfig(Options):
 
     @model_validator(mode="after")
     def _enough_replies(self) -> "RunConfig":
-        """Refuses an aggregator that no round of this federation can have replies enough for."""
+        """Refuses parts that do not go together, as an aggregator that no round can have replies enough for."""
         needed, cohort = self.aggregator.min_replies(), self.federation.cohort_size
         if cohort < needed:
             ways = ["more clients", *(["a larger fraction"] if self.federation.fraction < 1 else [])]
@@ -141,6 +141,7 @@ class RunConfig(Options):
                 f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
+        self.algorithm_component.check(self.objective_component, self.aggregator)
         if self.weighting_component != WEIGHTINGS["images"]():
             if self.algorithm_component.own_weighting:
                 raise ConfigError(f"weighting={self.weighting!r}: algorithm={self.algorithm!r} brings its own weights")

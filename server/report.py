@@ -156,11 +156,17 @@ def _curves(lines: Sequence[Line]) -> str:
             axes.legend(fontsize=8)
     partitions = sorted({client["partition"] for line in lines for client in line["clients"]})
     for partition in partitions:
-        points = [(ln["round"], c["drift"]) for ln in lines for c in ln["clients"] if c["partition"] == partition]
-        drift.plot(*zip(*points, strict=True), linewidth=1, label=str(partition))
+        points = [
+            (ln["round"], c["drift"])
+            for ln in lines
+            for c in ln["clients"]
+            if c["partition"] == partition and "drift" in c
+        ]
+        if points:  # of a client that shares weights
+            drift.plot(*zip(*points, strict=True), linewidth=1, label=str(partition))
     drift.set_title("distance of each client's weights to the new mean")
     drift.set_ylim(bottom=0)
-    if len(partitions) <= 12:
+    if drift.has_data() and len(partitions) <= 12:
         drift.legend(fontsize=7, ncols=2, title="client", title_fontsize=7)
     for axes in (quality, losses, logits, drift):
         axes.set_xlabel("round")

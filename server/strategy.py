@@ -2,9 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -115,7 +117,9 @@ class FederatedGAN(Strategy):
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
-        for partition, payload in self._algorithm.broadcast(state, cohort, federation).items():
+        with _threads(self._config.local.num_threads):
+            payloads = self._algorithm.broadcast(state, cohort, federation)
+        for partition, payload in payloads.items():
             record = encoded.get(id(payload.arrays))
             if record is None:
                 record = encoded[id(payload.arrays)] = wire.encode_tree(payload.arrays)
@@ -151,7 +155,8 @@ class FederatedGAN(Strategy):
                 + (f": {reasons}" if reasons else "")
             )
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
-        state = self._algorithm.update(before.state, admitted, self._federation)
+        with _threads(self._config.local.num_threads):
+            state = self._algorithm.update(before.state, admitted, self._federation)
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
         images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)
@@ -232,10 +237,22 @@ class FederatedGAN(Strategy):
         log.warning("round %d: partition %d is left out: %s", self.record.round, partition, reason)
 
     def _client_line(self, reply: Reply, state: ServerState) -> dict[str, float | int]:
-        shared = {key: value for key, value in reply.arrays.items() if key in state.parameters}
-        drift = distance(shared, state.parameters)
-        metrics = {key: float(value) for key, value in reply.metrics.items()}
-        return metrics | {"partition": reply.partition, "num-examples": reply.num_examples, "drift": drift}
+        line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
+        line |= {"partition": reply.partition, "num-examples": reply.num_examples}
+        if shared := {key: value for key, value in reply.arrays.items() if key in state.parameters}:
+            line["drift"] = distance(shared, state.parameters)
+        return line
+
+
+@contextmanager
+def _threads(num: int) -> Iterator[None]:
+    """Holds the server's share of a round to ``num`` intra-op threads, as results of networks depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Federation:
@@ -262,4 +279,5 @@ def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Fede
         shape=roster.shape,
         local=config.local,
         num_rounds=config.federation.num_rounds,
+        device="cuda" if torch.cuda.is_available() else "cpu",
     )

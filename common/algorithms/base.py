@@ -58,6 +58,7 @@ class Federation:
         shape: Of the images, and the number of classes.
         local: Settings of training: batch size, rates, Adam's decays.
         num_rounds: Rounds of the run.
+        device: Where the server computes what takes a network; weights and replies are on the CPU.
     """
 
     seed: int = 0
@@ -69,6 +70,7 @@ class Federation:
     shape: ImageShape = _MNIST
     local: LocalConfig = field(default_factory=LocalConfig)
     num_rounds: int = 1
+    device: str = "cpu"
 
     def mean(self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None) -> dict[str, Tensor]:
         """Returns the mean of the replies' entries that ``origin`` names, as ``aggregate`` and ``weighting`` say.
@@ -104,6 +106,13 @@ class Algorithm(Component):
     ema_ramp: float = Field(
         0.1, gt=0, le=1, description="the half-life is at most this share of the rounds done, to forget the start"
     )
+
+    def check(self, objective: Objective, aggregator: Aggregator) -> None:
+        """Passes an objective and an aggregator that the algorithm can work with; by default any.
+
+        Raises:
+            ConfigError: It cannot; says why, and which it can.
+        """
 
     def shared(self, parameters: Tree) -> dict[str, Tensor]:
         """Returns the part of all weights that travels; the rest stays with its client."""
