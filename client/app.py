@@ -29,12 +29,14 @@ _RESIDENT = threading.local()  # networks and optimizers of this thread, loaded 
 def query(message: Message, context: Context) -> Message:
     """Answers the roll call."""
     config, site = _config(context), Site.of(context.node_config)
+    asked = wire.decode_query(message.content)
     shard = data.shard(config, site)
+    tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
     answer = wire.RollCall(
         partition=site.partition_id,
         num_partitions=site.num_partitions,
         num_examples=len(shard.images),
-        label_counts=tuple(shard.images.label_counts(shard.shape.num_classes)) if site.disclose_labels else None,
+        label_counts=tuple(shard.images.label_counts(shard.shape.num_classes)) if tells else None,
         shape=shard.shape,
         class_names=shard.class_names,
         data_digest=shard.digest(),

@@ -18,7 +18,10 @@ class Site(Options):
     num_partitions: int = Field(ge=1, description="clients in the federation")
     data: str = Field("", description="the site's own images, SOURCE:PATH; empty: its part of data.name")
     device: str = Field("", description="where to train, e.g. cuda:1; empty: CUDA where there is one")
-    disclose_labels: bool = Field(True, description="whether the server may know how many images each class has")
+    disclose_labels: bool = Field(
+        True, description="whether the server may know how many images each class has, if it asks"
+    )
+    disclose_moments: bool = Field(True, description="whether the server may have moments of the images' features")
     state_path: str = Field("", description="folder for what the client keeps between rounds; empty: in memory")
 
     @classmethod

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,7 +22,7 @@ from common.datasets.base import ImageShape
 from common.errors import ProtocolError
 from common.tree import Tree, apart
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 R = TypeVar("R")
 
@@ -41,7 +41,7 @@ class RollCall:
         partition: The client's partition id, from 0.
         num_partitions: Partitions in the client's view of the federation.
         num_examples: Images that the client holds.
-        label_counts: Images of each class; None from a site that keeps them to itself.
+        label_counts: Images of each class; None from a site that keeps them to itself, or was not asked.
         shape: Of the images, and the number of classes.
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
         data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
@@ -171,9 +171,72 @@ def decode_roll_call(content: RecordDict) -> RollCall:
     )
 
 
-def encode_query() -> RecordDict:
-    """Returns the content of the server's roll call."""
-    return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL})})
+def encode_query(label_counts: bool) -> RecordDict:
+    """Returns the content of the server's roll call.
+
+    Args:
+        label_counts: Whether the run needs to know how many images of each class a client holds.
+    """
+    return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL, "label-counts": label_counts})})
+
+
+def decode_query(content: RecordDict) -> bool:
+    """Returns whether the roll call asks for label counts.
+
+    Raises:
+        ProtocolError: Another protocol version, or no word on it.
+    """
+    asked = _meta(content).get("label-counts")
+    if not isinstance(asked, bool):
+        raise ProtocolError(f"label-counts is {asked!r}, not true or false")
+    return asked
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client says when it is asked for something beside the rounds.
+
+    Attributes:
+        partition: The client's partition id.
+        arrays: What it was asked for; empty if it does not say.
+        refusal: Why it does not say; empty if it does.
+    """
+
+    partition: int
+    arrays: Tree = field(default_factory=dict)
+    refusal: str = ""
+
+
+def encode_question(arrays: ArrayRecord | None = None) -> RecordDict:
+    """Returns the content of a question beside the rounds; ``arrays``, an encoded tree, may be shared by messages."""
+    return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL}), _ARRAYS: arrays or encode_tree({})})
+
+
+def decode_question(content: RecordDict) -> Tree:
+    """Returns what the server has sent with its question.
+
+    Raises:
+        ProtocolError: Another protocol version, or arrays that cannot be read.
+    """
+    _meta(content)
+    return decode_tree(_record(content, _ARRAYS, ArrayRecord))
+
+
+def encode_answer(answer: Answer) -> RecordDict:
+    """Returns the content of a client's answer."""
+    meta = ConfigRecord({"protocol": PROTOCOL, "partition": answer.partition, "refusal": answer.refusal})
+    return RecordDict({_META: meta, _ARRAYS: encode_tree(answer.arrays)})
+
+
+def decode_answer(content: RecordDict) -> Answer:
+    """Returns what a client has answered.
+
+    Raises:
+        ProtocolError: Another protocol version, or a field that is missing or of another type.
+    """
+    meta = _meta(content)
+    arrays = decode_tree(_record(content, _ARRAYS, ArrayRecord))
+    return Answer(_integer(meta, "partition"), arrays, str(meta.get("refusal", "")))
 
 
 def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:

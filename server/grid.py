@@ -44,6 +44,7 @@ class PatientGrid(Grid):
         self._nodes: dict[int, int] = {}  # partition -> node
         self._candidates: dict[int, int] = {}  # partition -> a node that says it holds it while another one does
         self._queries: dict[str, int] = {}  # id of an unanswered query -> node
+        self._needs_label_counts = False
         self._asked: set[int] = set()
         self._absent: set[int] = set()  # partitions that were offline to the end of a round
         self._partitions: dict[str, int] = {}  # id of a message of this round -> partition
@@ -58,6 +59,7 @@ class PatientGrid(Grid):
             ProtocolError: A client that runs other code than this server, or whose answer cannot be read.
         """
         wanted = config.federation.num_clients
+        self._needs_label_counts = config.needs_label_counts
         deadline = time.monotonic() + config.federation.wait_seconds
         answers: dict[int, wire.RollCall] = {}
         for _ in _waits():
@@ -187,7 +189,7 @@ class PatientGrid(Grid):
         """Asks nodes that were not asked yet who they are."""
         new = sorted(set(online) - self._asked)
         if new:
-            messages = [Message(wire.encode_query(), node, MessageType.QUERY) for node in new]
+            messages = [Message(wire.encode_query(self._needs_label_counts), node, MessageType.QUERY) for node in new]
             names = self._grid.push_messages(messages)
             self._queries |= {name: node for name, node in zip(names, new, strict=True) if name}
             self._asked |= set(new)

@@ -9,6 +9,7 @@ from PIL import Image
 from client.app import app
 from common.errors import FederationError
 from common.seeding import numpy_generator
+from common.weightings import WEIGHTINGS
 from server import journal
 from server.journal import RunDirectory
 from server.run import run_federation
@@ -55,13 +56,31 @@ def test_sites_train_on_their_own_images_and_say_only_what_they_want(small, tmp_
     told = json.loads(directory.partition.read_text())
     assert told["shape"] == {"channels": 1, "size": 28, "num-classes": 2}
     assert [client["num-examples"] for client in told["clients"]] == [16, 18, 19]
-    assert [client["label-counts"] for client in told["clients"]] == [[8, 8], None, [10, 9]]
+    assert [client["label-counts"] for client in told["clients"]] == [None, None, None]  # nobody needs them
     assert "has other images or classes than the clients" in caplog.text  # so the embedded digits score nothing
     for k in range(3):
         (run,) = (tmp_path / f"state-{k}" / "runs").iterdir()
         kept = sorted(path.name for path in (run / f"partition-{k}").iterdir())
         assert kept[-1] == "memory-000003.safetensors"
         assert len(kept) <= 3
+
+
+def test_a_site_counts_its_labels_only_for_a_run_that_needs_it(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(WEIGHTINGS["uniform"], "needs_label_counts", True)
+    sites = [{"data": write_site(tmp_path / f"scans-{k}", seed=k)} for k in range(3)]
+    directory = federate(small(**THREE, weighting="uniform", federation__num_rounds=1), sites)
+    told = json.loads(directory.partition.read_text())
+    assert [client["label-counts"] for client in told["clients"]] == [[8, 8], [9, 9], [10, 9]]
+    sites[1]["disclose-labels"] = False
+    with pytest.raises(FederationError, match=r"partition 1 keeps that to itself \(disclose-labels=false\)"):
+        federate(small("other", **THREE, weighting="uniform"), sites)
+
+
+def test_a_simulated_client_always_counts_its_labels(small):
+    told = json.loads(federate(small(**THREE, federation__num_rounds=1), []).partition.read_text())
+    assert [sum(client["label-counts"]) for client in told["clients"]] == [
+        client["num-examples"] for client in told["clients"]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,22 @@ def test_roll_call_reads_back():
         assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_roll_call_says_whether_it_needs_label_counts(asked):
+    assert wire.decode_query(wire.encode_query(label_counts=asked)) is asked
+    with pytest.raises(ProtocolError, match="label-counts is None, not true or false"):
+        wire.decode_query(wire.encode_question())
+
+
+def test_questions_and_answers_read_back():
+    assert tree.digest(wire.decode_question(wire.encode_question(wire.encode_tree(TREE)))) == tree.digest(TREE)
+    assert wire.decode_question(wire.encode_question()) == {}
+    answer = wire.decode_answer(wire.encode_answer(wire.Answer(3, TREE)))
+    assert (answer.partition, answer.refusal, tree.digest(answer.arrays)) == (3, "", tree.digest(TREE))
+    refusal = wire.Answer(3, refusal="disclose-moments=false")
+    assert wire.decode_answer(wire.encode_answer(refusal)) == refusal
+
+
 def test_task_and_reply_read_back_to_the_bit():
     task = wire.Task(Payload(TREE, {"mu": 0.1}), 7, run="beef", memory_round=5, keep_from=4, rollbacks=2)
     decoded = wire.decode_task(wire.encode_task(task, wire.encode_tree(TREE)))
@@ -48,9 +64,9 @@ def test_a_reply_to_another_round_is_refused():
 
 
 def test_another_protocol_is_refused(monkeypatch):
-    content = wire.encode_query()
+    content = wire.encode_query(label_counts=True)
     monkeypatch.setattr(wire, "PROTOCOL", 99)
-    with pytest.raises(ProtocolError, match="speaks protocol 2, this side 99"):
+    with pytest.raises(ProtocolError, match="speaks protocol 3, this side 99"):
         wire.decode_roll_call(content)
 
 
@@ -62,14 +78,14 @@ def test_another_protocol_is_refused(monkeypatch):
         ({"metrics": None}, "no MetricRecord 'metrics'"),
         ({"arrays": MetricRecord({"a": 1})}, "no ArrayRecord 'arrays'"),
         (
-            {"meta": ConfigRecord({"protocol": 2, "round": 7, "partition": 0, "num-examples": 2.5})},
+            {"meta": ConfigRecord({"protocol": 3, "round": 7, "partition": 0, "num-examples": 2.5})},
             "num-examples is 2.5",
         ),
         (
-            {"meta": ConfigRecord({"protocol": 2, "round": 7, "partition": 0, "num-examples": True})},
+            {"meta": ConfigRecord({"protocol": 3, "round": 7, "partition": 0, "num-examples": True})},
             "num-examples is True",
         ),
-        ({"meta": ConfigRecord({"protocol": 2, "round": 7, "num-examples": 2})}, "partition is None"),
+        ({"meta": ConfigRecord({"protocol": 3, "round": 7, "num-examples": 2})}, "partition is None"),
         ({"metrics": MetricRecord({"d-real": float("nan")})}, "d-real in metrics is nan, not a finite number"),
         ({"metrics": MetricRecord({"d-real": [1.0, 2.0]})}, r"d-real in metrics is \[1.0, 2.0\], not a finite number"),
         ({"metrics": MetricRecord({str(k): k for k in range(65)})}, "65 metrics, or odd names"),
