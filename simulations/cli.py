@@ -2,9 +2,7 @@
 
 import json
 import logging
-import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +11,10 @@ import click
 import typer
 
 from common.errors import ConfigError, FedGANError
+from simulations.options import Overrides, read_overrides, read_preset
 
 if TYPE_CHECKING:
     from simulations.submit import Outcome
-
-PRESETS = Path(__file__).parent / "presets"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,14 +25,6 @@ app = typer.Typer(
     help="Train GANs across clients that keep their data.",
 )
 
-_PAIR = re.compile(r"(\S+?)=(\'[^\']*\'|\"[^\"]*\"|\S+)")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
-    ),
-]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RoundOption = Annotated[int | None, typer.Option("--round", help="A round with a checkpoint; default: the last.")]
@@ -71,7 +60,7 @@ def simulate(
         overrides["output.dir"] = str(out)
     if resume:
         overrides["output.resume"] = True
-    base = _preset(preset or "quickstart")
+    base = read_preset(preset or "quickstart")
     output = RunConfig.from_flat(base | overrides).output
     run = journal.resolve(output.dir, Path.cwd())
     if output.resume and not output.dir:
@@ -245,7 +234,7 @@ def partition(
     from common.config import RunConfig
     from server.report import draw_partition
 
-    resolved = RunConfig.from_flat(_preset(preset or "quickstart") | read_overrides(config))
+    resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
     dataset = load(resolved.data)
     clients: list[dict[str, Any]] = []
     for k, indices in enumerate(split(resolved)):
@@ -343,48 +332,6 @@ def report(run: RunArgument) -> None:
     from server.report import write_report
 
     typer.echo(str(write_report(RunDirectory.existing(run))))
-
-
-def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
-    """Returns the dotted keys and values of ``-c`` options, later ones winning.
-
-    Args:
-        arguments: Each ``"key=value key='va lue'"`` with TOML values, or the name of a TOML file.
-
-    Raises:
-        ConfigError: Something that is neither.
-    """
-    from common.config import flatten
-    from simulations.trained import read_flat
-
-    found: dict[str, Any] = {}
-    for text in arguments or []:
-        if text.endswith(".toml") and "=" not in text:
-            found |= read_flat(Path(text))
-            continue
-        if rest := _PAIR.sub("", text).strip():
-            raise ConfigError(f"-c {text!r}: {rest!r} is not of the form KEY=VALUE")
-        for key, value in _PAIR.findall(text):
-            try:
-                found |= flatten(tomllib.loads(f"{key} = {value}"))
-            except tomllib.TOMLDecodeError:
-                raise ConfigError(
-                    f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'"
-                ) from None
-    return found
-
-
-def _preset(name: str) -> dict[str, Any]:
-    from common.components import suggestion
-    from simulations.trained import read_flat
-
-    path = PRESETS / f"{name}.toml"
-    if path.is_file():
-        return read_flat(path)
-    if name.endswith(".toml") or "/" in name:
-        return read_flat(Path(name))
-    known = sorted(p.stem for p in PRESETS.glob("*.toml"))
-    raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
 
 
 def _print_scores(scores: Mapping[str, Any]) -> None:

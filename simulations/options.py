@@ -1,0 +1,68 @@
+"""What commands share: settings as ``-c`` takes them, and presets."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.errors import ConfigError
+
+PRESETS = Path(__file__).parent / "presets"
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
+    ),
+]
+
+_PAIR = re.compile(r"(\S+?)=(\'[^\']*\'|\"[^\"]*\"|\S+)")
+
+
+def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
+    """Returns the dotted keys and values of ``-c`` options, later ones winning.
+
+    Args:
+        arguments: Each ``"key=value key='va lue'"`` with TOML values, or the name of a TOML file.
+
+    Raises:
+        ConfigError: Something that is neither.
+    """
+    from common.config import flatten
+    from simulations.trained import read_flat
+
+    found: dict[str, Any] = {}
+    for text in arguments or []:
+        if text.endswith(".toml") and "=" not in text:
+            found |= read_flat(Path(text))
+            continue
+        if rest := _PAIR.sub("", text).strip():
+            raise ConfigError(f"-c {text!r}: {rest!r} is not of the form KEY=VALUE")
+        for key, value in _PAIR.findall(text):
+            try:
+                found |= flatten(tomllib.loads(f"{key} = {value}"))
+            except tomllib.TOMLDecodeError:
+                raise ConfigError(
+                    f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'"
+                ) from None
+    return found
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Returns the dotted keys and values of a preset, or of a TOML file.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    from common.components import suggestion
+    from simulations.trained import read_flat
+
+    path = PRESETS / f"{name}.toml"
+    if path.is_file():
+        return read_flat(path)
+    if name.endswith(".toml") or "/" in name:
+        return read_flat(Path(name))
+    known = sorted(p.stem for p in PRESETS.glob("*.toml"))
+    raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
