@@ -1,0 +1,218 @@
+"""The benchmark's protocols: which federation, which budget, and what stands beside the algorithms.
+
+A protocol is a preset (``presets/p1.toml`` and so on, valid for ``fedgan simulate`` too) with its CPU budget; the full
+budget is a few other values. An entry is a row of its table: a label, and what it changes in the protocol.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from common import components
+from common.algorithms import ALGORITHMS
+from common.config import RunConfig, Scalar
+from common.errors import ConfigError
+from common.partitioners import PARTITIONERS
+
+BUDGETS = ("cpu", "full")
+
+Kind = Literal["centralised", "algorithm", "variant", "local-only"]
+
+CENTRALISED: dict[str, Scalar] = {
+    "objective": "non-saturating r1=1.0",
+    "local.moments": "keep",
+    "local.learning-rate": 1e-3,
+    "local.discriminator-learning-rate": 1e-3,
+}
+"""Settings of centralised training: under the defaults, which were found for federations, it collapses."""
+
+LOCAL_ONLY = "effgan"
+"""The algorithm whose clients can train alone from the first round on; see ``_local_only``."""
+
+SETTINGS: dict[str, dict[str, Scalar]] = {}
+"""Settings of an algorithm, by its name, where the protocol's do not suit it; the table states them."""
+
+CENTRALISED_LABEL, LOCAL_ONLY_LABEL = "centralised", "local-only"
+_KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "variant", "local-only")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One federation that algorithms are compared in.
+
+    Attributes:
+        id: As in ``fedgan benchmark ID``.
+        title: What it is.
+        full: What the full budget changes in the preset.
+    """
+
+    id: str
+    title: str
+    full: Mapping[str, Scalar]
+
+
+_LONG: dict[str, Scalar] = {
+    "federation.num-rounds": 500,
+    "local.steps": 100,
+    "evaluation.every": 25,
+    "output.sample-every": 100,
+    "output.checkpoint-every": 25,
+}
+
+PROTOCOLS = {
+    protocol.id: protocol
+    for protocol in (
+        Protocol("P1", "MNIST, 10 clients, 4 label-sorted shards of 40 each", _LONG),
+        Protocol(
+            "P2",
+            "MNIST, 10 clients, Dirichlet(0.1), 300 images each",
+            {
+                "federation.num-rounds": 1000,
+                "evaluation.every": 50,
+                "output.sample-every": 200,
+                "output.checkpoint-every": 50,
+            },
+        ),
+        Protocol(
+            "P3",
+            "MNIST, 20 clients, each drops 0, 2, 3 or 4 classes",
+            {"local.steps": 470},  # 5 epochs of 3,000 images in batches of 32
+        ),
+        Protocol("P4", "MNIST, 10 clients, one digit each", _LONG),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a table.
+
+    Attributes:
+        label: Its name, and that of its folder (``slug``).
+        kind: Baselines stand first and last.
+        overrides: What it changes in the protocol, by dotted key.
+        note: Said below the table.
+    """
+
+    label: str
+    kind: Kind
+    overrides: Mapping[str, Scalar]
+    note: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The label as the name of a folder."""
+        return re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """Where the row stands: centralised, algorithms as their table lists them, variants by name, local-only."""
+        name = self.label.partition(" ")[0]
+        order = list(ALGORITHMS).index(name) if self.kind == "algorithm" and name in ALGORITHMS else len(ALGORITHMS)
+        return _KINDS.index(self.kind), order, self.label
+
+
+def default_labels() -> list[str]:
+    """Returns the labels of a whole table: both baselines, and every algorithm that there is."""
+    algorithms = [name for name in ALGORITHMS if name != LOCAL_ONLY]
+    after_fedavg = algorithms.index("fedavg") + 1 if "fedavg" in algorithms else 0
+    algorithms.insert(after_fedavg, "fedavg sync=generator")
+    algorithms += [LOCAL_ONLY] if LOCAL_ONLY in ALGORITHMS else []
+    return [CENTRALISED_LABEL, *algorithms, *([LOCAL_ONLY_LABEL] if LOCAL_ONLY in ALGORITHMS else [])]
+
+
+def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | None = None) -> Entry:
+    """Returns the row that a label names.
+
+    Args:
+        label: ``centralised``, ``local-only``, or an algorithm with any options: ``"fedprox mu=0.1"``.
+        base: The protocol as it is run.
+        centralised: Settings of centralised training, besides ``CENTRALISED``.
+
+    Raises:
+        ConfigError: No such label, algorithm or option.
+    """
+    if label == CENTRALISED_LABEL:
+        return _centralised(base, centralised or {})
+    if label == LOCAL_ONLY_LABEL:
+        return _local_only(base)
+    known = [CENTRALISED_LABEL, *ALGORITHMS, LOCAL_ONLY_LABEL]
+    name = label.partition(" ")[0]
+    if name not in ALGORITHMS:
+        raise ConfigError(f"--algorithms {label!r}: no such algorithm; {components.suggestion(name, known)}")
+    components.parse("algorithm", ALGORITHMS, label)
+    settings = SETTINGS.get(name, {})
+    return Entry(label, "algorithm", {**settings, "algorithm": label}, f"with {written(settings)}" if settings else "")
+
+
+def make_variant(name: str, overrides: Mapping[str, Scalar]) -> Entry:
+    """Returns the row of a variant of the protocol's own algorithm.
+
+    Raises:
+        ConfigError: A name that a baseline has, or none.
+    """
+    if not name or name in (CENTRALISED_LABEL, LOCAL_ONLY_LABEL):
+        raise ConfigError(f"--variant {name!r}: choose another name")
+    return Entry(name, "variant", dict(overrides), written(overrides) or "the protocol as it is")
+
+
+def written(values: Mapping[str, Scalar]) -> str:
+    """Returns settings as ``-c`` takes them."""
+    shown = {key: f'"{v}"' if isinstance(v, str) else str(v).lower() for key, v in values.items()}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def check_distinct(entries: Sequence[Entry]) -> None:
+    """Passes rows that each have a folder of their own.
+
+    Raises:
+        ConfigError: Two with one name.
+    """
+    seen: dict[str, str] = {}
+    for entry in entries:
+        if entry.slug in seen:
+            raise ConfigError(f"{entry.label!r} and {seen[entry.slug]!r} would share a folder: rename one of them")
+        seen[entry.slug] = entry.label
+
+
+def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
+    """Returns one client who holds all images and takes the steps of a whole cohort: as many images seen a round."""
+    clients, steps = base.federation.num_clients, base.federation.cohort_size * base.local.steps
+    settings = CENTRALISED | dict(more)
+    pooled = f"pooled of={shlex.quote(base.partition)} clients={clients}"
+    if "pooled" not in PARTITIONERS:
+        if base.partitioner.images_per_client:
+            raise ConfigError(f"partition={base.partition!r} cannot be pooled for a centralised run")
+        pooled = "iid"
+    overrides: dict[str, Scalar] = {
+        "algorithm": "fedavg",
+        "aggregate": "mean",
+        "weighting": "images",
+        "partition": pooled,
+        "federation.num-clients": 1,
+        "federation.fraction": 1.0,
+        "local.steps": steps,
+        **settings,
+    }
+    note = f"the same code with one client who holds all images and takes {steps} steps a round; {written(settings)}"
+    return Entry(CENTRALISED_LABEL, "centralised", overrides, note)
+
+
+def _local_only(base: RunConfig) -> Entry:
+    """Returns clients who train alone from the first round on; a generated image is that of a client by chance.
+
+    Raises:
+        ConfigError: The algorithm that it takes is not there.
+    """
+    if LOCAL_ONLY not in ALGORITHMS:
+        raise ConfigError(f"local-only needs the algorithm {LOCAL_ONLY!r}, which this version does not have")
+    overrides: dict[str, Scalar] = {"algorithm": local_only_spec(base), "aggregate": "mean", "weighting": "images"}
+    note = "clients never share anything but, at the end, their generators; each image is of a client drawn by chance"
+    return Entry(LOCAL_ONLY_LABEL, "local-only", overrides, note)
+
+
+def local_only_spec(base: RunConfig) -> str:
+    """Returns the algorithm of the local-only baseline: fine-tuning in all rounds, so none before it."""
+    return f"{LOCAL_ONLY} fine-tuning-rounds={base.federation.num_rounds}"
