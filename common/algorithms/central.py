@@ -1,0 +1,253 @@
+"""What algorithms have in common whose generator lives on the server, while clients train discriminators."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.adam import Adam
+from common.aggregators import Aggregator
+from common.algorithms.base import Algorithm, Federation, ServerState
+from common.errors import ConfigError
+from common.exchange import LocalTrainer, Memory, Payload, Reply
+from common.objectives import Objective
+from common.objectives.base import AdversarialObjective
+from common.seeding import torch_generator
+from common.tree import Tree, clone, select
+
+DISCRIMINATOR = "discriminator"
+_GENERATOR = "generator"
+_MOMENTS = "generator-moments"
+
+
+class OnServer(Algorithm):
+    """Base of the algorithms that train the generator on the server, with Adam's moments kept in the state."""
+
+    generator_steps: int = Field(0, ge=0, description="the generator's steps a round, on the server; 0: local.steps")
+    generator_learning_rate: float = Field(
+        0.0, ge=0, description="Adam's rate of the generator on the server; 0: local.learning-rate"
+    )
+
+    def check(self, objective: Objective, aggregator: Aggregator) -> None:
+        adversarial(objective)
+
+    def num_steps(self, federation: Federation) -> int:
+        """Returns the generator's steps in a round."""
+        return self.generator_steps or federation.local.steps
+
+    def inputs(self, round: int, federation: Federation) -> tuple[Tensor, Tensor]:
+        """Returns the latents (N, Z) and labels (N,) of the round's generator steps, a batch after another.
+
+        Labels are distributed as the images of all clients together, or evenly where a client keeps its own to itself.
+        """
+        num = self.num_steps(federation) * federation.local.batch_size
+        random = torch_generator(federation.seed, "server", round, "generator-steps")
+        labels = draw_labels(_pooled(federation), num, random)
+        return torch.randn(num, _latent_size(federation), generator=random), labels
+
+    def descend(
+        self, state: ServerState, federation: Federation, loss: Callable[[slice, Tensor, Tensor], Tensor]
+    ) -> ServerState:
+        """Returns the state with a generator that has taken its steps of the round.
+
+        Args:
+            state: Where the round started.
+            federation: Batch size, rates and where to compute.
+            loss: Called with the rows of ``inputs`` at hand, the images (B, C, S, S) that the generator now makes of
+                them, and their labels (B,), both on ``federation.device``; returns the scalar to descend.
+        """
+        network = load(state.parameters, _GENERATOR, federation)
+        local = federation.local
+        adam = Adam(network, self.generator_learning_rate or local.learning_rate, local.beta1, local.beta2)
+        for key, value in state.slots.get(_MOMENTS, {}).items():
+            adam.slots[key].copy_(value)
+        latents, labels = self.inputs(state.round + 1, federation)
+        for start in range(0, len(labels), local.batch_size):
+            rows = slice(start, start + local.batch_size)
+            chosen = labels[rows].to(federation.device)
+            images = network(latents[rows].to(federation.device), chosen)
+            adam.zero_grad()
+            loss(rows, images, chosen).backward()  # type: ignore[no-untyped-call]
+            adam.step()
+        trained = {f"{_GENERATOR}.{key}": value for key, value in network.state_dict().items()}
+        return replace(
+            state,
+            parameters={**state.parameters, **clone(trained)},
+            slots={**state.slots, _MOMENTS: clone(adam.slots)},
+        )
+
+
+class CentralGenerator(OnServer):
+    """Base of the algorithms with one generator on the server and one private discriminator a client.
+
+    Each round a client gets two sets of images of the generator: fakes for its discriminator to train on, with its own
+    distribution of labels (even where it keeps that to itself), and images, the same for all clients, of which it
+    returns its trained discriminator's logits and the gradient of each logit by the image. A subclass says in ``mixed``
+    or ``slopes`` what these make of the loss; the server takes it through the generator.
+
+    What travels, a client and a round, is ``local.steps * local.batch-size`` fakes and ``generator-steps *
+    local.batch-size`` images down, and as many gradients up as images: with 20 steps of 32 images of 28x28 pixels in
+    grey 2 MB + 2 MB down and 2 MB up.
+
+    Deviations, of all of these algorithms: a message holds the images of many steps, as each exchange is a round trip.
+    So the generator takes its steps on feedback for the images that it made at the round's start, which are no longer
+    quite those that it makes now; and labels condition both networks.
+    """
+
+    own_weighting = True
+
+    def shared(self, parameters: Tree) -> dict[str, Tensor]:
+        return select(parameters, [_GENERATOR])
+
+    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+        round = state.round + 1
+        network = load(state.parameters, _GENERATOR, federation)
+        latents, labels = self.inputs(round, federation)
+        common: Tree = {"images": _make(network, latents, labels, federation), "labels": labels}
+        scalars = {"batch-size": float(federation.local.batch_size)}
+        return {k: Payload({**common, **self._fakes(network, k, round, federation)}, scalars) for k in cohort}
+
+    def _fakes(self, network: nn.Module, partition: int, round: int, federation: Federation) -> Tree:
+        num = federation.local.steps * federation.local.batch_size
+        random = torch_generator(federation.seed, "server", round, "fakes", partition)
+        client = federation.clients.get(partition)
+        counts = client.label_counts if client else None
+        labels = draw_labels(counts or [1] * federation.shape.num_classes, num, random)
+        latents = torch.randn(num, _latent_size(federation), generator=random)
+        return {"fakes": _make(network, latents, labels, federation), "fake-labels": labels}
+
+    def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        arrays = payload.arrays
+        trainer.load(
+            select(arrays, [DISCRIMINATOR]) or memory.get(DISCRIMINATOR) or select(trainer.initial(), [DISCRIMINATOR])
+        )
+        metrics = self.fit(payload, trainer)
+        logits, gradients = trainer.feedback(arrays["images"], arrays["labels"])
+        memory[DISCRIMINATOR] = select(trainer.parameters(), [DISCRIMINATOR])
+        return Reply(partition, trainer.num_examples, {"logits": logits, "gradients": gradients}, metrics)
+
+    def fit(self, payload: Payload, trainer: LocalTrainer) -> dict[str, float]:
+        """Trains the loaded discriminator on the fakes that came, and returns the means."""
+        fakes = payload.arrays["fakes"], payload.arrays["fake-labels"]
+        return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes)
+
+    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
+        num, shape = self.num_steps(federation) * federation.local.batch_size, federation.shape
+        return {"logits": torch.zeros(num), "gradients": torch.zeros(num, shape.channels, shape.size, shape.size)}
+
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        _, labels = self.inputs(state.round + 1, federation)
+        pull = self.pull(replies, labels, federation)
+
+        def loss(rows: slice, images: Tensor, labels: Tensor) -> Tensor:
+            return (pull[rows].to(images.device) * images).sum()
+
+        return self.descend(state, federation, loss)
+
+    def pull(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
+        """Returns the gradient (N, C, S, S) of the generator's loss by every image, float32; sums are in float64."""
+        slopes = self.all_slopes(replies, labels, federation)
+        total = torch.zeros_like(replies[0].arrays["gradients"], dtype=torch.float64)
+        for reply, slope in zip(replies, slopes, strict=True):
+            total += slope[:, None, None, None] * reply.arrays["gradients"].double()
+        return total.float()
+
+    def all_slopes(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
+        """Returns by how much each client's logit of each image (K, N) moves the loss of the image's batch, float64.
+
+        An image whose label no client holds moves nothing.
+        """
+        logits = torch.stack([reply.arrays["logits"].double() for reply in replies])
+        shares = self.shares([reply.partition for reply in replies], labels, federation)
+        found = torch.zeros_like(logits)
+        for start in range(0, len(labels), federation.local.batch_size):
+            rows = torch.arange(start, start + federation.local.batch_size)
+            rows = rows[shares[:, rows].sum(0) > 0]
+            if len(rows):
+                found[:, rows] = self.slopes(logits[:, rows], shares[:, rows], adversarial(federation.objective))
+        return found
+
+    def shares(self, partitions: Sequence[int], labels: Tensor, federation: Federation) -> Tensor:
+        """Returns pi_k(y), the share of the images with label y that client k holds, at each label (K, N), float64.
+
+        Of a label that none of the clients holds it is zero. Where a client keeps its counts to itself all clients
+        have the same share.
+        """
+        clients = [federation.clients.get(k) for k in partitions]
+        counts = [client.label_counts for client in clients if client and client.label_counts]
+        if len(counts) < len(clients):
+            return torch.full((len(clients), len(labels)), 1.0 / len(clients), dtype=torch.float64)
+        table = torch.tensor(counts, dtype=torch.float64)
+        return (table / table.sum(0).clamp(min=1.0))[:, labels]
+
+    def slopes(self, logits: Tensor, shares: Tensor, objective: AdversarialObjective) -> Tensor:
+        """Returns d loss / d logit (K, B) for the clients' logits (K, B) of a batch; their shares are not all zero."""
+        looked_at = logits.clone().requires_grad_(True)
+        loss = objective.generator_loss(self.mixed(looked_at, shares))
+        (slopes,) = torch.autograd.grad(loss, looked_at)
+        return slopes
+
+    def mixed(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Returns the logit (B,) of the one discriminator that the clients' (K, B) are taken for."""
+        raise NotImplementedError
+
+
+def adversarial(objective: Objective) -> AdversarialObjective:
+    """Returns ``objective``.
+
+    Raises:
+        ConfigError: It has no loss of logits.
+    """
+    if not isinstance(objective, AdversarialObjective):
+        raise ConfigError(
+            f"objective={objective.spec()!r} has no loss of a discriminator's logits, which an algorithm with the "
+            'generator on the server descends: take objective="non-saturating", for one'
+        )
+    return objective
+
+
+def require_mean(algorithm: Algorithm, aggregator: Aggregator, how: str) -> None:
+    """Raises ConfigError unless the aggregator is the plain mean; ``how`` says what the algorithm does instead."""
+    if aggregator.one_vote_each:
+        raise ConfigError(
+            f"aggregate={aggregator.spec()!r}: algorithm={algorithm.component_name()!r} {how}, where there is no mean "
+            'to replace: take aggregate="mean", or md-gan'
+        )
+
+
+def draw_labels(counts: Sequence[int], num: int, generator: torch.Generator) -> Tensor:
+    """Returns ``num`` labels (num,), int64, each of them with a probability in proportion to its count."""
+    ends = torch.tensor(counts).cumsum(0)
+    return torch.searchsorted(ends, torch.randint(int(ends[-1]), (num,), generator=generator), right=True)
+
+
+def load(parameters: Mapping[str, Tensor], name: str, federation: Federation) -> nn.Module:
+    """Returns a new network of this name with its ``parameters``, ready to be trained, on ``federation.device``."""
+    network = federation.model.build(federation.shape, seed=0)[name]
+    prefix = f"{name}."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)})
+    return network.to(federation.device).train()
+
+
+@torch.no_grad()
+def _make(network: nn.Module, latents: Tensor, labels: Tensor, federation: Federation) -> Tensor:
+    """Returns the images (N, C, S, S) of latents (N, Z) and labels (N,), on the CPU, made in batches as in training."""
+    size, device = federation.local.batch_size, federation.device
+    batches = zip(torch.split(latents, size), torch.split(labels, size), strict=True)
+    return torch.cat([network(z.to(device), y.to(device)).cpu() for z, y in batches])
+
+
+def _pooled(federation: Federation) -> list[int]:
+    """Returns how many images of each class all clients hold together; ones where a client keeps that to itself."""
+    counts = [client.label_counts for client in federation.clients.values() if client.label_counts]
+    if not counts or len(counts) < len(federation.clients):
+        return [1] * federation.shape.num_classes
+    return [sum(column) for column in zip(*counts, strict=True)]
+
+
+def _latent_size(federation: Federation) -> int:
+    with torch.device("meta"):
+        network = federation.model.networks(federation.shape)[_GENERATOR]
+    return int(getattr(network, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module

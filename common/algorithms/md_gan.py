@@ -1,0 +1,103 @@
+"""One generator on the server, and discriminators that wander over the clients."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from common.algorithms.base import Federation, ServerState
+from common.algorithms.central import DISCRIMINATOR, CentralGenerator
+from common.exchange import LocalTrainer, Memory, Payload, Reply
+from common.objectives.base import AdversarialObjective
+from common.seeding import numpy_generator
+from common.tree import Tree, select
+
+_ON_ITS_WAY = "discriminator-"
+
+
+class MDGAN(CentralGenerator):
+    """The generator descends the mean of its losses before all clients' discriminators, by their error feedback.
+
+    Every ``swap-every`` rounds the discriminators that were heard move on in a circle of random order, so each to
+    another client. They travel by the server, up with the reply and down with the next task of their new client, who
+    may be asked rounds later. Adam's moments do not travel; with ``local.moments=keep`` they stay with the client.
+
+    Deviations: all clients give feedback on the same images (the paper's k = 1; their fakes to train on differ). With
+    ``by-label``, where clients disclose their labels, the mean over clients is for each image one over its label's
+    owners, in proportion to their images of it, as a discriminator knows nothing of labels that it never saw. A robust
+    ``aggregate`` replaces the paper's plain mean of the gradients, and gives each client one vote for any image.
+    """
+
+    source: ClassVar[str] = "Hardy, Le Merrer, Sericola 2019 (arXiv 1811.03850), algorithm 1"
+
+    swap_every: int = Field(1, ge=0, description="rounds between swaps of the discriminators; 0: they stay")
+    by_label: bool = Field(True, description="feedback on an image counts by the client's share of its label's images")
+
+    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+        payloads = super().broadcast(state, cohort, federation)
+        return {
+            k: Payload(
+                {**payload.arrays, **state.slots.get(f"{_ON_ITS_WAY}{k}", {})},
+                {**payload.scalars, "swap": float(self._swaps(state.round + 1))},
+            )
+            for k, payload in payloads.items()
+        }
+
+    def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        reply = super().run(payload, trainer, memory, partition)
+        if not payload.scalars["swap"]:
+            return reply
+        return replace(reply, arrays={**reply.arrays, **memory[DISCRIMINATOR]})
+
+    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
+        template = super().reply_template(state, federation)
+        if not self._swaps(state.round + 1):
+            return template
+        networks = federation.model.build(federation.shape, seed=0).state_dict()
+        travelling = select(networks, [DISCRIMINATOR])
+        return {**template, **{key: torch.zeros_like(value) for key, value in travelling.items()}}
+
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        after = super().aggregate(state, replies, federation)
+        # A discriminator has arrived when its new client has answered; until then it is sent again.
+        arrived = {f"{_ON_ITS_WAY}{reply.partition}" for reply in replies}
+        slots = {name: slot for name, slot in after.slots.items() if name not in arrived}
+        return replace(after, slots=slots | self._swapped(state.round + 1, replies, federation))
+
+    def pull(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
+        if not federation.aggregator.one_vote_each:
+            return super().pull(replies, labels, federation)
+        slopes = self.all_slopes(replies, labels, federation) * len(replies)
+        trees = [
+            {"gradients": (slope[:, None, None, None] * reply.arrays["gradients"].double()).float()}
+            for reply, slope in zip(replies, slopes, strict=True)
+        ]
+        origin = {"gradients": torch.zeros_like(trees[0]["gradients"])}
+        return federation.aggregator.combine(trees, [1.0] * len(trees), origin)["gradients"]
+
+    def shares(self, partitions: Sequence[int], labels: Tensor, federation: Federation) -> Tensor:
+        if self.by_label and not federation.aggregator.one_vote_each:
+            return super().shares(partitions, labels, federation)
+        return torch.full((len(partitions), len(labels)), 1.0 / len(partitions), dtype=torch.float64)
+
+    def slopes(self, logits: Tensor, shares: Tensor, objective: AdversarialObjective) -> Tensor:
+        looked_at = logits.clone().requires_grad_(True)
+        losses = [objective.generator_loss(own) for own in looked_at]
+        (slopes,) = torch.autograd.grad(losses, looked_at, [torch.ones_like(loss) for loss in losses])
+        return shares * slopes
+
+    def _swaps(self, round: int) -> bool:
+        return self.swap_every > 0 and round % self.swap_every == 0
+
+    def _swapped(self, round: int, replies: Sequence[Reply], federation: Federation) -> dict[str, Tree]:
+        """Returns the discriminators of the replies by the slot of the client that each goes to."""
+        if not self._swaps(round) or len(replies) < 2:
+            return {}
+        order = numpy_generator(federation.seed, "server", round, "swap").permutation(len(replies)).tolist()
+        return {
+            f"{_ON_ITS_WAY}{replies[to].partition}": select(replies[of].arrays, [DISCRIMINATOR])
+            for of, to in zip(order, order[1:] + order[:1], strict=True)
+        }
