@@ -18,6 +18,7 @@ class Extractor(Protocol):
     """Maps images to the feature vectors that ``fid``, ``kid`` and ``prdc`` compare."""
 
     name: ClassVar[str]
+    dimension: ClassVar[int]
 
     @staticmethod
     def accepts(channels: int, size: int) -> bool:
@@ -35,6 +36,7 @@ class MnistFeatures:
     """The 64 penultimate features of the embedded MNIST classifier, for grey images of 28x28."""
 
     name: ClassVar[str] = "mnist-cnn"
+    dimension: ClassVar[int] = 64
 
     def __init__(self, _weights: str = "", device: torch.device | str = "cpu") -> None:
         """Takes the embedded weights, and no others.
@@ -66,6 +68,7 @@ class InceptionFeatures:
     """
 
     name: ClassVar[str] = "inception"
+    dimension: ClassVar[int] = 2048
 
     def __init__(self, weights: str = "", device: torch.device | str = "cpu") -> None:
         """Loads weights from a file of torchvision's state dict; without one torchvision downloads it, or its cache.
@@ -108,6 +111,34 @@ def make_extractor(name: str, weights: str = "", device: torch.device | str = "c
     if name not in EXTRACTORS:
         raise ConfigError(f"unknown feature extractor {name!r}; {suggestion(name, dict(EXTRACTORS))}")
     return EXTRACTORS[name](weights, device)
+
+
+def extractor_for(
+    name: str, channels: int, size: int, weights: str = "", device: torch.device | str = "cpu"
+) -> Extractor | None:
+    """Returns the extractor for images of a kind, as ``evaluation.extractor`` names it.
+
+    Args:
+        name: One of ``EXTRACTORS``; ``auto``: ``mnist-cnn`` if it takes these images, else none; ``none``.
+        channels: Of the images.
+        size: Of the images, in pixels.
+        weights: See ``make_extractor``.
+        device: See ``make_extractor``.
+
+    Raises:
+        ConfigError: The named one does not take such images.
+        DataError: The weights are missing or unusable.
+    """
+    if name == "auto":
+        name = MnistFeatures.name if MnistFeatures.accepts(channels, size) else "none"
+    if name == "none":
+        return None
+    if name in EXTRACTORS and not EXTRACTORS[name].accepts(channels, size):
+        raise ConfigError(
+            f"evaluation.extractor={name!r} does not take {size}x{size} images with {channels} channel(s): inception "
+            "takes any, none skips these metrics"
+        )
+    return make_extractor(name, weights, device)
 
 
 def _check(extractor: Extractor, images: Tensor) -> None:

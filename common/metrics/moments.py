@@ -1,5 +1,6 @@
 """First and second moments of feature sets, kept as sums so that those of many clients simply add up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,3 +78,34 @@ class Moments:
             raise DataError(f"a covariance needs at least 2 feature vectors, not {self.count}")
         centred = self.outer - torch.outer(self.mean, self.total)
         return (centred + centred.T) / (2 * (self.count - 1))
+
+
+def mixed(parts: Sequence[Moments], weights: Sequence[float]) -> Moments:
+    """Returns the moments of a set in which part i has the share w_i / sum(w): a mixture of other proportions.
+
+    Weights that are proportional to the parts' counts give the union.
+
+    Args:
+        parts: One or more sets.
+        weights: One number >= 0 a part, not all zero; a part of weight 0 may be empty.
+
+    Returns:
+        Moments whose count is that of all parts with a weight together.
+
+    Raises:
+        DataError: An empty part with a weight, parts of different numbers of features, or weights that do not fit.
+    """
+    if len(parts) != len(weights) or min(weights, default=-1) < 0 or not sum(weights):
+        raise DataError(f"{len(parts)} sets cannot be mixed by the weights {list(weights)}")
+    pairs = [(part, weight / sum(weights)) for part, weight in zip(parts, weights, strict=True) if weight]
+    if any(part.count < 1 for part, _ in pairs):
+        raise DataError("a set without vectors cannot be mixed with others")
+    if len({part.total.shape for part, _ in pairs}) > 1:
+        raise DataError(f"moments of {sorted({len(part.total) for part, _ in pairs})} features cannot be mixed")
+    count = sum(part.count for part, _ in pairs)
+    factors = [count * share / part.count for part, share in pairs]
+    total = torch.stack([factor * part.total for (part, _), factor in zip(pairs, factors, strict=True)]).sum(0)
+    outer = torch.zeros_like(pairs[0][0].outer)
+    for (part, _), factor in zip(pairs, factors, strict=True):
+        outer.add_(part.outer, alpha=factor)
+    return Moments(count, total, outer)

@@ -98,6 +98,20 @@ def neighbour_radii(features: Tensor, k: int = 5) -> Tensor:
     return torch.cat(nearest)  # each vector is its own nearest, at distance 0
 
 
+def nearest_distances(rows: Tensor, columns: Tensor) -> Tensor:
+    """Returns the distance of each row to the nearest of the columns, float64 (N,).
+
+    Args:
+        rows: (N, D).
+        columns: (M, D), M >= 1.
+
+    Raises:
+        DataError: Different numbers of features.
+    """
+    _check(rows, columns)
+    return torch.cat([squared.amin(1) for _, squared in _blocks(rows, columns)]).sqrt()
+
+
 def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yields blocks of the matrix of squared distances, float64 (block, M), and which rows each one is of."""
     rows, columns = rows.double(), columns.double()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from common.metrics.moments import Moments
+from common.metrics.moments import Moments, mixed
 from common.seeding import torch_generator
 
 
@@ -52,3 +52,24 @@ def test_too_few_vectors_and_foreign_shapes_are_refused() -> None:
         _ = Moments.of(cloud(2, 3)) + Moments.of(cloud(2, 4))
     with pytest.raises(DataError, match=r"\(5,\) are not \(N, D\)"):
         Moments.of(torch.zeros(5))
+
+
+def test_a_mixture_in_the_parts_own_proportions_is_their_union() -> None:
+    parts = [Moments.of(cloud(count, 3, offset=float(count))) for count in (5, 20, 75)]
+    union = parts[0] + parts[1] + parts[2]
+    same = mixed(parts, [10, 40, 150])
+    assert same.count == 100
+    torch.testing.assert_close(same.covariance, union.covariance, rtol=1e-12, atol=0)
+
+
+def test_a_mixture_has_the_mean_and_the_second_moment_of_its_proportions() -> None:
+    first, second = Moments.of(cloud(10, 3)), Moments.of(cloud(30, 3, offset=2.0))
+    both = mixed([first, second, Moments.of(cloud(1, 3)[:0])], [1, 3, 0])
+    torch.testing.assert_close(both.mean, 0.25 * first.mean + 0.75 * second.mean)
+    torch.testing.assert_close(both.outer / both.count, 0.25 * first.outer / 10 + 0.75 * second.outer / 30)
+
+
+@pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, 1]])
+def test_what_cannot_be_mixed_is_refused(weights: list[float]) -> None:
+    with pytest.raises(DataError, match="mixed"):
+        mixed([Moments.of(cloud(4, 3)), Moments.of(cloud(4, 3)[:0])], weights)
