@@ -54,6 +54,7 @@ class Trainer:
     def __init__(
         self, model: Model, objective: Objective, shape: ImageShape, local: LocalConfig, seed: int, device: torch.device
     ) -> None:
+        objective.check(shape)
         networks = model.build(shape, seed)
         self._initial = clone(networks.state_dict())
         self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
@@ -212,7 +213,10 @@ class Trainer:
         generator = self._generator()
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
+        runs: dict[str, int] = {}
         for phase in phases:
+            step = runs.setdefault(phase.name, (assigned.round - 1) * self._local.steps * phase.repeats)
+            runs[phase.name] += 1
             num_real = size if phase.looks_at_images else 0
             while len(order) < num_real:
                 order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
@@ -233,6 +237,7 @@ class Trainer:
                 uniforms=uniforms.to(self._device, non_blocking=True),
                 generator=generator,
                 fakes=fakes,
+                step=step,
             )
 
     def _freeze_all_but(self, phase: Phase) -> None:

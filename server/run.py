@@ -107,6 +107,7 @@ class Run:
         self._keeper = grid if isinstance(grid, KeepsClients) else None
         self._grid = PatientGrid(grid)
         self._roster = self._grid.roll_call(config)
+        config.objective_component.check(self._roster.shape)
         self._evaluator = evaluation.make_evaluator(config, self._roster)
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict())

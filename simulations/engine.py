@@ -211,11 +211,12 @@ def _check(config: RunConfig) -> None:
     """Passes a configuration that the data allow; cheap, as all of it is needed later and kept.
 
     Raises:
-        ConfigError: The data cannot be split so, or the model or the extractor does not fit the images.
+        ConfigError: The data cannot be split so, or the model, the objective or the extractor does not fit the images.
         DataError: The data are missing or unreadable.
     """
     dataset = load(config.data)
     split(config)
+    config.objective_component.check(dataset.shape)
     with torch.device("meta"):
         config.model_component.networks(dataset.shape)
 

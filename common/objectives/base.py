@@ -5,13 +5,15 @@ autoencoder, say) is an objective file and a model file.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from common.components import Component
+from common.datasets.base import ImageShape
+from common.objectives.augment import change, parse_changes, require_colour
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Batch:
         generator: For further draws, on the CPU; the number of them may depend on nothing but the phase.
         fakes: Images (B, C, S, S) that the discriminator is to tell from real ones, of ``fake_labels``; None: those
             that the generator makes of ``latents``.
+        step: How often the client has run this phase before, from round 1 on and as if it had trained in every round.
     """
 
     images: Tensor
@@ -36,6 +39,7 @@ class Batch:
     uniforms: Tensor
     generator: torch.Generator
     fakes: Tensor | None = None
+    step: int = 0
 
 
 Networks = Mapping[str, nn.Module]
@@ -70,18 +74,37 @@ class Objective(Component):
         """Returns the phases of one local step, in order."""
         raise NotImplementedError
 
+    def check(self, shape: ImageShape) -> None:
+        """Raises ConfigError if the options mean nothing for images of ``shape``."""
+
 
 class AdversarialObjective(Objective):
     """Base of the adversarial losses: D tells real from fake, G makes D(G(z)) look real; R1 with any of them.
 
     A subclass gives two losses on logits. Gradients: the discriminator's phase makes its fakes without a graph, and
-    the generator's phase steps the generator only.
+    the generator's phase steps the generator only. With ``augment`` or ``instance_noise`` the discriminator sees
+    changed images only, real and fake, in both phases; R1 is the gradient at what it sees. Lazy R1 (Karras
+    et al. 2020, arXiv 1912.04958, appendix B) leaves Adam's decays as they are, where the paper adapts them.
     """
 
     r1: float = Field(
         0.0, ge=0, description="weight of gamma/2 E|grad D(x)|^2 on real images (Mescheder et al. 2018, eq. 9); 0: off"
     )
+    r1_every: int = Field(
+        1, ge=1, description="steps of the discriminator between two with R1, whose weight is as many times larger"
+    )
+    augment: str = Field(
+        "", description="DiffAugment of what D sees: any of color, translation, cutout, by comma; empty: off"
+    )
+    instance_noise: float = Field(
+        0.0, ge=0, description="standard deviation of Gaussian noise on what D sees (Sonderby et al. 2017); 0: off"
+    )
     critic_steps: int = Field(1, ge=1, le=100, description="discriminator updates for each generator update")
+
+    @field_validator("augment")
+    @classmethod
+    def _in_order(cls, text: str) -> str:
+        return ",".join(parse_changes(text))
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Returns the scalar that the discriminator minimises; ``real_logits`` (B,) = D(x), ``fake_logits`` D(G(z))."""
@@ -103,6 +126,9 @@ class AdversarialObjective(Objective):
             Phase("generator", ("generator",), self._generator_phase, looks_at_images=False),
         )
 
+    def check(self, shape: ImageShape) -> None:
+        require_colour(parse_changes(self.augment), shape)
+
     def _after(self) -> Callable[[nn.Module], None] | None:
         return None
 
@@ -112,20 +138,31 @@ class AdversarialObjective(Objective):
         if fakes is None:
             with torch.no_grad():
                 fakes = networks["generator"](batch.latents, batch.fake_labels)
-        images = batch.images.detach().requires_grad_(self.r1 > 0)
+        penalised = self.r1 > 0 and batch.step % self.r1_every == 0
+        images = self._seen(batch.images, batch).detach().requires_grad_(penalised)
+        fakes = self._seen(fakes, batch)
         real_logits = discriminator(images, batch.labels)
         fake_logits = discriminator(fakes, batch.fake_labels)
         loss = self.discriminator_loss(real_logits, fake_logits)
-        if self.r1 > 0:
-            loss = loss + 0.5 * self.r1 * squared_gradient_norm(real_logits, images).mean()
-        penalty = self.penalty(discriminator, batch, fakes)
+        if penalised:
+            loss = loss + 0.5 * self.r1 * self.r1_every * squared_gradient_norm(real_logits, images).mean()
+        penalty = self.penalty(discriminator, replace(batch, images=images), fakes)
         if penalty is not None:
             loss = loss + penalty
         return loss, {"d-real": real_logits.detach().mean(), "d-fake": fake_logits.detach().mean()}
 
     def _generator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         fakes = networks["generator"](batch.latents, batch.fake_labels)
-        return self.generator_loss(networks["discriminator"](fakes, batch.fake_labels)), {}
+        fake_logits = networks["discriminator"](self._seen(fakes, batch), batch.fake_labels)
+        return self.generator_loss(fake_logits), {}
+
+    def _seen(self, images: Tensor, batch: Batch) -> Tensor:
+        """Returns images (B, C, S, S) as the discriminator sees them; those very images if nothing changes them."""
+        images = change(images, parse_changes(self.augment), batch.generator)
+        if self.instance_noise > 0:
+            noise = torch.randn(images.shape, generator=batch.generator).to(images.device)
+            images = images + self.instance_noise * noise
+        return images
 
 
 def squared_gradient_norm(logits: Tensor, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from client.trainer import Assignment, Trainer
 from common import tree
 from common.config import LocalConfig
 from common.datasets.base import ImageSet, ImageShape, normalise
-from common.errors import DivergenceError
+from common.errors import ConfigError, DivergenceError
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.seeding import torch_generator
@@ -163,6 +163,37 @@ def test_images_and_labels_stay_together():
     }
     batch = first_batch(assign(make(), images=images))
     assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.images] == batch.labels.tolist()
+
+
+def test_batches_count_the_runs_of_their_phase_from_the_first_round_on():
+    trainer = assign(make(objective="hinge", steps=3, options={"critic_steps": 2}), round=4)
+    steps = {"discriminator": [], "generator": []}
+
+    def counting(phase):
+        def loss(networks, batch):
+            steps[phase.name].append(batch.step)
+            return phase.loss(networks, batch)
+
+        return dataclasses.replace(phase, loss=loss)
+
+    trainer._phases = tuple(counting(phase) for phase in trainer._phases)
+    trainer.fit()
+    assert steps == {"discriminator": [18, 19, 20, 21, 22, 23], "generator": [9, 10, 11]}
+
+
+@pytest.mark.parametrize("option", [{"r1": 1.0, "r1_every": 2}, {"augment": "translation,cutout"}])
+def test_options_of_the_objective_change_training_and_repeat_to_the_bit(option):
+    def run(options):
+        trainer = assign(make(options=options))
+        trainer.fit()
+        return tree.digest(trainer.parameters())
+
+    assert run(option) == run(option) != run({})
+
+
+def test_an_objective_that_does_not_fit_the_images_is_refused_at_once():
+    with pytest.raises(ConfigError, match="color needs 3 channels"):
+        make(options={"augment": "color"})
 
 
 def test_a_loss_that_is_not_finite_names_round_step_partition_and_phase():

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from common.components import parse
+from common.errors import ConfigError
 from common.objectives import OBJECTIVES, AdversarialObjective, Batch
 from common.seeding import torch_generator
 
@@ -24,6 +26,7 @@ BY_HAND = {  # name: (discriminator, generator)
     "wgan-gp": (-0.75 - 0.0, 0.75),
 }
 VARIANTS = [(name, r1) for name in OBJECTIVES for r1 in (0.0, 2.0)]
+CHANGED = {"augment": "translation,cutout", "instance_noise": 0.3}
 
 
 class ToyGenerator(nn.Module):
@@ -206,3 +209,119 @@ def test_critics_step_more_often():
     assert phases("wgan")["discriminator"].repeats == 5
     assert OBJECTIVES["hinge"](critic_steps=3).phases()[0].repeats == 3
     assert phases("hinge")["generator"].repeats == 1
+
+
+def test_lazy_r1_comes_every_kth_step_with_k_times_the_weight(networks, batch):
+    discriminator = OBJECTIVES["hinge"](r1=3.0, r1_every=4).phases()[0]
+    plain = phases("hinge")["discriminator"].loss(networks, batch)[0].item()
+    extra = [discriminator.loss(networks, dataclasses.replace(batch, step=k))[0].item() - plain for k in range(9)]
+    # |w|^2 = 0.5: 4 * 3/2 * 0.5 = 3 at steps 0, 4 and 8
+    assert extra == pytest.approx([3, 0, 0, 0, 3, 0, 0, 0, 3], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # 0.9 softplus(-D) + 0.1 softplus(D) on real (1, -1): (0.9 + 0.1) (0.313262 + 1.313262) / 2; on fakes as before
+        ("non-saturating", (0.313262 + 1.313262) / 2 + (0.974077 + 0.126928) / 2),
+        ("lsgan", (0.1**2 + 1.9**2) / 4 + (0.25 + 4) / 4),
+    ],
+)
+def test_label_smoothing_moves_the_target_of_real_images_alone(name, expected):
+    objective = OBJECTIVES[name](label_smoothing=0.1)
+    assert objective.discriminator_loss(REAL, FAKE).item() == pytest.approx(expected, abs=2e-6)
+    assert torch.equal(objective.generator_loss(FAKE), OBJECTIVES[name]().generator_loss(FAKE))
+
+
+def test_smoothed_logistic_loss_is_the_cross_entropy_to_its_target():
+    # at D(x) = 2: 0.8 softplus(-2) + 0.2 softplus(2) = 0.8 * 0.126928 + 0.2 * 2.126928 = 0.526928
+    objective = OBJECTIVES["non-saturating"](label_smoothing=0.2)
+    loss = objective.discriminator_loss(torch.tensor([2.0]), torch.tensor([-100.0]))
+    assert loss.item() == pytest.approx(0.526928, abs=2e-6)
+    logits = torch.linspace(-5, 5, 2001)
+    losses = torch.stack([objective.discriminator_loss(x, torch.tensor(-100.0)) for x in logits])
+    assert torch.sigmoid(logits[losses.argmin()]).item() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["hinge", "wgan", "wgan-gp"])
+def test_losses_without_targets_have_no_label_smoothing(name):
+    with pytest.raises(ConfigError, match=f"{name} has no option 'label-smoothing'"):
+        parse("objective", OBJECTIVES, f"{name} label-smoothing=0.1")
+
+
+class Recorder(ToyDiscriminator):
+    """Remembers what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images, labels):
+        self.seen.append(images)
+        return super().forward(images, labels)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize("option", CHANGED)
+def test_real_and_fake_images_are_changed_on_their_way_into_the_discriminator(name, option, networks, batch):
+    recorder = Recorder()
+    objective = OBJECTIVES[name](**{option: CHANGED[option]})
+    fakes = networks["generator"](batch.latents, batch.fake_labels)
+    discriminator, generator = objective.phases()
+    discriminator.loss(networks | {"discriminator": recorder}, batch)
+    real_seen, fake_seen = recorder.seen[:2]
+    assert not torch.allclose(real_seen, batch.images)
+    assert not torch.allclose(fake_seen, fakes)
+    if len(recorder.seen) > 2:  # a penalty between what the discriminator saw
+        share = batch.uniforms.view(-1, 1, 1, 1)
+        assert torch.allclose(recorder.seen[2], share * real_seen + (1 - share) * fake_seen)
+    generator.loss(networks | {"discriminator": recorder}, batch)
+    assert not torch.allclose(recorder.seen[-1], fakes)
+    assert not torch.equal(recorder.seen[-1], fake_seen)  # drawn anew
+    assert recorder.seen[-1].requires_grad
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_changes_depend_on_the_batchs_generator_alone(name, networks, batch):
+    losses = []
+    for _ in range(2):
+        torch.rand(3)  # whatever the global generator does
+        again = dataclasses.replace(batch, generator=torch_generator(5, "draws"))
+        losses.append([phase.loss(networks, again)[0] for phase in OBJECTIVES[name](**CHANGED).phases()])
+    assert all(torch.equal(one, other) for one, other in zip(*losses, strict=True))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_without_options_nothing_is_drawn_and_the_images_are_those_of_the_batch(name, networks, batch):
+    before = batch.generator.get_state()
+    recorder = Recorder()
+    for phase in OBJECTIVES[name]().phases():
+        phase.loss(networks | {"discriminator": recorder}, batch)
+    assert torch.equal(batch.generator.get_state(), before)
+    assert torch.equal(recorder.seen[0], batch.images)
+
+
+def test_instance_noise_has_its_standard_deviation(networks, batch):
+    recorder = Recorder()
+    many = dataclasses.replace(
+        batch, images=torch.zeros(5000, 1, 2, 2), labels=torch.zeros(5000, dtype=torch.int64), fakes=None
+    )
+    OBJECTIVES["hinge"](instance_noise=0.3).phases()[0].loss({**networks, "discriminator": recorder}, many)
+    assert recorder.seen[0].std().item() == pytest.approx(0.3, rel=0.02)
+    assert recorder.seen[0].mean().item() == pytest.approx(0.0, abs=0.01)
+
+
+def test_r1_is_the_gradient_at_what_the_discriminator_sees(networks, batch):
+    class Quadratic(ToyDiscriminator):
+        def forward(self, images, labels):
+            return 0.5 * images.square().flatten(1).sum(1)  # gradient: the image itself
+
+    networks["discriminator"] = Quadratic()
+    white = dataclasses.replace(batch, images=torch.ones(6, 1, 8, 8), fakes=torch.zeros(6, 1, 8, 8))
+    losses = [
+        OBJECTIVES["wgan"](r1=2.0, augment=names).phases()[0].loss(networks, white)[0].item()
+        - OBJECTIVES["wgan"](augment=names).phases()[0].loss(networks, dataclasses.replace(white))[0].item()
+        for names in ("", "translation")
+    ]
+    assert losses[0] == pytest.approx(64)
+    assert losses[1] < 64  # pixels that moved in are 0

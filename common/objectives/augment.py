@@ -1,0 +1,104 @@
+"""DiffAugment: random, differentiable changes of images on their way into the discriminator, real and fake alike.
+
+Zhao, Liu, Lin, Zhu, Han 2020 (arXiv 2006.10738), with the strengths of the authors' code: a discriminator that overfits
+a small shard sees more of it, and as fakes are changed too, the generator does not learn to imitate the changes.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from common.datasets.base import ImageShape
+from common.errors import ConfigError
+
+_SHIFT = 0.125  # largest translation, as a share of the side
+_CUT = 0.5  # side of the cut square, likewise
+
+
+def color(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns images (B, 3, S, S) with another brightness, saturation and contrast each.
+
+    Brightness: plus u - 1/2; saturation: distance to the pixel's grey times 2 u; contrast: distance to the image's mean
+    times u + 1/2; u uniform in [0, 1), drawn anew for each. Values may leave [-1, 1].
+    """
+    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=generator).to(images.device)
+    images = images + (brightness - 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = (images - grey) * (2.0 * saturation) + grey
+    mean = images.mean((1, 2, 3), keepdim=True)
+    changed: Tensor = (images - mean) * (contrast + 0.5) + mean
+    return changed
+
+
+def translation(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns images (B, C, S, S), each moved by up to an eighth of its side, in whole pixels; 0 (grey) moves in."""
+    size = images.shape[-1]
+    most = int(size * _SHIFT + 0.5)
+    moves = torch.randint(-most, most + 1, (2, len(images), 1), generator=generator).to(images.device)
+    rows, columns = torch.arange(size, device=images.device) - moves  # where each pixel comes from, (B, S) each
+    inside = _outer((rows >= 0) & (rows < size), (columns >= 0) & (columns < size))
+    sources = (rows.clamp(0, size - 1).unsqueeze(2) * size + columns.clamp(0, size - 1).unsqueeze(1)).flatten(1)
+    moved = images.flatten(2).gather(2, sources.unsqueeze(1).expand(-1, images.shape[1], -1))
+    return moved.view_as(images) * inside
+
+
+def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns images (B, C, S, S), each with a square of half its side set to 0 (grey); part of it may be outside."""
+    size = images.shape[-1]
+    side = int(size * _CUT + 0.5)
+    centres = torch.randint(0, size + 1 - side % 2, (2, len(images), 1), generator=generator).to(images.device)
+    offsets = torch.arange(size, device=images.device) - centres + side // 2
+    rows, columns = (offsets >= 0) & (offsets < side)
+    return images * ~_outer(rows, columns)
+
+
+CHANGES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+}
+"""Every change, in the order in which they are applied."""
+
+
+def parse_changes(text: str) -> tuple[str, ...]:
+    """Returns the names in ``text``, separated by commas, in the order of ``CHANGES``.
+
+    Raises:
+        ValueError: An unknown name, or one given twice.
+    """
+    names = [name.strip() for name in text.split(",")] if text.strip() else []
+    for name in names:
+        if name not in CHANGES:
+            raise ValueError(f"{name!r} is none of {', '.join(CHANGES)}")
+    if len(set(names)) < len(names):
+        raise ValueError("a change is given twice")
+    return tuple(name for name in CHANGES if name in names)
+
+
+def require_colour(names: Sequence[str], shape: ImageShape) -> None:
+    """Raises ConfigError if colours are to be changed where images have none."""
+    if "color" in names and shape.channels != 3:
+        rest = ",".join(name for name in names if name != "color")
+        raise ConfigError(
+            f"augment='{','.join(names)}' in the objective: color needs 3 channels, the images have {shape.channels}: "
+            + (f"use augment={rest}" if rest else "leave it out")
+        )
+
+
+def change(images: Tensor, names: Sequence[str], generator: torch.Generator) -> Tensor:
+    """Returns images (B, C, S, S) with the named changes, every image with draws of its own.
+
+    Args:
+        images: In [-1, 1]; gradients flow back to them.
+        names: Of ``CHANGES``, applied in the given order.
+        generator: On the CPU; the number of draws depends on ``names`` and the shape of ``images`` alone.
+    """
+    for name in names:
+        images = CHANGES[name](images, generator)
+    return images
+
+
+def _outer(rows: Tensor, columns: Tensor) -> Tensor:
+    """Returns bool (B, 1, S, S) from bool (B, S) each: where row and column are both true."""
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
