@@ -1,10 +1,26 @@
 """Federated algorithms: one a file, with both its halves."""
 
 from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
+from common.algorithms.fedprox import FedProx
+from common.algorithms.fegan import FeGAN
+from common.algorithms.ifl_gan import IFLGAN
+from common.algorithms.md_gan import MDGAN
+from common.algorithms.server_generator import ServerGenerator
+from common.algorithms.ua_gan import UAGAN
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 
-ALGORITHMS: dict[str, type[Algorithm]] = {"fedavg": FedAvg}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fegan": FeGAN,
+    "ifl-gan": IFLGAN,
+    "md-gan": MDGAN,
+    "ua-gan": UAGAN,
+    "f2u": F2U,
+    "server-generator": ServerGenerator,
+}
 
 __all__ = [
     "ALGORITHMS",

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.aggregators import Aggregator, Mean
 from common.components import Component
 from common.datasets.base import ImageShape
+from common.errors import ConfigError
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.local import LocalConfig
 from common.models import Model
@@ -166,3 +167,16 @@ class Algorithm(Component):
         half_life = min(self.ema_half_life, self.ema_ramp * state.round)
         keep = 0.5 ** (1.0 / half_life)
         return replace(state, average=interpolate(state.average, select(state.parameters, ["generator"]), keep))
+
+
+def require_weights(algorithm: Algorithm, aggregator: Aggregator) -> None:
+    """Passes an aggregator that looks at weights, for an algorithm that is made of them.
+
+    Raises:
+        ConfigError: It gives each client one vote.
+    """
+    if aggregator.one_vote_each:
+        raise ConfigError(
+            f"aggregate={aggregator.spec()!r} gives each client one vote, and algorithm="
+            f"{algorithm.component_name()!r} is its weights: only aggregate='mean' takes them"
+        )

@@ -1,0 +1,32 @@
+"""Real training of a small GAN on one client, for what a toy cannot show."""
+
+import torch
+
+from client.trainer import Assignment, Trainer
+from common.algorithms import Federation
+from common.datasets.base import ImageSet, ImageShape
+from common.local import LocalConfig
+from common.models import MODELS
+from common.objectives import OBJECTIVES
+
+SHAPE = ImageShape(1, 28, 10)
+MODEL = MODELS["mlp"](width=16, latent_size=8)
+
+
+def trainer_of(partition=0, round=1, *, model=MODEL, **local):
+    """Returns a trainer at work for one client, who holds 9 random images of one class."""
+    config = LocalConfig(**({"steps": 4, "batch_size": 8} | local))
+    trainer = Trainer(model, OBJECTIVES["non-saturating"](), SHAPE, config, 0, torch.device("cpu"))
+    source = torch.Generator().manual_seed(partition)
+    pixels = torch.randint(0, 256, (9, 1, 28, 28), dtype=torch.uint8, generator=source)
+    images = ImageSet(pixels, torch.full((9,), partition))
+    trainer.assign(Assignment(images, 0, partition, round), None)
+    return trainer
+
+
+def one_round(algorithm, state, memories, *, federation=None, **options):
+    """Returns the replies of a round of real training by the clients that have a memory, in order."""
+    payloads = algorithm.broadcast(state, sorted(memories), federation or Federation(model=MODEL))
+    return [
+        algorithm.run(payloads[k], trainer_of(k, state.round + 1, **options), memories[k], k) for k in sorted(memories)
+    ]
