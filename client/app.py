@@ -60,7 +60,8 @@ def train(message: Message, context: Context) -> Message:
     kept = memories.load(task.memory_round)
     memory: dict[str, Tree] = dict(kept or {})
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
-    trainer.assign(Assignment(shard.images, seed, partition, task.round), memory.pop(MOMENTS, None))
+    assignment = Assignment(shard.images, seed, partition, task.round, config.federation.num_rounds)
+    trainer.assign(assignment, memory.pop(MOMENTS, None))
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
     measured = config.weighting_component.measure(trainer)
     reply = replace(reply, metrics={**reply.metrics, **measured})

@@ -31,12 +31,14 @@ class Assignment:
         seed: The run's seed.
         partition: The client's partition id.
         round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
+        num_rounds: Rounds of the run, which rates that fall depend on.
     """
 
     images: ImageSet
     seed: int
     partition: int
     round: int
+    num_rounds: int = 1
 
 
 class Trainer:
@@ -60,18 +62,17 @@ class Trainer:
         self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
+        self._num_classes = shape.num_classes
         self._latent_size = int(getattr(networks["generator"], "latent_size", 0))
         self._phases = objective.phases()
         self._local = local
         self._device = device
+        self._rates = {
+            name: local.discriminator_learning_rate if name == "discriminator" else local.learning_rate
+            for name in self._networks
+        }
         self._optimizers = {
-            name: Adam(
-                network,
-                local.discriminator_learning_rate if name == "discriminator" else local.learning_rate,
-                local.beta1,
-                local.beta2,
-            )
-            for name, network in self._networks.items()
+            name: Adam(network, self._rates[name], local.beta1, local.beta2) for name, network in self._networks.items()
         }
         self._slots = {
             f"{name}.{slot}": value
@@ -81,8 +82,11 @@ class Trainer:
         self._assignment: Assignment | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
-        """Turns to another client: its shard, its random numbers, and Adam's moments (None: zero)."""
+        """Turns to another client: its shard, its random numbers, its rates, and Adam's moments (None: zero)."""
         self._assignment = assignment
+        share = self._local.rate_share(assignment.round, assignment.num_rounds)
+        for name, optimizer in self._optimizers.items():
+            optimizer.learning_rate = self._rates[name] * share
         for key, slot in self._slots.items():
             if moments:
                 slot.copy_(moments[key])
@@ -205,11 +209,13 @@ class Trainer:
         """Yields a batch for each of the phases; what it draws depends on the assignment and the phases alone.
 
         Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
-        batch is full even where the shard is smaller. Fake labels are those of images drawn from the shard, or of the
-        ``given`` fakes, which phases that look at real images take one batch after another, and again from the first.
+        batch is full even where the shard is smaller. Fake labels are drawn as ``local.fake_labels`` says, or are those
+        of the ``given`` fakes, which phases that look at real images take one batch after another, and again from the
+        first.
         """
         assigned, size = self._assigned, self._local.batch_size
         images, labels = assigned.images.images, assigned.images.labels
+        pool = self._fake_labels(labels)
         generator = self._generator()
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
@@ -221,10 +227,10 @@ class Trainer:
             while len(order) < num_real:
                 order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
             chosen, order = order[:num_real], order[num_real:]
-            fake = torch.randint(len(labels), (size,), generator=generator)
+            fake = torch.randint(len(pool), (size,), generator=generator)
             latents = torch.randn(size, self._latent_size, generator=generator)
             uniforms = torch.rand(size, generator=generator)
-            fake_labels, fakes = labels[fake], None
+            fake_labels, fakes = pool[fake], None
             if given is not None and phase.looks_at_images:
                 rows = torch.arange(taken, taken + size) % len(given[1])
                 fakes, fake_labels = given[0][rows].to(self._device, non_blocking=True), given[1][rows]
@@ -239,6 +245,12 @@ class Trainer:
                 fakes=fakes,
                 step=step,
             )
+
+    def _fake_labels(self, labels: Tensor) -> Tensor:
+        """Returns the labels, each as likely as the others, that fakes are made of."""
+        if self._local.fake_labels == "own":
+            return labels
+        return torch.unique(labels) if self._local.fake_labels == "balanced" else torch.arange(self._num_classes)
 
     def _freeze_all_but(self, phase: Phase) -> None:
         for name, parameters in self._parameters.items():

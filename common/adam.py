@@ -15,13 +15,14 @@ class Adam:
 
     Args:
         network: Whose parameters are stepped; stays on its device.
-        learning_rate: The rate.
+        learning_rate: The rate; the attribute of this name may be set to another one between steps.
         beta1: Decay of the first moment.
         beta2: Decay of the second moment.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, beta1: float, beta2: float) -> None:
-        self._learning_rate, self._beta1, self._beta2 = learning_rate, beta1, beta2
+        self.learning_rate = learning_rate
+        self._beta1, self._beta2 = beta1, beta2
         self._parameters = dict(network.named_parameters())
         self._state: dict[str, dict[str, Tensor]] = {
             name: {
@@ -58,7 +59,7 @@ class Adam:
             amsgrad=False,
             beta1=self._beta1,
             beta2=self._beta2,
-            lr=self._learning_rate,
+            lr=self.learning_rate,
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,

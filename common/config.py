@@ -212,7 +212,9 @@ class RunConfig(Options):
     def identity(self) -> dict[str, Scalar]:
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
         ignored = ("output.", "evaluation.")
-        free = {"federation.num-rounds", "data.root"}
+        free = {"data.root"}
+        if self.local.schedule == "constant":
+            free.add("federation.num-rounds")
         free |= {f"federation.{key}" for key in ("min-replies", "round-retries", "wait-seconds", "round-seconds")}
         return {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
 

@@ -1,5 +1,6 @@
 """The settings of training on one client."""
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -14,8 +15,34 @@ class LocalConfig(Options):
     batch_size: int = Field(32, ge=1, description="images a phase")
     learning_rate: float = Field(2e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
     discriminator_learning_rate: float = Field(2e-3, gt=0, description="Adam's rate of the discriminator")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how both rates fall from the first round to the last"
+    )
+    final_rate: float = Field(
+        0.0, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
+    )
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment")
     moments: Literal["keep", "reset"] = Field("reset", description="Adam's moments from round to round")
+    fake_labels: Literal["own", "balanced", "uniform"] = Field(
+        "own",
+        description="labels of fakes: as in the client's images, evenly over the classes it holds, or over all classes",
+    )
     mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
     num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")
+
+    def rate_share(self, round: int, num_rounds: int) -> float:
+        """Returns what to multiply both rates by in a round: 1 in the first, ``final_rate`` in the last.
+
+        Linear, or half a cosine (Loshchilov, Hutter 2017, arXiv 1608.03983, eq. 5, without restarts), in the number of
+        rounds done. A run of one round has the full rates.
+
+        Args:
+            round: From 1.
+            num_rounds: Rounds of the run.
+        """
+        if self.schedule == "constant" or num_rounds == 1:
+            return 1.0
+        done = min(1.0, (round - 1) / (num_rounds - 1))
+        left = 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.final_rate + (1.0 - self.final_rate) * left

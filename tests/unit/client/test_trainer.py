@@ -156,6 +156,49 @@ def test_fake_labels_have_the_clients_own_distribution():
     assert (labels == 3).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
 
+def fake_labels(kind):
+    images = shard(num=4, labels=(3, 3, 3, 7))
+    trainer = assign(make(batch_size=100, fake_labels=kind), images=images)
+    return torch.cat([batch.fake_labels for batch in trainer._batches(trainer._phases * 10)])
+
+
+def test_balanced_fake_labels_are_even_over_the_classes_that_the_client_holds():
+    labels = fake_labels("balanced")
+    assert set(labels.tolist()) == {3, 7}
+    assert (labels == 3).float().mean().item() == pytest.approx(0.5, abs=0.04)
+
+
+def test_uniform_fake_labels_are_even_over_all_classes():
+    shares = torch.bincount(fake_labels("uniform"), minlength=10) / 2000
+    assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.03)
+
+
+def test_rates_follow_the_schedule_by_the_round():
+    """In its first step without a past, Adam moves a weight by the rate itself."""
+    for round, share in ((1, 1.0), (3, 0.6), (5, 0.2)):
+        rates = {"learning_rate": 0.01, "discriminator_learning_rate": 0.03}
+        trainer = make(steps=1, schedule="linear", final_rate=0.2, **rates)
+        trainer.assign(Assignment(shard(), 0, 0, round, num_rounds=5), None)
+        trainer.fit()
+        after = trainer.parameters()
+        for network, rate in (("generator", 0.01), ("discriminator", 0.03)):
+            moves = [(after[key] - value).abs().max().item() for key, value in trainer.initial().items()]
+            moves = [move for key, move in zip(after, moves, strict=True) if key.startswith(network)]
+            assert max(moves) == pytest.approx(rate * share, rel=1e-3)
+
+
+def test_a_resident_trainer_takes_up_the_rates_of_its_next_round():
+    used, digests = make(schedule="cosine"), []
+    used.assign(Assignment(shard(), 0, 0, 1, num_rounds=4), None)
+    used.fit()
+    for trainer in (used, make(schedule="cosine")):
+        trainer.load(trainer.initial())
+        trainer.assign(Assignment(shard(), 0, 0, 3, num_rounds=4), None)
+        trainer.fit()
+        digests.append(tree.digest(trainer.parameters()))
+    assert digests[0] == digests[1]
+
+
 def test_images_and_labels_stay_together():
     images = shard(num=20)
     by_bytes = {
