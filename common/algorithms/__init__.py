@@ -3,6 +3,7 @@
 from common.algorithms.base import Algorithm, Federation, ServerState
 from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
+from common.algorithms.fedopt import FedOpt
 from common.algorithms.fedprox import FedProx
 from common.algorithms.fegan import FeGAN
 from common.algorithms.ifl_gan import IFLGAN
@@ -14,6 +15,7 @@ from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "fedavg": FedAvg,
     "fedprox": FedProx,
+    "fedopt": FedOpt,
     "fegan": FeGAN,
     "ifl-gan": IFLGAN,
     "md-gan": MDGAN,

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.aggregators import Aggregator, Mean
 from common.components import Component
@@ -86,6 +87,13 @@ class Federation:
         """
         arrays = [{key: reply.arrays[key] for key in origin} for reply in replies]
         return self.aggregator.combine(arrays, (weighting or self.weighting).weigh(replies, self.clients), origin)
+
+    def parameter_keys(self, tree: Tree) -> list[str]:
+        """Returns the keys of ``tree``, in its order, that training moves: the model's parameters, not its buffers."""
+        with torch.device("meta"):
+            networks = nn.ModuleDict(self.model.networks(self.shape))
+        known = dict(networks.named_parameters())
+        return [key for key in tree if key in known]
 
 
 class Algorithm(Component):

@@ -25,10 +25,18 @@ INITIAL = {
 VARIANTS = {
     "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0"],
     "fedprox": ["", "sync=generator"],
+    "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "beta1=0"],
     "ifl-gan": ["", "sync=both"],
 }
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
-APART: dict[str, dict[str, str]] = {}
+_STEPS = "the server's optimizer goes another way than the mean"
+APART: dict[str, dict[str, str]] = {
+    "local training": dict.fromkeys(
+        ["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS
+    ),
+    "identical clients": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS),
+    "aggregator": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS),
+}
 """Contracts that cannot hold for an algorithm, by test and specification, with the reason; they must then fail."""
 
 

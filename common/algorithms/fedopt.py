@@ -1,0 +1,63 @@
+"""Federated averaging whose server takes the mean update as a gradient, and steps along it with an optimizer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from common.algorithms.base import Federation, ServerState
+from common.algorithms.fedavg import FedAvg
+from common.exchange import Reply
+
+FIRST, SECOND = "fedopt-first-moment", "fedopt-second-moment"
+
+
+class FedOpt(FedAvg):
+    """With Delta the mean of the clients' updates as ``aggregate`` and ``weighting`` say, and x the shared weights:
+
+    momentum: m <- beta1 m + Delta,              x <- x + lr m
+    adam:     m <- beta1 m + (1 - beta1) Delta,  v <- beta2 v + (1 - beta2) Delta^2
+    yogi:     m as adam's,                       v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)
+    adam and yogi: x <- x + lr m / (sqrt(v) + tau), with v starting at tau^2 and without correction of the start's bias
+
+    Only parameters are stepped. Buffers (statistics of BatchNorm, counters) are averaged as by ``fedavg``: an optimizer
+    would make variances negative. ``momentum`` with ``lr=1`` and ``beta1=0`` is ``fedavg`` to the bit, as differences of
+    two float32 numbers are exact in float64 (where a weight does not change by a factor of 2^29 in one round). The
+    moments are kept in float32.
+    """
+
+    source: ClassVar[str] = (
+        "Reddi et al. 2021 (arXiv 2003.00295), algorithm 2 and appendix C; momentum: Hsu et al. 2019 (arXiv 1909.06335)"
+    )
+
+    optimizer: Literal["momentum", "adam", "yogi"] = Field("momentum", description="of the server")
+    lr: float = Field(1.0, gt=0, description="the server's rate; for adam and yogi about 0.01")
+    beta1: float = Field(0.5, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment; adam and yogi")
+    tau: float = Field(1e-3, gt=0, description="adaptivity: updates smaller than this are stepped in proportion")
+
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        mean = federation.mean(replies, state.parameters)
+        moments = {name: state.slots.get(name, {}) for name in (FIRST, SECOND)}
+        slots: dict[str, dict[str, Tensor]] = {FIRST: {}} if self.optimizer == "momentum" else {FIRST: {}, SECOND: {}}
+        for key in federation.parameter_keys(state.parameters):
+            start = state.parameters[key].double()
+            delta = mean[key].double() - start
+            first = moments[FIRST].get(key, torch.zeros(())).double() * self.beta1
+            first = first + (delta if self.optimizer == "momentum" else (1.0 - self.beta1) * delta)
+            step = first
+            if self.optimizer != "momentum":
+                second = moments[SECOND].get(key, torch.full((), self.tau**2)).double()
+                square = delta.square()
+                if self.optimizer == "adam":
+                    second = self.beta2 * second + (1.0 - self.beta2) * square
+                else:
+                    second = second - (1.0 - self.beta2) * square * torch.sign(second - square)
+                step = first / (second.sqrt() + self.tau)
+                slots[SECOND][key] = second.to(mean[key].dtype)
+            slots[FIRST][key] = first.to(mean[key].dtype)
+            mean[key] = (start + self.lr * step).to(mean[key].dtype)
+        return replace(state, parameters=mean, slots={**state.slots, **slots})
