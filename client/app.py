@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import data, state
+from client import data, evaluation, state
 from client.site import Site
 from client.trainer import Assignment, Trainer
 from common import wire
@@ -43,6 +44,32 @@ def query(message: Message, context: Context) -> Message:
         fingerprint=wire.source_fingerprint(),
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
+
+
+@app.query("moments")
+def tell_moments(message: Message, context: Context) -> Message:
+    """Answers with moments of the features of the client's images."""
+    return _answer(message, context, lambda _, *place: evaluation.moments(*place))
+
+
+@app.query("memorisation")
+def tell_memorisation(message: Message, context: Context) -> Message:
+    """Answers whether a generator repeats the client's images."""
+    return _answer(message, context, evaluation.memorisation)
+
+
+def _answer(
+    message: Message, context: Context, told: Callable[[Tree, RunConfig, Site, data.Shard, torch.device], Tree]
+) -> Message:
+    config, site = _config(context), Site.of(context.node_config)
+    arrays = wire.decode_question(message.content)
+    if torch.get_num_threads() != config.local.num_threads:
+        torch.set_num_threads(config.local.num_threads)
+    try:
+        answer = wire.Answer(site.partition_id, told(arrays, config, site, data.shard(config, site), device_of(site)))
+    except evaluation.RefusalError as refusal:
+        answer = wire.Answer(site.partition_id, refusal=str(refusal))
+    return Message(wire.encode_answer(answer), reply_to=message)
 
 
 @app.train()

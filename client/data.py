@@ -16,7 +16,7 @@ from client.site import Site
 from common import components
 from common.config import DataConfig, RunConfig
 from common.datasets import DATASETS, DataSource
-from common.datasets.base import Dataset, ImageSet, ImageShape
+from common.datasets.base import Dataset, ImageSet, ImageShape, stratified_split
 from common.errors import ConfigError
 from common.files import replacing, write_atomically
 from common.partitioners import partition
@@ -34,10 +34,12 @@ class Shard:
     Attributes:
         images: With their labels.
         class_names: What each label means.
+        held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
     """
 
     images: ImageSet
     class_names: tuple[str, ...]
+    held_out: ImageSet | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -64,9 +66,19 @@ def shard(config: RunConfig, site: Site) -> Shard:
         )
     with _LOCK:  # clients in threads share one copy
         if site.data:
-            return _own(site.data, config.data.image_size, site.state_path)
-        data = load(config.data)
-        return Shard(data.train.subset(split(config)[site.partition_id]), data.class_names)
+            whole = _own(site.data, config.data.image_size, site.state_path)
+        else:
+            data = load(config.data)
+            whole = Shard(data.train.subset(split(config)[site.partition_id]), data.class_names)
+    return _without(whole, config.evaluation.holdout)
+
+
+def _without(whole: Shard, share: float) -> Shard:
+    """Returns the shard with a share of each class held out; all of it for a share of 0, or where it is one image."""
+    if not share or len(whole.images) < 2:
+        return whole
+    trained, held_out = stratified_split(whole.images.labels.numpy(), share)
+    return Shard(whole.images.subset(trained), whole.class_names, whole.images.subset(held_out))
 
 
 @functools.lru_cache(maxsize=2)

@@ -99,6 +99,10 @@ class EvaluationConfig(Options):
         "auto", description="features of fid, kid and prdc; auto: mnist-cnn for 28x28 grey, else none"
     )
     inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
+    federated: bool = Field(True, description="compare with moments of features that clients send of their images")
+    holdout: float = Field(
+        0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"
+    )
 
 
 class OutputConfig(Options):
@@ -216,7 +220,8 @@ class RunConfig(Options):
         if self.local.schedule == "constant":
             free.add("federation.num-rounds")
         free |= {f"federation.{key}" for key in ("min-replies", "round-retries", "wait-seconds", "round-seconds")}
-        return {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
+        kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
+        return kept | {"evaluation.holdout": self.evaluation.holdout}
 
     @property
     def needs_label_counts(self) -> bool:

@@ -20,11 +20,31 @@ from server.cohort import Roster
 
 log = logging.getLogger("fedgan.server")
 
-Scores = dict[str, float | list[float | None]]
+Scores = dict[str, float | Sequence[float | None]]
 
 QUICK = ("fid", "score")
 ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
 _DIGITS = ("mnist", "mnist-10k")
+
+
+class Sample:
+    """Images that a generator made for one evaluation, and their features: made once for all its scores.
+
+    Args:
+        images: uint8 (N, C, S, S).
+        labels: What the generator was asked for, int64 (N,).
+        extractor: Of the features; None where there is none.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, extractor: metrics.Extractor | None) -> None:
+        self.images = images
+        self.labels = labels
+        self._extractor = extractor
+
+    @cached_property
+    def features(self) -> Tensor | None:
+        """Features (N, D), on the CPU; None without an extractor."""
+        return None if self._extractor is None else self._extractor(self.images).cpu()
 
 
 class Evaluator:
@@ -44,19 +64,22 @@ class Evaluator:
         self._dataset = dataset
         self._digits = dataset.name.partition(" ")[0] in _DIGITS
         self._conditional = bool(getattr(config.model_component, "conditional", False))
-        self.extractor = _extractor(config.evaluation, dataset.shape)
+        self.extractor = extractor_of(config.evaluation, dataset.shape)
         self.available = [name for name in ALL if self.reason_against(name) is None]
         for name in ALL:
             if reason := self.reason_against(name):
                 log.info("%s is not computed: %s", name, reason)
 
-    def score(self, generator: nn.Module, names: Sequence[str], num_images: int) -> Scores:
+    def score(
+        self, generator: nn.Module, names: Sequence[str], num_images: int, sample: Sample | None = None
+    ) -> Scores:
         """Returns the named metrics (see ``docs/metrics.md``) that the data allow.
 
         Args:
             generator: See ``common.generation.generate``.
             names: Of ``ALL``; those not ``available`` are skipped.
-            num_images: Generated images; their labels are distributed as those of the held-out images.
+            num_images: Generated images.
+            sample: What ``self.sample`` gives, where that is known already.
 
         Raises:
             ConfigError: An unknown name.
@@ -64,30 +87,34 @@ class Evaluator:
         wanted = [name for name in names if self.reason_against(name) is None]
         scores: Scores = {}
         if {"fid", "kid", "prdc", "score", "per-class-recall"} & set(wanted):
-            scores |= self._compare(generator, wanted, num_images)
+            made = sample or self.sample(generator, num_images)
+            scores |= self.compare(made.images, wanted, made.features)
         if "utility" in wanted:
             scores["utility"] = self._utility(generator)
         return scores
 
-    def _compare(self, generator: nn.Module, wanted: Sequence[str], num_images: int) -> Scores:
+    def sample(self, generator: nn.Module, num_images: int) -> Sample:
+        """Returns images of a generator whose labels are distributed as those of the held-out images."""
         test = self._dataset.test
         repeats = -(-num_images // len(test))
         order = torch.arange(len(test)).repeat(repeats)[:num_images]
         if num_images < len(test):  # an even pick over a test set that may be sorted by label
             order = torch.arange(num_images) * len(test) // num_images
-        return self.compare(generate(generator, test.labels[order], self._seed), wanted)
+        labels = test.labels[order]
+        return Sample(generate(generator, labels, self._seed), labels, self.extractor)
 
-    def compare(self, images: Tensor, names: Sequence[str]) -> Scores:
+    def compare(self, images: Tensor, names: Sequence[str], features: Tensor | None = None) -> Scores:
         """Returns the named metrics, but ``utility``, of images uint8 (N, C, S, S), whoever made them.
 
         Args:
             images: Of the data set's shape.
             names: Of ``ALL``, and ``available``.
+            features: The images', where they are known already.
         """
         test = self._dataset.test
         scores: Scores = {}
         if self.extractor is not None:
-            fake = self.extractor(images).cpu()
+            fake = self.extractor(images).cpu() if features is None else features
             if "fid" in names:
                 scores["fid"] = metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))
             if "kid" in names:
@@ -98,6 +125,8 @@ class Evaluator:
                 classes = self._dataset.shape.num_classes
                 shares = metrics.per_class_recall(self._real_features, test.labels, fake, num_classes=classes)
                 scores["per-class-recall"] = [None if math.isnan(share) else share for share in shares]
+                known = [(share, k) for k, share in enumerate(shares) if not math.isnan(share)]
+                scores["worst-class-recall"], scores["worst-recalled-class"] = min(known)
         if "score" in names:
             scores["score"] = metrics.inception_score(_probabilities(images))
         return scores
@@ -154,30 +183,27 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | None:
             Path(config.data.root).expanduser(), image_size=config.data.image_size, download=False
         )
     except DataError as error:
-        log.info("the generator is not scored, as this server holds no data: %s", error)
+        log.info("the generator is not scored on held-out images, as this server holds no data: %s", error)
         return None
     if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
         log.info(
-            "the generator is not scored, as data.name=%r has other images or classes than the clients",
+            "the generator is not scored on held-out images, as data.name=%r has other images or classes than the "
+            "clients",
             config.data.name,
         )
         return None
     return Evaluator(config, dataset)
 
 
-def _extractor(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:
-    name = config.extractor
-    if name == "auto":
-        name = "mnist-cnn" if metrics.EXTRACTORS["mnist-cnn"].accepts(shape.channels, shape.size) else "none"
-    if name == "none":
-        return None
-    if not metrics.EXTRACTORS[name].accepts(shape.channels, shape.size):
-        raise ConfigError(
-            f"evaluation.extractor={name!r} does not take {shape.size}x{shape.size} images with {shape.channels} "
-            "channel(s): inception takes any, none skips these metrics"
-        )
+def extractor_of(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:
+    """Returns the extractor of a run for images of this shape, on the fastest device; None where there is none.
+
+    Raises:
+        ConfigError: The configured one does not take such images.
+        DataError: Its weights are missing or unusable.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return metrics.make_extractor(name, config.inception_weights, device)
+    return metrics.extractor_for(config.extractor, shape.channels, shape.size, config.inception_weights, device)
 
 
 def _probabilities(images: Tensor) -> Tensor:

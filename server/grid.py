@@ -149,6 +149,44 @@ class PatientGrid(Grid):
         self._silence |= dict.fromkeys(self._absent & templates.keys(), "its node is away")
         return replies
 
+    def ask(self, action: str, question: RecordDict, seconds: float) -> tuple[dict[int, wire.Answer], dict[int, str]]:
+        """Asks every client something beside the rounds.
+
+        Args:
+            action: The name under which the ClientApp has registered what answers it.
+            question: See ``wire.encode_question``.
+            seconds: How long to wait for answers.
+
+        Returns:
+            The answers by partition, ascending, and why the others have not answered.
+        """
+        kind = f"{MessageType.QUERY}.{action}"
+        replies = self.send_and_receive(
+            [Message(question, node, kind) for node in self._nodes.values()], timeout=seconds
+        )
+        answers: dict[int, wire.Answer] = {}
+        silent: dict[int, str] = {}
+        for reply in replies:
+            partition = self.partition_of(reply)
+            assert partition is not None, "these are replies to the messages above"
+            if reply.has_error():
+                silent[partition] = reason_of(reply)
+                continue
+            try:
+                answer = wire.decode_answer(reply.content)
+                if answer.partition != partition:
+                    raise ProtocolError(f"the answer says partition {answer.partition}, its node holds {partition}")
+            except ProtocolError as error:
+                silent[partition] = one_line(str(error))
+                continue
+            if answer.refusal:
+                silent[partition] = one_line(answer.refusal)
+            else:
+                answers[partition] = answer
+        left = self._nodes.keys() - answers.keys() - silent.keys()
+        silent |= {partition: self.reason_of_silence(partition) for partition in left}
+        return {k: answers[k] for k in sorted(answers)}, {k: silent[k] for k in sorted(silent)}
+
     def _push(self, messages: Mapping[int, Message], seconds: float | None) -> dict[str, int]:
         """Sends copies to the nodes that hold the partitions now; returns partitions by message id."""
         copies = {

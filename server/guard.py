@@ -1,37 +1,46 @@
 """When a run has gone wrong, and which of its rounds was the last good one. Read from the journal alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from server.journal import Line
 
 
+def quality(scores: Mapping[str, Any]) -> float | None:
+    """Returns what rounds are compared by, lower is better: ``fid``, or ``federated-fid`` where the server has no data.
+
+    None if a round has neither.
+    """
+    found = scores.get("fid", scores.get("federated-fid"))
+    return float(found) if found is not None else None
+
+
 def best(lines: Sequence[Line]) -> Line | None:
-    """Returns the line of the round with the lowest fid, the first of equals; None if no round has one."""
-    scored = [line for line in lines if "fid" in line["scores"]]
-    return min(scored, key=lambda line: line["scores"]["fid"], default=None)
+    """Returns the line of the round of the best ``quality``, the first of equals; None if no round has one."""
+    scored = [(value, line) for line in lines if (value := quality(line["scores"])) is not None]
+    return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def fault(fid: float, lines: Sequence[Line], ratio: float) -> str | None:
     """Returns in words why a generator is not to be kept; None if it is.
 
     Args:
-        fid: Its score.
+        fid: Its ``quality``.
         lines: The rounds before.
         ratio: How many times worse than the best it may be; 0: any.
     """
     known = best(lines)
-    if not ratio or known is None or fid <= ratio * known["scores"]["fid"]:
+    lowest = quality(known["scores"]) if known else None
+    if not ratio or known is None or lowest is None or fid <= ratio * lowest:
         return None
-    return (
-        f"fid {fid:.3g} is more than guard.ratio={ratio:g} times the best, {known['scores']['fid']:.3g} of round "
-        f"{known['round']}"
-    )
+    return f"fid {fid:.3g} is more than guard.ratio={ratio:g} times the best, {lowest:.3g} of round {known['round']}"
 
 
 def last_good(lines: Sequence[Line], ratio: float) -> int:
     """Returns the last scored round without a fault; 0 if there is none."""
     good = 0
     for index, line in enumerate(lines):
-        if "fid" in line["scores"] and fault(line["scores"]["fid"], lines[:index], ratio) is None:
+        value = quality(line["scores"])
+        if value is not None and fault(value, lines[:index], ratio) is None:
             good = line["round"]
     return good

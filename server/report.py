@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
 
+from common.datasets.base import ImageShape
 from common.errors import ConfigError
 from common.files import write_atomically
+from common.generation import balanced_labels, generate, tile
+from common.seeding import derive_seed
 from server import journal
 from server.journal import Line, RunDirectory
 
+SAMPLE_COLUMNS = 10
+_SAMPLE_ROWS = 20
 _STRIP = 7
 _INCIDENTS = 100
 _STYLE = """
@@ -48,6 +55,30 @@ _MEANING = {
     "score": "classifier score, 10 is perfect for ten digits",
     "utility": "accuracy on real images of a classifier trained on generated ones",
 }
+
+
+def draw_samples(generator: nn.Module, shape: ImageShape, seed: int, path: Path) -> None:
+    """Writes a picture of generated images, a row a class; the same latents for every generator of a run.
+
+    Args:
+        generator: See ``common.generation.generate``.
+        shape: Of the images, and the number of classes.
+        seed: The run's.
+        path: Where to.
+
+    Raises:
+        DivergenceError: The images are not finite.
+    """
+    images = generate(generator, sample_labels(shape), derive_seed(seed, "samples"))
+    buffer = io.BytesIO()
+    Image.fromarray(tile(images, SAMPLE_COLUMNS)).save(buffer, format="png")
+    write_atomically(path, buffer.getvalue())
+
+
+def sample_labels(shape: ImageShape) -> Tensor:
+    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows without classes."""
+    rows = min(shape.num_classes, _SAMPLE_ROWS) if shape.num_classes > 1 else SAMPLE_COLUMNS
+    return balanced_labels(rows, shape.num_classes).repeat_interleave(SAMPLE_COLUMNS)
 
 
 def draw_partition(summary: Mapping[str, Any], path: Path) -> None:

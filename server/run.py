@@ -1,7 +1,6 @@
 """One run on one grid: what happens before, around and after Flower's loop."""
 
 import errno
-import io
 import json
 import logging
 import secrets
@@ -14,27 +13,23 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
-from PIL import Image
 
 from common import wire
 from common.config import RunConfig, flatten
-from common.datasets.base import ImageShape
 from common.errors import CheckpointError, DivergenceError, OtherRunError, OutputError
 from common.files import remove_scraps, write_atomically
-from common.generation import balanced_labels, generate, load_generator, tile
-from common.seeding import derive_seed
+from common.generation import load_generator
 from common.tree import digest
-from server import checkpoint, evaluation, guard, journal, report
+from server import checkpoint, evaluation, federated, guard, journal, report
 from server.checkpoint import Checkpoint
 from server.evaluation import ALL, QUICK, Scores
+from server.federated import FederatedScorer
 from server.grid import PatientGrid
 from server.journal import RunDirectory
 from server.strategy import ClientStates, FederatedGAN, RoundError, Snapshot
 
 log = logging.getLogger("fedgan.server")
 
-SAMPLE_COLUMNS = 10
-_SAMPLE_ROWS = 20
 _LONGEST_REASON = 5000
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
@@ -109,6 +104,7 @@ class Run:
         self._roster = self._grid.roll_call(config)
         config.objective_component.check(self._roster.shape)
         self._evaluator = evaluation.make_evaluator(config, self._roster)
+        self._scorer: FederatedScorer | None = None
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict())
         self._initial = Snapshot(initial, run=secrets.token_hex(8))
@@ -123,6 +119,8 @@ class Run:
         report.draw_partition(summary, self._directory.partition_picture)
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states)
+        if snapshot.state.generator():
+            self._scorer = federated.ask_moments(self._config, self._roster, self._grid, self._evaluator)
         self._tell_what_is_returnable()
 
     def train(self) -> None:
@@ -169,6 +167,7 @@ class Run:
         log.info("final scores on %d images ...", self._config.evaluation.final_num_images)
         start = time.perf_counter()
         scores = self._scores(ALL, self._config.evaluation.final_num_images)
+        scores |= federated.ask_memorisation(self._config, self._roster, self._grid, state.generator())
         best = guard.best(journal.read(self._directory.journal))
         summary = {
             "rounds": state.round,
@@ -177,7 +176,7 @@ class Run:
             "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
             "weights-sha256": digest(state.parameters),
             "generator-sha256": digest(state.generator()),
-            "best": {"round": best["round"], "fid": best["scores"]["fid"]} if best else None,
+            "best": {"round": best["round"], "fid": guard.quality(best["scores"])} if best else None,
             "scores": scores,
         }
         write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
@@ -272,9 +271,9 @@ class Run:
                 raise _DivergedError(f"round {round}: {error}") from None
             self._return_to_good()
             raise
-        fid = scores.get("fid")
+        fid = guard.quality(scores)
         lines = journal.read(self._directory.journal)
-        why = guard.fault(fid, lines, self._config.guard.ratio) if isinstance(fid, float) else None
+        why = guard.fault(fid, lines, self._config.guard.ratio) if fid is not None else None
         if why and may_go_back:
             raise _DivergedError(f"round {round}: {why}")
         if why:
@@ -371,30 +370,18 @@ class Run:
 
     def _scores(self, names: tuple[str, ...], num_images: int) -> Scores:
         weights = self._strategy.snapshot.state.generator()
-        if self._evaluator is None or not weights:
+        if (self._evaluator is None and self._scorer is None) or not weights:
             return {}
         generator = load_generator(self._config.model_component, self._roster.shape, weights, _fastest_device())
-        return self._evaluator.score(generator, names, num_images)
+        return federated.score(self._evaluator, self._scorer, generator, names, num_images)
 
     def _draw_samples(self) -> None:
         state = self._strategy.snapshot.state
         if weights := state.generator():
             generator = load_generator(self._config.model_component, self._roster.shape, weights)
-            picture = tile(
-                generate(generator, sample_labels(self._roster.shape), derive_seed(self._config.seed, "samples")),
-                SAMPLE_COLUMNS,
-            )
-            buffer = io.BytesIO()
-            Image.fromarray(picture).save(buffer, format="png")
-            write_atomically(self._directory.sample(state.round), buffer.getvalue())
+            report.draw_samples(generator, self._roster.shape, self._config.seed, self._directory.sample(state.round))
         elif state.round == 0:
             log.info("no samples and no scores: %s sends no generator to the server", self._config.algorithm)
-
-
-def sample_labels(shape: ImageShape) -> torch.Tensor:
-    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows without classes."""
-    rows = min(shape.num_classes, _SAMPLE_ROWS) if shape.num_classes > 1 else SAMPLE_COLUMNS
-    return balanced_labels(rows, shape.num_classes).repeat_interleave(SAMPLE_COLUMNS)
 
 
 def _refusals(refused: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -1,0 +1,161 @@
+"""Scores of the generator that need no image on the server: against what clients tell of theirs, once a run."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from common import metrics, wire
+from common.config import RunConfig
+from common.errors import DataError
+from common.generation import balanced_labels, generate
+from common.metrics import ClientMoments
+from common.seeding import derive_seed
+from common.tree import Tree
+from server.cohort import Roster
+from server.evaluation import Evaluator, Sample, Scores, extractor_of
+from server.grid import PatientGrid
+
+log = logging.getLogger("fedgan.server")
+
+_NAMED = 10  # clients whose reasons are logged
+
+
+class FederatedScorer:
+    """Scores generators by the moments that clients have sent; see ``common/metrics/federated.py``.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        extractor: That of the clients.
+        clients: What they have sent, by partition; at least one.
+    """
+
+    def __init__(
+        self, config: RunConfig, roster: Roster, extractor: metrics.Extractor, clients: Mapping[int, ClientMoments]
+    ) -> None:
+        self._seed = derive_seed(config.seed, "evaluation", "federated")
+        self._conditional = bool(getattr(config.model_component, "conditional", False))
+        self._num_clients = len(roster.clients)
+        self._num_classes = roster.shape.num_classes
+        self._extractor = extractor
+        self._clients = clients
+        counts = [client.label_counts for client in clients.values()]
+        columns = zip(*(row for row in counts if row is not None), strict=True)
+        self._held = [None in counts or sum(column) > 0 for column in columns] or [True] * self._num_classes
+
+    def score(self, generator: nn.Module, num_images: int, sample: Sample | None = None) -> Scores:
+        """Returns the federated scores of a generator, and ``federated-clients`` if they are not over all of them.
+
+        Args:
+            generator: See ``common.generation.generate``.
+            num_images: Generated images.
+            sample: Images that the generator made already: taken if it has two at least of every class that a client
+                holds. Others have balanced labels.
+        """
+        if sample is None or sample.features is None or not self._enough(sample.labels):
+            labels = balanced_labels(max(num_images, 2 * self._num_classes), self._num_classes)
+            features = self._extractor(generate(generator, labels, self._seed)).cpu()
+        else:
+            labels, features = sample.labels, sample.features
+        fakes = metrics.moments_by_label(features, labels if self._conditional else None, self._num_classes)
+        scores: Scores = dict(metrics.federated_scores(self._clients, fakes, self._num_clients, self._num_classes))
+        if len(self._clients) < self._num_clients:
+            scores["federated-clients"] = list(self._clients)
+        return scores
+
+    def _enough(self, labels: Tensor) -> bool:
+        made = labels.bincount(minlength=self._num_classes).tolist()
+        return all(count > 1 for count, held in zip(made, self._held, strict=True) if held)
+
+
+def ask_moments(
+    config: RunConfig, roster: Roster, grid: PatientGrid, evaluator: Evaluator | None
+) -> FederatedScorer | None:
+    """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
+
+    Clients that refuse or fail are left out, with their reason in the log. The ``evaluator``'s extractor is used where
+    there is one.
+    """
+    if not config.evaluation.federated:
+        return None
+    extractor = evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.shape)
+    if extractor is None:
+        return None
+    answers, silent = grid.ask("moments", wire.encode_question(), config.federation.round_seconds)
+    clients: dict[int, ClientMoments] = {}
+    for partition, answer in answers.items():
+        told = roster.clients[partition]
+        try:
+            found = ClientMoments.from_tree(
+                answer.arrays, extractor.dimension, roster.shape.num_classes, told.num_examples
+            )
+            if None not in (told.label_counts, found.label_counts) and told.label_counts != found.label_counts:
+                raise DataError(f"label counts {list(found.label_counts or ())} are not those of the roll call")
+        except DataError as error:
+            silent[partition] = str(error)
+        else:
+            clients[partition] = found
+    _log_silent("moments of features", silent, len(roster.clients))
+    return FederatedScorer(config, roster, extractor, clients) if clients else None
+
+
+def score(
+    evaluator: Evaluator | None,
+    scorer: FederatedScorer | None,
+    generator: nn.Module,
+    names: Sequence[str],
+    num_images: int,
+) -> Scores:
+    """Returns the named scores on the server's images, where it has any, and the federated ones, of the same sample."""
+    sample = evaluator.sample(generator, num_images) if evaluator and scorer else None
+    scores = evaluator.score(generator, names, num_images, sample) if evaluator else {}
+    return scores | (scorer.score(generator, num_images, sample) if scorer else {})
+
+
+def ask_memorisation(config: RunConfig, roster: Roster, grid: PatientGrid, generator: Tree) -> Scores:
+    """Asks all clients whether a generator repeats their images; nothing without ``evaluation.holdout``.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        grid: Where they are.
+        generator: Its weights.
+
+    Returns:
+        ``memorisation``: by partition, the ratio (see ``common/metrics/memorisation.py``; 1 is none, lower is worse) or
+        None where it is unknown; ``memorisation-error``: its standard error; ``most-memorised`` and
+        ``most-memorised-ratio``: the client with the lowest ratio.
+    """
+    if not config.evaluation.holdout or not generator:
+        return {}
+    question = wire.encode_question(wire.encode_tree(generator))
+    answers, silent = grid.ask("memorisation", question, config.federation.round_seconds)
+    ratios: list[float | None] = [None] * len(roster.clients)
+    errors: list[float | None] = [None] * len(roster.clients)
+    for partition, answer in answers.items():
+        values = [answer.arrays.get(key) for key in ("ratio", "error")]
+        ratio, error = (math.nan if v is None or v.numel() != 1 else float(v) for v in values)
+        if math.isfinite(ratio) and math.isfinite(error) and ratio >= 0:
+            ratios[partition], errors[partition] = ratio, error
+        else:
+            silent[partition] = f"ratio {ratio:g} with error {error:g} is none"
+    _log_silent("memorisation", silent, len(roster.clients))
+    known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
+    if not known:
+        return {}
+    lowest, partition = min(known)
+    return {
+        "memorisation": ratios,
+        "memorisation-error": errors,
+        "most-memorised": partition,
+        "most-memorised-ratio": lowest,
+    }
+
+
+def _log_silent(what: str, silent: Mapping[int, str], num_clients: int) -> None:
+    if silent:
+        listed = "; ".join(f"partition {k}: {silent[k]}" for k in sorted(silent)[:_NAMED])
+        more = f"; and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
+        log.warning("%s: %d of %d clients tell none: %s%s", what, len(silent), num_clients, listed, more)
