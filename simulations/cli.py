@@ -11,6 +11,7 @@ import click
 import typer
 
 from common.errors import ConfigError, FedGANError
+from simulations.benchmark_command import benchmark, results
 from simulations.options import Overrides, read_overrides, read_preset
 
 if TYPE_CHECKING:
@@ -361,6 +362,10 @@ def _shell(path: Path) -> str:
     import shlex
 
     return shlex.quote(str(path))
+
+
+app.command()(benchmark)
+app.command()(results)
 
 
 def main() -> None:

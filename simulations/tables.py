@@ -1,0 +1,230 @@
+"""Tables of a benchmark: figures of each run from its folder alone, their mean and spread over seeds, as Markdown.
+
+``collect`` makes one JSON object of a table's folder; all that is shown, the page and the figures too, is made of it.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import write_atomically
+from server import journal
+from server.journal import RunDirectory
+from simulations.benchmark import finished
+from simulations.protocols import Entry
+from simulations.trained import read_config
+
+Results = dict[str, Any]
+
+METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "score", "utility", "worst-class", "class-gap")
+COSTS = ("images-seen", "up-mb", "down-mb", "seconds")
+_DECIMALS = {
+    "fid": 2,
+    "kid": 1,
+    "score": 2,
+    "utility": 4,
+    "images-seen": 0,
+    "round": 0,
+    "up-mb": 1,
+    "down-mb": 1,
+    "seconds": 0,
+}
+_HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received", "worst-class": "worst class", "class-gap": "class gap"}
+
+
+def collect(folder: Path, real: Path | None = None) -> Results:
+    """Returns everything that is known of a table.
+
+    Args:
+        folder: Of the table; see ``simulations.benchmark``.
+        real: The scores of real images; see ``simulations.ceiling``.
+    """
+    description = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
+    known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
+    rows = [_row(folder, entry) for entry in known]
+    return {**description, "rows": rows, "real": _real(real) if real else None}
+
+
+def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
+    """Returns the figures of a finished run.
+
+    Args:
+        run: Its folder.
+        centralised: Whether nothing would travel, as there is one client only.
+    """
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    lines, clients = journal.read(run.journal), read_config(run.config).federation.num_clients
+    best_file = run.path / "best.json"
+    best = json.loads(best_file.read_text(encoding="utf-8")) if best_file.exists() else None
+    seconds = sum(sum(line["seconds"].values()) for line in lines) + summary["seconds"]["final-scores"]
+    traffic = (
+        {}
+        if centralised
+        else {
+            "up-mb": sum(line["bytes-up"] for line in lines) / clients / 1e6,
+            "down-mb": sum(line["bytes-down"] for line in lines) / clients / 1e6,
+        }
+    )
+    found = {
+        "final": flat_scores(summary["scores"]),
+        "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
+        "images-seen": summary["images-seen"],
+        **traffic,
+        "seconds": seconds,
+        "rollbacks": summary["rollbacks"],
+        "refused": sum(len(line["refused"]) for line in lines),
+        "curve": [[line["images-seen"], line["scores"]["fid"]] for line in lines if "fid" in line["scores"]],
+        "weights-sha256": summary["weights-sha256"],
+    }
+    rounded: dict[str, Any] = _rounded(found)
+    return rounded
+
+
+def flat_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns scores with ``worst-class`` (the least recall of a class) and ``class-gap`` (the greatest minus that)."""
+    recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
+    more = {"worst-class": min(recalls), "class-gap": max(recalls) - min(recalls)} if recalls else {}
+    return {**scores, **more}
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
+    """Returns mean, sample standard deviation (0 of one value), least, greatest and number; None of no value."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+    return {"mean": statistics.fmean(found), "std": deviation, "min": min(found), "max": max(found), "n": len(found)}
+
+
+def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
+    """Returns the spread of every metric over a row's runs, of their ``final`` or ``best`` round."""
+    rounds = [run[when] for run in runs if run.get(when)]
+    names = (*METRICS, *(("round", "images-seen") if when == "best" else ()))
+    found = {name: spread(scores.get(name) for scores in rounds) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def markdown(results: Results) -> str:
+    """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
+    rows = results["rows"]
+    final = [[row["label"], *_cells(row["final"], METRICS), *_cells(row["costs"], COSTS), _seeds(row)] for row in rows]
+    best = [[row["label"], *_cells(row["best"], ("round", *METRICS))] for row in rows if row["best"]]
+    if real := results["real"]:
+        final.append(["*real images*", *_cells(real["final"], METRICS), *["" for _ in COSTS], str(len(real["seeds"]))])
+    parts = [
+        "Last round:",
+        "",
+        _grid(["", *map(_heading, METRICS), *map(_heading, COSTS), "seeds"], final),
+        "",
+        "Best round (lowest fid on the images of a score between rounds):",
+        "",
+        _grid(["", "round", *map(_heading, METRICS)], best) if best else "None is known.",
+        "",
+    ]
+    if remarks := list(_remarks(rows)):
+        parts += [*(f"- {remark}" for remark in remarks), ""]
+    return "\n".join(parts)
+
+
+def write_table(folder: Path, real: Path | None = None) -> Results:
+    """Writes ``results.json`` and ``table.md`` of a table's folder, and returns what is in them."""
+    results = collect(folder, real)
+    write_atomically(folder / "results.json", json.dumps(results).encode())
+    heading = f"# {results['protocol']}, {results['budget']} budget: {results['title']}\n\n"
+    write_atomically(folder / "table.md", (heading + markdown(results)).encode())
+    return results
+
+
+def _row(folder: Path, entry: Entry) -> dict[str, Any]:
+    runs: list[dict[str, Any]] = []
+    failed, unfinished = [], []
+    machines: list[dict[str, Any]] = []
+    for path in sorted((folder / entry.slug).glob("seed-*"), key=lambda path: int(path.name[5:])):
+        seed, run, failure = int(path.name[5:]), RunDirectory(path), path / "failure.json"
+        if run.config.exists() and finished(run):
+            runs.append({"seed": seed, **figures_of(run, entry.kind == "centralised")})
+            noted = path / "machines.json"
+            machines += json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
+        elif failure.exists():
+            failed.append({"seed": seed, **json.loads(failure.read_text(encoding="utf-8"))})
+        else:
+            unfinished.append(seed)
+    return {
+        "label": entry.label,
+        "kind": entry.kind,
+        "overrides": dict(entry.overrides),
+        "note": entry.note,
+        "final": _rounded(summary_of(runs, "final")),
+        "best": _rounded(summary_of(runs, "best")),
+        "costs": _rounded({name: found for name in COSTS if (found := spread(run.get(name) for run in runs))}),
+        "runs": runs,
+        "failures": failed,
+        "unfinished": unfinished,
+        "machines": [m for k, m in enumerate(machines) if m not in machines[:k]],
+    }
+
+
+def _real(file: Path) -> dict[str, Any]:
+    by_seed = json.loads(file.read_text(encoding="utf-8"))
+    runs = [{"seed": int(seed), "final": flat_scores(found["scores"])} for seed, found in by_seed.items()]
+    one = next(iter(by_seed.values()))
+    return {
+        "final": _rounded(summary_of(runs, "final")),
+        "seeds": [run["seed"] for run in runs],
+        "images": one["images"],
+        "utility-images": one["utility-images"],
+        "extractor": one["extractor"],
+    }
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for row in rows:
+        if row["note"]:
+            yield f"`{row['label']}`: {row['note']}."
+    for row in rows:
+        for failure in row["failures"]:
+            yield f"`{row['label']}`, seed {failure['seed']}, **failed**: {failure['reason']}"
+        if row["unfinished"]:
+            yield f"`{row['label']}`: not finished: seed {', '.join(map(str, row['unfinished']))}."
+        if back := [run["seed"] for run in row["runs"] if run["rollbacks"]]:
+            yield f"`{row['label']}`: went back to an earlier round at least once: seed {', '.join(map(str, back))}."
+
+
+def _cells(found: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    return [_cell(found.get(name), _DECIMALS.get(name, 3)) for name in names]
+
+
+def _cell(found: Mapping[str, Any] | None, decimals: int) -> str:
+    if not found:
+        return "–"
+    if found["mean"] >= 100 and decimals < 3:
+        decimals = 0
+    shown = f"{found['mean']:,.{decimals}f}"
+    return shown if found["std"] == 0 else f"{shown} ± {found['std']:.{decimals}f}"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    done, all_of_them = len(row["runs"]), len(row["runs"]) + len(row["failures"]) + len(row["unfinished"])
+    failed = f", {len(row['failures'])} failed" if row["failures"] else ""
+    return (str(done) if done == all_of_them else f"{done} of {all_of_them}") + failed
+
+
+def _heading(name: str) -> str:
+    return _HEADINGS.get(name, name.replace("-", " "))
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)])
+
+
+def _rounded(value: Any) -> Any:
+    """Returns the value with floats to six significant digits, as nobody reads more of them."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
