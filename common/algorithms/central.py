@@ -106,31 +106,32 @@ class CentralGenerator(OnServer):
         network = load(state.parameters, _GENERATOR, federation)
         latents, labels = self.inputs(round, federation)
         common: Tree = {"images": _make(network, latents, labels, federation), "labels": labels}
-        scalars = {"batch-size": float(federation.local.batch_size)}
-        return {k: Payload({**common, **self._fakes(network, k, round, federation)}, scalars) for k in cohort}
-
-    def _fakes(self, network: nn.Module, partition: int, round: int, federation: Federation) -> Tree:
         num = federation.local.steps * federation.local.batch_size
-        random = torch_generator(federation.seed, "server", round, "fakes", partition)
-        client = federation.clients.get(partition)
-        counts = client.label_counts if client else None
-        labels = draw_labels(counts or [1] * federation.shape.num_classes, num, random)
-        latents = torch.randn(num, _latent_size(federation), generator=random)
-        return {"fakes": _make(network, latents, labels, federation), "fake-labels": labels}
+        payloads = {}
+        for k in cohort:
+            client = federation.clients.get(k)
+            counts = client.label_counts if client else None
+            random = torch_generator(federation.seed, "server", round, "fakes", k)
+            own = draw_labels(counts or [1] * federation.shape.num_classes, num, random)
+            latents = torch.randn(len(own), _latent_size(federation), generator=random)
+            fakes: Tree = {"fakes": _make(network, latents, own, federation), "fake-labels": own}
+            scalars = {"batch-size": float(federation.local.batch_size), "of-own-labels": float(counts is not None)}
+            payloads[k] = Payload({**common, **fakes}, scalars)
+        return payloads
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         arrays = payload.arrays
         trainer.load(
             select(arrays, [DISCRIMINATOR]) or memory.get(DISCRIMINATOR) or select(trainer.initial(), [DISCRIMINATOR])
         )
-        metrics = self.fit(payload, trainer)
+        fakes = arrays["fakes"], arrays["fake-labels"]
+        metrics = self.fit(payload, trainer, fakes if payload.scalars["of-own-labels"] else _of_own(*fakes, trainer))
         logits, gradients = trainer.feedback(arrays["images"], arrays["labels"])
         memory[DISCRIMINATOR] = select(trainer.parameters(), [DISCRIMINATOR])
         return Reply(partition, trainer.num_examples, {"logits": logits, "gradients": gradients}, metrics)
 
-    def fit(self, payload: Payload, trainer: LocalTrainer) -> dict[str, float]:
-        """Trains the loaded discriminator on the fakes that came, and returns the means."""
-        fakes = payload.arrays["fakes"], payload.arrays["fake-labels"]
+    def fit(self, payload: Payload, trainer: LocalTrainer, fakes: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """Trains the loaded discriminator to tell ``fakes`` from real images, and returns the means."""
         return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes)
 
     def reply_template(self, state: ServerState, federation: Federation) -> Tree:
@@ -237,6 +238,17 @@ def _make(network: nn.Module, latents: Tensor, labels: Tensor, federation: Feder
     size, device = federation.local.batch_size, federation.device
     batches = zip(torch.split(latents, size), torch.split(labels, size), strict=True)
     return torch.cat([network(z.to(device), y.to(device)).cpu() for z, y in batches])
+
+
+def _of_own(fakes: Tensor, labels: Tensor, trainer: LocalTrainer) -> tuple[Tensor, Tensor]:
+    """Returns as many of the fakes and their labels, with repeats, with the labels' distribution in the shard."""
+    wanted = trainer.real(len(labels), "labels-of-fakes")[1].cpu()
+    rows = torch.arange(len(labels))
+    for label in set(wanted.tolist()):
+        places, found = torch.nonzero(wanted == label)[:, 0], torch.nonzero(labels == label)[:, 0]
+        if len(found):  # else the server happened to send none, and others stand in
+            rows[places] = found[torch.arange(len(places)) % len(found)]
+    return fakes[rows], labels[rows]
 
 
 def _pooled(federation: Federation) -> list[int]:

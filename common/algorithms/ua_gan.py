@@ -39,8 +39,7 @@ class UAGAN(CentralGenerator):
                 'logistic loss alone: take objective="non-saturating"'
             )
 
-    def fit(self, payload: Payload, trainer: LocalTrainer) -> dict[str, float]:
-        fakes = payload.arrays["fakes"], payload.arrays["fake-labels"]
+    def fit(self, payload: Payload, trainer: LocalTrainer, fakes: tuple[Tensor, Tensor]) -> dict[str, float]:
         size, drawn = int(payload.scalars["batch-size"]), 0
 
         def penalise(name: str, network: nn.Module) -> Tensor:

@@ -1,0 +1,244 @@
+"""A generator on the server is taught by its clients' feedback as if their discriminators stood beside it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training import MODEL, SHAPE, one_round, trainer_of
+
+from common import tree
+from common.algorithms import ALGORITHMS, Client, Federation, Reply
+from common.algorithms.central import CentralGenerator, draw_labels, load
+from common.components import parse
+from common.errors import ConfigError
+from common.local import LocalConfig
+from common.objectives import OBJECTIVES
+from common.objectives.base import Objective
+from common.seeding import torch_generator
+from server import checkpoint
+from server.checkpoint import Checkpoint
+from server.strategy import Snapshot
+
+CENTRAL = [name for name, kind in ALGORITHMS.items() if issubclass(kind, CentralGenerator)]
+LOCAL = LocalConfig(steps=4, batch_size=8)
+ONE_CLASS_EACH = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(4)}
+FEDERATION = Federation(seed=5, clients=ONE_CLASS_EACH, model=MODEL, shape=SHAPE, local=LOCAL)
+
+
+def make(spec):
+    return parse("algorithm", ALGORITHMS, spec)
+
+
+def alone(partition=0):
+    return replace(FEDERATION, clients={partition: ONE_CLASS_EACH[partition]})
+
+
+def play(algorithm, rounds, partitions, *, federation=FEDERATION, state=None, memories=None):
+    """Returns state and memories after some rounds of real training."""
+    state = state or algorithm.init(trainer_of().initial())
+    memories = {k: {} for k in partitions} if memories is None else memories
+    for _ in range(rounds):
+        replies = one_round(algorithm, state, memories, federation=federation)
+        state = algorithm.update(state, replies, federation)
+    return state, memories
+
+
+def reference(algorithm, state, federation, loss):
+    """Returns the generator's gradient down ``loss`` of its images and labels, end to end, and one step of Adam."""
+    generator = load(state.parameters, "generator", federation)
+    latents, labels = algorithm.inputs(state.round + 1, federation)
+    loss(generator(latents, labels), labels).backward()
+    gradients, stepped = {}, {}
+    for name, weight in generator.named_parameters():
+        gradients[f"{name}.exp_avg"] = weight.grad  # beta1 = 0: the gradient itself
+        stepped[f"generator.{name}"] = weight.detach() - LOCAL.learning_rate * weight.grad / (weight.grad.abs() + 1e-8)
+    assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 1e-3
+    return gradients, stepped
+
+
+def close(ours, theirs):
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_before_one_client_the_generator_descends_its_loss_through_that_discriminator(name):
+    algorithm = make(f"{name} generator-steps=1")
+    before = algorithm.init(trainer_of().initial())
+    after, memories = play(algorithm, 1, [0], federation=alone())
+    discriminator = load(memories[0]["discriminator"], "discriminator", FEDERATION)
+
+    gradients, stepped = reference(
+        algorithm, before, alone(), lambda images, labels: F.softplus(-discriminator(images, labels)).mean()
+    )
+    close(after.slots["generator-moments"], gradients)
+    close(after.parameters, stepped)
+
+
+MIXTURES = {
+    "md-gan swap-every=0": lambda logits, shares: (shares * F.softplus(-logits)).sum(0).mean(),
+    "md-gan swap-every=0 by-label=false": lambda logits, shares: F.softplus(-logits).mean(),
+    "ua-gan": lambda logits, shares: F.softplus(-(shares * logits.exp()).sum(0).log()).mean(),
+    "f2u": lambda logits, shares: F.softplus(-torch.where(shares > 0, logits, -torch.inf).amax(0)).mean(),
+    "f2u by-label=false": lambda logits, shares: F.softplus(-logits.amax(0)).mean(),
+}
+
+
+@pytest.mark.parametrize("spec", MIXTURES)
+def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algorithm_makes_of_them(spec):
+    algorithm = make(f"{spec} generator-steps=1")
+    counts = [(4, 1, 4), (0, 7, 2), (3, 3, 3)]
+    federation = replace(FEDERATION, clients={k: Client(9, (*own, *[0] * 7)) for k, own in enumerate(counts)})
+    state = algorithm.init(trainer_of().initial())
+    payload = algorithm.broadcast(state, [0], federation)[0]
+    networks, replies = [], []
+    for k in range(3):  # discriminators that differ, and say both yes and no
+        weights = tree.select(MODEL.build(SHAPE, k + 1).state_dict(), ["discriminator"])
+        weights["discriminator.logit.bias"] += 0.5 * (k - 1)
+        networks.append(load(weights, "discriminator", federation))
+        trainer = trainer_of(k)
+        trainer.load(weights)
+        logits, gradients = trainer.feedback(payload.arrays["images"], payload.arrays["labels"])
+        replies.append(Reply(k, 9, {"logits": logits, "gradients": gradients}))
+    said = torch.stack([reply.arrays["logits"] for reply in replies])
+    assert float(said.min()) < -0.1
+    assert float(said.max()) > 0.1
+    assert len(set(said.argmax(0).tolist())) > 1
+
+    def loss(images, labels):
+        table = torch.tensor(counts, dtype=torch.float32)
+        logits = torch.stack([network(images, labels) for network in networks])
+        return MIXTURES[spec](logits, (table / table.sum(0))[:, labels])
+
+    gradients, _ = reference(algorithm, state, federation, loss)
+    close(algorithm.update(state, replies, federation).slots["generator-moments"], gradients)
+
+
+def test_with_one_client_and_no_penalty_all_of_them_are_the_same_algorithm_to_the_bit():
+    ends = {
+        tree.digest(play(make(spec), 3, [2], federation=alone(2))[0].parameters)
+        for spec in ("md-gan", "md-gan by-label=false", "ua-gan penalty=0", "f2u", "f2u by-label=false")
+    }
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path):
+    algorithm = make(name)
+    state, memories = play(algorithm, 2, [0, 1, 2])
+    path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
+    loaded = checkpoint.load_checkpoint(path).snapshot
+    kept = {k: dict(memory) for k, memory in loaded.clients.items()}
+    ends = [
+        play(algorithm, 2, [0, 1, 2], state=start, memories=memory)[0]
+        for start, memory in ((state, {k: dict(m) for k, m in memories.items()}), (loaded.state, kept))
+    ]
+    for part in ("parameters", "average"):
+        assert tree.digest(getattr(ends[0], part)) == tree.digest(getattr(ends[1], part))
+    assert ends[0].slots.keys() == ends[1].slots.keys()
+    assert all(tree.digest(ends[0].slots[slot]) == tree.digest(ends[1].slots[slot]) for slot in ends[0].slots)
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_replies_are_as_the_template_says_and_no_larger_than_what_it_takes(name):
+    algorithm = make(f"{name} generator-steps=2")
+    state = algorithm.init(trainer_of().initial())
+    template = algorithm.reply_template(state, FEDERATION)
+    payload = algorithm.broadcast(state, [1], FEDERATION)[1]
+    for reply in one_round(algorithm, state, {k: {} for k in range(3)}, federation=FEDERATION):
+        assert {k: (v.shape, v.dtype) for k, v in reply.arrays.items()} == {
+            k: (v.shape, v.dtype) for k, v in template.items()
+        }
+    assert template["gradients"].shape == payload.arrays["images"].shape == (2 * 8, 1, 28, 28)
+    assert payload.arrays["fakes"].shape == (4 * 8, 1, 28, 28)
+    assert {v.dtype for v in payload.arrays.values()} == {torch.float32, torch.int64}
+    assert not any(key.startswith("generator") for key in payload.arrays)
+
+
+def test_fakes_have_their_clients_labels_and_the_images_to_judge_those_of_all_together():
+    algorithm = make("f2u")
+    state = algorithm.init(trainer_of().initial())
+    payloads = algorithm.broadcast(state, [1, 3], FEDERATION)
+    assert [set(payloads[k].arrays["fake-labels"].tolist()) for k in (1, 3)] == [{1}, {3}]
+    assert all(set(payload.arrays["labels"].tolist()) == {0, 1, 2, 3} for payload in payloads.values())
+    assert torch.equal(payloads[1].arrays["images"], payloads[3].arrays["images"])
+    again = algorithm.broadcast(state, [3], FEDERATION)[3]
+    assert tree.digest(again.arrays) == tree.digest(payloads[3].arrays)
+    later = algorithm.broadcast(replace(state, round=1), [3], FEDERATION)[3]
+    assert not torch.equal(later.arrays["images"], again.arrays["images"])
+
+
+def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_takes_those_of_its_own():
+    silent = {**ONE_CLASS_EACH, 3: Client(9, None)}
+    algorithm, federation = make("f2u"), replace(FEDERATION, clients=silent, local=LocalConfig(steps=20, batch_size=8))
+    state = algorithm.init(trainer_of().initial())
+    payload = algorithm.broadcast(state, [3], federation)[3]
+    assert set(payload.arrays["fake-labels"].tolist()) == set(payload.arrays["labels"].tolist()) == set(range(10))
+    trainer, seen = trainer_of(3), {}
+
+    def fit(**given):
+        seen.update(given)
+        return {}
+
+    trainer.fit = fit
+    algorithm.run(payload, trainer, {}, 3)
+    images, labels = seen["fakes"]
+    assert set(labels.tolist()) == {3}
+    own = payload.arrays["fakes"][payload.arrays["fake-labels"] == 3]
+    assert len(images) == len(labels) == 20 * 8
+    assert {image.numpy().tobytes() for image in images} <= {image.numpy().tobytes() for image in own}
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_an_image_whose_label_nobody_holds_who_answered_moves_nothing(name):
+    algorithm = make(f"{name} generator-steps=1")
+    state = algorithm.init(trainer_of().initial())
+    replies = one_round(algorithm, state, {0: {}, 1: {}}, federation=FEDERATION)
+    _, labels = algorithm.inputs(1, FEDERATION)
+    pull = algorithm.pull(replies, labels, FEDERATION)
+    owned = labels < 2
+    assert bool(owned.any())
+    assert not bool(owned.all())
+    assert bool((pull.flatten(1).abs().sum(1) > 0).eq(owned).all())
+    assert not bool(algorithm.pull(replies, torch.full_like(labels, 9), FEDERATION).any())
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_discriminators_stay_with_their_clients_and_adams_moments_with_the_server(name):
+    algorithm = make(name)
+    state, memories = play(algorithm, 2, [0, 1])
+    assert tree.networks_of(state.parameters) == ("generator",)
+    assert all(tree.networks_of(memory["discriminator"]) == ("discriminator",) for memory in memories.values())
+    assert tree.digest(memories[0]["discriminator"]) != tree.digest(memories[1]["discriminator"])
+    steps = {float(v) for k, v in state.slots["generator-moments"].items() if k.endswith(".step")}
+    assert steps == {2.0 * LOCAL.steps}
+
+
+def test_another_rate_of_the_generator_is_taken_from_the_option():
+    start = make("f2u").init(trainer_of().initial())
+    moved = []
+    for rate in (0.0, 2e-3, 4e-3):
+        after, _ = play(make(f"f2u generator-steps=1 generator-learning-rate={rate}"), 1, [0], federation=alone())
+        moved.append(tree.distance(after.parameters, start.parameters))
+    assert moved[0] == moved[1]  # 0 is local.learning-rate, 2e-3
+    assert moved[2] == pytest.approx(2 * moved[1], rel=1e-3)
+
+
+def test_labels_are_drawn_in_proportion_to_counts():
+    labels = draw_labels([3, 0, 1], 4000, torch_generator(0, "labels"))
+    assert labels.dtype == torch.int64
+    counts = torch.bincount(labels, minlength=3).tolist()
+    assert counts[1] == 0
+    assert counts[0] == pytest.approx(3000, abs=150)
+
+
+@pytest.mark.parametrize("name", [*CENTRAL, "server-generator"])
+def test_an_objective_without_a_loss_of_logits_is_refused(name):
+    with pytest.raises(ConfigError, match="no loss of a discriminator's logits"):
+        make(name).check(Objective(), FEDERATION.aggregator)
+    make(name).check(OBJECTIVES["non-saturating"](), FEDERATION.aggregator)
