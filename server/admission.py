@@ -43,13 +43,16 @@ def outliers(replies: Mapping[int, Reply], template: Tree, max_ratio: float) -> 
 
     Args:
         replies: By partition; each has passed ``check``.
-        template: What an update is measured from: the arrays of a reply that changed nothing.
+        template: What an update is measured from: the arrays of a reply that changed nothing, or some of them.
         max_ratio: An update's norm may be this many times the median of the round's; 0: any. Fewer than three replies
             have no median that one of them could not set, and all pass.
     """
     if not max_ratio or len(replies) < _FEWEST_FOR_MEDIAN:
         return {}
-    norms = {partition: distance(reply.arrays, template) for partition, reply in replies.items()}
+    norms = {
+        partition: distance({key: value for key, value in reply.arrays.items() if key in template}, template)
+        for partition, reply in replies.items()
+    }
     median = statistics.median(norms.values())
     return {
         partition: f"the norm of its update is {norm:.3g}, more than admission.max-norm-ratio={max_ratio:g} times the "

@@ -223,9 +223,10 @@ class FederatedGAN(Strategy):
                     partition,
                     f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
                 )
-        for partition, reason in admission.outliers(sound, template, self._config.admission.max_norm_ratio).items():
-            del sound[partition]
-            self._refuse(partition, reason)
+        for part in self._algorithm.reply_parts(template):
+            for partition, reason in admission.outliers(sound, part, self._config.admission.max_norm_ratio).items():
+                del sound[partition]
+                self._refuse(partition, reason)
         for partition in self.record.cohort:
             if partition not in sound and partition not in self.record.refused:
                 self._refuse(partition, self._grid.reason_of_silence(partition))

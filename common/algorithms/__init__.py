@@ -8,6 +8,7 @@ from common.algorithms.fedprox import FedProx
 from common.algorithms.fegan import FeGAN
 from common.algorithms.ifl_gan import IFLGAN
 from common.algorithms.md_gan import MDGAN
+from common.algorithms.scaffold import Scaffold
 from common.algorithms.server_generator import ServerGenerator
 from common.algorithms.ua_gan import UAGAN
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
@@ -16,6 +17,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "fedavg": FedAvg,
     "fedprox": FedProx,
     "fedopt": FedOpt,
+    "scaffold": Scaffold,
     "fegan": FeGAN,
     "ifl-gan": IFLGAN,
     "md-gan": MDGAN,

@@ -156,6 +156,10 @@ class Algorithm(Component):
         """
         return state.parameters
 
+    def reply_parts(self, template: Tree) -> list[Tree]:
+        """Returns the parts of a reply whose updates differ in size; each has a limit of its own to its norm."""
+        return [template]
+
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         """Returns the state with new ``parameters`` and ``slots``; ``replies`` in order of partition, not empty."""
         raise NotImplementedError

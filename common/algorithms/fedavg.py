@@ -32,10 +32,17 @@ class FedAvg(Algorithm):
         return dict(parameters) if self.sync == "both" else select(parameters, [self.sync])
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        self.begin(payload.arrays, trainer, memory)
+        return self.conclude(self.fit(payload, trainer), trainer, memory, partition)
+
+    def begin(self, weights: Tree, trainer: LocalTrainer, memory: Memory) -> None:
+        """Loads the weights that a round starts from, and those of a network that stays with its client."""
         if self.sync != "both":
             trainer.load(memory.get(PERSONAL) or trainer.initial())
-        trainer.load(payload.arrays)
-        metrics = self.fit(payload, trainer)
+        trainer.load(weights)
+
+    def conclude(self, metrics: dict[str, float], trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        """Returns the reply with the trained weights, and remembers the network that stays with its client."""
         trained = trainer.parameters()
         if self.sync != "both":
             memory[PERSONAL] = select(trained, [n for n in networks_of(trained) if n != self.sync])

@@ -16,17 +16,17 @@ FIRST, SECOND = "fedopt-first-moment", "fedopt-second-moment"
 
 
 class FedOpt(FedAvg):
-    """With Delta the mean of the clients' updates as ``aggregate`` and ``weighting`` say, and x the shared weights:
+    """The server steps along the mean update Delta, made as ``aggregate`` and ``weighting`` say, from the weights x.
 
     momentum: m <- beta1 m + Delta,              x <- x + lr m
     adam:     m <- beta1 m + (1 - beta1) Delta,  v <- beta2 v + (1 - beta2) Delta^2
     yogi:     m as adam's,                       v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)
     adam and yogi: x <- x + lr m / (sqrt(v) + tau), with v starting at tau^2 and without correction of the start's bias
 
-    Only parameters are stepped. Buffers (statistics of BatchNorm, counters) are averaged as by ``fedavg``: an optimizer
-    would make variances negative. ``momentum`` with ``lr=1`` and ``beta1=0`` is ``fedavg`` to the bit, as differences of
-    two float32 numbers are exact in float64 (where a weight does not change by a factor of 2^29 in one round). The
-    moments are kept in float32.
+    Only parameters are stepped. Buffers (statistics of BatchNorm, counters) are averaged as by ``fedavg``, as an
+    optimizer would make variances negative. ``momentum`` with ``lr=1`` and ``beta1=0`` is ``fedavg`` to the bit: the
+    difference of two float32 numbers is exact in float64, unless a weight changes by a factor of 2^29 in one round.
+    The moments are kept in float32.
     """
 
     source: ClassVar[str] = (

@@ -26,16 +26,21 @@ VARIANTS = {
     "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0"],
     "fedprox": ["", "sync=generator"],
     "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "beta1=0"],
+    "scaffold": ["", "sync=generator"],
     "ifl-gan": ["", "sync=both"],
 }
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
+_ON_THE_SERVER = dict.fromkeys(
+    ["md-gan", "ua-gan", "f2u", "server-generator"], "the server trains the generator, by what clients say of it"
+)
 _STEPS = "the server's optimizer goes another way than the mean"
 APART: dict[str, dict[str, str]] = {
-    "local training": dict.fromkeys(
-        ["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS
-    ),
-    "identical clients": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS),
-    "aggregator": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS),
+    "local training": dict.fromkeys(["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
+    | _ON_THE_SERVER,
+    "identical clients": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
+    | _ON_THE_SERVER,
+    "aggregator": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
+    | _ON_THE_SERVER,
 }
 """Contracts that cannot hold for an algorithm, by test and specification, with the reason; they must then fail."""
 
@@ -55,11 +60,26 @@ class ToyNetwork(nn.Module):
             self.register_buffer("n", torch.tensor(0))
 
 
+class ToyGenerator(ToyNetwork):
+    latent_size = 3
+
+    def forward(self, latents, labels):
+        return (latents @ self.w + labels).view(-1, 1, 1, 1)
+
+
+class ToyDiscriminator(ToyNetwork):
+    def forward(self, images, labels):
+        return images.flatten() * self.w[0, 0] + self.w[0, 1]
+
+
 class ToyModel(Model):
     """The networks of INITIAL."""
 
     def networks(self, shape):
-        return {"generator": ToyNetwork(3, counts=True), "discriminator": ToyNetwork(1, 2, counts=False)}
+        return {"generator": ToyGenerator(3, counts=True), "discriminator": ToyDiscriminator(1, 2, counts=False)}
+
+    def build(self, shape, seed):
+        return nn.ModuleDict(self.networks(shape))
 
 
 FEDERATION = Federation(
@@ -82,8 +102,10 @@ class ToyTrainer:
         assert set(weights) <= set(self.weights)
         self.weights |= tree.clone(weights)
 
-    def fit(self, *, extra_loss=None, gradient_hook=None):
+    def fit(self, *, networks=None, fakes=None, extra_loss=None, gradient_hook=None):
         for name, network in ToyModel().networks(FEDERATION.shape).items():
+            if networks and name not in networks:
+                continue
             network.load_state_dict({k[len(name) + 1 :]: v for k, v in tree.select(self.weights, [name]).items()})
             loss = (network.w * (-0.1 * (self.partition + 1))).sum()
             (loss + extra_loss(name, network) if extra_loss else loss).backward()
@@ -101,6 +123,10 @@ class ToyTrainer:
 
     def fake(self, num, scope):
         return self.real(num, scope)[0] + self.weights["generator.w"].sum(), torch.zeros(num, dtype=torch.int64)
+
+    def feedback(self, images, labels):
+        slope, offset = self.weights["discriminator.w"][0]
+        return images.flatten() * slope + offset, slope.expand_as(images).clone()
 
     def parameters(self):
         return tree.clone(self.weights)
@@ -128,8 +154,9 @@ def test_one_client_is_local_training(spec):
     for _ in range(3):
         alone.fit()
     trainers, memories = clients(7), {0: {}}
+    federation = replace(FEDERATION, clients={0: FEDERATION.clients[0]})
     for _ in range(3):
-        state = algorithm.update(state, train(algorithm, state, trainers, memories), FEDERATION)
+        state = algorithm.update(state, train(algorithm, state, trainers, memories), federation)
     assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters()))
     assert state.round == 3
 
