@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from server.journal import RunDirectory
@@ -15,7 +16,7 @@ from simulations.protocols import Entry
 
 CURVES, FINAL, SAMPLES = "fid.png", "final.png", "samples.png"
 
-_SHOWN = ("fid", "coverage", "utility", "worst-class")
+_SHOWN = ("fid", "coverage", "utility", "worst-recall")
 _SAMPLE_SHARE = 4  # columns of a run's sample picture that are shown of each row
 _ACROSS = 8  # pictures side by side
 
@@ -62,6 +63,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.plot(shared, values.mean(0), label=row["label"], **style)
         axes.fill_between(shared, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
     axes.set_yscale("log")
+    _plain(axes.yaxis)
     axes.set_xlabel("images seen")
     axes.set_ylabel("fid of a score between rounds (lower is better)")
     axes.grid(alpha=0.25, which="both")
@@ -82,7 +84,8 @@ def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None
             axes.axvline(real["final"][name]["mean"], color="black", linewidth=1, linestyle=":")
         if name == "fid" and axes.has_data():
             axes.set_xscale("log")
-        axes.set_title(name.replace("-", " ") + (" (recall)" if name == "worst-class" else ""), fontsize=10)
+            _plain(axes.xaxis)
+        axes.set_title("recall of the worst class" if name == "worst-recall" else name, fontsize=10)
         axes.grid(alpha=0.25)
         axes.tick_params(axis="x", labelsize=8)
     panels[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
@@ -112,6 +115,13 @@ def _left(path: Path) -> np.ndarray[Any, Any]:
     padding = 2
     cell = (pixels.shape[1] - padding) // SAMPLE_COLUMNS
     return pixels[:, : cell * _SAMPLE_SHARE + padding]
+
+
+def _plain(axis: Any) -> None:
+    """Writes the ticks of a logarithmic axis as 5, 10, 20 rather than as powers."""
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _styles(count: int) -> list[dict[str, Any]]:

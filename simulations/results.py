@@ -129,9 +129,10 @@ def _compact(results: Results) -> bytes:
 def _legend(folder: str) -> str:
     return (
         "Cells are the mean over the seeds ± the sample standard deviation; without ± there is one value. *worst "
-        "class* is the least recall of a class, *class gap* the greatest minus the least. *MB sent* and *received* are "
-        "of one client over the whole run; *seconds* are of the whole run with its scores; *images seen* counts each "
-        "real image each time that a client trains on it. The metrics are defined in [metrics.md](metrics.md). "
+        "class* is the least recall of a class, *class gap* the greatest minus the least, *worst client* the greatest "
+        "fid to one client's own images. *MB sent* and *received* are of one client over the whole run; *seconds* are "
+        "of the whole run with its scores; *images seen* counts each real image each time that a client trains on it. "
+        "The metrics are defined in [metrics.md](metrics.md). "
         f"Tables and figures are stored in [{folder}/]({folder}/); this page is made of them by `fedgan results`."
     )
 

@@ -19,20 +19,19 @@ from simulations.trained import read_config
 
 Results = dict[str, Any]
 
-METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "score", "utility", "worst-class", "class-gap")
+METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "score", "utility", "worst-recall", "recall-gap")
+OF_CLIENTS = ("worst-client-fid",)
+"""What only the last round has, as it takes the clients' answers."""
+
 COSTS = ("images-seen", "up-mb", "down-mb", "seconds")
 _DECIMALS = {
-    "fid": 2,
-    "kid": 1,
-    "score": 2,
-    "utility": 4,
-    "images-seen": 0,
-    "round": 0,
-    "up-mb": 1,
-    "down-mb": 1,
-    "seconds": 0,
+    **{"fid": 2, "kid": 1, "score": 2, "utility": 4, "worst-client-fid": 2},
+    **{"round": 0, "images-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0},
 }
-_HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received", "worst-class": "worst class", "class-gap": "class gap"}
+_HEADINGS = {
+    **{"worst-recall": "worst class", "recall-gap": "class gap", "worst-client-fid": "worst client"},
+    **{"up-mb": "MB sent", "down-mb": "MB received"},
+}
 
 
 def collect(folder: Path, real: Path | None = None) -> Results:
@@ -69,8 +68,11 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
             "down-mb": sum(line["bytes-down"] for line in lines) / clients / 1e6,
         }
     )
+    final = flat_scores(summary["scores"])
+    if centralised:
+        final.pop("worst-client-fid", None)
     found = {
-        "final": flat_scores(summary["scores"]),
+        "final": final,
         "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
         "images-seen": summary["images-seen"],
         **traffic,
@@ -85,9 +87,9 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
 
 
 def flat_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns scores with ``worst-class`` (the least recall of a class) and ``class-gap`` (the greatest minus that)."""
+    """Returns scores with ``worst-recall``, the least recall of a class, and ``recall-gap``, the greatest minus that."""
     recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
-    more = {"worst-class": min(recalls), "class-gap": max(recalls) - min(recalls)} if recalls else {}
+    more = {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
     return {**scores, **more}
 
 
@@ -103,22 +105,22 @@ def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
 def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
     """Returns the spread of every metric over a row's runs, of their ``final`` or ``best`` round."""
     rounds = [run[when] for run in runs if run.get(when)]
-    names = (*METRICS, *(("round", "images-seen") if when == "best" else ()))
+    names = (*METRICS, *(("round", "images-seen") if when == "best" else OF_CLIENTS))
     found = {name: spread(scores.get(name) for scores in rounds) for name in names}
     return {name: value for name, value in found.items() if value}
 
 
 def markdown(results: Results) -> str:
     """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
-    rows = results["rows"]
-    final = [[row["label"], *_cells(row["final"], METRICS), *_cells(row["costs"], COSTS), _seeds(row)] for row in rows]
+    rows, last = results["rows"], (*METRICS, *OF_CLIENTS)
+    final = [[row["label"], *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)] for row in rows]
     best = [[row["label"], *_cells(row["best"], ("round", *METRICS))] for row in rows if row["best"]]
     if real := results["real"]:
-        final.append(["*real images*", *_cells(real["final"], METRICS), *["" for _ in COSTS], str(len(real["seeds"]))])
+        final.append(["*real images*", *_cells(real["final"], last), *["" for _ in COSTS], str(len(real["seeds"]))])
     parts = [
         "Last round:",
         "",
-        _grid(["", *map(_heading, METRICS), *map(_heading, COSTS), "seeds"], final),
+        _grid(["", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
         "",
         "Best round (lowest fid on the images of a score between rounds):",
         "",
