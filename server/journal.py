@@ -167,7 +167,15 @@ def describe(line: Line, num_rounds: int) -> str:
         if (value := mean_of(line, key)) is not None:
             parts.append(f"{name} loss {value:.3f}")
     parts.append(f"{sum(line['seconds'].values()):.2f} s")
-    parts += [f"{key} {value:.3g}" for key, value in line["scores"].items() if isinstance(value, float)]
+    scores = line["scores"]
+    parts += [f"{key} {value:.3g}" for key, value in scores.items() if isinstance(value, float) and key[:6] != "worst-"]
+    parts += [
+        f"worst {what} {scores[f'worst-{what}']} ({scores[f'worst-{what}-fid']:.3g})"
+        for what in ("client", "class")
+        if f"worst-{what}" in scores
+    ]
+    if "federated-clients" in scores:
+        parts.append(f"federated over {len(scores['federated-clients'])} of {len(scores['client-fid'])} clients")
     if line["refused"]:
         parts.append(f"{len(line['refused'])} left out")
     return "  ".join(parts)

@@ -43,10 +43,13 @@ figure { margin: 0; flex: none; } figcaption { font-size: .85rem; opacity: .75; 
 img.plot { width: 100%; max-width: 50rem; background: #fff; border-radius: .6rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
-code { font-size: .9em; }
+code { font-size: .9em; } .wide { overflow-x: auto; margin-bottom: 1rem; }
 """
 _MEANING = {
     "fid": "Fréchet distance of features, lower is better",
+    "federated-fid": "Fréchet distance to the images of all clients, from moments that they told, lower is better",
+    "worst-client-fid": "the same to the images of the client that the generator serves worst",
+    "worst-class-fid": "the same of the class that the generator makes worst",
     "kid": "kernel distance of features, lower is better",
     "precision": "generated images that look real",
     "recall": "real images that the generator covers",
@@ -136,7 +139,7 @@ def write_report(run: RunDirectory) -> Path:
         _curves(lines),
         "<h2>Who holds what</h2>",
         _picture(run.partition_picture, "images of each class at each client", "plot") if lines else "",
-        _class_table(scores),
+        _by_client_and_class(scores, summary.get("class-names", ())),
         _incidents(run, lines),
         "<h2>Configuration</h2>",
         f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
@@ -211,27 +214,71 @@ def _score_axes(axes: Any, lines: Sequence[Line]) -> None:
     scored = [line for line in lines if line["scores"]]
     axes.set_title("scores of the averaged generator")
     twin = None
-    for key, colour in (("fid", "tab:red"), ("score", "tab:blue")):
+    distance = "fid" if any("fid" in line["scores"] for line in scored) else "federated-fid"
+    for key, colour in ((distance, "tab:red"), ("score", "tab:blue")):
         points = [(line["round"], line["scores"][key]) for line in scored if key in line["scores"]]
         if not points:
             continue
-        target = axes if twin is None and key == "fid" else axes.twinx()
+        target = axes if twin is None and key == distance else axes.twinx()
         twin = target
         target.plot(*zip(*points, strict=True), color=colour, marker=".", label=key)
-        target.set_ylabel(key + (" (lower is better)" if key == "fid" else " (of 10)"), color=colour)
-        if key == "fid":
+        target.set_ylabel(key + (" (lower is better)" if key == distance else " (of 10)"), color=colour)
+        if key == distance:
             target.set_yscale("log")
     if not scored:
         axes.text(0.5, 0.5, "no fid and no score (the log says why)", ha="center", transform=axes.transAxes)
 
 
-def _class_table(scores: Mapping[str, Any]) -> str:
-    recalls = scores.get("per-class-recall")
-    if not recalls:
+def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Returns whom and what the generator fails, in words and in figures."""
+    words = []
+    if "worst-client" in scores:
+        words.append(
+            f"It serves <b>client {scores['worst-client']}</b> worst: fid {scores['worst-client-fid']:.3g} to that "
+            f"client's images, {scores['federated-fid']:.3g} to those of all."
+        )
+    if "worst-class" in scores:
+        which = scores["worst-class"]
+        name = f" ({names[which]})" if which < len(names) and names[which] != str(which) else ""
+        words.append(
+            f"It makes <b>class {which}</b>{html.escape(name)} worst: fid {scores['worst-class-fid']:.3g} to its "
+            "images."
+        )
+    if "worst-recalled-class" in scores:
+        words.append(
+            f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."
+        )
+    if "federated-clients" in scores:
+        told = ", ".join(map(str, scores["federated-clients"]))
+        words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
+    if "most-memorised" in scores:
+        which, ratio = scores["most-memorised"], scores["most-memorised-ratio"]
+        error = scores["memorisation-error"][which]
+        sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
+        words.append(
+            f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
+            f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
+        )
+    clients = {"fid": scores.get("client-fid"), "memorisation": scores.get("memorisation")}
+    classes = {"fid": scores.get("class-fid"), "recall": scores.get("per-class-recall")}
+    tables = _table("client", clients) + _table("class", classes)
+    if not words and not tables:
         return ""
-    head = "".join(f"<th>{k}</th>" for k in range(len(recalls)))
-    row = "".join(f"<td>{'' if value is None else format(value, '.2f')}</td>" for value in recalls)
-    return f"<h2>Recall of each class</h2><table><tr><th>class</th>{head}</tr><tr><td>recall</td>{row}</tr></table>"
+    return f"<h2>Whom and what the generator fails</h2><p>{' '.join(words)}</p>{tables}"
+
+
+def _table(what: str, rows: Mapping[str, Sequence[float | None] | None]) -> str:
+    """Returns figures of every client or class, a row a kind of figure."""
+    known = {name: values for name, values in rows.items() if values}
+    if not known:
+        return ""
+    head = "".join(f"<th>{k}</th>" for k in range(max(map(len, known.values()))))
+    cells = {
+        name: "".join(f"<td>{'' if value is None else format(value, '.3g')}</td>" for value in values)
+        for name, values in known.items()
+    }
+    body = "".join(f"<tr><td>{name}</td>{row}</tr>" for name, row in cells.items())
+    return f"<div class=wide><table><tr><th>{what}</th>{head}</tr>{body}</table></div>"
 
 
 def _incidents(run: RunDirectory, lines: Sequence[Line]) -> str:

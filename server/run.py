@@ -177,6 +177,7 @@ class Run:
             "weights-sha256": digest(state.parameters),
             "generator-sha256": digest(state.generator()),
             "best": {"round": best["round"], "fid": guard.quality(best["scores"])} if best else None,
+            "class-names": list(self._roster.class_names),
             "scores": scores,
         }
         write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())

@@ -340,9 +340,10 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
         typer.echo("no scores")
     for key, value in scores.items():
         if isinstance(value, list):
-            typer.echo(f"{key:17}" + " ".join("  - " if v is None else f"{v:.2f}" for v in value))
+            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
+            typer.echo(f"{key:21}{' '.join(cells)}")
         else:
-            typer.echo(f"{key:17}{value:.4g}")
+            typer.echo(f"{key:21}{value:.4g}")
 
 
 def _print_outcome(outcome: "Outcome", as_json: bool) -> None:
