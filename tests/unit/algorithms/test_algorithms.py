@@ -28,19 +28,26 @@ VARIANTS = {
     "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "beta1=0"],
     "scaffold": ["", "sync=generator"],
     "ifl-gan": ["", "sync=both"],
+    "effgan": ["", "finetune=1", "finetune=1 sync=generator"],
 }
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
 _ON_THE_SERVER = dict.fromkeys(
     ["md-gan", "ua-gan", "f2u", "server-generator"], "the server trains the generator, by what clients say of it"
 )
 _STEPS = "the server's optimizer goes another way than the mean"
+_ALONE = dict.fromkeys(
+    ["effgan finetune=1", "effgan finetune=1 sync=generator"], "clients who fine-tune change no shared weights"
+)
 APART: dict[str, dict[str, str]] = {
     "local training": dict.fromkeys(["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER,
+    | _ON_THE_SERVER
+    | _ALONE,
     "identical clients": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER,
+    | _ON_THE_SERVER
+    | _ALONE,
     "aggregator": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER,
+    | _ON_THE_SERVER
+    | _ALONE,
 }
 """Contracts that cannot hold for an algorithm, by test and specification, with the reason; they must then fail."""
 
