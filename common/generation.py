@@ -1,5 +1,7 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,10 @@ from common.models import Model
 from common.seeding import torch_generator
 from common.tree import Tree
 
+MIXTURE = "mixture"
+MIXTURE_SHARES = f"{MIXTURE}.shares"
+
+_PRIME, _MULTIPLIER = 2**31 - 1, 48271  # of the hash; products of two remainders fit into 63 bits
 _BATCH = 500  # images made at once: bounds memory; fixed, as a result's last bits may depend on it
 
 
@@ -20,13 +26,65 @@ def load_generator(model: Model, shape: ImageShape, weights: Tree, device: torch
     Args:
         model: The architecture.
         shape: Of the images.
-        weights: Entries ``generator.<parameter>``; those of other networks are ignored.
+        weights: Entries ``generator.<parameter>``; those of other networks are ignored. Or a mixture: the entries
+            ``mixture.<number>.generator.<parameter>`` of each of its generators, and ``mixture.shares`` (``Mixture``),
+            whose rows are theirs in ascending order of the numbers.
         device: Where to make images.
     """
-    generator = model.build(shape, seed=0)["generator"]
-    prefix = "generator."
-    generator.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-    return generator.to(device).eval().requires_grad_(False)
+    if MIXTURE_SHARES in weights:
+        members: dict[int, dict[str, Tensor]] = {}
+        for key, value in weights.items():
+            if key != MIXTURE_SHARES:
+                _, number, name = key.split(".", 2)
+                members.setdefault(int(number), {})[name] = value
+        single = [load_generator(model, shape, members[number], device) for number in sorted(members)]
+        mixture: nn.Module = Mixture(single, weights[MIXTURE_SHARES])
+    else:
+        mixture = model.build(shape, seed=0)["generator"]
+        prefix = "generator."
+        mixture.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    return mixture.to(device).eval().requires_grad_(False)
+
+
+class Mixture(nn.Module):
+    """Several generators as one: a sample is made by one of them, drawn in proportion to its share of the label.
+
+    Which one follows from the bits of the sample's latent vector (and from the label), so it does not depend on what
+    else is in the batch, nor on the device.
+
+    Args:
+        generators: At least one.
+        shares: float64 (number of generators, number of classes), >= 0. A class without any share takes the sums over
+            all classes, and generators without any share are equally likely.
+    """
+
+    def __init__(self, generators: Sequence[nn.Module], shares: Tensor) -> None:
+        super().__init__()
+        self.generators = nn.ModuleList(generators)
+        self.latent_size = int(getattr(generators[0], "latent_size", 0))
+        columns = shares.double().cpu()
+        whole = columns.sum(1, keepdim=True) if bool(columns.any()) else torch.ones(len(columns), 1).double()
+        columns = torch.where(columns.sum(0, keepdim=True) > 0, columns, whole)
+        bounds = columns.cumsum(0)
+        self.bounds: Tensor
+        self.register_buffer("bounds", (bounds / bounds[-1]).T.contiguous())
+        powers = [pow(_MULTIPLIER, power, _PRIME) for power in range(1, self.latent_size + 1)]
+        self.powers: Tensor
+        self.register_buffer("powers", torch.tensor(powers))
+
+    def choose(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Returns which generator makes each sample, int64 (B,): a hash of its latents, modulo a prime, picks it."""
+        bits = latents.float().contiguous().view(torch.int32).long() % _PRIME
+        uniforms = ((bits * self.powers) % _PRIME).sum(1) % _PRIME / _PRIME
+        return torch.searchsorted(self.bounds[labels], uniforms.double()[:, None], right=True).squeeze(1)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
+        chosen = self.choose(latents, labels)
+        rows = [(chosen == index).nonzero().squeeze(1) for index in range(len(self.generators))]
+        made = [g(latents[own], labels[own]) for g, own in zip(self.generators, rows, strict=True) if len(own)]
+        images = torch.cat(made)
+        return torch.empty_like(images).index_copy_(0, torch.cat(rows), images)
 
 
 @torch.inference_mode()

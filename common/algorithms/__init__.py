@@ -1,6 +1,7 @@
 """Federated algorithms: one a file, with both its halves."""
 
 from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.effgan import EFFGAN
 from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.fedopt import FedOpt
@@ -20,6 +21,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "scaffold": Scaffold,
     "fegan": FeGAN,
     "ifl-gan": IFLGAN,
+    "effgan": EFFGAN,
     "md-gan": MDGAN,
     "ua-gan": UAGAN,
     "f2u": F2U,

@@ -13,6 +13,7 @@ from common.components import Component
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
+from common.generation import MIXTURE
 from common.local import LocalConfig
 from common.models import Model
 from common.models.dcgan import DCGAN
@@ -42,7 +43,12 @@ class ServerState:
     slots: Mapping[str, Tree] = field(default_factory=dict)
 
     def generator(self) -> dict[str, Tensor]:
-        """Returns the generator to score and publish: the average if there is one; empty if none is shared."""
+        """Returns the generator to score and publish, for ``common.generation``; empty if none is shared.
+
+        The mixture of a slot of that name if there is one, else the average, else the shared weights.
+        """
+        if MIXTURE in self.slots:
+            return {f"{MIXTURE}.{key}": value for key, value in self.slots[MIXTURE].items()}
         return select(self.average or self.parameters, ["generator"])
 
 

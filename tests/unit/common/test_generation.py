@@ -62,3 +62,62 @@ def test_colour_tiles_keep_their_channels():
     image[0, 1] = 9
     picture = tile(image, columns=1, padding=0)
     assert picture.tolist() == [[[0, 9, 0]] * 2] * 2
+
+
+def mixture_of(shares, *, seeds=(3, 4, 5)):
+    weights = {"mixture.shares": torch.tensor(shares, dtype=torch.float64)}
+    for number, seed in zip((-1, 2, 10), seeds, strict=True):  # as numbers, not as text
+        state = MODEL.build(SHAPE, seed=seed).state_dict()
+        weights |= {f"mixture.{number}.{k}": v for k, v in state.items() if k.startswith("generator.")}
+    return load_generator(MODEL, SHAPE, dict(sorted(weights.items())))
+
+
+def test_each_sample_of_a_mixture_is_made_by_one_of_its_generators_whatever_the_batch():
+    mixture = mixture_of([[1.0] * 10, [2.0] * 10, [1.0] * 10])
+    singles = [MODEL.build(SHAPE, seed=seed).eval()["generator"] for seed in (3, 4, 5)]
+    latents, labels = torch.randn(40, 4), torch.arange(40) % 10
+    chosen = mixture.choose(latents, labels)
+    assert set(chosen.tolist()) == {0, 1, 2}
+    images = mixture(latents, labels)
+    for row, index in enumerate(chosen.tolist()):
+        alone = latents[row : row + 1], labels[row : row + 1]
+        assert mixture.choose(*alone).item() == index
+        torch.testing.assert_close(images[row : row + 1], singles[index](*alone))
+    assert not any(parameter.requires_grad for parameter in mixture.parameters())
+
+
+def test_a_mixture_takes_each_generator_as_often_as_its_share_of_the_label_says():
+    shares = [[1.0, 0, 7] + [0] * 7, [3.0, 5, 1] + [0] * 7, [0.0, 5, 0] + [0] * 7]
+    mixture = mixture_of(shares)
+    latents = torch.randn(8000, 4, generator=torch.Generator().manual_seed(0))
+    for label, expected in (
+        (0, [0.25, 0.75, 0]),
+        (1, [0, 0.5, 0.5]),
+        (2, [0.875, 0.125, 0]),
+        (3, [8 / 22, 9 / 22, 5 / 22]),
+    ):
+        found = torch.bincount(mixture.choose(latents, torch.full((8000,), label)), minlength=3) / 8000
+        assert found.tolist() == pytest.approx(expected, abs=0.02)
+        assert [share == 0 for share in expected] == [share == 0 for share in found.tolist()]
+
+
+def test_the_choice_does_not_lean_on_what_the_latents_look_like():
+    mixture = mixture_of([[1.0] * 10] * 3)
+    latents = torch.randn(20000, 4, generator=torch.Generator().manual_seed(1))
+    chosen = mixture.choose(latents, torch.zeros(20000, dtype=torch.int64))
+    for index in range(3):
+        own = latents[chosen == index]
+        assert own.mean(0).abs().max() < 4 / len(own) ** 0.5
+        assert (own.square().mean(0) - 1).abs().max() < 6 / len(own) ** 0.5
+
+
+def test_the_same_latents_choose_the_same_generators_everywhere():
+    mixture = mixture_of([[1.0] * 10] * 3)
+    latents = torch.linspace(-2, 2, 32).view(8, 4)
+    assert mixture.choose(latents, torch.zeros(8, dtype=torch.int64)).tolist() == 
+
+
+def test_a_mixture_without_any_share_takes_all_alike():
+    mixture = mixture_of([[0.0] * 10] * 3)
+    chosen = mixture.choose(torch.randn(3000, 4), torch.zeros(3000, dtype=torch.int64))
+    assert torch.bincount(chosen).min() > 800

@@ -1,0 +1,96 @@
+"""Federated averaging first; then every client fine-tunes a copy of its own, and all copies together are published."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from common.algorithms.base import Federation, ServerState
+from common.algorithms.fedavg import PERSONAL, FedAvg
+from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
+from common.generation import MIXTURE
+from common.tree import Tree, select
+
+_FINETUNE = "finetune"
+_SHARES = "shares"
+_NOT_YET = -1  # among the mixture's generators: that of all clients who have not fine-tuned yet
+
+
+class EFFGAN(FedAvg):
+    """``fedavg``, but in the last rounds each client trains its own copy of both networks and sends the generator.
+
+    Published is the mixture of the clients' generators: a sample of label y is made by client k with a probability in
+    proportion to its images of label y, or, where it keeps these numbers to itself, to the number that it would have if
+    its labels were evenly spread. A client that was not yet in a round of fine-tuning has the shared generator. Once
+    clients fine-tune, shared weights stay as they are and there is no moving average. A run that is resumed for more
+    rounds goes on fine-tuning. Whoever is given the mixture is given the clients' shares of each label with it.
+
+    ``finetune=0`` is ``fedavg`` to the bit; with ``finetune=1`` clients train alone from the common start: the local
+    baseline. Deviations from the paper: its clients have as many images each and a sample picks any of them; a label
+    that is asked for is not part of it.
+    """
+
+    source: ClassVar[str] = "EFFGAN, Ekblom et al. 2022 (arXiv 2206.11682)"
+
+    finetune: float = Field(0.2, ge=0, le=1, description="share of the rounds, the last ones, without averaging")
+
+    @model_validator(mode="after")
+    def _shares_generators(self) -> Self:
+        if self.sync == "discriminator":
+            raise ValueError("sync=discriminator: generators are published, so it is sync=both or generator")
+        return self
+
+    def finetunes(self, state: ServerState, federation: Federation) -> bool:
+        """Returns whether clients fine-tune in the round after ``state``."""
+        rounds = int(self.finetune * federation.num_rounds + 0.5)
+        return MIXTURE in state.slots or (rounds > 0 and state.round >= federation.num_rounds - rounds)
+
+    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+        payload = Payload(state.parameters, {_FINETUNE: float(self.finetunes(state, federation))})
+        return dict.fromkeys(cohort, payload)
+
+    def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
+        if not payload.scalars[_FINETUNE]:
+            return super().run(payload, trainer, memory, partition)
+        self.begin(payload.arrays, trainer, memory)
+        trainer.load(memory.get(PERSONAL) or payload.arrays)  # holds both networks from the first such round on
+        metrics = trainer.fit()
+        trained = memory[PERSONAL] = trainer.parameters()
+        return Reply(partition, trainer.num_examples, select(trained, ["generator"]), metrics)
+
+    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
+        return select(state.parameters, ["generator"]) if self.finetunes(state, federation) else state.parameters
+
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+        if not self.finetunes(state, federation):
+            return super().aggregate(state, replies, federation)
+        members = _by_number(state.slots.get(MIXTURE, {})) | {reply.partition: reply.arrays for reply in replies}
+        held = {k: _per_class(client, federation.shape.num_classes) for k, client in federation.clients.items()}
+        members.pop(_NOT_YET, None)
+        waiting = [counts for k, counts in held.items() if k not in members]
+        shares = {k: held[k] for k in members}
+        if waiting:
+            members[_NOT_YET] = select(state.parameters, ["generator"])
+            shares[_NOT_YET] = torch.stack(waiting).sum(0)
+        mixture = {f"{k}.{key}": value for k in sorted(members) for key, value in members[k].items()}
+        mixture[_SHARES] = torch.stack([shares[k] for k in sorted(members)])
+        return replace(state, average={}, slots={**state.slots, MIXTURE: mixture})
+
+
+def _by_number(mixture: Tree) -> dict[int, Tree]:
+    members: dict[int, dict[str, Tensor]] = {}
+    for entry, value in mixture.items():
+        if entry != _SHARES:
+            number, _, key = entry.partition(".")
+            members.setdefault(int(number), {})[key] = value
+    return dict(members)
+
+
+def _per_class(client: Client, num_classes: int) -> Tensor:
+    """Returns the client's images of each class, float64 (num_classes,)."""
+    if client.label_counts is not None:
+        return torch.tensor(client.label_counts, dtype=torch.float64)
+    return torch.full((num_classes,), client.num_examples / num_classes, dtype=torch.float64)
