@@ -14,7 +14,6 @@ from common import components
 from common.algorithms import ALGORITHMS
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
-from common.partitioners import PARTITIONERS
 
 BUDGETS = ("cpu", "full")
 
@@ -28,11 +27,16 @@ CENTRALISED: dict[str, Scalar] = {
 }
 """Settings of centralised training: under the defaults, which were found for federations, it collapses."""
 
-LOCAL_ONLY = "effgan"
-"""The algorithm whose clients can train alone from the first round on; see ``_local_only``."""
+LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "images"}
+"""Clients who train alone from the first round on: fine-tuning in all rounds."""
 
 SETTINGS: dict[str, dict[str, Scalar]] = {}
 """Settings of an algorithm, by its name, where the protocol's do not suit it; the table states them."""
+
+_LOCAL_ONLY_NOTE = (
+    "clients train alone from a common start, and their generators are pooled: an image is made by one of them, drawn "
+    "in proportion to its images of the label"
+)
 
 CENTRALISED_LABEL, LOCAL_ONLY_LABEL = "centralised", "local-only"
 _KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "variant", "local-only")
@@ -116,11 +120,9 @@ class Entry:
 
 def default_labels() -> list[str]:
     """Returns the labels of a whole table: both baselines, and every algorithm that there is."""
-    algorithms = [name for name in ALGORITHMS if name != LOCAL_ONLY]
-    after_fedavg = algorithms.index("fedavg") + 1 if "fedavg" in algorithms else 0
-    algorithms.insert(after_fedavg, "fedavg sync=generator")
-    algorithms += [LOCAL_ONLY] if LOCAL_ONLY in ALGORITHMS else []
-    return [CENTRALISED_LABEL, *algorithms, *([LOCAL_ONLY_LABEL] if LOCAL_ONLY in ALGORITHMS else [])]
+    algorithms = list(ALGORITHMS)
+    algorithms.insert(algorithms.index("fedavg") + 1, "fedavg sync=generator")
+    return [CENTRALISED_LABEL, *algorithms, LOCAL_ONLY_LABEL]
 
 
 def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | None = None) -> Entry:
@@ -137,7 +139,7 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
     if label == CENTRALISED_LABEL:
         return _centralised(base, centralised or {})
     if label == LOCAL_ONLY_LABEL:
-        return _local_only(base)
+        return Entry(LOCAL_ONLY_LABEL, "local-only", LOCAL_ONLY, _LOCAL_ONLY_NOTE)
     known = [CENTRALISED_LABEL, *ALGORITHMS, LOCAL_ONLY_LABEL]
     name = label.partition(" ")[0]
     if name not in ALGORITHMS:
@@ -182,10 +184,6 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     clients, steps = base.federation.num_clients, base.federation.cohort_size * base.local.steps
     settings = CENTRALISED | dict(more)
     pooled = f"pooled of={shlex.quote(base.partition)} clients={clients}"
-    if "pooled" not in PARTITIONERS:
-        if base.partitioner.images_per_client:
-            raise ConfigError(f"partition={base.partition!r} cannot be pooled for a centralised run")
-        pooled = "iid"
     overrides: dict[str, Scalar] = {
         "algorithm": "fedavg",
         "aggregate": "mean",
@@ -198,21 +196,3 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     }
     note = f"the same code with one client who holds all images and takes {steps} steps a round; {written(settings)}"
     return Entry(CENTRALISED_LABEL, "centralised", overrides, note)
-
-
-def _local_only(base: RunConfig) -> Entry:
-    """Returns clients who train alone from the first round on; a generated image is that of a client by chance.
-
-    Raises:
-        ConfigError: The algorithm that it takes is not there.
-    """
-    if LOCAL_ONLY not in ALGORITHMS:
-        raise ConfigError(f"local-only needs the algorithm {LOCAL_ONLY!r}, which this version does not have")
-    overrides: dict[str, Scalar] = {"algorithm": local_only_spec(base), "aggregate": "mean", "weighting": "images"}
-    note = "clients never share anything but, at the end, their generators; each image is of a client drawn by chance"
-    return Entry(LOCAL_ONLY_LABEL, "local-only", overrides, note)
-
-
-def local_only_spec(base: RunConfig) -> str:
-    """Returns the algorithm of the local-only baseline: fine-tuning in all rounds, so none before it."""
-    return f"{LOCAL_ONLY} fine-tuning-rounds={base.federation.num_rounds}"

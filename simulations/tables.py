@@ -87,7 +87,7 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
 
 
 def flat_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns scores with ``worst-recall``, the least recall of a class, and ``recall-gap``, how far it is behind."""
+    """Returns scores with ``worst-recall``, the least recall of a class, and ``recall-gap``, from it to the best."""
     recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
     more = {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
     return {**scores, **more}
