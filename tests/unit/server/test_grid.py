@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
@@ -276,6 +277,37 @@ def test_one_bad_late_node_keeps_no_other_out(flaky, clock, caplog):
     flaky.odd[0] = wire.encode_roll_call(replace(who(0), fingerprint="old"))
     assert ask(grid, timeout=20.0) == [1, 2]
     assert "partition 0 runs other code" in caplog.text
+
+
+def test_a_question_has_answers_and_reasons_by_partition(flaky):
+    grid = called(flaky)
+    flaky.odd[1] = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "ValueError: no")
+    kinds, answer = [], flaky.answer
+
+    def told(message):
+        partition = flaky.holders[message.metadata.dst_node_id]
+        kinds.append(message.metadata.message_type)
+        if partition == 1:
+            return answer(message)
+        said = wire.Answer(0, {"x": torch.ones(2)}) if partition == 0 else wire.Answer(2, refusal="not mine to tell")
+        return Message(wire.encode_answer(said), reply_to=message)
+
+    flaky.answer = told
+    answers, silent = grid.ask("moments", wire.encode_question(), 60.0)
+    assert set(kinds) == {"query.moments"}
+    assert answers[0].arrays["x"].tolist() == [1, 1]
+    assert (list(answers), silent) == ([0], {1: "ValueError: no", 2: "not mine to tell"})
+
+
+def test_a_question_waits_for_nobody_beyond_its_time(flaky, clock):
+    grid = called(flaky)
+    start = clock.now
+    flaky.online[101] = [(0.0, start)]
+    flaky.answer = lambda message: Message(wire.encode_answer(wire.Answer(0)), reply_to=message)
+    answers, silent = grid.ask("moments", wire.encode_question(), 30.0)
+    assert 30 <= clock.now - start < 31
+    assert list(answers) == [0]
+    assert silent == {1: "its node is away", 2: "the answer says partition 0, its node holds 2"}
 
 
 class TestRollCall:

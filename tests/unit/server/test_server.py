@@ -129,6 +129,12 @@ class TestGuard:
         assert guard.best(self.lines(900, None, 20, 30, 20))["round"] == 3
         assert guard.best(self.lines(None, None)) is None
 
+    def test_where_the_server_has_no_images_rounds_go_by_the_federated_fid(self):
+        lines = [{"round": k, "scores": {"federated-fid": fid}} for k, fid in enumerate((90.0, 20.0, 101.0), start=1)]
+        assert guard.best(lines)["round"] == guard.last_good(lines, 5) == 2
+        assert guard.quality({"federated-fid": 9.0, "fid": 8.0}) == 8.0
+        assert guard.quality({"score": 9.0}) is None
+
     def test_a_fid_far_above_the_best_is_a_fault(self):
         lines = self.lines(900, 20, 30)
         assert guard.fault(100, lines, 5) is None
@@ -352,6 +358,44 @@ def test_a_split_is_drawn_also_where_sites_keep_their_counts_to_themselves(tmp_p
     clients = [{"partition": k, "num-examples": 3, "label-counts": c} for k, c in enumerate(counts)]
     report.draw_partition({"clients": clients}, tmp_path / "split.png")
     assert (tmp_path / "split.png").stat().st_size > 1000
+
+
+FAILS = {
+    "federated-fid": 36.2,
+    "client-fid": [30.0, 88.1, None],
+    "worst-client": 1,
+    "worst-client-fid": 88.1,
+    "class-fid": [20.0, 120.4],
+    "worst-class": 1,
+    "worst-class-fid": 120.4,
+    "federated-clients": [0, 1],
+}
+
+
+def test_a_round_is_told_with_whom_and_what_it_fails():
+    line = {"round": 5, "seconds": {}, "clients": [], "refused": [], "scores": FAILS}
+    assert journal.describe(line, 30) == (
+        "round 5/30  0.00 s  federated-fid 36.2  worst client 1 (88.1)  worst class 1 (120)  "
+        "federated over 2 of 3 clients"
+    )
+
+
+def test_the_report_says_whom_and_what_the_generator_fails(tmp_path):
+    run = journal.RunDirectory(tmp_path)
+    run.config.write_text(RunConfig().toml())
+    told = {"memorisation": [0.5, 1.0, None], "memorisation-error": [0.1, 0.1, None]}
+    scores = FAILS | told | {"most-memorised": 0, "most-memorised-ratio": 0.5}
+    run.summary.write_text(json.dumps({"scores": scores, "class-names": ["cat", "dog"]}))
+    page = report.write_report(run).read_text()
+    for words in (
+        "It serves <b>client 1</b> worst: fid 88.1 to that client's images, 36.2 to those of all.",
+        "It makes <b>class 1</b> (dog) worst: fid 120 to its images.",
+        "Only clients 0, 1 of 3 have told",
+        "The images that client 0 trained on lie 0.50 ± 0.10 times as far from generated ones as images that it held "
+        "out: a sign that it repeats them.",
+        "<tr><td>memorisation</td><td>0.5</td><td>1</td><td></td></tr>",
+    ):
+        assert words in page
 
 
 def test_the_report_lists_what_went_wrong(tmp_path):
