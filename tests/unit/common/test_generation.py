@@ -114,7 +114,7 @@ def test_the_choice_does_not_lean_on_what_the_latents_look_like():
 def test_the_same_latents_choose_the_same_generators_everywhere():
     mixture = mixture_of([[1.0] * 10] * 3)
     latents = torch.linspace(-2, 2, 32).view(8, 4)
-    assert mixture.choose(latents, torch.zeros(8, dtype=torch.int64)).tolist() == 
+    assert mixture.choose(latents, torch.zeros(8, dtype=torch.int64)).tolist() == [2, 0, 1, 2, 0, 1, 0, 2]
 
 
 def test_a_mixture_without_any_share_takes_all_alike():
