@@ -3,7 +3,8 @@
 from common.models.base import Generator, Model, initialise
 from common.models.dcgan import DCGAN
 from common.models.mlp import MLP
+from common.models.resnet import ResNet
 
-MODELS: dict[str, type[Model]] = {"dcgan": DCGAN, "mlp": MLP}
+MODELS: dict[str, type[Model]] = {"dcgan": DCGAN, "mlp": MLP, "resnet": ResNet}
 
 __all__ = ["MODELS", "Generator", "Model", "initialise"]

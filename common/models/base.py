@@ -1,7 +1,7 @@
 """What a model is: a named set of networks that are built for the images at hand."""
 
 import math
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from common.components import Component
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
 from common.seeding import torch_generator
+
+Norm = Literal["group", "batch", "none"]
 
 
 class Generator(Protocol):
@@ -99,3 +101,10 @@ def require_size(model: str, shape: ImageShape, sizes: tuple[int, ...]) -> None:
         )
     if shape.channels not in (1, 3):
         raise ConfigError(f"model {model} makes grey (1) or colour (3) images, the data has {shape.channels} channels")
+
+
+def normalisation(norm: Norm, channels: int) -> nn.Module:
+    """Returns a normalisation of maps with so many channels; groups have 8 channels or more."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, channels // 8), channels) if norm == "group" else nn.Identity()

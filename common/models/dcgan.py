@@ -1,7 +1,7 @@
 """Deep convolutional GAN, conditional on the class, without batch statistics by default."""
 
 import itertools
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Embedding, Model, ZeroEmbedding, require_size
-
-Norm = Literal["group", "batch", "none"]
+from common.models.base import Embedding, Model, Norm, ZeroEmbedding, normalisation, require_size
+from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
 
 
 class DCGAN(Model):
@@ -33,13 +32,16 @@ class DCGAN(Model):
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
     conditional: bool = Field(True, description="condition both networks on the label")
+    spectral_norm: bool = Field(
+        False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
+    )
 
     def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
         require_size("dcgan", shape, (28, 32, 64))
         classes = shape.num_classes if self.conditional else 0
         return {
             "generator": DCGANGenerator(shape, self.width, self.latent_size, self.norm, classes),
-            "discriminator": DCGANDiscriminator(shape, self.width, self.norm, classes),
+            "discriminator": DCGANDiscriminator(shape, self.width, self.norm, classes, self.spectral_norm),
         }
 
 
@@ -53,10 +55,10 @@ class DCGANGenerator(nn.Module):
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.project = nn.Linear(inputs, widths[-1] * self.start**2)
-        layers: list[nn.Module] = [_normalisation(norm, widths[-1]), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [normalisation(norm, widths[-1]), nn.ReLU(inplace=True)]
         for inner, outer in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers.append(nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
-            layers += [_normalisation(norm, outer), nn.ReLU(inplace=True)]
+            layers += [normalisation(norm, outer), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, MapToImage(widths[0], shape.channels))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -67,21 +69,28 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image."""
+    """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image.
 
-    def __init__(self, shape: ImageShape, width: int, norm: Norm, num_classes: int) -> None:
+    With ``spectral_norm`` all layers have it, and none is normalised by ``norm``.
+    """
+
+    def __init__(
+        self, shape: ImageShape, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False
+    ) -> None:
         super().__init__()
+        norm = "none" if spectral_norm else norm
+        conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
         widths, start = _pyramid(shape.size, width)
-        layers: list[nn.Module] = [ImageToMap(shape.channels, widths[0]), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [ImageToMap(shape.channels, widths[0], conv), nn.LeakyReLU(0.2, inplace=True)]
         for inner, outer in itertools.pairwise(widths):
-            layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
-            layers += [_normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]
+            layers.append(conv(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
+            layers += [normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]
         features = 4 * width
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, features))
-        self.logit = nn.Linear(features, 1)
+        self.features = nn.Sequential(*layers, nn.Flatten(), linear(widths[-1] * start**2, features))
+        self.logit = linear(features, 1)
         self.projection: ZeroEmbedding | None = None
         if num_classes:
-            self.projection = ZeroEmbedding(num_classes, features)
+            self.projection = (SpectralZeroEmbedding if spectral_norm else ZeroEmbedding)(num_classes, features)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         features = F.leaky_relu(self.features(images), 0.2)
@@ -98,9 +107,9 @@ class ImageToMap(nn.Module):
     has few channels.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, conv: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(4 * channels, width, 2)
+        self.conv = conv(4 * channels, width, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         result: Tensor = self.conv(F.pixel_unshuffle(F.pad(images, (1, 1, 1, 1)), 2))
@@ -127,9 +136,3 @@ def _pyramid(size: int, width: int) -> tuple[list[int], int]:
     start = 7 if size == 28 else 4
     halvings = (size // start).bit_length() - 1
     return [width * 2**depth for depth in range(halvings)], start
-
-
-def _normalisation(norm: Norm, channels: int) -> nn.Module:
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(max(1, channels // 8), channels) if norm == "group" else nn.Identity()

@@ -10,8 +10,9 @@ from common.models.dcgan import ImageToMap, MapToImage
 from common.seeding import torch_generator
 
 VARIANTS = {
-    "dcgan": ["", "norm=batch", "norm=none", "conditional=false", "width=8 latent-size=5"],
+    "dcgan": ["", "norm=batch", "norm=none", "conditional=false", "width=8 latent-size=5", "spectral-norm=true"],
     "mlp": ["", "conditional=false", "width=7 latent-size=3"],
+    "resnet": ["width=8", "width=8 norm=batch", "width=8 norm=none spectral-norm=true", "width=4 conditional=false"],
 }
 SPECS = [(name, options) for name in MODELS for options in VARIANTS.get(name, [""])]
 SHAPES = [ImageShape(1, 28, 10), ImageShape(3, 32, 10), ImageShape(3, 64, 4), ImageShape(1, 28, 1)]
@@ -111,3 +112,37 @@ def test_an_unfit_image_size_names_the_sizes_and_the_key():
 def test_group_norm_leaves_no_statistics_in_the_weights():
     assert not list(build("dcgan", "norm=group").buffers())
     assert list(build("dcgan", "norm=batch").buffers())
+
+
+def test_a_residual_discriminator_has_no_normalisation_and_a_generator_no_statistics():
+    networks = build("resnet", "width=8")
+    assert not any(isinstance(m, torch.nn.GroupNorm) for m in networks["discriminator"].modules())
+    assert any(isinstance(m, torch.nn.GroupNorm) for m in networks["generator"].modules())
+    assert not list(networks.buffers())
+    assert list(build("resnet", "width=8 norm=batch")["generator"].buffers())
+
+
+@pytest.mark.parametrize(("shape", "ups", "downs"), [(SHAPES[0], 2, 4), (SHAPES[1], 3, 4), (SHAPES[2], 4, 5)])
+def test_residual_networks_are_as_deep_as_the_images_are_large(shape, ups, downs):
+    networks = build("resnet", "width=4", shape)
+    assert len(networks["generator"].blocks) == ups
+    maps = torch.zeros(1, shape.channels, shape.size, shape.size)
+    sides = [(maps := block(maps)).shape[-1] for block in networks["discriminator"].blocks]
+    assert len(sides) == downs
+    assert sides[-3:] == [shape.size // 2 ** (downs - 2)] * 3
+
+
+def test_residual_blocks_are_two_convolutions_beside_a_shortcut_as_in_the_paper():
+    """The block as it is written there: resampling before the shortcut's convolution going up, after it going down."""
+    maps = torch.randn(2, 4, 8, 8, generator=torch_generator(0, "maps"))
+    networks = build("resnet", "width=4 norm=none", SHAPES[1])
+    up, down = networks["generator"].blocks[0], networks["discriminator"].blocks[1]
+    upper = up.second(up.first(F.relu(maps).repeat_interleave(2, 2).repeat_interleave(2, 3)).relu())
+    expected = upper + up.shortcut(maps.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.allclose(up(maps), expected, atol=1e-5)
+    lower = F.avg_pool2d(down.second(down.first(maps.relu()).relu()), 2)
+    assert torch.allclose(down(maps), lower + F.avg_pool2d(down.shortcut(maps), 2), atol=1e-5)
+    images = torch.randn(2, 3, 32, 32, generator=torch_generator(0, "images"))
+    first = networks["discriminator"].blocks[0]
+    seen = F.avg_pool2d(first.second(first.first(images).relu()) + first.shortcut(images), 2)
+    assert torch.allclose(first(images), seen, atol=1e-5)
