@@ -20,7 +20,7 @@ from common.models.dcgan import DCGAN
 from common.objectives import Objective
 from common.objectives.non_saturating import NonSaturating
 from common.seeding import numpy_generator
-from common.tree import Tree, interpolate, select
+from common.tree import Tree, distance, interpolate, select
 from common.weightings import Images, Weighting
 
 _MNIST = ImageShape(1, 28, 10)
@@ -121,6 +121,9 @@ class Algorithm(Component):
     ema_ramp: float = Field(
         0.1, gt=0, le=1, description="the half-life is at most this share of the rounds done, to forget the start"
     )
+    ema_adaptive: bool = Field(
+        False, description="let the share of the new in that average follow how far the generator moved in the round"
+    )
 
     def check(self, objective: Objective, aggregator: Aggregator) -> None:
         """Passes an objective and an aggregator that the algorithm can work with; by default any.
@@ -178,13 +181,30 @@ class Algorithm(Component):
         """
         if not replies:
             return state
+        before = state.parameters
         state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), federation)
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state
-        half_life = min(self.ema_half_life, self.ema_ramp * state.round)
-        keep = 0.5 ** (1.0 / half_life)
-        return replace(state, average=interpolate(state.average, select(state.parameters, ["generator"]), keep))
+        generator = select(state.parameters, ["generator"])
+        if self.ema_adaptive:
+            keep = 1.0 - relative_distance(select(before, ["generator"]), generator)
+        else:
+            keep = 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * state.round))
+        return replace(state, average=interpolate(state.average, generator, keep))
+
+
+def relative_distance(one: Tree, other: Tree) -> float:
+    """Returns |a - b| / (|a| + |b|) of the floating entries, in [0, 1]: 0 for equal trees, 1 for opposite ones.
+
+    It is the share of the new generator under ``ema-adaptive``, after PRISM (Seo et al. 2025, arXiv 2503.08085), which
+    averages the longer the less the model moves. There it is the share of the bits in which the binary masks of two
+    consecutive rounds differ. Deviations: weights are real, so their distance is divided by the largest that vectors of
+    these lengths can have; and the average is only scored and published, where PRISM's is what clients go on from.
+    """
+    zero = {key: torch.zeros_like(value) for key, value in one.items()}
+    furthest = distance(one, zero) + distance(other, zero)
+    return min(1.0, distance(one, other) / furthest) if furthest else 0.0
 
 
 def require_weights(algorithm: Algorithm, aggregator: Aggregator) -> None:

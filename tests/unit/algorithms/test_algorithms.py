@@ -10,6 +10,7 @@ from torch import nn
 from common import tree
 from common.aggregators import AGGREGATORS
 from common.algorithms import ALGORITHMS, Client, Federation, Reply
+from common.algorithms.base import relative_distance
 from common.components import parse
 from common.models import Model
 from common.tree import weighted_mean
@@ -23,7 +24,9 @@ INITIAL = {
     "discriminator.w": torch.tensor([[0.25, 4.0]]),
 }
 VARIANTS = {
-    "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0"],
+    "md-gan": ["", "swap-every=0"],
+    "server-generator": ["", "clip=0.1 noise=0.5"],
+    "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0", "ema-adaptive=true"],
     "fedprox": ["", "sync=generator"],
     "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "beta1=0"],
     "scaffold": ["", "sync=generator"],
@@ -32,7 +35,15 @@ VARIANTS = {
 }
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
 _ON_THE_SERVER = dict.fromkeys(
-    ["md-gan", "ua-gan", "f2u", "server-generator"], "the server trains the generator, by what clients say of it"
+    [
+        "md-gan",
+        "md-gan swap-every=0",
+        "ua-gan",
+        "f2u",
+        "server-generator",
+        "server-generator clip=0.1 noise=0.5",
+    ],
+    "the server trains the generator, by what clients say of it",
 )
 _STEPS = "the server's optimizer goes another way than the mean"
 _ALONE = dict.fromkeys(
@@ -290,6 +301,26 @@ def test_moving_average_has_the_half_life_it_says():
     expected = INITIAL["generator.w"] + 1 - 0.5 * 0.5**0.5
     assert torch.allclose(after_two.average["generator.w"], expected)
     assert list(after_two.average) == ["generator.w", "generator.n"]
+
+
+def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
+    algorithm = make("fedavg ema-adaptive=true")
+    start = algorithm.init(INITIAL)
+    weights = INITIAL["generator.w"]  # of length sqrt(5.25)
+    for moved, share in ((weights * 3, 0.5), (weights, 0.0), (-weights, 1.0), (weights * 1.5, 0.2)):
+        reply = Reply(0, 1, INITIAL | {"generator.w": moved, "discriminator.w": torch.tensor([[1e6, 0.0]])})
+        after = algorithm.update(start, [reply], FEDERATION)
+        torch.testing.assert_close(after.average["generator.w"], weights + share * (moved - weights))
+    # the share is that of the last round's step, whatever the average has become
+    there = algorithm.update(start, [Reply(0, 1, INITIAL | {"generator.w": weights * 3})], FEDERATION)
+    back = algorithm.update(there, [Reply(0, 1, INITIAL)], FEDERATION)
+    torch.testing.assert_close(back.average["generator.w"], weights * 1.5)  # half of 2 and 1
+
+
+def test_a_generator_of_nothing_moves_by_nothing():
+    zero = {"generator.w": torch.zeros(2)}
+    assert relative_distance(zero, zero) == 0.0
+    assert relative_distance(zero, {"generator.w": torch.ones(2)}) == 1.0
 
 
 def test_the_published_generator_is_the_average_if_there_is_one():
