@@ -83,8 +83,8 @@ class ServerGenerator(OnServer):
 
 
 def _noised(tree: Tree, std: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """Returns ``tree`` with normal noise on every floating entry."""
+    """Returns ``tree`` with normal noise on every floating entry; the same whatever the order of the entries."""
+    noises = {key: torch.randn(tree[key].shape, generator=generator) for key in sorted(tree)}
     return {
-        key: value + std * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
-        for key, value in tree.items()
+        key: value + std * noises[key] if value.is_floating_point() else value.clone() for key, value in tree.items()
     }
