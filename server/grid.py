@@ -162,7 +162,7 @@ class PatientGrid(Grid):
         """
         kind = f"{MessageType.QUERY}.{action}"
         replies = self.send_and_receive(
-            [Message(question, node, kind) for node in self._nodes.values()], timeout=seconds
+            [Message(RecordDict(dict(question)), node, kind) for node in self._nodes.values()], timeout=seconds
         )
         answers: dict[int, wire.Answer] = {}
         silent: dict[int, str] = {}
