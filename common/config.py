@@ -58,6 +58,9 @@ class FederationConfig(Options):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
     min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
     round_retries: int = Field(2, ge=0, description="how often a round with too few usable replies is repeated")
+    patience: int = Field(
+        0, ge=0, description="end after so many scored rounds without a better fid than the best before; 0: off"
+    )
     wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
     round_seconds: float = Field(3600.0, gt=0, description="how long to wait for a round's replies, in seconds")
 
@@ -154,6 +157,11 @@ class RunConfig(Options):
                     f"weighting={self.weighting!r}: aggregate={self.aggregate!r} gives each client one vote; only mean "
                     "takes weights"
                 )
+        if self.federation.patience and not self.evaluation.every:
+            raise ConfigError(
+                f"federation.patience={self.federation.patience} counts scored rounds, and evaluation.every=0 scores "
+                "the last one only: set evaluation.every"
+            )
         if self.federation.min_replies > cohort:
             raise ConfigError(
                 f"federation.min-replies={self.federation.min_replies}: a round has {cohort} clients "
@@ -219,7 +227,9 @@ class RunConfig(Options):
         free = {"data.root"}
         if self.local.schedule == "constant":
             free.add("federation.num-rounds")
-        free |= {f"federation.{key}" for key in ("min-replies", "round-retries", "wait-seconds", "round-seconds")}
+        free |= {
+            f"federation.{key}" for key in ("min-replies", "round-retries", "patience", "wait-seconds", "round-seconds")
+        }
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 

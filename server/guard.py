@@ -1,4 +1,4 @@
-"""When a run has gone wrong, and which of its rounds was the last good one. Read from the journal alone."""
+"""When a run has gone wrong or far enough, and which of its rounds was the last good one; from the journal alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +34,25 @@ def fault(fid: float, lines: Sequence[Line], ratio: float) -> str | None:
     if not ratio or known is None or lowest is None or fid <= ratio * lowest:
         return None
     return f"fid {fid:.3g} is more than guard.ratio={ratio:g} times the best, {lowest:.3g} of round {known['round']}"
+
+
+def stalled(lines: Sequence[Line], patience: int) -> str | None:
+    """Returns in words why a run need not go on; None if it should.
+
+    Args:
+        lines: Its rounds.
+        patience: Scored rounds after the best one that are enough, at least 1.
+    """
+    known = best(lines)
+    if known is None:
+        return None
+    since = sum(quality(line["scores"]) is not None for line in lines[lines.index(known) + 1 :])
+    if since < patience:
+        return None
+    return (
+        f"fid has not fallen below {quality(known['scores']):.3g}, that of round {known['round']}, in {since} scored "
+        f"rounds (federation.patience={patience})"
+    )
 
 
 def last_good(lines: Sequence[Line], ratio: float) -> int:

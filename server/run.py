@@ -49,6 +49,10 @@ class _DivergedError(Exception):
     """The generator at hand is not to be kept; says why."""
 
 
+class _StalledError(Exception):
+    """The round is done and kept, and the run has gone on for long enough without a better one."""
+
+
 def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
     """Runs one federation to its last round, from its first one or from its last checkpoint.
 
@@ -126,11 +130,17 @@ class Run:
     def train(self) -> None:
         """Runs the rounds that are left, repeats those that fail, and goes back where the generator diverges.
 
+        Ends early where ``federation.patience`` scored rounds were no better than the best before them, which the
+        journal says: a run that ended so and is resumed ends at once, unless it has more patience now.
+
         Raises:
             FederationError: A round failed more often than ``federation.round-retries`` allows.
             DivergenceError: The generator is no longer finite, and the run has gone back often enough.
         """
         while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
+            if why := self._stalled():
+                self._end_early(why)
+                return
             try:
                 self._strategy.start(
                     self._grid,
@@ -148,6 +158,8 @@ class Run:
                 log.warning("%s; the round is repeated", error)
             except _DivergedError as error:
                 self._go_back(str(error))
+            except _StalledError:
+                log.debug("the round before was the last")
 
     def stop(self, error: BaseException) -> None:
         """Saves what is done when the run ends before its last round, and notes why; never hides ``error``.
@@ -234,6 +246,7 @@ class Run:
         Raises:
             _DivergedError: The run is to go back to an earlier round.
             DivergenceError: It would have to, but has done so as often as it may.
+            _StalledError: The run is to end after this round.
         """
         output, every = self._config.output, self._config.evaluation.every
         state = self._strategy.snapshot.state
@@ -252,6 +265,8 @@ class Run:
         self._accepted = self._strategy.snapshot
         if scored or state.round % output.checkpoint_every == 0:
             self._save()
+        if scored and not last and self._stalled():
+            raise _StalledError
         return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
 
     def _guarded(self, scored: bool, drawn: bool) -> Scores:
@@ -281,6 +296,18 @@ class Run:
             log.warning("round %d: %s; the run has gone back as often as guard.rollbacks allows", round, why)
             self._note("diverged", round, why)
         return scores
+
+    def _stalled(self) -> str | None:
+        patience = self._config.federation.patience
+        return guard.stalled(journal.read(self._directory.journal), patience) if patience else None
+
+    def _end_early(self, why: str) -> None:
+        """Notes why the run ends before its last round, and draws its last generator."""
+        round = self._strategy.snapshot.state.round
+        log.info("the run ends after round %d: %s", round, why)
+        self._note("early-stop", round, why)
+        if not self._directory.sample(round).exists():
+            self._draw_samples()
 
     def _go_back(self, why: str) -> None:
         """Returns to the last good round, and gives clients other random numbers from there on."""

@@ -28,7 +28,9 @@ app = typer.Typer(
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
-RoundOption = Annotated[int | None, typer.Option("--round", help="A round with a checkpoint; default: the last.")]
+RoundOption = Annotated[
+    str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
+]
 ClientOption = Annotated[
     int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
 ]
@@ -160,12 +162,12 @@ def generate(
 
     from common.generation import balanced_labels
     from common.generation import generate as make_images
-    from simulations.trained import load_trained
+    from simulations.trained import load_trained, parse_round
     from simulations.writers import write_images
 
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
-    trained = load_trained(run, round, client)
+    trained = load_trained(run, parse_round(round), client)
     classes = trained.shape.num_classes
     if not trained.conditional and (label is not None or balanced):
         raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
@@ -196,9 +198,9 @@ def evaluate(
     """Score a run's generator on held-out images."""
     from common.config import Scalar
     from server.evaluation import ALL, Evaluator
-    from simulations.trained import load_trained
+    from simulations.trained import load_trained, parse_round
 
-    trained = load_trained(run, round, client)
+    trained = load_trained(run, parse_round(round), client)
     changes: dict[str, Scalar] = {}
     if data is not None:
         changes["data.name"] = data

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError
 from common.generation import load_generator
 from common.tree import select
-from server import checkpoint
+from server import checkpoint, guard, journal
 from server.checkpoint import Checkpoint
 from server.journal import RunDirectory
 
@@ -62,12 +63,31 @@ def read_flat(path: Path) -> dict[str, Scalar]:
         raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
 
 
-def load_trained(path: Path, round: int | None = None, client: int | None = None) -> Trained:
+Round = int | Literal["best"] | None
+"""A round with a checkpoint, that of the best fid, or the last."""
+
+
+def parse_round(text: str | None) -> Round:
+    """Returns the round that a user names: a number, or ``best``.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if text is None:
+        return None
+    if text == "best":
+        return "best"
+    if not text.isdecimal():
+        raise ConfigError(f"--round {text!r}: a number, or best")
+    return int(text)
+
+
+def load_trained(path: Path, round: Round = None, client: int | None = None) -> Trained:
     """Returns a run's generator.
 
     Args:
         path: The run directory.
-        round: A round with a checkpoint; None: the last.
+        round: A round with a checkpoint, or ``"best"``, the one of the best fid; None: the last.
         client: A partition whose own generator is meant, where the algorithm leaves generators with the clients;
             None: the server's.
 
@@ -94,12 +114,17 @@ def load_trained(path: Path, round: int | None = None, client: int | None = None
     return Trained(load_generator(config.model_component, shape, weights), shape, config, done)
 
 
-def _find(run: RunDirectory, round: int | None) -> Checkpoint:
+def _find(run: RunDirectory, round: Round) -> Checkpoint:
     if round is None:
         found = checkpoint.latest(run.checkpoints)
         if found is None:
             raise CheckpointError(f"{run.path} has no checkpoint yet")
         return found
+    if round == "best":
+        line = guard.best(journal.read(run.journal))
+        if line is None:
+            raise ConfigError(f"--round best: no round of {run.path} has a fid; name one by its number")
+        round = int(line["round"])
     path = run.checkpoints / f"round-{round:04d}.safetensors"
     if not path.exists():
         kept = ", ".join(str(int(p.stem[6:])) for p in checkpoint.list_checkpoints(run.checkpoints)) or "none"

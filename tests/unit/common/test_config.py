@@ -64,6 +64,13 @@ def test_a_bad_value_is_one_line_with_key_value_and_what_is_allowed(key, value, 
         assert word in str(caught.value)
 
 
+def test_patience_needs_scores_between_the_first_round_and_the_last():
+    with pytest.raises(ConfigError, match=r"federation.patience=3 .* evaluation.every=0"):
+        RunConfig.from_flat({"federation.patience": 3, "evaluation.every": 0})
+    config = RunConfig.from_flat({"federation.patience": 3})
+    assert config.identity() == RunConfig().identity()  # it says when a run ends, not what its rounds are
+
+
 def test_identity_ignores_what_does_not_change_the_weights_and_nothing_else():
     config = RunConfig()
     same = config.replaced({"output.dir": "/x", "evaluation.every": 1, "federation.num-rounds": 99})

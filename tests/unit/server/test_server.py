@@ -129,6 +129,17 @@ class TestGuard:
         assert guard.best(self.lines(900, None, 20, 30, 20))["round"] == 3
         assert guard.best(self.lines(None, None)) is None
 
+    def test_a_run_has_stalled_after_as_many_scored_rounds_without_a_better_one_as_it_has_patience_for(self):
+        lines = self.lines(50, None, 20, None, 30, None, 20, None)  # the best is round 3, two scored ones follow
+        assert guard.stalled(lines, 3) is None
+        assert guard.stalled(lines, 2) == (
+            "fid has not fallen below 20, that of round 3, in 2 scored rounds (federation.patience=2)"
+        )
+        assert guard.stalled(lines[:6], 1) is not None
+        assert guard.stalled(lines[:4], 1) is None
+        assert guard.stalled(self.lines(None, None), 1) is None
+        assert guard.stalled([], 1) is None
+
     def test_where_the_server_has_no_images_rounds_go_by_the_federated_fid(self):
         lines = [{"round": k, "scores": {"federated-fid": fid}} for k, fid in enumerate((90.0, 20.0, 101.0), start=1)]
         assert guard.best(lines)["round"] == guard.last_good(lines, 5) == 2

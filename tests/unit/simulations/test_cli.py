@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,8 @@ def test_generate_writes_a_grid_and_a_folder(trained, tmp_path, capsys):
         (["--label", "1", "--balanced", "--out", "a.png"], "exclude each other"),
         (["--out", "a.gif"], "write to a .npz, to a .png, or to a folder"),
         (["--round", "7", "--out", "a.png"], "no checkpoint of round 7; rounds with one: 1, 2, 3"),
+        (["--round", "best", "--out", "a.png"], "has a fid; name one by its number"),
+        (["--round", "first", "--out", "a.png"], "--round 'first': a number, or best"),
         (["--client", "2", "--out", "a.png"], "--client 2 has no generator of its own"),
     ],
 )
@@ -183,6 +186,20 @@ def test_a_round_is_generated_from_its_own_checkpoint(trained, tmp_path, capsys)
     one, three, last = (np.load(tmp_path / f"{name}.npz")["images"] for name in ("1", "3", "last"))
     assert np.array_equal(three, last)
     assert not np.array_equal(one, last)
+
+
+def test_the_best_round_is_that_of_the_lowest_fid_in_the_journal(trained, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    lines = [json.loads(line) for line in (copy / "journal.jsonl").read_text().splitlines()]
+    for line, fid in zip(lines, (9.0, 4.0, 7.0), strict=True):
+        line["scores"] = {"fid": fid}
+    (copy / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, options in (("best", ["--round", "best"]), ("two", ["--round", 2]), ("last", [])):
+        assert fedgan("generate", copy, *options, "--num", 5, "--out", tmp_path / f"{name}.npz", capsys=capsys)[0] == 0
+    best, two, last = (np.load(tmp_path / f"{name}.npz")["images"] for name in ("best", "two", "last"))
+    assert np.array_equal(best, two)
+    assert not np.array_equal(best, last)
 
 
 def test_clients_own_generators_can_be_used(tmp_path, capsys):
