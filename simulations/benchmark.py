@@ -129,11 +129,11 @@ def state_of(cell: Cell) -> str:
 
 
 def finished(run: RunDirectory) -> bool:
-    """Returns whether a run has done all its rounds and has its final scores."""
+    """Returns whether a run has its final scores: after all its rounds, or fewer where it was enough of them."""
     if not run.summary.exists():
         return False
-    done = json.loads(run.summary.read_text(encoding="utf-8"))["rounds"]
-    return bool(done == read_config(run.config).federation.num_rounds)
+    lines = journal.read(run.journal)
+    return bool(lines) and bool(lines[-1]["round"] == json.loads(run.summary.read_text(encoding="utf-8"))["rounds"])
 
 
 def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:

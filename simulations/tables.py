@@ -45,6 +45,10 @@ def collect(folder: Path, real: Path | None = None) -> Results:
     entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
     known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
     rows = [_row(folder, entry) for entry in known]
+    central = next((row["final"]["fid"]["mean"] for row in rows if _is_central(row) and "fid" in row["final"]), None)
+    for row in rows:
+        if central and "fid" in row["final"]:
+            row["fid-ratio"] = _rounded(row["final"]["fid"]["mean"] / central)
     return {**description, "rows": rows, "real": _real(real) if real else None}
 
 
@@ -113,14 +117,18 @@ def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
 def markdown(results: Results) -> str:
     """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
     rows, last = results["rows"], (*METRICS, *OF_CLIENTS)
-    final = [[row["label"], *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)] for row in rows]
+    final = [
+        [row["label"], _ratio(row), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
+        for row in rows
+    ]
     best = [[row["label"], *_cells(row["best"], ("round", *METRICS))] for row in rows if row["best"]]
     if real := results["real"]:
-        final.append(["*real images*", *_cells(real["final"], last), *["" for _ in COSTS], str(len(real["seeds"]))])
+        costs = ["" for _ in COSTS]
+        final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
     parts = [
         "Last round:",
         "",
-        _grid(["", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
+        _grid(["", "fid / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
         "",
         "Best round (lowest fid on the images of a score between rounds):",
         "",
@@ -194,6 +202,14 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             yield f"`{row['label']}`: not finished: seed {', '.join(map(str, row['unfinished']))}."
         if back := [run["seed"] for run in row["runs"] if run["rollbacks"]]:
             yield f"`{row['label']}`: went back to an earlier round at least once: seed {', '.join(map(str, back))}."
+
+
+def _is_central(row: Mapping[str, Any]) -> bool:
+    return bool(row["kind"] == "centralised")
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    return f"{row['fid-ratio']:.2f}" if "fid-ratio" in row else "–"
 
 
 def _cells(found: Mapping[str, Any], names: Iterable[str]) -> list[str]:

@@ -243,11 +243,11 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
 
 
 def write_run(path, seed, **changes):
-    """Writes what a finished run leaves, with figures that can be checked by hand."""
+    """Writes what a run leaves that was enough after two of five rounds, with figures to be checked by hand."""
     figures = {"fid": 10.0, "recalls": [0.5, None, 0.8], "up": 3_000_000, "best": 1} | changes
     run = RunDirectory(path)
     path.mkdir(parents=True)
-    config = base_of(federation__num_clients=2, federation__num_rounds=2, seed=seed)
+    config = base_of(federation__num_clients=2, federation__num_rounds=5, seed=seed)
     run.config.write_text(tomli_w.dumps(config.model_dump(by_alias=True)))
     for round in (1, 2):
         line = {
@@ -318,12 +318,12 @@ def test_a_table_has_mean_and_spread_of_the_figures_of_its_runs(table):
     assert row["unfinished"] == [2]
     assert "up-mb" not in found["rows"][0]["costs"]
     lines = (table / "table.md").read_text().splitlines()
-    (shown,) = [line for line in lines if line.startswith("| fedavg | 12.00")]
+    (shown,) = [line for line in lines if line.startswith("| fedavg | 1.50 |")]  # of the centralised fid
     cells = [cell.strip() for cell in shown.strip("|").split("|")]
-    assert cells[1] == "12.00 ± 2.83"
-    assert cells[2] == "–"
+    assert cells[2] == "12.00 ± 2.83"
+    assert cells[3] == "–"
     assert cells[-5:] == ["1,280", "4.0 ± 1.4", "1.0", "6", "2 of 3"]
-    (shown,) = [line for line in lines if line.startswith("| centralised | 8.00 ")]
+    (shown,) = [line for line in lines if line.startswith("| centralised | 1.00 | 8.00 ")]
     assert shown.endswith("| 1 of 2, 1 failed |")
     assert "- `centralised`, seed 1, **failed**: round 3: not finite" in lines
     assert "- `fedavg`: not finished: seed 2." in lines
@@ -351,7 +351,7 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
         "-c local.steps=20 --data ROOT --out DIR",
         "Abacus",
         "2026-01-01 to 2026-01-02; code c0de.",
-        "| *real images* | 1.90 |",
+        "| *real images* |  | 1.90 |",
         "- `fedavg`: looks odd",
         "Too short.",
         "(results/p1-cpu-fid.png)",
