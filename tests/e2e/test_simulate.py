@@ -394,34 +394,34 @@ def test_the_best_round_is_kept_besides_the_last(small, monkeypatch):
     assert [checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)] == [2, 6, 7]
 
 
-STALLING = {"evaluation.every": 2, "federation.num-rounds": 12, "local.moments": "keep", "federation.patience": 2}
+STALLING = {"evaluation.every": 1, "federation.num-rounds": 6, "local.moments": "keep", "federation.patience": 2}
 
 
 def test_a_run_ends_early_when_it_gets_no_better_and_keeps_its_best_round(small, monkeypatch):
-    scoring(monkeypatch, lambda number, rollbacks: 40 if number == 4 else 60)
-    directory = run(small(**STALLING, output__keep_checkpoints=1, output__sample_every=12))
-    assert [line["round"] for line in journal.read(directory.journal)] == list(range(1, 9))
+    scoring(monkeypatch, lambda number, rollbacks: 40 if number == 2 else 60)
+    directory = run(small(**STALLING, output__keep_checkpoints=1, output__sample_every=6))
+    assert [line["round"] for line in journal.read(directory.journal)] == list(range(1, 5))
     (event,) = journal.events(directory.journal)
-    assert (event["event"], event["round"]) == ("early-stop", 8)
-    assert "that of round 4, in 2 scored rounds (federation.patience=2)" in event["reason"]
+    assert (event["event"], event["round"]) == ("early-stop", 4)
+    assert "that of round 2, in 2 scored rounds (federation.patience=2)" in event["reason"]
     summary = json.loads(directory.summary.read_text())
-    assert summary["rounds"] == 8
-    assert summary["best"]["round"] == 4
+    assert summary["rounds"] == 4
+    assert summary["best"]["round"] == 2
     assert directory.report.exists()
-    assert directory.sample(8).exists()
-    assert {4, 8} <= {checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)}
+    assert directory.sample(4).exists()
+    assert {2, 4} == {checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)}
 
 
 def test_a_run_that_ended_early_ends_at_once_when_it_is_resumed_unless_it_has_more_patience(small, monkeypatch):
-    scoring(monkeypatch, lambda number, rollbacks: 40 if number == 4 else 60)
+    scoring(monkeypatch, lambda number, rollbacks: 40 if number == 2 else 60)
     first = weights(run(small(**STALLING)))
     again = run(small(**STALLING, output__resume=True))
     assert weights(again) == first
     assert [event["event"] for event in journal.events(again.journal)] == ["early-stop", "resumed", "early-stop"]
     more = run(small(**STALLING | {"federation.patience": 3}, output__resume=True))
-    assert journal.read(more.journal)[-1]["round"] == 10
+    assert journal.read(more.journal)[-1]["round"] == 5
     through = run(small("through", **STALLING | {"federation.patience": 0}))
-    assert journal.read(through.journal)[-1]["round"] == 12
+    assert journal.read(through.journal)[-1]["round"] == 6
     assert journal.events(through.journal) == []
     assert weights(run(small(**STALLING | {"federation.patience": 0}, output__resume=True))) == weights(through)
 
