@@ -186,12 +186,14 @@ class Algorithm(Component):
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state
-        generator = select(state.parameters, ["generator"])
+        was, now = (select(weights, ["generator"]) for weights in (before, state.parameters))
+        return replace(state, average=self.moving_average(state.average, was, now, state.round))
+
+    def moving_average(self, average: Tree, before: Tree, after: Tree, round: int) -> dict[str, Tensor]:
+        """Returns the moving average of a generator that went from ``before`` to ``after`` in this round, from 1."""
         if self.ema_adaptive:
-            keep = 1.0 - relative_distance(select(before, ["generator"]), generator)
-        else:
-            keep = 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * state.round))
-        return replace(state, average=interpolate(state.average, generator, keep))
+            return interpolate(average, after, 1.0 - relative_distance(before, after))
+        return interpolate(average, after, 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * round)))
 
 
 def relative_distance(one: Tree, other: Tree) -> float:

@@ -24,9 +24,10 @@ class EFFGAN(FedAvg):
 
     Published is the mixture of the clients' generators: a sample of label y is made by client k with a probability in
     proportion to its images of label y, or, where it keeps these numbers to itself, to the number that it would have if
-    its labels were evenly spread. A client that was not yet in a round of fine-tuning has the shared generator. Once
-    clients fine-tune, shared weights stay as they are and there is no moving average. A run that is resumed for more
-    rounds goes on fine-tuning. Whoever is given the mixture is given the clients' shares of each label with it.
+    its labels were evenly spread. Each of the generators is the moving average of the client's, which begins with that
+    of the shared one (``ema-half-life=0``: the client's last); of a client that was not yet in a round of fine-tuning
+    it is still the shared one. Shared weights stay as they are from there on. A run that is resumed for more rounds
+    goes on fine-tuning. Whoever is given the mixture is given the clients' shares of each label with it.
 
     ``finetune=0`` is ``fedavg`` to the bit; with ``finetune=1`` clients train alone from the common start: the local
     baseline. Deviations from the paper: its clients have as many images each and a sample picks any of them; a label
@@ -67,17 +68,24 @@ class EFFGAN(FedAvg):
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         if not self.finetunes(state, federation):
             return super().aggregate(state, replies, federation)
-        members = _by_number(state.slots.get(MIXTURE, {})) | {reply.partition: reply.arrays for reply in replies}
+        members = _by_number(state.slots.get(MIXTURE, {}))
+        shared = members.pop(_NOT_YET, state.average or select(state.parameters, ["generator"]))
+        for reply in replies:
+            members[reply.partition] = self._published(members.get(reply.partition, shared), reply, state.round + 1)
         held = {k: _per_class(client, federation.shape.num_classes) for k, client in federation.clients.items()}
-        members.pop(_NOT_YET, None)
         waiting = [counts for k, counts in held.items() if k not in members]
         shares = {k: held[k] for k in members}
         if waiting:
-            members[_NOT_YET] = select(state.parameters, ["generator"])
+            members[_NOT_YET] = shared
             shares[_NOT_YET] = torch.stack(waiting).sum(0)
         mixture = {f"{k}.{key}": value for k in sorted(members) for key, value in members[k].items()}
         mixture[_SHARES] = torch.stack([shares[k] for k in sorted(members)])
         return replace(state, average={}, slots={**state.slots, MIXTURE: mixture})
+
+    def _published(self, before: Tree, reply: Reply, round: int) -> Tree:
+        if self.ema_half_life == 0:
+            return reply.arrays
+        return self.moving_average(before, before, reply.arrays, round)
 
 
 def _by_number(mixture: Tree) -> dict[int, Tree]:

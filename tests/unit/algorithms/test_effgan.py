@@ -42,7 +42,7 @@ def test_without_fine_tuning_it_is_fedavg_to_the_bit():
 
 def test_with_all_rounds_of_fine_tuning_each_client_trains_alone():
     memories = {0: {}, 3: {}}
-    state = rounds(EFFGAN(finetune=1), 3, memories)
+    state = rounds(EFFGAN(finetune=1, ema_half_life=0), 3, memories)
     for k in memories:
         weights = trainer_of().initial()
         for round in (1, 2, 3):
@@ -79,6 +79,18 @@ def test_fine_tuning_starts_from_the_average_and_leaves_it_as_it_is(sync):
     assert tree.digest(again.generator()) != tree.digest(tuned.generator())
 
 
+def test_a_published_generator_is_the_average_of_its_clients_from_the_shared_average_on():
+    algorithm, memories = EFFGAN(finetune=0.4, ema_half_life=2, ema_ramp=1), {0: {}, 3: {}}
+    state = rounds(algorithm, 3, memories)
+    expected = state.average["generator.layers.0.weight"]
+    assert not torch.equal(expected, state.parameters["generator.layers.0.weight"])
+    for _ in range(2):
+        state = rounds(algorithm, 1, memories, state)
+        own = memories[3]["personal"]["generator.layers.0.weight"]
+        expected = expected * 0.5**0.5 + own * (1 - 0.5**0.5)
+        torch.testing.assert_close(state.slots[MIXTURE]["3.generator.layers.0.weight"], expected)
+
+
 def test_a_run_for_more_rounds_goes_on_fine_tuning():
     state = rounds(EFFGAN(finetune=1), 1, {0: {}, 3: {}})
     assert EFFGAN(finetune=0.2).finetunes(state, replace(FEDERATION, num_rounds=100))
@@ -91,7 +103,7 @@ def test_a_client_that_has_not_fine_tuned_has_the_shared_generator_in_the_mixtur
     assert entries == {"-1", "3", "shares"}
     assert first.slots[MIXTURE]["shares"].tolist() == [list(CLIENTS[k].label_counts) for k in (0, 3)]
     shared = {key[3:]: value for key, value in first.slots[MIXTURE].items() if key.startswith("-1.")}
-    assert tree.digest(shared) == tree.digest(tree.select(first.parameters, ["generator"]))
+    assert tree.digest(shared) == tree.digest(algorithm.init(trainer_of().initial()).average)
     both = rounds(algorithm, 1, {0: {}, 3: {}}, first)
     assert {key.partition(".")[0] for key in both.slots[MIXTURE]} == {"0", "3", "shares"}
 
