@@ -13,25 +13,54 @@ from common.algorithms.base import Algorithm, Federation, ServerState
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.objectives import Objective
-from common.objectives.base import AdversarialObjective
+from common.objectives.base import AdversarialObjective, squared_gradient_norm
 from common.seeding import torch_generator
 from common.tree import Tree, clone, select
 
 DISCRIMINATOR = "discriminator"
 _GENERATOR = "generator"
 _MOMENTS = "generator-moments"
+_BATCH_SIZE, _OF_OWN_LABELS = "batch-size", "of-own-labels"
 
 
 class OnServer(Algorithm):
-    """Base of the algorithms that train the generator on the server, with Adam's moments kept in the state."""
+    """Base of the algorithms that train the generator on the server, with Adam's moments kept in the state.
+
+    Within a round a discriminator takes all its steps before one and the same generator, and learns its images by heart
+    unless something holds it back. So all of these algorithms have the zero-centred gradient penalty that the paper of
+    ua-gan has, on real images drawn anew from the shard for it; ``penalty=0`` is what the other papers have.
+    """
 
     generator_steps: int = Field(0, ge=0, description="the generator's steps a round, on the server; 0: local.steps")
     generator_learning_rate: float = Field(
         0.0, ge=0, description="Adam's rate of the generator on the server; 0: local.learning-rate"
     )
 
+    penalty: float = Field(10.0, ge=0, description="weight of E|grad D(x)|^2 on real images at the clients; 0: off")
+
     def check(self, objective: Objective, aggregator: Aggregator) -> None:
         adversarial(objective)
+
+    def train_discriminator(
+        self, payload: Payload, trainer: LocalTrainer, fakes: tuple[Tensor, Tensor] | None = None
+    ) -> dict[str, float]:
+        """Trains the loaded discriminator to tell ``fakes`` from real images, and returns the means.
+
+        Args:
+            payload: Says of how many images a batch is.
+            trainer: Has the discriminator loaded.
+            fakes: Images and labels; None: those of the loaded generator.
+        """
+        size, drawn = int(payload.scalars[_BATCH_SIZE]), 0
+
+        def penalise(name: str, network: nn.Module) -> Tensor:
+            nonlocal drawn
+            drawn += 1
+            images, labels = trainer.real(size, f"penalty-{drawn}")
+            looked_at = images.requires_grad_(True)
+            return self.penalty * squared_gradient_norm(network(looked_at, labels), looked_at).mean()
+
+        return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes, extra_loss=penalise if self.penalty else None)
 
     def num_steps(self, federation: Federation) -> int:
         """Returns the generator's steps in a round."""
@@ -115,7 +144,7 @@ class CentralGenerator(OnServer):
             own = draw_labels(counts or [1] * federation.shape.num_classes, num, random)
             latents = torch.randn(len(own), _latent_size(federation), generator=random)
             fakes: Tree = {"fakes": _make(network, latents, own, federation), "fake-labels": own}
-            scalars = {"batch-size": float(federation.local.batch_size), "of-own-labels": float(counts is not None)}
+            scalars = {**batch_size(federation), _OF_OWN_LABELS: float(counts is not None)}
             payloads[k] = Payload({**common, **fakes}, scalars)
         return payloads
 
@@ -125,14 +154,12 @@ class CentralGenerator(OnServer):
             select(arrays, [DISCRIMINATOR]) or memory.get(DISCRIMINATOR) or select(trainer.initial(), [DISCRIMINATOR])
         )
         fakes = arrays["fakes"], arrays["fake-labels"]
-        metrics = self.fit(payload, trainer, fakes if payload.scalars["of-own-labels"] else _of_own(*fakes, trainer))
+        if not payload.scalars[_OF_OWN_LABELS]:
+            fakes = _of_own(*fakes, trainer)
+        metrics = self.train_discriminator(payload, trainer, fakes)
         logits, gradients = trainer.feedback(arrays["images"], arrays["labels"])
         memory[DISCRIMINATOR] = select(trainer.parameters(), [DISCRIMINATOR])
         return Reply(partition, trainer.num_examples, {"logits": logits, "gradients": gradients}, metrics)
-
-    def fit(self, payload: Payload, trainer: LocalTrainer, fakes: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """Trains the loaded discriminator to tell ``fakes`` from real images, and returns the means."""
-        return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes)
 
     def reply_template(self, state: ServerState, federation: Federation) -> Tree:
         num, shape = self.num_steps(federation) * federation.local.batch_size, federation.shape
@@ -193,6 +220,11 @@ class CentralGenerator(OnServer):
     def mixed(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Returns the logit (B,) of the one discriminator that the clients' (K, B) are taken for."""
         raise NotImplementedError
+
+
+def batch_size(federation: Federation) -> dict[str, float]:
+    """Returns what a client has to know beside arrays, for ``OnServer.train_discriminator``."""
+    return {_BATCH_SIZE: float(federation.local.batch_size)}
 
 
 def adversarial(objective: Objective) -> AdversarialObjective:

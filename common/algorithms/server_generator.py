@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from common.algorithms.base import Federation, ServerState
-from common.algorithms.central import DISCRIMINATOR, OnServer, adversarial, load
+from common.algorithms.central import DISCRIMINATOR, OnServer, adversarial, batch_size, load
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.seeding import torch_generator
@@ -46,9 +46,12 @@ class ServerGenerator(OnServer):
             raise ConfigError(f"noise={self.noise:g} counts in clip / replies: give clip=, the longest change")
         return self
 
+    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+        return dict.fromkeys(cohort, Payload(state.parameters, batch_size(federation)))
+
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         trainer.load(payload.arrays)
-        metrics = trainer.fit(networks=(DISCRIMINATOR,))
+        metrics = self.train_discriminator(payload, trainer)
         received = select(payload.arrays, [DISCRIMINATOR])
         trained = select(trainer.parameters(), [DISCRIMINATOR])
         return Reply(partition, trainer.num_examples, self._clipped(trained, received), metrics)
