@@ -12,10 +12,10 @@ from common.algorithms import ALGORITHMS
 from common.algorithms.fedavg import FedAvg
 from common.config import RunConfig
 from common.errors import ConfigError, OtherRunError
-from server import journal
+from server import journal, report
 from server.journal import RunDirectory
 from simulations import benchmark as bench
-from simulations import ceiling, cli, protocols, results, tables
+from simulations import ceiling, cli, figures, protocols, results, tables
 from simulations.options import read_preset
 from simulations.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
 
@@ -25,6 +25,13 @@ TINY = (
     'evaluation.num-images=100 evaluation.final-num-images=100 evaluation.extractor="none" '
     "evaluation.utility-num-images=0"
 )
+
+
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch):
+    """Draws no report of a run: that takes longer than the run."""
+    monkeypatch.setattr(report, "write_report", lambda run: run.report)
+    monkeypatch.setattr(report, "draw_partition", lambda summary, path: None)
 
 
 def fedgan(*arguments, capsys):
@@ -327,6 +334,20 @@ def test_a_table_has_mean_and_spread_of_the_figures_of_its_runs(table):
     assert shown.endswith("| 1 of 2, 1 failed |")
     assert "- `centralised`, seed 1, **failed**: round 3: not finite" in lines
     assert "- `fedavg`: not finished: seed 2." in lines
+
+
+def test_figures_show_mean_and_range_of_the_seeds(table):
+    rows = tables.collect(table)["rows"]
+    axes = figures.draw_curves(rows).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["centralised", "fedavg"]
+    assert axes.lines[1].get_xydata().tolist() == [[640, 24.0], [1280, 12.0]]
+    (_, band) = axes.collections
+    heights = {(x, y) for x, y in band.get_paths()[0].vertices.tolist()}
+    assert heights == {(640, 20.0), (640, 28.0), (1280, 10.0), (1280, 14.0)}
+    fid = figures.draw_final(rows, {"final": {"fid": {"mean": 1.9}}}).axes[0]
+    assert fid.lines[2].get_xdata().tolist() == [10.0, 14.0]
+    assert list(fid.lines[3].get_xdata()) == [12.0]
+    assert list(fid.lines[4].get_xdata()) == [1.9, 1.9]
 
 
 def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, capsys):
