@@ -5,6 +5,7 @@ import tomllib
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -392,6 +393,20 @@ def test_the_best_round_is_kept_besides_the_last(small, monkeypatch):
     changes = GUARDED | {"guard.ratio": 0.0}
     directory = run(small(**changes, output__keep_checkpoints=2))
     assert [checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)] == [2, 6, 7]
+
+
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_images_without_labels_train_and_are_shown_whether_labels_are_asked_for_or_not(small, tmp_path, conditional):
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "scans.npz", images=generator.integers(0, 256, (60, 28, 28), dtype=np.uint8))
+    source = {"data.name": "npz", "data.root": str(tmp_path / "scans.npz"), "partition": "iid"}
+    model = f"dcgan width=4 latent-size=4 conditional={conditional}"
+    directory = run(small(**source, model=model, federation__num_rounds=1, local__fake_labels="uniform"))
+    summary = json.loads(directory.summary.read_text())
+    assert summary["rounds"] == 1
+    assert summary["images-seen"] == 4 * 2 * 8
+    assert state_of(directory).state.generator()
+    assert size_of(directory.sample(1)) == (302, 302)
 
 
 STALLING = {"evaluation.every": 1, "federation.num-rounds": 6, "local.moments": "keep", "federation.patience": 2}
