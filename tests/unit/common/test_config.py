@@ -75,5 +75,11 @@ def test_identity_ignores_what_does_not_change_the_weights_and_nothing_else():
     config = RunConfig()
     same = config.replaced({"output.dir": "/x", "evaluation.every": 1, "federation.num-rounds": 99})
     assert same.identity() == config.identity()
-    for key, value in {"seed": 1, "local.steps": 1, "model": "mlp", "federation.fraction": 0.5}.items():
+    for key, value in {
+        "seed": 1,
+        "local.steps": 1,
+        "model": "mlp",
+        "federation.fraction": 0.5,
+        "evaluation.holdout": 0.1,
+    }.items():
         assert config.replaced({key: value}).identity() != config.identity()
