@@ -20,7 +20,7 @@ from common.models.dcgan import DCGAN
 from common.objectives import Objective
 from common.objectives.non_saturating import NonSaturating
 from common.seeding import numpy_generator
-from common.tree import Tree, distance, interpolate, select
+from common.tree import Tree, interpolate, select
 from common.weightings import Images, Weighting
 
 _MNIST = ImageShape(1, 28, 10)
@@ -197,16 +197,17 @@ class Algorithm(Component):
 
 
 def relative_distance(one: Tree, other: Tree) -> float:
-    """Returns |a - b| / (|a| + |b|) of the floating entries, in [0, 1]: 0 for equal trees, 1 for opposite ones.
+    """Returns the mean over floating entries of |a - b| / (|a| + |b|), in [0, 1], with 0 for two zeros; in float64.
 
     It is the share of the new generator under ``ema-adaptive``, after PRISM (Seo et al. 2025, arXiv 2503.08085), which
-    averages the longer the less the model moves. There it is the share of the bits in which the binary masks of two
-    consecutive rounds differ. Deviations: weights are real, so their distance is divided by the largest that vectors of
-    these lengths can have; and the average is only scored and published, where PRISM's is what clients go on from.
+    averages over the longer the less the model moves. There it is the share of bits in which the binary masks of two
+    consecutive rounds differ, which is what this is for binary masks. Deviations: weights are real; and the average is
+    only scored and published, where PRISM's is what clients go on from.
     """
-    zero = {key: torch.zeros_like(value) for key, value in one.items()}
-    furthest = distance(one, zero) + distance(other, zero)
-    return min(1.0, distance(one, other) / furthest) if furthest else 0.0
+    keys = [key for key, value in one.items() if value.is_floating_point()]
+    a, b = (torch.cat([tree[key].reshape(-1) for key in keys]).double() for tree in (one, other))
+    size = a.abs() + b.abs()
+    return float(((a - b).abs() / torch.where(size > 0, size, 1.0)).mean())
 
 
 def require_weights(algorithm: Algorithm, aggregator: Aggregator) -> None:

@@ -317,10 +317,15 @@ def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     torch.testing.assert_close(back.average["generator.w"], weights * 1.5)  # half of 2 and 1
 
 
-def test_a_generator_of_nothing_moves_by_nothing():
-    zero = {"generator.w": torch.zeros(2)}
-    assert relative_distance(zero, zero) == 0.0
-    assert relative_distance(zero, {"generator.w": torch.ones(2)}) == 1.0
+def test_a_generator_moves_by_the_share_of_its_bits_that_flip_and_by_shares_in_between():
+    masks = torch.randint(0, 2, (2, 50), generator=torch.Generator().manual_seed(0)).float()
+    flipped = (masks[0] != masks[1]).float().mean().item()
+    assert 0.3 < flipped < 0.7
+    trees = [{"generator.w": mask, "generator.n": torch.tensor(k)} for k, mask in enumerate(masks)]
+    assert relative_distance(*trees) == pytest.approx(flipped)
+    real = [{"generator.a": torch.tensor([w]), "generator.b": torch.tensor([-2.0, 0.0])} for w in (1.0, 4.0)]
+    assert relative_distance(*real) == pytest.approx(0.6 / 3)
+    assert relative_distance(*real) == relative_distance(*real[::-1])
 
 
 def test_the_published_generator_is_the_average_if_there_is_one():
