@@ -121,3 +121,8 @@ def test_a_mixture_without_any_share_takes_all_alike():
     mixture = mixture_of([[0.0] * 10] * 3)
     chosen = mixture.choose(torch.randn(3000, 4), torch.zeros(3000, dtype=torch.int64))
     assert torch.bincount(chosen).min() > 800
+
+
+def test_a_generator_without_a_share_is_not_even_chosen_at_the_very_edge():
+    mixture = mixture_of([[0.0] * 10, [1.0] * 10, [0.0] * 10])
+    assert mixture.choose(torch.zeros(1, 4), torch.tensor([0])).item() == 1  # the bits of zeros hash to zero
