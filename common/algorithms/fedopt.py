@@ -34,7 +34,7 @@ class FedOpt(FedAvg):
     )
 
     optimizer: Literal["momentum", "adam", "yogi"] = Field("momentum", description="of the server")
-    lr: float = Field(1.0, gt=0, description="the server's rate; for adam and yogi about 0.01")
+    lr: float = Field(1.0, gt=0, description="the server's rate; for adam and yogi about 0.03")
     beta1: float = Field(0.5, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment; adam and yogi")
     tau: float = Field(1e-3, gt=0, description="adaptivity: updates smaller than this are stepped in proportion")
