@@ -234,14 +234,14 @@ def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str
     words = []
     if "worst-client" in scores:
         words.append(
-            f"It serves <b>client {scores['worst-client']}</b> worst: fid {scores['worst-client-fid']:.3g} to that "
-            f"client's images, {scores['federated-fid']:.3g} to those of all."
+            f"It serves <b>client {scores['worst-client']}</b> worst: fid {scores['worst-client-fid']:.4g} to that "
+            f"client's images, {scores['federated-fid']:.4g} to those of all."
         )
     if "worst-class" in scores:
         which = scores["worst-class"]
         name = f" ({names[which]})" if which < len(names) and names[which] != str(which) else ""
         words.append(
-            f"It makes <b>class {which}</b>{html.escape(name)} worst: fid {scores['worst-class-fid']:.3g} to its "
+            f"It makes <b>class {which}</b>{html.escape(name)} worst: fid {scores['worst-class-fid']:.4g} to its "
             "images."
         )
     if "worst-recalled-class" in scores:
@@ -274,7 +274,7 @@ def _table(what: str, rows: Mapping[str, Sequence[float | None] | None]) -> str:
         return ""
     head = "".join(f"<th>{k}</th>" for k in range(max(map(len, known.values()))))
     cells = {
-        name: "".join(f"<td>{'' if value is None else format(value, '.3g')}</td>" for value in values)
+        name: "".join(f"<td>{'' if value is None else format(value, '.4g')}</td>" for value in values)
         for name, values in known.items()
     }
     body = "".join(f"<tr><td>{name}</td>{row}</tr>" for name, row in cells.items())
