@@ -122,7 +122,8 @@ class Algorithm(Component):
         0.1, gt=0, le=1, description="the half-life is at most this share of the rounds done, to forget the start"
     )
     ema_adaptive: bool = Field(
-        False, description="let the share of the new in that average follow how far the generator moved in the round"
+        False,
+        description="instead of the half-life, the share of the new in that average is how far the generator moved",
     )
 
     def check(self, objective: Objective, aggregator: Aggregator) -> None:
@@ -191,9 +192,12 @@ class Algorithm(Component):
 
     def moving_average(self, average: Tree, before: Tree, after: Tree, round: int) -> dict[str, Tensor]:
         """Returns the moving average of a generator that went from ``before`` to ``after`` in this round, from 1."""
+        ramp = self.ema_ramp * round
         if self.ema_adaptive:
-            return interpolate(average, after, 1.0 - relative_distance(before, after))
-        return interpolate(average, after, 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * round)))
+            keep = min(1.0 - relative_distance(before, after), 0.5 ** (1.0 / ramp))
+        else:
+            keep = 0.5 ** (1.0 / min(self.ema_half_life, ramp))
+        return interpolate(average, after, keep)
 
 
 def relative_distance(one: Tree, other: Tree) -> float:
@@ -202,7 +206,7 @@ def relative_distance(one: Tree, other: Tree) -> float:
     It is the share of the new generator under ``ema-adaptive``, after PRISM (Seo et al. 2025, arXiv 2503.08085), which
     averages over the longer the less the model moves. There it is the share of bits in which the binary masks of two
     consecutive rounds differ, which is what this is for binary masks. Deviations: weights are real; and the average is
-    only scored and published, where PRISM's is what clients go on from.
+    only scored and published, where PRISM's is what clients go on from, and forgets its start as ``ema-ramp`` says.
     """
     keys = [key for key, value in one.items() if value.is_floating_point()]
     a, b = (torch.cat([tree[key].reshape(-1) for key in keys]).double() for tree in (one, other))

@@ -27,7 +27,7 @@ class FeGAN(FedAvg):
     they go round a queue; and counts begin at zero each round, as a cohort is a function of seed and round alone.
     """
 
-    source: ClassVar[str] = "FeGAN, Guerraoui et al., Middleware 2020, sections 3.2 and 3.3"
+    source: ClassVar[str] = "FeGAN, Guerraoui et al., Middleware 2020, and its code (LPD-EPFL/FeGAN)"
 
     needs_label_counts: ClassVar[bool] = True
     own_weighting: ClassVar[bool] = True

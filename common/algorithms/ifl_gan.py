@@ -21,7 +21,7 @@ class IFLGAN(FedAvg):
     ``weighting=uniform``.
     """
 
-    source: ClassVar[str] = "IFL-GAN, Li et al., TNNLS 2022, algorithm 1"
+    source: ClassVar[str] = "IFL-GAN, Li et al., TNNLS 2022"
 
     own_weighting: ClassVar[bool] = True
 

@@ -16,7 +16,7 @@ class KLSkewed(Weighting):
     counts, where the authors' code takes every class to be as frequent as any other.
     """
 
-    source: ClassVar[str] = "FeGAN, Guerraoui et al., Middleware 2020, section 3.3"
+    source: ClassVar[str] = "FeGAN, Guerraoui et al., Middleware 2020, and its code (LPD-EPFL/FeGAN)"
 
     needs_label_counts: ClassVar[bool] = True
 

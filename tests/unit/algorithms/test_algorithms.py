@@ -305,8 +305,8 @@ def test_moving_average_has_the_half_life_it_says():
 
 def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     algorithm = make("fedavg ema-adaptive=true")
-    start = algorithm.init(INITIAL)
-    weights = INITIAL["generator.w"]  # of length sqrt(5.25)
+    start = replace(algorithm.init(INITIAL), round=10_000)  # when the ramp is over
+    weights = INITIAL["generator.w"]
     for moved, share in ((weights * 3, 0.5), (weights, 0.0), (-weights, 1.0), (weights * 1.5, 0.2)):
         reply = Reply(0, 1, INITIAL | {"generator.w": moved, "discriminator.w": torch.tensor([[1e6, 0.0]])})
         after = algorithm.update(start, [reply], FEDERATION)
@@ -315,6 +315,10 @@ def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     there = algorithm.update(start, [Reply(0, 1, INITIAL | {"generator.w": weights * 3})], FEDERATION)
     back = algorithm.update(there, [Reply(0, 1, INITIAL)], FEDERATION)
     torch.testing.assert_close(back.average["generator.w"], weights * 1.5)  # half of 2 and 1
+    # and the start is forgotten as it is without: half of it in the first round, under a ramp of 1
+    first = make("fedavg ema-adaptive=true ema-ramp=1")
+    after = first.update(first.init(INITIAL), [Reply(0, 1, INITIAL | {"generator.w": weights * 1.5})], FEDERATION)
+    torch.testing.assert_close(after.average["generator.w"], weights * 1.25)
 
 
 def test_a_generator_moves_by_the_share_of_its_bits_that_flip_and_by_shares_in_between():
