@@ -165,6 +165,11 @@ class CentralGenerator(OnServer):
         num, shape = self.num_steps(federation) * federation.local.batch_size, federation.shape
         return {"logits": torch.zeros(num), "gradients": torch.zeros(num, shape.channels, shape.size, shape.size)}
 
+    def reply_parts(self, template: Tree) -> list[Tree]:
+        # Honest discriminators are steeper than one another by more than any limit on feedback that would help.
+        weights = select(template, [DISCRIMINATOR])
+        return [weights] if weights else []
+
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         _, labels = self.inputs(state.round + 1, federation)
         pull = self.pull(replies, labels, federation)

@@ -219,6 +219,20 @@ def test_discriminators_stay_with_their_clients_and_adams_moments_with_the_serve
     assert steps == {2.0 * LOCAL.steps}
 
 
+@pytest.mark.parametrize("spec", ["md-gan swap-every=0", "ua-gan", "f2u"])
+def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_common_start(spec):
+    algorithm = make(spec)
+    state = algorithm.init(trainer_of().initial())
+    payload = algorithm.broadcast(state, [0], FEDERATION)[0]
+    kept = tree.select(MODEL.build(SHAPE, 7).state_dict(), ["discriminator"])
+    for memory, expected in (({"discriminator": kept}, kept), ({}, trainer_of().initial())):
+        trainer = trainer_of()
+        trainer.load({key: value + 1 for key, value in trainer.initial().items()})  # another client was here before
+        trainer.fit = lambda **given: {}
+        algorithm.run(payload, trainer, memory, 0)
+        assert tree.digest(memory["discriminator"]) == tree.digest(tree.select(expected, ["discriminator"]))
+
+
 def test_another_rate_of_the_generator_is_taken_from_the_option():
     start = make("f2u").init(trainer_of().initial())
     moved = []
@@ -242,3 +256,10 @@ def test_an_objective_without_a_loss_of_logits_is_refused(name):
     with pytest.raises(ConfigError, match="no loss of a discriminator's logits"):
         make(name).check(Objective(), FEDERATION.aggregator)
     make(name).check(OBJECTIVES["non-saturating"](), FEDERATION.aggregator)
+
+
+@pytest.mark.parametrize(("spec", "limited"), [("f2u", 0), ("md-gan swap-every=0", 0), ("md-gan", 1)])
+def test_the_length_of_feedback_is_not_limited_and_that_of_a_travelling_discriminator_is(spec, limited):
+    algorithm = make(spec)
+    parts = algorithm.reply_parts(algorithm.reply_template(algorithm.init(trainer_of().initial()), FEDERATION))
+    assert [tree.networks_of(part) for part in parts] == [("discriminator",)] * limited

@@ -90,6 +90,17 @@ def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
     assert arriving(algorithm.broadcast(state, [2], FEDERATION))[2] == lost
 
 
+def test_a_discriminator_that_has_arrived_is_not_sent_again_over_what_its_client_made_of_it():
+    algorithm = MDGAN(swap_every=2)
+    state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
+    sent = []
+    for _ in range(4):
+        sent.append(any("discriminator" in key for key in algorithm.broadcast(state, [0], FEDERATION)[0].arrays))
+        replies = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
+        state = algorithm.update(state, replies, FEDERATION)
+    assert sent == [False, False, True, False]
+
+
 @pytest.mark.parametrize(("every", "rounds"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4])])
 def test_discriminators_travel_in_the_rounds_of_a_swap_only(every, rounds):
     algorithm = MDGAN(swap_every=every)
