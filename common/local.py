@@ -13,13 +13,13 @@ class LocalConfig(Options):
 
     steps: int = Field(20, ge=1, description="local steps a round; a step runs every phase of the objective")
     batch_size: int = Field(32, ge=1, description="images a phase")
-    learning_rate: float = Field(2e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
-    discriminator_learning_rate: float = Field(2e-3, gt=0, description="Adam's rate of the discriminator")
+    learning_rate: float = Field(4e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
+    discriminator_learning_rate: float = Field(4e-3, gt=0, description="Adam's rate of the discriminator")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="how both rates fall from the first round to the last"
+        "cosine", description="how both rates fall from the first round to the last"
     )
     final_rate: float = Field(
-        0.0, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
+        0.05, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
     )
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment")

@@ -177,6 +177,8 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
         OtherRunError: Another configuration or other data; names each difference.
     """
     differences = differences_between(checkpoint.config, config.identity())
+    if "federation.num-rounds" in config.identity() and any("federation.num-rounds" in text for text in differences):
+        differences.append('only with local.schedule="constant" do rates not depend on the number of rounds')
     if not differences:
         differences = _other_data(checkpoint.roster, json.loads(json.dumps(roster)))
     if checkpoint.snapshot.state.round > config.federation.num_rounds:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from common import components
 from common.algorithms import ALGORITHMS
+from common.algorithms.central import OnServer
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 
@@ -20,18 +21,15 @@ BUDGETS = ("cpu", "full")
 Kind = Literal["centralised", "algorithm", "variant", "local-only"]
 
 CENTRALISED: dict[str, Scalar] = {
-    "objective": "non-saturating r1=1.0",
+    "objective": "non-saturating r1=0.1",
     "local.moments": "keep",
-    "local.learning-rate": 1e-3,
-    "local.discriminator-learning-rate": 1e-3,
+    "local.learning-rate": 2e-3,
+    "local.discriminator-learning-rate": 2e-3,
 }
 """Settings of centralised training: under the defaults, which were found for federations, it collapses."""
 
 LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "images"}
 """Clients who train alone from the first round on: fine-tuning in all rounds."""
-
-SETTINGS: dict[str, dict[str, Scalar]] = {}
-"""Settings of an algorithm, by its name, where the protocol's do not suit it; the table states them."""
 
 _LOCAL_ONLY_NOTE = (
     "clients train alone from a common start, and their generators are pooled: an image is made by one of them, drawn "
@@ -145,8 +143,23 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
     if name not in ALGORITHMS:
         raise ConfigError(f"--algorithms {label!r}: no such algorithm; {components.suggestion(name, known)}")
     components.parse("algorithm", ALGORITHMS, label)
-    settings = SETTINGS.get(name, {})
+    settings = _more_rounds(base) if issubclass(ALGORITHMS[name], OnServer) else {}
     return Entry(label, "algorithm", {**settings, "algorithm": label}, f"with {written(settings)}" if settings else "")
+
+
+def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
+    """Returns settings with fewer local steps a round in as many more rounds, for the same images and bytes of images.
+
+    A generator on the server takes its steps on what clients said of it at the round's start, which many steps outdate.
+    """
+    steps, rounds, every = base.local.steps, base.federation.num_rounds, base.evaluation.every
+    times = next(times for times in (4, 2, 1) if steps % times == 0)
+    return {
+        "local.steps": steps // times,
+        "federation.num-rounds": rounds * times,
+        "evaluation.every": every * times,
+        "output.sample-every": base.output.sample_every * times,
+    }
 
 
 def make_variant(name: str, overrides: Mapping[str, Scalar]) -> Entry:

@@ -39,7 +39,11 @@ class OnServer(Algorithm):
     penalty: float = Field(10.0, ge=0, description="weight of E|grad D(x)|^2 on real images at the clients; 0: off")
 
     def check(self, objective: Objective, aggregator: Aggregator) -> None:
-        adversarial(objective)
+        if (found := adversarial(objective)).augment or found.instance_noise:
+            raise ConfigError(
+                f"objective={objective.spec()!r}: algorithm={self.component_name()!r} takes the generator's steps on "
+                "the server, before discriminators that see images as they are: leave out augment and instance-noise"
+            )
 
     def train_discriminator(
         self, payload: Payload, trainer: LocalTrainer, fakes: tuple[Tensor, Tensor] | None = None
@@ -89,7 +93,9 @@ class OnServer(Algorithm):
         """
         network = load(state.parameters, _GENERATOR, federation)
         local = federation.local
-        adam = Adam(network, self.generator_learning_rate or local.learning_rate, local.beta1, local.beta2)
+        rate = self.generator_learning_rate or local.learning_rate
+        share = local.rate_share(state.round + 1, federation.num_rounds)
+        adam = Adam(network, rate * share, local.beta1, local.beta2)
         for key, value in state.slots.get(_MOMENTS, {}).items():
             adam.slots[key].copy_(value)
         latents, labels = self.inputs(state.round + 1, federation)

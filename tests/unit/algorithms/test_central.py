@@ -15,6 +15,7 @@ from common import tree
 from common.algorithms import ALGORITHMS, Client, Federation, Reply
 from common.algorithms.central import CentralGenerator, draw_labels, load
 from common.components import parse
+from common.config import RunConfig
 from common.errors import ConfigError
 from common.local import LocalConfig
 from common.objectives import OBJECTIVES
@@ -236,11 +237,31 @@ def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_com
 def test_another_rate_of_the_generator_is_taken_from_the_option():
     start = make("f2u").init(trainer_of().initial())
     moved = []
-    for rate in (0.0, 2e-3, 4e-3):
+    for rate in (0.0, 4e-3, 8e-3):
         after, _ = play(make(f"f2u generator-steps=1 generator-learning-rate={rate}"), 1, [0], federation=alone())
         moved.append(tree.distance(after.parameters, start.parameters))
-    assert moved[0] == moved[1]  # 0 is local.learning-rate, 2e-3
+    assert moved[0] == moved[1]  # 0 is local.learning-rate, 4e-3
     assert moved[2] == pytest.approx(2 * moved[1], rel=1e-3)
+
+
+def test_the_generators_rate_falls_as_the_clients_do():
+    start = make("f2u").init(trainer_of().initial())
+    moved = {}
+    for round, num_rounds in ((1, 1), (1, 3), (2, 3), (3, 3)):
+        local = LocalConfig(steps=1, schedule="linear", final_rate=0.1)
+        federation = replace(alone(), local=local, num_rounds=num_rounds)
+        state = replace(start, round=round - 1)
+        after, _ = play(make("f2u generator-steps=1"), 1, [0], state=state, federation=federation)
+        moved[round, num_rounds] = tree.distance(after.parameters, start.parameters)
+    assert moved[1, 3] == moved[1, 1]
+    assert moved[2, 3] / moved[1, 1] == pytest.approx(0.55, rel=1e-2)
+    assert moved[3, 3] / moved[1, 1] == pytest.approx(0.1, rel=1e-2)
+
+
+@pytest.mark.parametrize("option", ["augment=translation", "instance-noise=0.1"])
+def test_images_that_only_clients_would_change_are_refused(option):
+    with pytest.raises(ConfigError, match="leave out augment and instance-noise"):
+        RunConfig.from_flat({"algorithm": "md-gan", "objective": f"non-saturating {option}"})
 
 
 def test_labels_are_drawn_in_proportion_to_counts():
