@@ -40,6 +40,7 @@ SETTING: dict[str, Scalar] = {
     "federation.num-rounds": 16,
     "local.learning-rate": 4e-3,
     "local.discriminator-learning-rate": 4e-3,
+    "local.schedule": "constant",
     "evaluation.every": 4,
     "evaluation.num-images": 2000,
     "evaluation.final-num-images": 100,
