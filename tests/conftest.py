@@ -24,6 +24,7 @@ SMALL = {
     "federation.num-rounds": 3,
     "local.steps": 2,
     "local.batch-size": 8,
+    "local.schedule": "constant",
     "evaluation.every": 0,
     "evaluation.num-images": 100,
     "evaluation.final-num-images": 100,

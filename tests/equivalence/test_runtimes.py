@@ -16,8 +16,13 @@ from simulations.engine import simulate
 
 VARIANTS = {
     "everyone": {"federation.num-clients": 10, "federation.num-rounds": 2},
-    "partial": {"federation.num-clients": 4, "federation.fraction": 0.5, "algorithm": "fedavg sync=generator"},
-    "partial, moments kept": {"federation.num-clients": 4, "federation.fraction": 0.5, "local.moments": "keep"},
+    "md-gan": {"federation.num-clients": 4, "federation.fraction": 0.5, "algorithm": "md-gan"},
+    "scaffold, moments kept": {
+        "federation.num-clients": 4,
+        "federation.fraction": 0.5,
+        "algorithm": "scaffold sync=generator",
+        "local.moments": "keep",
+    },
 }
 
 

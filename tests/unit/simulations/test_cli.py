@@ -23,7 +23,7 @@ TINY = (
     'model="mlp width=16 latent-size=8" partition="shards per-client=2 images-per-client=40" federation.num-clients=4 '
     "federation.num-rounds=3 local.steps=2 local.batch-size=8 evaluation.every=0 evaluation.num-images=100 "
     'evaluation.final-num-images=100 evaluation.extractor="none" evaluation.utility-num-images=0 '
-    "output.checkpoint-every=1"
+    'output.checkpoint-every=1 local.schedule="constant"'
 )
 
 
