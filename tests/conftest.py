@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from common.config import RunConfig
+from server import report
 
 torch.set_num_threads(1)
 # The same examples everywhere, and no time limit on one: machines are shared.
@@ -32,6 +33,14 @@ SMALL = {
     "evaluation.utility-num-images": 0,
     "output.checkpoint-every": 1,
 }
+
+
+@pytest.fixture
+def no_reports(request, monkeypatch):
+    """Draws no report of a run, which takes longer than a small run, but in tests marked ``report``."""
+    if request.node.get_closest_marker("report") is None:
+        monkeypatch.setattr(report, "write_report", lambda run: run.report)
+        monkeypatch.setattr(report, "draw_partition", lambda summary, path: None)
 
 
 @pytest.fixture

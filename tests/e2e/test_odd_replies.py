@@ -28,6 +28,8 @@ from server.strategy import FederatedGAN, Snapshot
 from simulations.cli import read_overrides
 from simulations.engine import InProcessGrid
 
+pytestmark = pytest.mark.usefixtures("no_reports")
+
 LIAR = 2
 
 

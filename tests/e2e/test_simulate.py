@@ -16,6 +16,8 @@ from server import checkpoint, journal
 from server.journal import RunDirectory
 from simulations.engine import simulate
 
+pytestmark = pytest.mark.usefixtures("no_reports")
+
 
 def run(config, **options):
     simulate(config, **options)
@@ -42,6 +44,7 @@ def memories(directory):
     }
 
 
+@pytest.mark.report
 def test_a_run_leaves_a_whole_run_directory(small):
     directory = run(small(evaluation__every=1))
     lines = journal.read(directory.journal)
@@ -412,6 +415,7 @@ def test_images_without_labels_train_and_are_shown_whether_labels_are_asked_for_
 STALLING = {"evaluation.every": 1, "federation.num-rounds": 6, "local.moments": "keep", "federation.patience": 2}
 
 
+@pytest.mark.report
 def test_a_run_ends_early_when_it_gets_no_better_and_keeps_its_best_round(small, monkeypatch):
     scoring(monkeypatch, lambda number, rollbacks: 40 if number == 2 else 60)
     directory = run(small(**STALLING, output__keep_checkpoints=1, output__sample_every=6))
@@ -450,6 +454,7 @@ def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):
         simulate(small(), num_workers=1)
 
 
+@pytest.mark.report
 def test_a_run_without_a_shared_generator_says_so(small, caplog):
     caplog.set_level("INFO", logger="fedgan.server")
     directory = run(small(algorithm="fedavg sync=discriminator"))

@@ -17,6 +17,8 @@ from server import journal
 from simulations import engine
 from simulations.engine import InProcessGrid, simulate
 
+pytestmark = pytest.mark.usefixtures("no_reports")
+
 VARIANTS = {"fedavg": ["sync=both", "sync=generator", "sync=discriminator"]}
 SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
 PARTIAL = {"federation.fraction": 0.75, "local.moments": "keep"}

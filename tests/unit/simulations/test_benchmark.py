@@ -12,7 +12,7 @@ from common.algorithms import ALGORITHMS
 from common.algorithms.fedavg import FedAvg
 from common.config import RunConfig
 from common.errors import ConfigError, OtherRunError
-from server import journal, report
+from server import journal
 from server.journal import RunDirectory
 from simulations import benchmark as bench
 from simulations import ceiling, cli, figures, protocols, results, tables
@@ -27,11 +27,7 @@ TINY = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_reports(monkeypatch):
-    """Draws no report of a run: that takes longer than the run."""
-    monkeypatch.setattr(report, "write_report", lambda run: run.report)
-    monkeypatch.setattr(report, "draw_partition", lambda summary, path: None)
+pytestmark = pytest.mark.usefixtures("no_reports")
 
 
 def fedgan(*arguments, capsys):
