@@ -75,8 +75,9 @@ class Mixture(nn.Module):
     def choose(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Returns which generator makes each sample, int64 (B,): a hash of its latents, modulo a prime, picks it."""
         bits = latents.float().contiguous().view(torch.int32).long() % _PRIME
-        uniforms = ((bits * self.powers) % _PRIME).sum(1) % _PRIME / _PRIME
-        return torch.searchsorted(self.bounds[labels], uniforms.double()[:, None], right=True).squeeze(1)
+        # In float64, as float32 rounds the highest of these to 1, which no generator's share holds.
+        uniforms = (((bits * self.powers) % _PRIME).sum(1) % _PRIME).double() / _PRIME
+        return torch.searchsorted(self.bounds[labels], uniforms[:, None], right=True).squeeze(1)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""

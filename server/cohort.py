@@ -73,7 +73,8 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
         elif answer.class_names != names:
             problems.append(f"partition {k} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")
         counts = answer.label_counts
-        if counts is not None and (len(counts) != shape.num_classes or sum(counts) != answer.num_examples):
+        wrong = counts is not None and (len(counts) != shape.num_classes or sum(counts) != answer.num_examples)
+        if counts is not None and (wrong or min(counts) < 0):
             problems.append(f"partition {k} has {answer.num_examples} images, but label counts {list(counts)}")
     if problems:
         raise FederationError(

@@ -23,6 +23,7 @@ UNTOLD = -1
 Figures = dict[str, float | list[float | None]]
 
 _MOST_BYTES = 64 * 2**20  # of one client's second moments; above, they are sent as one group
+_LARGEST = 1e12  # of a squared feature: sums over clients stay far from the end of float64
 _KEYS = {"labels", "counts", "totals", "outers"}
 
 
@@ -126,8 +127,11 @@ class ClientMoments:
             outer = total.new_zeros(dimension, dimension)
             upper = torch.triu_indices(dimension, dimension)
             outer[upper[0], upper[1]] = outer[upper[1], upper[0]] = packed
+            small = bool((outer.abs() <= _LARGEST * n).all()) and bool((total.abs() <= _LARGEST**0.5 * n).all())
+            _require(small, f"moments of features of over {_LARGEST**0.5:g}")
+            spread = outer - torch.outer(total, total) / n
             slack = 1e-9 * outer.diagonal().abs().amax()
-            fits = bool((total.square() / n <= outer.diagonal() + slack).all())  # no variance is negative
+            fits = bool(torch.linalg.eigvalsh(spread)[0] >= -slack)  # no combination of features has less than none
             _require(fits, "second moments that are smaller than the first ones allow")
             groups[k] = Moments(n, total, outer)
         return cls(groups, told)

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from common.models.base import ZeroEmbedding
 
+_TINY = 1e-12
+"""What a weight is divided by at least, so that one of zeros stays as it is."""
+
 
 def spectral_norm(weight: Tensor) -> Tensor:
     """Returns the largest singular value of ``weight`` (O, ...), taken as a matrix (O, I); a scalar, differentiable.
@@ -31,7 +34,7 @@ class SpectralConv2d(nn.Conv2d):
     """A convolution whose weight, as a matrix (O, I * height * width), has spectral norm 1."""
 
     def forward(self, input: Tensor) -> Tensor:
-        maps: Tensor = self._conv_forward(input, self.weight / spectral_norm(self.weight), self.bias)
+        maps: Tensor = self._conv_forward(input, self.weight / spectral_norm(self.weight).clamp_min(_TINY), self.bias)
         return maps
 
 
@@ -39,7 +42,7 @@ class SpectralLinear(nn.Linear):
     """A linear layer with a weight of spectral norm 1."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight / spectral_norm(self.weight), self.bias)
+        return F.linear(input, self.weight / spectral_norm(self.weight).clamp_min(_TINY), self.bias)
 
 
 class SpectralZeroEmbedding(ZeroEmbedding):

@@ -126,3 +126,13 @@ def test_a_mixture_without_any_share_takes_all_alike():
 def test_a_generator_without_a_share_is_not_even_chosen_at_the_very_edge():
     mixture = mixture_of([[0.0] * 10, [1.0] * 10, [0.0] * 10])
     assert mixture.choose(torch.zeros(1, 4), torch.tensor([0])).item() == 1  # the bits of zeros hash to zero
+
+
+def test_the_greatest_hash_there_is_chooses_the_last_generator_that_has_a_share():
+    mixture = mixture_of([[1.0] * 10, [1.0] * 10, [0.0] * 10])
+    prime = 2**31 - 1
+    bits = torch.ones(1).view(torch.int32).item()
+    mixture.powers.copy_(torch.tensor([pow(bits, -1, prime) * (prime - 1) % prime, 0, 0, 0]))  # 1.0 hashes to prime - 1
+    latents, labels = torch.eye(4)[:1], torch.tensor([0])
+    assert mixture.choose(latents, labels).item() == 1
+    assert len(mixture(latents, labels)) == 1

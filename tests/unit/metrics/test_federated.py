@@ -104,6 +104,9 @@ def test_moments_of_many_features_are_sent_in_one_group():
     assert one.label_counts == (2, 2, 2, 2)
 
 
+OFF_DIAGONAL = torch.tensor([[1.0, 9, 9, 9, 1, 9, 9, 1, 9, 1]] * 3, dtype=torch.float64)  # upper triangle, by row
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -113,7 +116,14 @@ def test_moments_of_many_features_are_sent_in_one_group():
         ({"labels": torch.tensor([0, 1, 3])}, "of 3 classes"),
         ({"totals": torch.zeros(3, 5, dtype=torch.float64)}, "totals is"),
         ({"totals": torch.zeros(3, 4)}, "totals is"),
-        ({"totals": torch.full((3, 4), 1e9, dtype=torch.float64)}, "smaller than the first ones allow"),
+        ({"totals": torch.full((3, 4), 1e6, dtype=torch.float64)}, "smaller than the first ones allow"),
+        ({"totals": torch.full((3, 4), 1e300, dtype=torch.float64)}, "features of over 1e.06"),
+        ({"outers": torch.full((3, 10), 1.2e308, dtype=torch.float64)}, "features of over 1e.06"),
+        (
+            # a unit diagonal and more off it: no variance is negative, but that of a sum of features is
+            {"totals": torch.zeros(3, 4, dtype=torch.float64), "outers": OFF_DIAGONAL},
+            "smaller than the first ones allow",
+        ),
         ({"outers": torch.full((3, 10), float("nan"), dtype=torch.float64)}, "outers is not finite"),
         ({"label-counts": torch.tensor([30, 20, 10])}, "do not fit"),
         ({"more": torch.zeros(1)}, "entries"),

@@ -93,3 +93,11 @@ def test_a_gradient_penalty_passes_through(name):
     slope.square().sum().backward()
     assert all(bool(torch.isfinite(w.grad).all()) for w in network.parameters() if w.grad is not None)
     assert network.logit.weight.grad.abs().max() > 0
+
+
+def test_layers_of_zeros_stay_finite():
+    zeroed = discriminator("dcgan")
+    for parameter in zeroed.parameters():
+        parameter.data.zero_()
+    logits = zeroed(torch.rand(3, SHAPE.channels, SHAPE.size, SHAPE.size), torch.arange(3))
+    assert logits.tolist() == [0.0, 0.0, 0.0]

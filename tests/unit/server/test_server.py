@@ -115,6 +115,13 @@ class TestRoster:
             form_roster(answers, 3)
         assert "partition 0" not in str(caught.value)
 
+    def test_label_counts_below_zero_are_refused_even_if_they_add_up(self):
+        two = ImageShape(1, 28, 2)
+        answers = {k: replace(answer(k), shape=two, class_names=("a", "b"), label_counts=(40, 0)) for k in range(3)}
+        answers[1] = replace(answers[1], label_counts=(-5, 45))
+        with pytest.raises(FederationError, match=r"partition 1 has 40 images, but label counts \[-5, 45\]"):
+            form_roster(answers, 3)
+
     def test_a_site_may_keep_its_label_counts(self):
         answers = {k: replace(answer(k), label_counts=None if k == 1 else (40,)) for k in range(3)}
         clients = form_roster(answers, 3).summary()["clients"]
