@@ -16,7 +16,7 @@ from common.algorithms import Client, Federation, Payload, Reply, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.seeding import derive_seed
-from common.tree import Tree, distance
+from common.tree import Tree, distance, not_finite
 from server import admission
 from server.cohort import Roster, one_line, reason_of
 from server.grid import PatientGrid
@@ -157,6 +157,9 @@ class FederatedGAN(Strategy):
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with _threads(self._config.local.num_threads):
             state = self._algorithm.update(before.state, admitted, self._federation)
+        for tree in (state.parameters, state.average, *state.slots.values()):
+            if broken := not_finite(tree):  # what all runs to come would start from
+                raise RoundError(f"round {self.record.round}: {broken} is no longer finite; the old weights stay")
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = wire.encode_tree(state.parameters)
         images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)

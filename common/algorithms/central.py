@@ -1,5 +1,6 @@
 """What algorithms have in common whose generator lives on the server, while clients train discriminators."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from common.tree import Tree, clone, select
 DISCRIMINATOR = "discriminator"
 _GENERATOR = "generator"
 _MOMENTS = "generator-moments"
+_STEEPEST, _FEWEST_FOR_MEDIAN = 10.0, 3
 _BATCH_SIZE, _OF_OWN_LABELS = "batch-size", "of-own-labels"
 
 
@@ -179,7 +181,7 @@ class CentralGenerator(OnServer):
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         _, labels = self.inputs(state.round + 1, federation)
-        pull = self.pull(replies, labels, federation)
+        pull = self.pull(bounded(replies), labels, federation)
 
         def loss(rows: slice, images: Tensor, labels: Tensor) -> Tensor:
             return (pull[rows].to(images.device) * images).sum()
@@ -232,6 +234,25 @@ class CentralGenerator(OnServer):
     def mixed(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Returns the logit (B,) of the one discriminator that the clients' (K, B) are taken for."""
         raise NotImplementedError
+
+
+def bounded(replies: Sequence[Reply]) -> list[Reply]:
+    """Returns the replies with logits and gradients scaled down to ``_STEEPEST`` times the median norm of the clients'.
+
+    Honest discriminators differ in steepness. But a client that sends values as large as numbers go would leave Adam's
+    second moment, and with it the generator, where neither moves again. Fewer than three replies have no median that
+    one of them could not set, and stay as they are.
+    """
+    if len(replies) < _FEWEST_FOR_MEDIAN:
+        return list(replies)
+    arrays = [dict(reply.arrays) for reply in replies]
+    for key in ("logits", "gradients"):
+        norms = [float(own[key].double().norm()) for own in arrays]
+        limit = _STEEPEST * statistics.median(norms)
+        for own, norm in zip(arrays, norms, strict=True):
+            if norm > limit:
+                own[key] = (own[key].double() * (limit / norm)).float()
+    return [replace(reply, arrays=own) for reply, own in zip(replies, arrays, strict=True)]
 
 
 def batch_size(federation: Federation) -> dict[str, float]:

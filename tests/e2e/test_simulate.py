@@ -462,3 +462,10 @@ def test_a_run_without_a_shared_generator_says_so(small, caplog):
     assert not list(directory.samples.iterdir())
     assert json.loads(directory.summary.read_text())["scores"] == {}
     assert "no scores" in directory.report.read_text()
+
+
+def test_weights_that_are_no_longer_finite_are_not_kept(small):
+    config = small(algorithm="fedopt lr=1e38", federation__round_retries=0)
+    with pytest.raises(FederationError, match=r"round 1: \S+ is no longer finite; the old weights stay"):
+        simulate(config)
+    assert checkpoint.list_checkpoints(journal.resolve(config.output.dir).checkpoints) == []

@@ -120,6 +120,28 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
     close(algorithm.update(state, replies, federation).slots["generator-moments"], gradients)
 
 
+@pytest.mark.parametrize("spec", ["md-gan swap-every=0", "ua-gan", "f2u"])
+@pytest.mark.parametrize("key", ["gradients", "logits"])
+def test_one_clients_huge_feedback_does_not_stop_the_generator_for_good(spec, key):
+    algorithm = make(spec)
+    federation = replace(FEDERATION, objective=OBJECTIVES["non-saturating" if spec == "ua-gan" else "lsgan"]())
+    start = algorithm.init(trainer_of().initial())
+    payload = algorithm.broadcast(start, [0], federation)[0]
+    replies = []
+    for k in range(3):
+        trainer = trainer_of(k)
+        logits, gradients = trainer.feedback(payload.arrays["images"], payload.arrays["labels"])
+        replies.append(Reply(k, 9, {"logits": logits + 0.1, "gradients": gradients}))
+    hostile = replace(replies[1], arrays={**replies[1].arrays, key: torch.full_like(replies[1].arrays[key], 1e38)})
+
+    def moved(second):
+        once = algorithm.update(start, [replies[0], second, replies[2]], federation)
+        twice = algorithm.update(once, replies, federation)
+        return tree.distance(twice.parameters, once.parameters)
+
+    assert moved(hostile) > 0.05 * moved(replies[1])
+
+
 def test_with_one_client_all_of_them_are_the_same_algorithm_to_the_bit():
     ends = {
         tree.digest(play(make(spec), 3, [2], federation=alone(2))[0].parameters)
