@@ -465,7 +465,7 @@ def test_a_run_without_a_shared_generator_says_so(small, caplog):
 
 
 def test_weights_that_are_no_longer_finite_are_not_kept(small):
-    config = small(algorithm="fedopt lr=1e38", federation__round_retries=0)
+    config = small(algorithm="fedopt lr=1e50", federation__round_retries=0)
     with pytest.raises(FederationError, match=r"round 1: \S+ is no longer finite; the old weights stay"):
         simulate(config)
     assert checkpoint.list_checkpoints(journal.resolve(config.output.dir).checkpoints) == []
