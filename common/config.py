@@ -149,6 +149,11 @@ class RunConfig(Options):
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
         self.algorithm_component.check(self.objective_component, self.aggregator)
+        if self.federation.patience and self.algorithm_component.ends_otherwise:
+            raise ConfigError(
+                f"federation.patience={self.federation.patience} may end the run before the last rounds, in which "
+                f"algorithm={self.algorithm!r} does what it is for: take federation.patience=0"
+            )
         if self.weighting_component != WEIGHTINGS["images"]():
             if self.algorithm_component.own_weighting:
                 raise ConfigError(f"weighting={self.weighting!r}: algorithm={self.algorithm!r} brings its own weights")

@@ -13,7 +13,7 @@ from common.generation import balanced_labels, generate
 from common.metrics import ClientMoments
 from common.seeding import derive_seed
 from common.tree import Tree
-from server.cohort import Roster
+from server.cohort import Roster, one_line
 from server.evaluation import Evaluator, Sample, Scores, extractor_of
 from server.grid import PatientGrid
 
@@ -94,7 +94,7 @@ def ask_moments(
             if None not in (told.label_counts, found.label_counts) and told.label_counts != found.label_counts:
                 raise DataError(f"label counts {list(found.label_counts or ())} are not those of the roll call")
         except DataError as error:
-            silent[partition] = str(error)
+            silent[partition] = one_line(str(error))
         else:
             clients[partition] = found
     _log_silent("moments of features", silent, len(roster.clients))

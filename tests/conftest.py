@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from common.config import RunConfig
-from server import report
+from server import journal, report
+from server.journal import RunDirectory
+from server.run import run_federation
 
 torch.set_num_threads(1)
 # The same examples everywhere, and no time limit on one: machines are shared.
@@ -33,6 +35,16 @@ SMALL = {
     "evaluation.utility-num-images": 0,
     "output.checkpoint-every": 1,
 }
+
+
+def run_on(grid, config):
+    """Runs a federation on a grid, closes it, and returns the run directory."""
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    try:
+        run_federation(config, directory, grid)
+    finally:
+        grid.close()
+    return directory
 
 
 @pytest.fixture

@@ -115,6 +115,11 @@ class Algorithm(Component):
     own_weighting: ClassVar[bool] = False
     """Whether the algorithm says itself how much each client counts."""
 
+    @property
+    def ends_otherwise(self) -> bool:
+        """Whether the last rounds do what no earlier ones do, so that a run may not end before them."""
+        return False
+
     ema_half_life: float = Field(
         2.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
     )

@@ -44,6 +44,10 @@ class EFFGAN(FedAvg):
             raise ValueError("sync=discriminator: generators are published, so it is sync=both or generator")
         return self
 
+    @property
+    def ends_otherwise(self) -> bool:
+        return 0 < self.finetune < 1
+
     def finetunes(self, state: ServerState, federation: Federation) -> bool:
         """Returns whether clients fine-tune in the round after ``state``."""
         rounds = int(self.finetune * federation.num_rounds + 0.5)

@@ -22,8 +22,8 @@ class Scaffold(FedAvg):
 
     A client's new variate c_k+ is the mean of its raw minibatch gradients over the round, and stays with it. It sends
     the change; the server adds (|S| / N) mean(c_k+ - c_k) to c, with N all clients and S those who replied, so that
-    with ``aggregate=mean`` and no reply lost c is the mean of all c_k. All variates start at zero: in the first round
-    the weights are those of ``fedavg`` to the bit.
+    with ``aggregate=mean``, no reply and no client's memory lost, c is the mean of all c_k. All variates start at zero:
+    in the first round the weights are those of ``fedavg`` to the bit.
 
     Under plain SGD c_k+ is option II of the paper: there y = x - lr sum_i (g_i - c_k + c), so that
     c_k - c + (x - y) / (K lr) is the mean of the g_i. Deviation: the local optimizer is Adam, under which that formula

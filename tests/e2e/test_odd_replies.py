@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import SMALL
+from conftest import SMALL, run_on
 
 from client.app import app as honest
 from common import wire
@@ -22,8 +22,6 @@ from common.errors import ConfigError
 from common.tree import digest, not_finite
 from server import checkpoint, journal
 from server.grid import PatientGrid
-from server.journal import RunDirectory
-from server.run import run_federation
 from server.strategy import FederatedGAN, Snapshot
 from simulations.cli import read_overrides
 from simulations.engine import InProcessGrid
@@ -50,13 +48,7 @@ def simulate(config, tamper):
             return Message(content, reply_to=message)
         return reply
 
-    grid = InProcessGrid(app, config.flat(), config.federation.num_clients, 1)
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
-    try:
-        run_federation(config, directory, grid)
-    finally:
-        grid.close()
-    return directory
+    return run_on(InProcessGrid(app, config.flat(), config.federation.num_clients, 1), config)
 
 
 def with_tree(change):

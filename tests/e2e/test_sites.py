@@ -1,18 +1,21 @@
 """A federation of sites with images of their own, in process."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import run_on
 
 from client.app import app
 from common.errors import FederationError
 from common.seeding import numpy_generator
 from common.weightings import WEIGHTINGS
 from server import journal
-from server.journal import RunDirectory
-from server.run import run_federation
 from simulations.engine import InProcessGrid
 
 CLASSES = ("benign", "malign")
@@ -33,12 +36,7 @@ def federate(config, sites):
     grid = InProcessGrid(app, config.flat(), config.federation.num_clients, 1)
     for k, node_config in enumerate(sites):
         grid._node_configs[k] |= node_config
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
-    try:
-        run_federation(config, directory, grid)
-    finally:
-        grid.close()
-    return directory
+    return run_on(grid, config)
 
 
 THREE = {"federation__num_clients": 3, "partition": "iid", "local__moments": "keep"}

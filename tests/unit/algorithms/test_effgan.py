@@ -15,6 +15,7 @@ from common.algorithms import ALGORITHMS, Client, Federation
 from common.algorithms.effgan import EFFGAN
 from common.algorithms.fedavg import FedAvg
 from common.components import parse
+from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import MIXTURE, generate, load_generator
 from server import checkpoint
@@ -142,3 +143,13 @@ def test_the_template_of_a_reply_is_what_is_sent_in_that_phase():
 def test_a_discriminator_alone_cannot_be_published():
     with pytest.raises(ConfigError, match="sync=both or generator"):
         parse("algorithm", ALGORITHMS, "effgan sync=discriminator")
+
+
+def test_a_run_that_might_end_before_the_fine_tuning_is_refused():
+    for finetune, refused in ((0, False), (0.2, True), (1, False)):
+        values = {"algorithm": f"effgan finetune={finetune}", "federation.patience": 3}
+        if refused:
+            with pytest.raises(ConfigError, match=r"federation.patience=3 may end the run before .*effgan"):
+                RunConfig.from_flat(values)
+        else:
+            assert RunConfig.from_flat(values).federation.patience == 3
