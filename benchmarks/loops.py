@@ -87,16 +87,14 @@ class HandWritten:
             chosen = torch.randint(len(labels), (size,))
             real, real_labels = normalise(images[chosen]), labels[chosen]
             latents, fake_labels = torch.randn(size, generator.latent_size), labels[torch.randint(len(labels), (size,))]
-            with torch.no_grad():
-                fakes = generator(latents, fake_labels)
+            fakes = generator(latents, fake_labels)
             loss = F.softplus(-discriminator(real, real_labels)).mean()
-            loss = loss + F.softplus(discriminator(fakes, fake_labels)).mean()
+            loss = loss + F.softplus(discriminator(fakes.detach(), fake_labels)).mean()
             optimizers["discriminator"].zero_grad()
             loss.backward()
             optimizers["discriminator"].step()
-            latents, fake_labels = torch.randn(size, generator.latent_size), labels[torch.randint(len(labels), (size,))]
             discriminator.requires_grad_(False)
-            loss = F.softplus(-discriminator(generator(latents, fake_labels), fake_labels)).mean()
+            loss = F.softplus(-discriminator(fakes, fake_labels)).mean()
             optimizers["generator"].zero_grad()
             loss.backward()
             optimizers["generator"].step()

@@ -6,8 +6,8 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -145,8 +145,9 @@ class Trainer:
         diagnostics: dict[str, list[Tensor]] = {}
         phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
         schedule = [phase for _ in range(self._local.steps) for phase in phases for _ in range(phase.repeats)]
-        for phase, batch in zip(schedule, self._batches(schedule, fakes), strict=True):
-            self._freeze_all_but(phase)
+        following = [*schedule[1:], None]
+        for phase, after, batch in zip(schedule, following, self._batches(schedule, fakes), strict=True):
+            self._freeze_all_but({*phase.networks, *(after.networks if after and after.goes_on else ())})
             loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
             losses.setdefault(f"{phase.name}-loss", []).append(loss)
             for key, value in watched.items():
@@ -208,6 +209,7 @@ class Trainer:
     def _batches(self, phases: Iterable[Phase], given: tuple[Tensor, Tensor] | None = None) -> Iterator[Batch]:
         """Yields a batch for each of the phases; what it draws depends on the assignment and the phases alone.
 
+        A phase that goes on with the batch of the one before it draws nothing.
         Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
         batch is full even where the shard is smaller. Fake labels are drawn as ``local.fake_labels`` says, or are those
         of the ``given`` fakes, which phases that look at real images take one batch after another, and again from the
@@ -220,9 +222,13 @@ class Trainer:
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
         runs: dict[str, int] = {}
+        batch: Batch | None = None
         for phase in phases:
             step = runs.setdefault(phase.name, (assigned.round - 1) * self._local.steps * phase.repeats)
             runs[phase.name] += 1
+            if phase.goes_on and batch is not None:
+                yield replace(batch, step=step)
+                continue
             num_real = size if phase.looks_at_images else 0
             while len(order) < num_real:
                 order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
@@ -235,7 +241,7 @@ class Trainer:
                 rows = torch.arange(taken, taken + size) % len(given[1])
                 fakes, fake_labels = given[0][rows].to(self._device, non_blocking=True), given[1][rows]
                 taken += size
-            yield Batch(
+            batch = Batch(
                 images=normalise(images[chosen].to(self._device, non_blocking=True)),
                 labels=labels[chosen].to(self._device, non_blocking=True),
                 latents=latents.to(self._device, non_blocking=True),
@@ -245,6 +251,7 @@ class Trainer:
                 fakes=fakes,
                 step=step,
             )
+            yield batch
 
     def _fake_labels(self, labels: Tensor) -> Tensor:
         """Returns the labels, each as likely as the others, that fakes are made of."""
@@ -252,9 +259,9 @@ class Trainer:
             return labels
         return torch.unique(labels) if self._local.fake_labels == "balanced" else torch.arange(self._num_classes)
 
-    def _freeze_all_but(self, phase: Phase) -> None:
+    def _freeze_all_but(self, networks: Collection[str]) -> None:
         for name, parameters in self._parameters.items():
-            active = name in phase.networks
+            active = name in networks
             for parameter in parameters:
                 parameter.requires_grad = active
 

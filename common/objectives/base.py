@@ -5,7 +5,7 @@ autoencoder, say) is an objective file and a model file.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from pydantic import Field, field_validator
@@ -30,6 +30,7 @@ class Batch:
         fakes: Images (B, C, S, S) that the discriminator is to tell from real ones, of ``fake_labels``; None: those
             that the generator makes of ``latents``.
         step: How often the client has run this phase before, from round 1 on and as if it had trained in every round.
+        kept: What a phase leaves, with its graph, to the one that goes on with its batch (``Phase.goes_on``).
     """
 
     images: Tensor
@@ -40,6 +41,7 @@ class Batch:
     generator: torch.Generator
     fakes: Tensor | None = None
     step: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
 Networks = Mapping[str, nn.Module]
@@ -57,6 +59,8 @@ class Phase:
         repeats: How often the phase runs in a step, each time on a new batch.
         looks_at_images: Whether the loss uses real images; those of a client are passed over for these phases only.
         after: Called with the stepped network after each update (weight clipping), under no_grad.
+        goes_on: Whether it looks at the batch of the phase before it, if there is one, and at what that one kept there:
+            the phase before then builds graphs through this one's networks too.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Phase:
     repeats: int = 1
     looks_at_images: bool = True
     after: Callable[[nn.Module], None] | None = None
+    goes_on: bool = False
 
 
 class Objective(Component):
@@ -81,8 +86,9 @@ class Objective(Component):
 class AdversarialObjective(Objective):
     """Base of the adversarial losses: D tells real from fake, G makes D(G(z)) look real; R1 with any of them.
 
-    A subclass gives two losses on logits. Gradients: the discriminator's phase makes its fakes without a graph, and
-    the generator's phase steps the generator only. With ``augment`` or ``instance_noise`` the discriminator sees
+    A subclass gives two losses on logits. Each phase steps its own network only, first the discriminator; the generator
+    is judged by the new one on the fakes that the step was on, made once for both (after several critic steps, the last
+    one's). With ``augment`` or ``instance_noise`` the discriminator sees
     changed images only, real and fake, in both phases; R1 is the gradient at what it sees. Lazy R1 (Karras
     et al. 2020, arXiv 1912.04958, appendix B) leaves Adam's decays as they are, where the paper adapts them.
     """
@@ -123,7 +129,7 @@ class AdversarialObjective(Objective):
             Phase(
                 "discriminator", ("discriminator",), self._discriminator_phase, self.critic_steps, after=self._after()
             ),
-            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False),
+            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False, goes_on=True),
         )
 
     def check(self, shape: ImageShape) -> None:
@@ -136,8 +142,8 @@ class AdversarialObjective(Objective):
         discriminator = networks["discriminator"]
         fakes = batch.fakes
         if fakes is None:
-            with torch.no_grad():
-                fakes = networks["generator"](batch.latents, batch.fake_labels)
+            fakes = batch.kept["fakes"] = networks["generator"](batch.latents, batch.fake_labels)
+            fakes = fakes.detach()
         penalised = self.r1 > 0 and batch.step % self.r1_every == 0
         images = self._seen(batch.images, batch).detach().requires_grad_(penalised)
         fakes = self._seen(fakes, batch)
@@ -152,7 +158,9 @@ class AdversarialObjective(Objective):
         return loss, {"d-real": real_logits.detach().mean(), "d-fake": fake_logits.detach().mean()}
 
     def _generator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        fakes = networks["generator"](batch.latents, batch.fake_labels)
+        fakes = batch.kept.pop("fakes", None)
+        if fakes is None or not fakes.requires_grad:
+            fakes = networks["generator"](batch.latents, batch.fake_labels)
         fake_logits = networks["discriminator"](self._seen(fakes, batch), batch.fake_labels)
         return self.generator_loss(fake_logits), {}
 

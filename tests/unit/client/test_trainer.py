@@ -101,6 +101,43 @@ def test_two_rounds_with_kept_moments_equal_going_on_and_reset_ones_do_not():
     assert digests["reset"] != digests["kept"]
 
 
+@pytest.mark.parametrize(("objective", "critic_steps"), [("hinge", 1), ("hinge", 3), ("wgan", 5)])
+def test_one_batch_of_fakes_serves_both_networks(objective, critic_steps):
+    trainer = assign(make(objective=objective, options={"critic_steps": critic_steps}, steps=4))
+    made, judged = [], []
+    trainer._networks["generator"].register_forward_hook(lambda network, inputs, images: made.append(images))
+    trainer._networks["discriminator"].register_forward_pre_hook(lambda network, inputs: judged.append(inputs[0]))
+    trainer.fit()
+    assert len(made) == 4 * critic_steps
+    last = judged[critic_steps * 2 :: critic_steps * 2 + 1]  # real and fake of every critic step, then the generator's
+    assert [images.data_ptr() for images in last] == [
+        images.data_ptr() for images in made[critic_steps - 1 :: critic_steps]
+    ]
+
+
+def test_a_step_is_the_one_that_a_person_would_write():
+    trainer = assign(make(objective="hinge", steps=3))
+    written = MODELS["mlp"](width=16, latent_size=8).build(SHAPE, 0).train()
+    generator, discriminator = written["generator"], written["discriminator"]
+    local = LocalConfig()
+    steps = {
+        name: torch.optim.Adam(network.parameters(), local.learning_rate, (local.beta1, local.beta2), fused=True)
+        for name, network in written.items()
+    }
+    for batch in list(trainer._batches(trainer._phases * 3))[::2]:
+        fakes = generator(batch.latents, batch.fake_labels)
+        written.zero_grad()
+        real, fake = discriminator(batch.images, batch.labels), discriminator(fakes.detach(), batch.fake_labels)
+        (torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()).backward()
+        steps["discriminator"].step()
+        written.zero_grad()
+        (-discriminator(fakes, batch.fake_labels).mean()).backward()
+        steps["generator"].step()
+    trainer.fit()
+    for key, value in written.state_dict().items():
+        torch.testing.assert_close(trainer.parameters()[key], value, rtol=1e-5, atol=1e-6)
+
+
 def test_first_adam_step_moves_each_weight_by_the_learning_rate():
     trainer = assign(make(steps=1, learning_rate=0.01, discriminator_learning_rate=0.03))
     trainer.fit()
