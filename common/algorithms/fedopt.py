@@ -26,7 +26,7 @@ class FedOpt(FedAvg):
     Only parameters are stepped. Buffers (statistics of BatchNorm, counters) are averaged as by ``fedavg``, as an
     optimizer would make variances negative. ``momentum`` with ``lr=1`` and ``beta1=0`` is ``fedavg`` to the bit: the
     difference of two float32 numbers is exact in float64, unless a weight changes by a factor of 2^29 in one round.
-    The moments are kept in float32.
+    The moments are kept in float32. Momentum goes lr / (1 - beta1) times as far as ``fedavg``: by default as far.
     """
 
     source: ClassVar[str] = (
@@ -34,7 +34,7 @@ class FedOpt(FedAvg):
     )
 
     optimizer: Literal["momentum", "adam", "yogi"] = Field("momentum", description="of the server")
-    lr: float = Field(1.0, gt=0, description="the server's rate; for adam and yogi about 0.03")
+    lr: float = Field(0.5, gt=0, description="the server's rate; for adam and yogi about 0.03")
     beta1: float = Field(0.5, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment; adam and yogi")
     tau: float = Field(1e-3, gt=0, description="adaptivity: updates smaller than this are stepped in proportion")

@@ -28,7 +28,7 @@ VARIANTS = {
     "server-generator": ["", "clip=0.1 noise=0.5"],
     "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0", "ema-adaptive=true"],
     "fedprox": ["", "sync=generator"],
-    "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "beta1=0"],
+    "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "lr=1 beta1=0"],
     "scaffold": ["", "sync=generator"],
     "ifl-gan": ["", "sync=both"],
     "effgan": ["", "finetune=1", "finetune=1 sync=generator"],
@@ -45,21 +45,16 @@ _ON_THE_SERVER = dict.fromkeys(
     ],
     "the server trains the generator, by what clients say of it",
 )
-_STEPS = "the server's optimizer goes another way than the mean"
+_STEPPED = dict.fromkeys(
+    ["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"],
+    "the server's optimizer goes another way than the mean",
+)
 _ALONE = dict.fromkeys(
     ["effgan finetune=1", "effgan finetune=1 sync=generator"], "clients who fine-tune change no shared weights"
 )
-APART: dict[str, dict[str, str]] = {
-    "local training": dict.fromkeys(["fedopt", "fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER
-    | _ALONE,
-    "identical clients": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER
-    | _ALONE,
-    "aggregator": dict.fromkeys(["fedopt optimizer=adam", "fedopt optimizer=yogi sync=generator"], _STEPS)
-    | _ON_THE_SERVER
-    | _ALONE,
-}
+APART: dict[str, dict[str, str]] = dict.fromkeys(
+    ["local training", "identical clients", "aggregator"], _STEPPED | _ON_THE_SERVER | _ALONE
+)
 """Contracts that cannot hold for an algorithm, by test and specification, with the reason; they must then fail."""
 
 
