@@ -1,7 +1,7 @@
 """Which replies may be averaged. Flower accepts NaN, negative weights and shapes that broadcast; this does not."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from common.algorithms import Reply
 from common.errors import ProtocolError
@@ -38,21 +38,24 @@ def check(reply: Reply, expected: RollCall, template: Tree) -> None:
         raise ProtocolError(f"{broken} has values that are not finite")
 
 
-def outliers(replies: Mapping[int, Reply], template: Tree, max_ratio: float) -> dict[int, str]:
+def outliers(
+    replies: Mapping[int, Reply], origins: Mapping[int, Sequence[Tree]], part: Collection[str], max_ratio: float
+) -> dict[int, str]:
     """Returns why some of a round's sound replies are too far off to be averaged, by partition.
 
     Args:
         replies: By partition; each has passed ``check``.
-        template: What an update is measured from: the arrays of a reply that changed nothing, or some of them.
+        origins: What each client may have started from, by partition; its update is the difference to the nearest.
+        part: The keys of the entries that have one limit together.
         max_ratio: An update's norm may be this many times the median of the round's; 0: any. Fewer than three replies
             have no median that one of them could not set, and all pass.
     """
     if not max_ratio or len(replies) < _FEWEST_FOR_MEDIAN:
         return {}
-    norms = {
-        partition: distance({key: value for key, value in reply.arrays.items() if key in template}, template)
-        for partition, reply in replies.items()
-    }
+    norms = {}
+    for partition, reply in replies.items():
+        sent = {key: reply.arrays[key] for key in part}
+        norms[partition] = min(distance(sent, origin) for origin in origins[partition])
     median = statistics.median(norms.values())
     return {
         partition: f"the norm of its update is {norm:.3g}, more than admission.max-norm-ratio={max_ratio:g} times the "

@@ -226,8 +226,10 @@ class FederatedGAN(Strategy):
                     partition,
                     f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
                 )
+        origins = {k: self._algorithm.origins(self.snapshot.state, k, template) for k in sound}
         for part in self._algorithm.reply_parts(template):
-            for partition, reason in admission.outliers(sound, part, self._config.admission.max_norm_ratio).items():
+            found = admission.outliers(sound, origins, part.keys(), self._config.admission.max_norm_ratio)
+            for partition, reason in found.items():
                 del sound[partition]
                 self._refuse(partition, reason)
         for partition in self.record.cohort:

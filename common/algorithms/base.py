@@ -167,9 +167,16 @@ class Algorithm(Component):
     def reply_template(self, state: ServerState, federation: Federation) -> Tree:
         """Returns the arrays of a reply that changed nothing.
 
-        A reply is admitted if its arrays have these keys, shapes and dtypes, and an update is the difference to these.
+        A reply is admitted if its arrays have these keys, shapes and dtypes.
         """
         return state.parameters
+
+    def origins(self, state: ServerState, partition: int, template: Tree) -> list[Tree]:
+        """Returns what the client may have started from, with the keys of ``template``; by default that alone.
+
+        Its update is the difference to the nearest.
+        """
+        return [template]
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         """Returns the parts of a reply whose updates differ in size; each has a limit of its own to its norm."""

@@ -16,6 +16,7 @@ from common.tree import Tree, select
 
 _FINETUNE = "finetune"
 _SHARES = "shares"
+_ACCEPTED = "finetuned"
 _NOT_YET = -1  # among the mixture's generators: that of all clients who have not fine-tuned yet
 
 
@@ -30,8 +31,10 @@ class EFFGAN(FedAvg):
     goes on fine-tuning. Whoever is given the mixture is given the clients' shares of each label with it.
 
     ``finetune=0`` is ``fedavg`` to the bit; with ``finetune=1`` clients train alone from the common start: the local
-    baseline. Deviations from the paper: its clients have as many images each and a sample picks any of them; a label
-    that is asked for is not part of it.
+    baseline. A client's update is then the difference to its own last weights that were accepted, as who was asked more
+    often has gone further from the shared ones; or to these, where a client that lost its own has begun anew.
+    Deviations from the paper: its clients have as many images each and a sample picks any of them; a label that is
+    asked for is not part of it.
     """
 
     source: ClassVar[str] = "EFFGAN, Ekblom et al. 2022 (arXiv 2206.11682)"
@@ -69,6 +72,11 @@ class EFFGAN(FedAvg):
     def reply_template(self, state: ServerState, federation: Federation) -> Tree:
         return select(state.parameters, ["generator"]) if self.finetunes(state, federation) else state.parameters
 
+    def origins(self, state: ServerState, partition: int, template: Tree) -> list[Tree]:
+        accepted = self._accepted(state)
+        own = {key: accepted[name] for key in template if (name := f"{partition}.{key}") in accepted}
+        return [template, own] if own else [template]
+
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         if not self.finetunes(state, federation):
             return super().aggregate(state, replies, federation)
@@ -84,7 +92,18 @@ class EFFGAN(FedAvg):
             shares[_NOT_YET] = torch.stack(waiting).sum(0)
         mixture = {f"{k}.{key}": value for k in sorted(members) for key, value in members[k].items()}
         mixture[_SHARES] = torch.stack([shares[k] for k in sorted(members)])
-        return replace(state, average={}, slots={**state.slots, MIXTURE: mixture})
+        slots = {**state.slots, MIXTURE: mixture}
+        if self.ema_half_life:
+            sent = {f"{reply.partition}.{key}": value for reply in replies for key, value in reply.arrays.items()}
+            slots[_ACCEPTED] = {**self._accepted(state), **sent}
+        return replace(state, average={}, slots=slots)
+
+    def _accepted(self, state: ServerState) -> Tree:
+        """Returns the last weights of each client that were accepted in fine-tuning, with its number before each key.
+
+        Without a moving average they are the mixture itself.
+        """
+        return state.slots.get(_ACCEPTED if self.ema_half_life else MIXTURE, {})
 
     def _published(self, before: Tree, reply: Reply, round: int) -> Tree:
         if self.ema_half_life == 0:

@@ -18,7 +18,7 @@ from common.components import parse
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import MIXTURE, generate, load_generator
-from server import checkpoint
+from server import admission, checkpoint
 from server.checkpoint import Checkpoint
 from server.strategy import Snapshot
 
@@ -138,6 +138,32 @@ def test_the_template_of_a_reply_is_what_is_sent_in_that_phase():
         template = algorithm.reply_template(state, FEDERATION)
         assert template.keys() == reply.arrays.keys()
         assert networks is None or tree.networks_of(template) == networks
+
+
+@pytest.mark.parametrize("half_life", [0, 2])
+def test_a_clients_update_is_measured_from_its_own_last_weights_and_not_from_the_shared_ones(half_life):
+    clients = {k: Client(9) for k in range(4)}
+    federation = replace(FEDERATION, clients=clients)
+    algorithm = EFFGAN(finetune=1, ema_half_life=half_life)
+    memories = {k: {} for k in clients}
+    state = algorithm.init(trainer_of().initial())
+    for _ in range(12):  # only client 3 is asked, as may happen with a fraction of the clients
+        state = rounds(algorithm, 1, {3: memories[3]}, state, federation)
+
+    def refused(memories):
+        template = algorithm.reply_template(state, federation)
+        origins = {k: algorithm.origins(state, k, template) for k in clients}
+        replies = one_round(algorithm, state, memories, federation=federation)
+        return admission.outliers({reply.partition: reply for reply in replies}, origins, template.keys(), 3.0)
+
+    template = algorithm.reply_template(state, federation)
+    (gone,) = one_round(algorithm, state, {3: dict(memories[3])}, federation=federation)
+    (fresh,) = one_round(algorithm, state, {1: {}}, federation=federation)
+    assert tree.distance(gone.arrays, template) > 3 * tree.distance(fresh.arrays, template)
+    assert refused({k: dict(memory) for k, memory in memories.items()}) == {}
+    assert refused({k: {} for k in clients}) == {}  # one that lost its memory begins anew from the shared weights
+    thrown = {"personal": {key: 2 * value for key, value in memories[3]["personal"].items()}}
+    assert set(refused({**{k: {} for k in clients}, 3: thrown})) == {3}
 
 
 def test_a_discriminator_alone_cannot_be_published():

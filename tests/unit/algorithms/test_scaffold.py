@@ -169,5 +169,6 @@ def test_weights_and_variates_are_each_held_to_their_own_norm(part):
             step, change = (1.0, change) if part == "weights" else (step, 1e4)
         arrays = {"generator.w": INITIAL["generator.w"] + step, f"{VARIATE}.generator.w": torch.full((2,), change)}
         sound[k] = Reply(k, 1, arrays | {"generator.count": torch.tensor(1)})
-    refused = [admission.outliers(sound, half, 3.0) for half in algorithm.reply_parts(template)]
+    origins = {k: [template] for k in sound}
+    refused = [admission.outliers(sound, origins, half.keys(), 3.0) for half in algorithm.reply_parts(template)]
     assert [list(found) for found in refused] == ([[3], []] if part == "weights" else [[], [3]])

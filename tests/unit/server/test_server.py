@@ -69,7 +69,8 @@ class TestAdmission:
             return {k: Reply(k, 40, {"generator.w": torch.full((2, 3), float(n))}) for k, n in enumerate(lengths)}
 
         def refused(*lengths, ratio=10.0):
-            return admission.outliers(replies(*lengths), {"generator.w": torch.zeros(2, 3)}, ratio)
+            origins = {k: [{"generator.w": torch.zeros(2, 3)}] for k in range(len(lengths))}
+            return admission.outliers(replies(*lengths), origins, ["generator.w"], ratio)
 
         assert refused(1, 2, 3, -19.9, 1.5) == refused(0, 0, 0) == {}
         assert set(refused(1, 2, 3, -20.1, 1.5)) == {3}
@@ -81,7 +82,10 @@ class TestAdmission:
     def test_norms_are_of_updates_not_of_weights(self):
         near = {k: Reply(k, 40, {"w": torch.full((4,), 100.0 + 0.01 * k)}) for k in range(1, 4)}
         far = {9: Reply(9, 40, {"w": torch.full((4,), 101.0)})}
-        assert set(admission.outliers(near | far, {"w": torch.full((4,), 100.0)}, 10.0)) == {9}
+        shared, own = {"w": torch.full((4,), 100.0)}, {"w": torch.full((4,), 101.01)}
+        origins = {k: [shared] for k in near | far}
+        assert set(admission.outliers(near | far, origins, ["w"], 10.0)) == {9}
+        assert admission.outliers(near | far, {**origins, 9: [shared, own]}, ["w"], 10.0) == {}
 
     def test_a_refusal_names_a_few_of_many_names(self):
         with pytest.raises(ProtocolError) as caught:
