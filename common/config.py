@@ -103,6 +103,9 @@ class EvaluationConfig(Options):
     )
     inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
     federated: bool = Field(True, description="compare with moments of features that clients send of their images")
+    answer_seconds: float = Field(
+        600.0, gt=0, description="how long to wait for moments before round 1 and for memorisation at the end"
+    )
     holdout: float = Field(
         0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"
     )

@@ -3,12 +3,14 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from common import metrics, wire
 from common.config import RunConfig
-from common.errors import DataError
+from common.errors import CheckpointError, DataError
+from common.files import load_sealed, save_sealed
 from common.generation import balanced_labels, generate
 from common.metrics import ClientMoments
 from common.seeding import derive_seed
@@ -19,6 +21,7 @@ from server.grid import PatientGrid
 
 log = logging.getLogger("fedgan.server")
 
+_KIND, _VERSION = "fedgan-moments", 1
 _NAMED = 10  # clients whose reasons are logged
 
 
@@ -71,26 +74,37 @@ class FederatedScorer:
 
 
 def ask_moments(
-    config: RunConfig, roster: Roster, grid: PatientGrid, evaluator: Evaluator | None
+    config: RunConfig, roster: Roster, grid: PatientGrid, evaluator: Evaluator | None, file: Path
 ) -> FederatedScorer | None:
     """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
 
-    Clients that refuse or fail are left out, with their reason in the log. The ``evaluator``'s extractor is used where
-    there is one.
+    Clients that refuse, fail or do not answer within ``evaluation.answer-seconds`` are left out, with their reason in
+    the log, for all of the run: what the others told is kept, and a resumed run asks nobody again, so that its figures
+    are over the same clients as before.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        grid: Where they are.
+        evaluator: Its extractor is used; None: the server holds no images.
+        file: Keeps what clients have told.
     """
     if not config.evaluation.federated:
         return None
     extractor = evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.shape)
     if extractor is None:
         return None
-    answers, silent = grid.ask("moments", wire.encode_question(), config.federation.round_seconds)
+    features = {"extractor": extractor.name, "weights": config.evaluation.inception_weights}
+    if (trees := _kept(file, features)) is not None:
+        silent: dict[int, str] = {}
+    else:
+        answers, silent = grid.ask("moments", wire.encode_question(), config.evaluation.answer_seconds)
+        trees = {partition: answer.arrays for partition, answer in answers.items()}
     clients: dict[int, ClientMoments] = {}
-    for partition, answer in answers.items():
+    for partition, tree in trees.items():
         told = roster.clients[partition]
         try:
-            found = ClientMoments.from_tree(
-                answer.arrays, extractor.dimension, roster.shape.num_classes, told.num_examples
-            )
+            found = ClientMoments.from_tree(tree, extractor.dimension, roster.shape.num_classes, told.num_examples)
             if None not in (told.label_counts, found.label_counts) and told.label_counts != found.label_counts:
                 raise DataError(f"label counts {list(found.label_counts or ())} are not those of the roll call")
         except DataError as error:
@@ -98,7 +112,35 @@ def ask_moments(
         else:
             clients[partition] = found
     _log_silent("moments of features", silent, len(roster.clients))
-    return FederatedScorer(config, roster, extractor, clients) if clients else None
+    if not clients:
+        return None
+    if not file.exists():
+        told_by = {f"{k}/{key}": value for k in clients for key, value in trees[k].items()}
+        save_sealed(file, _KIND, _VERSION, features, told_by)
+    return FederatedScorer(config, roster, extractor, clients)
+
+
+def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
+    """Returns what clients told when the run began, by partition; None if that is not there, or of other features.
+
+    A file that is of no use is removed.
+    """
+    if not file.exists():
+        return None
+    try:
+        header, tensors = load_sealed(file, _KIND, _VERSION)
+        if any(header.get(key) != value for key, value in features.items()):
+            raise CheckpointError(f"{file} is of other features than evaluation.extractor says now")
+    except CheckpointError as error:
+        log.warning("%s: clients are asked for moments again", error)
+        file.unlink()
+        return None
+    trees: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        partition, _, key = name.partition("/")
+        trees.setdefault(int(partition), {})[key] = value
+    log.info("federated scores are over the %d client(s) that told moments when the run began", len(trees))
+    return dict(sorted(trees.items()))
 
 
 def score(
@@ -131,7 +173,7 @@ def ask_memorisation(config: RunConfig, roster: Roster, grid: PatientGrid, gener
     if not config.evaluation.holdout or not generator:
         return {}
     question = wire.encode_question(wire.encode_tree(generator))
-    answers, silent = grid.ask("memorisation", question, config.federation.round_seconds)
+    answers, silent = grid.ask("memorisation", question, config.evaluation.answer_seconds)
     ratios: list[float | None] = [None] * len(roster.clients)
     errors: list[float | None] = [None] * len(roster.clients)
     for partition, answer in answers.items():

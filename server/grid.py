@@ -184,7 +184,8 @@ class PatientGrid(Grid):
             else:
                 answers[partition] = answer
         left = self._nodes.keys() - answers.keys() - silent.keys()
-        silent |= {partition: self.reason_of_silence(partition) for partition in left}
+        late = f"no answer within evaluation.answer-seconds={seconds:g}"
+        silent |= {partition: self._silence.get(partition, late) for partition in left}
         return {k: answers[k] for k in sorted(answers)}, {k: silent[k] for k in sorted(silent)}
 
     def _push(self, messages: Mapping[int, Message], seconds: float | None) -> dict[str, int]:

@@ -28,6 +28,7 @@ class RunDirectory:
         self.partition_picture = self.path / "partition.png"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
+        self.moments = self.path / "moments.safetensors"
         self.summary = self.path / "summary.json"
         self.report = self.path / "report.html"
 
@@ -81,7 +82,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Removes what an earlier start left, where a run begins from the beginning."""
-        for path in (self.journal, self.summary, self.report, *self.samples.glob("round-*.png")):
+        for path in (self.journal, self.moments, self.summary, self.report, *self.samples.glob("round-*.png")):
             path.unlink(missing_ok=True)
 
     @classmethod

@@ -124,7 +124,9 @@ class Run:
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states)
         if snapshot.state.generator():
-            self._scorer = federated.ask_moments(self._config, self._roster, self._grid, self._evaluator)
+            self._scorer = federated.ask_moments(
+                self._config, self._roster, self._grid, self._evaluator, self._directory.moments
+            )
         self._tell_what_is_returnable()
 
     def train(self) -> None:

@@ -37,7 +37,7 @@ from simulations.trained import load_trained, read_config
 
 log = logging.getLogger("fedgan.simulations")
 
-_FREE = {"data.root", "evaluation.inception-weights"}
+_FREE = {"data.root", "evaluation.inception-weights", "evaluation.answer-seconds"}
 _FREE |= {f"federation.{key}" for key in ("round-retries", "wait-seconds", "round-seconds")}
 
 

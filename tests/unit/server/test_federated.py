@@ -45,7 +45,7 @@ class Telling:
         self.answers, self.silent, self.asked = answers or {}, silent or {}, []
 
     def ask(self, action, question, seconds):
-        self.asked.append(action)
+        self.asked.append((action, seconds))
         return self.answers, dict(self.silent)
 
 
@@ -112,8 +112,12 @@ def test_an_unconditional_generator_has_no_figures_of_classes(clients, extractor
 
 
 class TestAsking:
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path):
+        self.file = tmp_path / "moments.safetensors"
+
     def ask(self, grid, clients=None, **config):
-        return federated.ask_moments(RunConfig.from_flat(config), clients or roster(), grid, None)
+        return federated.ask_moments(RunConfig.from_flat(config), clients or roster(), grid, None, self.file)
 
     def test_who_refuses_or_answers_nonsense_is_left_out_with_the_reason(self, clients, dataset, caplog):
         odd = Answer(1, clients[0].tree() | {"totals": torch.zeros(5, 3)})
@@ -133,6 +137,37 @@ class TestAsking:
         grid = Telling()
         assert self.ask(grid, **config) is None
         assert grid.asked == []
+
+    def test_who_hangs_delays_the_run_by_the_answers_deadline_and_not_by_a_rounds(self, clients):
+        grid = Telling({0: Answer(0, clients[0].tree())}, {1: "no answer"})
+        self.ask(grid, **{"evaluation.answer-seconds": 7.5})
+        assert grid.asked == [("moments", 7.5)]
+
+    def test_a_resumed_run_has_the_same_figures_over_the_same_clients_and_asks_nobody(self, clients, dataset):
+        first = self.ask(Telling({0: Answer(0, clients[0].tree())}, {1: "its node is away"}))
+        again = Telling({0: Answer(0, clients[0].tree() | {"totals": torch.zeros(1)})})
+        second = self.ask(again)
+        assert again.asked == []
+        scores = [scorer.score(Copyist(dataset.test), 100) for scorer in (first, second)]
+        assert scores[0] == scores[1]
+        assert scores[1]["federated-clients"] == [0]
+
+    def test_a_run_in_which_nobody_told_anything_asks_again_when_it_is_resumed(self, clients):
+        assert self.ask(Telling({}, {0: "its node is away", 1: "its node is away"})) is None
+        assert self.ask(Telling({0: Answer(0, clients[0].tree())})) is not None
+
+    @pytest.mark.parametrize("why", ["damaged", "of other features"])
+    def test_what_was_told_is_asked_again_where_it_is_of_no_use(self, clients, caplog, why):
+        grid = Telling({k: Answer(k, clients[k].tree()) for k in clients})
+        self.ask(grid)
+        if why == "damaged":
+            self.file.write_bytes(self.file.read_bytes()[:-9])
+        self.ask(grid, **({"evaluation.inception-weights": "/other.pth"} if why == "of other features" else {}))
+        assert len(grid.asked) == 2
+        assert "moments.safetensors is" in caplog.text
+        assert "clients are asked for moments again" in caplog.text
+        self.ask(grid, **({"evaluation.inception-weights": "/other.pth"} if why == "of other features" else {}))
+        assert len(grid.asked) == 2
 
 
 class TestMemorisation:

@@ -308,6 +308,8 @@ def test_a_question_waits_for_nobody_beyond_its_time(flaky, clock):
     assert 30 <= clock.now - start < 31
     assert list(answers) == [0]
     assert silent == {1: "its node is away", 2: "the answer says partition 0, its node holds 2"}
+    flaky.seconds = 100.0
+    assert grid.ask("moments", wire.encode_question(), 30.0)[1][0] == "no answer within evaluation.answer-seconds=30"
 
 
 class TestRollCall:
