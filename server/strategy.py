@@ -112,8 +112,9 @@ class FederatedGAN(Strategy):
         start = time.perf_counter()
         state = self.snapshot.state
         round = state.round + 1
-        federation = self._federation = federation_of(self._config, self._roster, self.snapshot.rollbacks)
+        federation = federation_of(self._config, self._roster, self.snapshot.rollbacks)
         cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, federation)
+        federation = self._federation = replace(federation, cohort=cohort)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
@@ -157,6 +158,8 @@ class FederatedGAN(Strategy):
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with _threads(self._config.local.num_threads):
             state = self._algorithm.update(before.state, admitted, self._federation)
+        for partition, what in self._algorithm.incidents(before.state, admitted, self._federation).items():
+            self._refuse(partition, f"{self.record.refused[partition]}; {what}")
         for tree in (state.parameters, state.average, *state.slots.values()):
             if broken := not_finite(tree):  # what all runs to come would start from
                 raise RoundError(f"round {self.record.round}: {broken} is no longer finite; the old weights stay")

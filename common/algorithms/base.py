@@ -66,6 +66,7 @@ class Federation:
         shape: Of the images, and the number of classes.
         local: Settings of training: batch size, rates, Adam's decays.
         num_rounds: Rounds of the run.
+        cohort: Partitions that are asked in the round at hand, ascending.
         device: Where the server computes what takes a network; weights and replies are on the CPU.
     """
 
@@ -78,6 +79,7 @@ class Federation:
     shape: ImageShape = _MNIST
     local: LocalConfig = field(default_factory=LocalConfig)
     num_rounds: int = 1
+    cohort: Sequence[int] = ()
     device: str = "cpu"
 
     def mean(self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None) -> dict[str, Tensor]:
@@ -185,6 +187,13 @@ class Algorithm(Component):
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         """Returns the state with new ``parameters`` and ``slots``; ``replies`` in order of partition, not empty."""
         raise NotImplementedError
+
+    def incidents(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, str]:
+        """Returns what the journal is to say of clients that were asked and left out, by partition; by default nothing.
+
+        Takes what ``aggregate`` takes.
+        """
+        return {}
 
     def update(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         """Returns the state after a round; the order of ``replies`` does not matter. No reply: the same state.

@@ -16,6 +16,7 @@ from common.seeding import numpy_generator
 from common.tree import Tree, select
 
 _ON_ITS_WAY = "discriminator-"
+_TRIES, _MOST_TRIES = "tries", 3
 
 
 class MDGAN(CentralGenerator):
@@ -23,7 +24,9 @@ class MDGAN(CentralGenerator):
 
     Every ``swap-every`` rounds the discriminators that were heard move on in a circle of random order, so each to
     another client. They travel by the server, up with the reply and down with the next task of their new client, who
-    may be asked rounds later. Adam's moments do not travel; with ``local.moments=keep`` they stay with the client.
+    may be asked rounds later. One that was sent in three rounds without a reply that could be used, as its new client
+    is away or fails on it, is given up, and the journal says so: that client goes on with the discriminator that it
+    trained last, or a fresh one. Adam's moments do not travel; with ``local.moments=keep`` they stay with the client.
 
     Deviations: all clients give feedback on the same images (the paper's k = 1; their fakes to train on differ). With
     ``by-label``, where clients disclose their labels, the mean over clients is for each image one over its label's
@@ -63,9 +66,22 @@ class MDGAN(CentralGenerator):
     def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
         after = super().aggregate(state, replies, federation)
         # A discriminator has arrived when its new client has answered; until then it is sent again.
-        arrived = {f"{_ON_ITS_WAY}{reply.partition}" for reply in replies}
-        slots = {name: slot for name, slot in after.slots.items() if name not in arrived}
+        tries = {k: tried for k, tried in self._tries(state, replies, federation).items() if tried < _MOST_TRIES}
+        slots = {
+            name: slot
+            for name, slot in after.slots.items()
+            if name != _TRIES and (not name.startswith(_ON_ITS_WAY) or _partition(name) in tries)
+        }
+        if failed := {str(k): torch.tensor(tried) for k, tried in tries.items() if tried}:
+            slots[_TRIES] = failed
         return replace(after, slots=slots | self._swapped(state.round + 1, replies, federation))
+
+    def incidents(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, str]:
+        return {
+            k: f"the discriminator on its way to it was sent {tried} times and is given up: it goes on with its own"
+            for k, tried in self._tries(state, replies, federation).items()
+            if tried >= _MOST_TRIES
+        }
 
     def pull(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
         if not federation.aggregator.one_vote_each:
@@ -89,6 +105,13 @@ class MDGAN(CentralGenerator):
         (slopes,) = torch.autograd.grad(losses, looked_at, [torch.ones_like(loss) for loss in losses])
         return shares * slopes
 
+    def _tries(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, int]:
+        """Returns how often each discriminator that has not arrived was sent, by its new client's partition."""
+        heard = {reply.partition for reply in replies}
+        waiting = sorted(_partition(name) for name in state.slots if name.startswith(_ON_ITS_WAY))
+        before = state.slots.get(_TRIES, {})
+        return {k: int(before.get(str(k), 0)) + (k in federation.cohort) for k in waiting if k not in heard}
+
     def _swaps(self, round: int) -> bool:
         return self.swap_every > 0 and round % self.swap_every == 0
 
@@ -101,3 +124,8 @@ class MDGAN(CentralGenerator):
             f"{_ON_ITS_WAY}{replies[to].partition}": select(replies[of].arrays, [DISCRIMINATOR])
             for of, to in zip(order, order[1:] + order[:1], strict=True)
         }
+
+
+def _partition(name: str) -> int:
+    """Returns to whom the discriminator in this slot is on its way."""
+    return int(name.removeprefix(_ON_ITS_WAY))

@@ -153,6 +153,21 @@ def test_an_odd_reply_is_refused_by_name_and_the_run_goes_on(small, name):
     assert not_finite(checkpoint.latest(directory.checkpoints).snapshot.state.parameters) is None
 
 
+def test_a_client_that_keeps_failing_on_anothers_discriminator_gets_its_own_back_and_the_journal_says_so(small):
+    def tamper(content, round):
+        if round in (2, 3, 4):
+            raise ValueError("no")
+
+    config = small(algorithm="md-gan", federation__num_rounds=5)
+    lines = journal.read(simulate(config, tamper).journal)
+    told = [[refused["reason"] for refused in line["refused"]] for line in lines]
+    assert told[0] == told[4] == []
+    assert told[1] == told[2] == ["ValueError: no"]
+    (last,) = told[3]
+    given_up = "the discriminator on its way to it was sent 3 times and is given up: it goes on with its own"
+    assert last == f"ValueError: no; {given_up}"
+
+
 class Judge:
     """What a server makes of a reply of one client in the first round."""
 

@@ -90,6 +90,34 @@ def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
     assert arriving(algorithm.broadcast(state, [2], FEDERATION))[2] == lost
 
 
+def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after_three_rounds_and_the_journal_told():
+    algorithm = MDGAN()
+    federation = replace(FEDERATION, cohort=(0, 1, 2))
+    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
+    state = algorithm.update(state, one_round(algorithm, state, memories, federation=federation, **SMALL), federation)
+    sent, told = [], []
+    for asked in ((0, 1, 2), (0, 1), (0, 1, 2), (0, 1, 2), (0, 1, 2)):  # client 2 is asked, but in one round, and fails
+        federation = replace(FEDERATION, cohort=asked)
+        sent.append(bool(arriving(algorithm.broadcast(state, [2], federation))[2] != tree.digest({})))
+        replies = one_round(algorithm, state, memories, federation=federation, **SMALL)[:2]
+        told.append(algorithm.incidents(state, replies, federation))
+        state = algorithm.update(state, replies, federation)
+    assert sent == [True, True, True, True, False]
+    assert [list(incidents) for incidents in told] == [[], [], [], [2], []]
+    assert "was sent 3 times and is given up: it goes on with its own" in told[3][2]
+    assert set(state.slots) == {"generator-moments", "discriminator-0", "discriminator-1"}
+
+
+def test_a_discriminator_that_arrives_late_is_no_longer_counted():
+    algorithm, federation = MDGAN(), replace(FEDERATION, cohort=(0, 1, 2))
+    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
+    for answering in (3, 2, 2, 3, 2, 2):
+        replies = one_round(algorithm, state, memories, federation=federation, **SMALL)[:answering]
+        assert algorithm.incidents(state, replies, federation) == {}
+        state = algorithm.update(state, replies, federation)
+    assert {key: int(value) for key, value in state.slots["tries"].items()} == {"2": 2}
+
+
 def test_a_discriminator_that_has_arrived_is_not_sent_again_over_what_its_client_made_of_it():
     algorithm = MDGAN(swap_every=2)
     state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
