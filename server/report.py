@@ -22,6 +22,7 @@ from common.files import write_atomically
 from common.generation import balanced_labels, generate, tile
 from common.seeding import derive_seed
 from server import journal
+from server.findings import MEANING, Curves, curves, failings, incidents
 from server.journal import Line, RunDirectory
 
 SAMPLE_COLUMNS = 10
@@ -45,19 +46,6 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; }
 code { font-size: .9em; } .wide { overflow-x: auto; margin-bottom: 1rem; }
 """
-_MEANING = {
-    "fid": "Fréchet distance of features, lower is better",
-    "federated-fid": "Fréchet distance to the images of all clients, from moments that they told, lower is better",
-    "worst-client-fid": "the same to the images of the client that the generator serves worst",
-    "worst-class-fid": "the same of the class that the generator makes worst",
-    "kid": "kernel distance of features, lower is better",
-    "precision": "generated images that look real",
-    "recall": "real images that the generator covers",
-    "density": "how densely real neighbourhoods are filled",
-    "coverage": "real images with a generated neighbour",
-    "score": "classifier score, 10 is perfect for ten digits",
-    "utility": "accuracy on real images of a classifier trained on generated ones",
-}
 
 
 def draw_samples(generator: nn.Module, shape: ImageShape, seed: int, path: Path) -> None:
@@ -150,8 +138,8 @@ def write_report(run: RunDirectory) -> Path:
 
 def _tiles(scores: Mapping[str, Any]) -> str:
     tiles = [
-        f"<div class=tile title='{html.escape(_MEANING[key])}'><b>{scores[key]:.3g}</b><span>{key}</span></div>"
-        for key in _MEANING
+        f"<div class=tile title='{html.escape(MEANING[key])}'><b>{scores[key]:.3g}</b><span>{key}</span></div>"
+        for key in MEANING
         if isinstance(scores.get(key), float)
     ]
     return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else "<p>This run has no scores.</p>"
@@ -173,34 +161,25 @@ def _strip(run: RunDirectory) -> str:
 def _curves(lines: Sequence[Line]) -> str:
     if not lines:
         return ""
+    found = curves(lines)
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (quality, losses), (logits, drift) = figure.subplots(2, 2)
-    rounds = [line["round"] for line in lines]
-    _score_axes(quality, lines)
+    _score_axes(quality, found)
     for axes, keys, title in (
         (losses, ("discriminator-loss", "generator-loss"), "losses, mean over clients"),
         (logits, ("d-real", "d-fake"), "discriminator's logits, mean over clients"),
     ):
         for key in keys:
-            values = [journal.mean_of(line, key) for line in lines]
-            if any(value is not None for value in values):
-                axes.plot(rounds, [float("nan") if v is None else v for v in values], label=key)
+            if key in found.means:
+                axes.plot(*_gaps(found.rounds, found.means[key]), label=key)
         axes.set_title(title)
         if axes.has_data():
             axes.legend(fontsize=8)
-    partitions = sorted({client["partition"] for line in lines for client in line["clients"]})
-    for partition in partitions:
-        points = [
-            (ln["round"], c["drift"])
-            for ln in lines
-            for c in ln["clients"]
-            if c["partition"] == partition and "drift" in c
-        ]
-        if points:  # of a client that shares weights
-            drift.plot(*zip(*points, strict=True), linewidth=1, label=str(partition))
+    for partition, values in found.drift.items():
+        drift.plot(*_points(found.rounds, values), linewidth=1, label=str(partition))
     drift.set_title("distance of each client's weights to the new mean")
     drift.set_ylim(bottom=0)
-    if drift.has_data() and len(partitions) <= 12:
+    if drift.has_data() and len(found.drift) <= 12:
         drift.legend(fontsize=7, ncols=2, title="client", title_fontsize=7)
     for axes in (quality, losses, logits, drift):
         axes.set_xlabel("round")
@@ -210,61 +189,42 @@ def _curves(lines: Sequence[Line]) -> str:
     return f"<h2>Training</h2>{_embedded(buffer.getvalue(), 'curves over rounds', 'plot')}"
 
 
-def _score_axes(axes: Any, lines: Sequence[Line]) -> None:
-    scored = [line for line in lines if line["scores"]]
+def _score_axes(axes: Any, found: Curves) -> None:
     axes.set_title("scores of the averaged generator")
     twin = None
-    distance = "fid" if any("fid" in line["scores"] for line in scored) else "federated-fid"
-    for key, colour in ((distance, "tab:red"), ("score", "tab:blue")):
-        points = [(line["round"], line["scores"][key]) for line in scored if key in line["scores"]]
-        if not points:
+    for key, colour in ((found.distance, "tab:red"), ("score", "tab:blue")):
+        if key not in found.scores:
             continue
-        target = axes if twin is None and key == distance else axes.twinx()
+        target = axes if twin is None and key == found.distance else axes.twinx()
         twin = target
-        target.plot(*zip(*points, strict=True), color=colour, marker=".", label=key)
-        target.set_ylabel(key + (" (lower is better)" if key == distance else " (of 10)"), color=colour)
-        if key == distance:
+        target.plot(*_points(found.rounds, found.scores[key]), color=colour, marker=".", label=key)
+        target.set_ylabel(key + (" (lower is better)" if key == found.distance else " (of 10)"), color=colour)
+        if key == found.distance:
             target.set_yscale("log")
-    if not scored:
+    if not found.scores:
         axes.text(0.5, 0.5, "no fid and no score (the log says why)", ha="center", transform=axes.transAxes)
+
+
+def _points(rounds: Sequence[int], values: Sequence[float | None]) -> tuple[list[int], list[float]]:
+    """Returns the rounds that have a value, and the values: a line goes on over rounds without."""
+    known = [(round, value) for round, value in zip(rounds, values, strict=True) if value is not None]
+    return [round for round, _ in known], [value for _, value in known]
+
+
+def _gaps(rounds: Sequence[int], values: Sequence[float | None]) -> tuple[Sequence[int], list[float]]:
+    """Returns all rounds and values: a line has a gap at rounds without."""
+    return rounds, [float("nan") if value is None else value for value in values]
 
 
 def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     """Returns whom and what the generator fails, in words and in figures."""
-    words = []
-    if "worst-client" in scores:
-        words.append(
-            f"It serves <b>client {scores['worst-client']}</b> worst: fid {scores['worst-client-fid']:.4g} to that "
-            f"client's images, {scores['federated-fid']:.4g} to those of all."
-        )
-    if "worst-class" in scores:
-        which = scores["worst-class"]
-        name = f" ({names[which]})" if which < len(names) and names[which] != str(which) else ""
-        words.append(
-            f"It makes <b>class {which}</b>{html.escape(name)} worst: fid {scores['worst-class-fid']:.4g} to its "
-            "images."
-        )
-    if "worst-recalled-class" in scores:
-        words.append(
-            f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."
-        )
-    if "federated-clients" in scores:
-        told = ", ".join(map(str, scores["federated-clients"]))
-        words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
-    if "most-memorised" in scores:
-        which, ratio = scores["most-memorised"], scores["most-memorised-ratio"]
-        error = scores["memorisation-error"][which]
-        sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
-        words.append(
-            f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
-            f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
-        )
+    words = failings(scores, names)
     clients = {"fid": scores.get("client-fid"), "memorisation": scores.get("memorisation")}
     classes = {"fid": scores.get("class-fid"), "recall": scores.get("per-class-recall")}
     tables = _table("client", clients) + _table("class", classes)
     if not words and not tables:
         return ""
-    return f"<h2>Whom and what the generator fails</h2><p>{' '.join(words)}</p>{tables}"
+    return f"<h2>Whom and what the generator fails</h2><p>{html.escape(' '.join(words), quote=False)}</p>{tables}"
 
 
 def _table(what: str, rows: Mapping[str, Sequence[float | None] | None]) -> str:
@@ -283,15 +243,12 @@ def _table(what: str, rows: Mapping[str, Sequence[float | None] | None]) -> str:
 
 def _incidents(run: RunDirectory, lines: Sequence[Line]) -> str:
     """Returns what went wrong: clients that were left out, rounds that were repeated, going back, stops."""
-    rows = [
-        (event["round"], event["event"].replace("-", " "), event["reason"]) for event in journal.events(run.journal)
-    ]
-    rows += [(ln["round"], f"client {r['partition']} left out", r["reason"]) for ln in lines for r in ln["refused"]]
+    rows = incidents(lines, journal.events(run.journal))
     if not rows:
         return ""
     cells = "".join(
         f"<tr><td>{round}</td><td>{html.escape(what)}</td><td>{html.escape(why)}</td></tr>"
-        for round, what, why in sorted(rows, key=lambda row: row[0])[-_INCIDENTS:]
+        for round, what, why in rows[-_INCIDENTS:]
     )
     more = f"<p>The last {_INCIDENTS} of {len(rows)}.</p>" if len(rows) > _INCIDENTS else ""
     return f"<h2>What went wrong</h2>{more}<table><tr><th>round</th><th>what</th><th>why</th></tr>{cells}</table>"

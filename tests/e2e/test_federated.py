@@ -62,7 +62,7 @@ def test_a_server_without_images_scores_by_what_sites_tell_and_goes_by_it(small,
     run = RunDirectory(tmp_path / "run")
     fids = [line["scores"]["federated-fid"] for line in journal.read(run.journal)]
     assert summary["best"] == {"round": 1 + fids.index(min(fids)), "fid": min(fids)}
-    assert f"It makes <b>class {scores['worst-class']}</b> worst" in run.report.read_text()
+    assert f"It makes class {scores['worst-class']} worst" in run.report.read_text()
 
     sites[0]["disclose-moments"] = False  # from now on; what was told stays
     again = small(**TELLING | {"federation__num_rounds": 3}, data__name="npz", data__root="/none", output__resume=True)

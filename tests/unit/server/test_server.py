@@ -410,8 +410,8 @@ def test_the_report_says_whom_and_what_the_generator_fails(tmp_path):
     run.summary.write_text(json.dumps({"scores": scores, "class-names": ["cat", "dog"]}))
     page = report.write_report(run).read_text()
     for words in (
-        "It serves <b>client 1</b> worst: fid 88.1 to that client's images, 36.2 to those of all.",
-        "It makes <b>class 1</b> (dog) worst: fid 120.4 to its images.",
+        "It serves client 1 worst: fid 88.1 to that client's images, 36.2 to those of all.",
+        "It makes class 1 (dog) worst: fid 120.4 to its images.",
         "Only clients 0, 1 of 3 have told",
         "The images that client 0 trained on lie 0.50 ± 0.10 times as far from generated ones as images that it held "
         "out: a sign that it repeats them.",

@@ -1,0 +1,115 @@
+"""What the record of a run tells, as figures and in words: for its report and for whoever else shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server import guard, journal
+from server.journal import Line
+
+MEANING = {
+    "fid": "Fréchet distance of features, lower is better",
+    "federated-fid": "Fréchet distance to the images of all clients, from moments that they told, lower is better",
+    "worst-client-fid": "the same to the images of the client that the generator serves worst",
+    "worst-class-fid": "the same of the class that the generator makes worst",
+    "kid": "kernel distance of features, lower is better",
+    "precision": "generated images that look real",
+    "recall": "real images that the generator covers",
+    "density": "how densely real neighbourhoods are filled",
+    "coverage": "real images with a generated neighbour",
+    "score": "classifier score, 10 is perfect for ten digits",
+    "utility": "accuracy on real images of a classifier trained on generated ones",
+}
+"""What each score is, in the order in which to show them."""
+
+MEANS = ("discriminator-loss", "generator-loss", "d-real", "d-fake")
+"""Clients' figures that are shown as their mean over a round, weighted by images."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How figures went over the rounds; None where a round has no such figure.
+
+    Attributes:
+        rounds: In order.
+        means: Of each of ``MEANS`` that any round has, a value a round.
+        drift: By partition, a value a round: the distance of the client's weights to the new mean.
+        scores: By name, each single-valued score that any round has, a value a round.
+    """
+
+    rounds: list[int]
+    means: dict[str, list[float | None]]
+    drift: dict[int, list[float | None]]
+    scores: dict[str, list[float | None]]
+
+    @property
+    def distance(self) -> str:
+        """The name of the score that rounds are compared by (``guard.quality``)."""
+        return "fid" if "fid" in self.scores else "federated-fid"
+
+
+def curves(lines: Sequence[Line]) -> Curves:
+    """Returns how figures went over the rounds of a journal."""
+    means = {key: [journal.mean_of(line, key) for line in lines] for key in MEANS}
+    drift: dict[int, list[float | None]] = {}
+    scores: dict[str, list[float | None]] = {}
+    for index, line in enumerate(lines):
+        for client in line["clients"]:
+            if "drift" in client:  # of a client that shares weights
+                drift.setdefault(client["partition"], [None] * len(lines))[index] = client["drift"]
+        for key, value in line["scores"].items():
+            if isinstance(value, float):
+                scores.setdefault(key, [None] * len(lines))[index] = value
+    return Curves(
+        [line["round"] for line in lines],
+        {key: values for key, values in means.items() if any(value is not None for value in values)},
+        dict(sorted(drift.items())),
+        scores,
+    )
+
+
+def failings(scores: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Returns whom and what the generator fails, a sentence or two each.
+
+    Args:
+        scores: Of a run's end, or of a round.
+        names: Of the classes.
+    """
+    words = []
+    if "worst-client" in scores:
+        words.append(
+            f"It serves client {scores['worst-client']} worst: fid {scores['worst-client-fid']:.4g} to that client's "
+            f"images, {scores['federated-fid']:.4g} to those of all."
+        )
+    if "worst-class" in scores:
+        which = scores["worst-class"]
+        name = f" ({names[which]})" if which < len(names) and names[which] != str(which) else ""
+        words.append(f"It makes class {which}{name} worst: fid {scores['worst-class-fid']:.4g} to its images.")
+    if "worst-recalled-class" in scores:
+        words.append(
+            f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."
+        )
+    if "federated-clients" in scores:
+        told = ", ".join(map(str, scores["federated-clients"]))
+        words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
+    if "most-memorised" in scores:
+        which, ratio = scores["most-memorised"], scores["most-memorised-ratio"]
+        error = scores["memorisation-error"][which]
+        sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
+        words.append(
+            f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
+            f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
+        )
+    return words
+
+
+def incidents(lines: Sequence[Line], events: Sequence[Line]) -> list[tuple[int, str, str]]:
+    """Returns what went wrong as (round, what, why), by round: clients left out, rounds repeated, going back, stops."""
+    rows = [(event["round"], event["event"].replace("-", " "), event["reason"]) for event in events]
+    rows += [(ln["round"], f"client {r['partition']} left out", r["reason"]) for ln in lines for r in ln["refused"]]
+    return sorted(rows, key=lambda row: row[0])
+
+
+def quality(lines: Sequence[Line]) -> list[float | None]:
+    """Returns what rounds are compared by (``guard.quality``), a value a round."""
+    return [guard.quality(line["scores"]) for line in lines]
