@@ -1,6 +1,7 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -101,18 +102,27 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
         DivergenceError: The generator's output is not finite.
     """
     device = next(generator.parameters()).device
-    source = torch_generator(seed, "latents")
     latent_size = int(getattr(generator, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
     images = []
-    for chunk in torch.split(labels, _BATCH):
-        latents = torch.randn(_BATCH, latent_size, generator=source)[
-            : len(chunk)
-        ]  # torch draws other numbers for fewer
-        made = generator(latents.to(device), chunk.to(device))
+    for chunk, latents in zip(torch.split(labels, _BATCH), _latents(latent_size, seed), strict=False):
+        made = generator(latents[: len(chunk)].to(device), chunk.to(device))
         if not bool(torch.isfinite(made).all()):
             raise DivergenceError("the generator's images are not finite")
         images.append(denormalise(made).cpu())
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)
+
+
+def draw_latents(num: int, latent_size: int, seed: int) -> Tensor:
+    """Returns the latents that ``generate`` makes ``num`` images of with this seed: float32 (num, latent_size)."""
+    chunks = itertools.islice(_latents(latent_size, seed), -(-num // _BATCH))
+    return torch.cat([*chunks, torch.empty(0, latent_size)])[:num]
+
+
+def _latents(latent_size: int, seed: int) -> Iterator[Tensor]:
+    """Yields latents without end, float32 (_BATCH, latent_size) each: torch draws other numbers for fewer."""
+    source = torch_generator(seed, "latents")
+    while True:
+        yield torch.randn(_BATCH, latent_size, generator=source)
 
 
 def balanced_labels(num: int, num_classes: int) -> Tensor:
