@@ -5,15 +5,17 @@ import hashlib
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, ConfigError
 from common.tree import Tree, apart, digest
 
 _SCRAP = re.compile(r"\..+\.\d+\.tmp")
@@ -53,6 +55,20 @@ def remove_scraps(*folders: Path) -> None:
         for path in folder.glob(".*.tmp"):
             if _SCRAP.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Returns the tables of a TOML file.
+
+    Raises:
+        ConfigError: No such file, or not TOML; names it.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
 
 
 def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], tensors: Tree) -> None:

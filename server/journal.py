@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,10 +12,13 @@ from typing import Any
 import filelock
 import platformdirs
 
+from common.config import RunConfig, flatten
 from common.errors import CheckpointError, ConfigError
-from common.files import write_atomically
+from common.files import read_toml, write_atomically
 
 Line = dict[str, Any]
+
+_ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients")
 
 
 class RunDirectory:
@@ -84,6 +88,39 @@ class RunDirectory:
         """Removes what an earlier start left, where a run begins from the beginning."""
         for path in (self.journal, self.moments, self.summary, self.report, *self.samples.glob("round-*.png")):
             path.unlink(missing_ok=True)
+
+    def read_config(self) -> RunConfig:
+        """Returns the configuration of the run.
+
+        Raises:
+            ConfigError: The file is not there or not whole; names it.
+        """
+        flat = flatten(read_toml(self.config))
+        if missing := [key for key in _ALWAYS if key not in flat]:
+            raise ConfigError(
+                f"{self.config} is not whole, as it has no {', '.join(missing)}: write it again as the run was started "
+                "(fedgan simulate ... --dry-run prints a configuration)"
+            )
+        return RunConfig.from_flat(flat)
+
+    def read_summary(self) -> dict[str, Any]:
+        """Returns the final scores and what is told with them; empty before the run has ended.
+
+        Raises:
+            CheckpointError: The file is not whole; names it.
+        """
+        if not self.summary.exists():
+            return {}
+        try:
+            found = json.loads(self.summary.read_text(encoding="utf-8", errors="replace"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or "scores" not in found:
+            raise CheckpointError(
+                f"{self.summary} is not whole: remove it, and resume the run, which writes it again "
+                f"(fedgan simulate --resume --out {shlex.quote(str(self.path))})"
+            )
+        return found
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":

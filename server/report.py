@@ -6,8 +6,6 @@ The page lives with the server rather than with the experiments, because a run u
 import base64
 import html
 import io
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,22 +103,25 @@ def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
 
 
 def write_report(run: RunDirectory) -> Path:
-    """Writes ``report.html`` from the journal, the pictures and the summary of a run, and returns its path."""
+    """Writes ``report.html`` from the journal, the pictures and the summary of a run, and returns its path.
+
+    Raises:
+        ConfigError: The run's configuration is not whole.
+        CheckpointError: Its journal or summary is not whole.
+    """
     lines = journal.read(run.journal)
-    config = tomllib.loads(run.config.read_text(encoding="utf-8"))
-    summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.exists() else {}
+    config, summary = run.read_config(), run.read_summary()
     scores: Mapping[str, Any] = summary.get("scores", {})
-    num_clients = config["federation"]["num-clients"]
-    name = config["data"]["name"].partition(" ")[0]
-    personal = "sync=discriminator" in config["algorithm"]
-    rows = "a row a class" if "conditional=true" in config["model"] else "no labels, as the generator is unconditional"
+    name = config.data.name.partition(" ")[0]
+    personal = "sync=discriminator" in config.algorithm
+    rows = "a row a class" if "conditional=true" in config.model else "no labels, as the generator is unconditional"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width'>",
         f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}</style>",
-        f"<h1>{num_clients} clients, {'a generator each' if personal else 'one generator'}</h1>",
-        f"<p class=sub>{html.escape(config['algorithm'])} on {html.escape(config['data']['name'])}, "
-        f"split {html.escape(config['partition'])}; {len(lines)} rounds; no image left its client.</p>",
+        f"<h1>{config.federation.num_clients} clients, {'a generator each' if personal else 'one generator'}</h1>",
+        f"<p class=sub>{html.escape(config.algorithm)} on {html.escape(config.data.name)}, "
+        f"split {html.escape(config.partition)}; {len(lines)} rounds; no image left its client.</p>",
         _tiles(scores),
         "" if personal else f"<h2>Samples</h2><p>The same latents at every round; {rows}.</p>",
         _strip(run),

@@ -5,7 +5,6 @@ import json
 import logging
 import secrets
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +14,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 
 from common import wire
-from common.config import RunConfig, flatten
+from common.config import RunConfig
 from common.errors import CheckpointError, DivergenceError, OtherRunError, OutputError
 from common.files import remove_scraps, write_atomically
 from common.generation import load_generator
@@ -207,8 +206,8 @@ class Run:
         remove_scraps(self._directory.path, self._directory.samples, self._directory.checkpoints)
         file = self._directory.config
         if self._config.output.resume and not checkpoint.list_checkpoints(self._directory.checkpoints):
-            stored = RunConfig.from_flat(flatten(tomllib.loads(file.read_text(encoding="utf-8"))))
-            if differences := checkpoint.differences_between(stored.identity(), self._config.identity()):
+            stored = self._directory.read_config().identity()
+            if differences := checkpoint.differences_between(stored, self._config.identity()):
                 raise OtherRunError(f"the run in {self._directory.path} is another one: {'; '.join(differences)}")
         # A copy of the configuration starts a new run elsewhere, so it names no folder.
         content = self._config.replaced({"output.dir": "", "output.resume": False}).toml().encode()

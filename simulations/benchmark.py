@@ -25,7 +25,7 @@ import torch
 from client.data import load
 from common import wire
 from common.config import RunConfig, Scalar
-from common.errors import FedGANError, OtherRunError, OutputError
+from common.errors import CheckpointError, FedGANError, OtherRunError, OutputError
 from common.files import write_atomically
 from server import checkpoint, journal
 from server.evaluation import ALL, Evaluator
@@ -33,7 +33,7 @@ from server.journal import RunDirectory
 from simulations.engine import available_cores, simulate
 from simulations.progress import watching
 from simulations.protocols import Entry
-from simulations.trained import load_trained, read_config
+from simulations.trained import load_trained
 
 log = logging.getLogger("fedgan.simulations")
 
@@ -119,7 +119,7 @@ def state_of(cell: Cell) -> str:
     run = RunDirectory(cell.path)
     if not run.config.exists():
         return "failed" if cell.failure.exists() else "new"
-    if differences := _differences(read_config(run.config), cell.config):
+    if differences := _differences(run.read_config(), cell.config):
         raise OtherRunError(
             f"the run in {cell.path} is another one: {'; '.join(differences)}; remove it, or take another --out"
         )
@@ -130,10 +130,13 @@ def state_of(cell: Cell) -> str:
 
 def finished(run: RunDirectory) -> bool:
     """Returns whether a run has its final scores: after all its rounds, or fewer where it was enough of them."""
-    if not run.summary.exists():
+    try:
+        rounds = run.read_summary().get("rounds")
+    except CheckpointError as error:
+        log.warning("%s", error)
         return False
     lines = journal.read(run.journal)
-    return bool(lines) and bool(lines[-1]["round"] == json.loads(run.summary.read_text(encoding="utf-8"))["rounds"])
+    return bool(lines) and bool(lines[-1]["round"] == rounds)
 
 
 def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
@@ -175,7 +178,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
     Nothing is written where the run has no fid, or the round has no checkpoint any more.
     """
     file = run.path / "best.json"
-    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    summary = run.read_summary()
     best = summary["best"]
     if best is None or (file.exists() and json.loads(file.read_text(encoding="utf-8"))["round"] == best["round"]):
         return

@@ -56,7 +56,6 @@ def simulate(
     """Train a federation in this process: the preset quickstart unless told otherwise."""
     from common.config import RunConfig
     from server import journal
-    from simulations.trained import read_flat
 
     overrides = read_overrides(config)
     if out is not None:
@@ -69,7 +68,7 @@ def simulate(
     if output.resume and not output.dir:
         raise ConfigError("--resume needs --out DIR, the run directory to go on in")
     if output.resume and preset is None and run.config.exists():
-        base = read_flat(run.config)  # to go on, a run's own configuration need not be given again
+        base = run.read_config().flat()  # to go on, a run's own configuration need not be given again
     resolved = RunConfig.from_flat(base | overrides)
     if dry_run:
         typer.echo(resolved.toml(), nl=False)
@@ -90,7 +89,7 @@ def simulate(
         if run.config.exists():
             typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {_shell(run.path)}", err=True)
         raise
-    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    summary = run.read_summary()
     if as_json:
         typer.echo(json.dumps({"run": str(run.path), **summary}))
         return
@@ -116,8 +115,8 @@ def submit(
 ) -> None:
     """Run a federation of deployed clients: submit it to a SuperLink and follow it to its end."""
     from common.config import RunConfig
+    from server.journal import RunDirectory
     from simulations import submit as submission
-    from simulations.trained import read_flat
 
     overrides = read_overrides(config)
     if out is not None:
@@ -128,9 +127,9 @@ def submit(
         if not overrides.get("output.dir"):
             raise ConfigError("--resume needs --out DIR, the run directory to go on in")
         overrides["output.resume"] = True
-        known = Path(overrides["output.dir"]) / "config.toml"
-        if known.exists():  # on this very host: its configuration need not be given again
-            overrides = read_flat(known) | overrides
+        run = RunDirectory(Path(overrides["output.dir"]))
+        if run.config.exists():  # on this very host: its configuration need not be given again
+            overrides = run.read_config().flat() | overrides
     resolved = RunConfig.from_flat(overrides)
     submission.check(federation)
     try:

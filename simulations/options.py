@@ -31,21 +31,26 @@ def read_overrides(arguments: list[str] | None) -> dict[str, Any]:
         ConfigError: Something that is neither.
     """
     from common.config import flatten
-    from simulations.trained import read_flat
+    from common.files import read_toml
 
     found: dict[str, Any] = {}
     for text in arguments or []:
         if text.endswith(".toml") and "=" not in text:
-            found |= read_flat(Path(text))
+            found |= flatten(read_toml(Path(text)))
             continue
+        pairs = _PAIR.findall(text)
+        for key, value in pairs:
+            if value[0] in "\"'" and (len(value) == 1 or value[-1] != value[0]):
+                raise ConfigError(f"-c {text}: the quote after {key}= is not closed")
         if rest := _PAIR.sub("", text).strip():
             raise ConfigError(f"-c {text!r}: {rest!r} is not of the form KEY=VALUE")
-        for key, value in _PAIR.findall(text):
+        for key, value in pairs:
             try:
                 found |= flatten(tomllib.loads(f"{key} = {value}"))
             except tomllib.TOMLDecodeError:
+                quoted = '"' + value.strip("\"'") + '"'
                 raise ConfigError(
-                    f"-c {key}={value}: not a TOML value; strings need quotes: '{key}=\"{value}\"'"
+                    f"-c {key}={value}: not a TOML value; strings need quotes: '{key}={quoted}'"
                 ) from None
     return found
 
@@ -57,12 +62,13 @@ def read_preset(name: str) -> dict[str, Any]:
         ConfigError: Neither is there.
     """
     from common.components import suggestion
-    from simulations.trained import read_flat
+    from common.config import flatten
+    from common.files import read_toml
 
     path = PRESETS / f"{name}.toml"
     if path.is_file():
-        return read_flat(path)
+        return flatten(read_toml(path))
     if name.endswith(".toml") or "/" in name:
-        return read_flat(Path(name))
+        return flatten(read_toml(Path(name)))
     known = sorted(p.stem for p in PRESETS.glob("*.toml"))
     raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")

@@ -15,7 +15,6 @@ from server import journal
 from server.journal import RunDirectory
 from simulations.benchmark import finished
 from simulations.protocols import Entry
-from simulations.trained import read_config
 
 Results = dict[str, Any]
 
@@ -59,8 +58,8 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
         run: Its folder.
         centralised: Whether nothing would travel, as there is one client only.
     """
-    summary = json.loads(run.summary.read_text(encoding="utf-8"))
-    lines, clients = journal.read(run.journal), read_config(run.config).federation.num_clients
+    summary = run.read_summary()
+    lines, clients = journal.read(run.journal), run.read_config().federation.num_clients
     best_file = run.path / "best.json"
     best = json.loads(best_file.read_text(encoding="utf-8")) if best_file.exists() else None
     seconds = sum(sum(line["seconds"].values()) for line in lines) + summary["seconds"]["final-scores"]

@@ -1,6 +1,6 @@
 """A finished or running run's generator, read from its run directory."""
 
-import tomllib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,11 +8,11 @@ from typing import Literal
 from torch import nn
 
 from common.algorithms.fedavg import PERSONAL
-from common.config import RunConfig, Scalar, flatten
+from common.config import RunConfig
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError
 from common.generation import load_generator
-from common.tree import select
+from common.tree import Tree, digest, select
 from server import checkpoint, guard, journal
 from server.checkpoint import Checkpoint
 from server.journal import RunDirectory
@@ -27,6 +27,9 @@ class Trained:
         shape: Of its images, and the number of classes.
         config: Of the run.
         round: Rounds done when these weights were saved.
+        digest: SHA-256 of the generator's weights, as ``generator-sha256`` in a run's summary.
+        discriminator: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
+            to logits (B,); None where the checkpoint has none.
         conditional: Whether its images show the labels that they are asked for.
     """
 
@@ -34,33 +37,12 @@ class Trained:
     shape: ImageShape
     config: RunConfig
     round: int
+    digest: str
+    discriminator: nn.Module | None
 
     @property
     def conditional(self) -> bool:
         return bool(getattr(self.config.model_component, "conditional", False))
-
-
-def read_config(path: Path) -> RunConfig:
-    """Returns the configuration in a TOML file, nested or with dotted keys.
-
-    Raises:
-        ConfigError: No such file, not TOML, or not a configuration.
-    """
-    return RunConfig.from_flat(read_flat(path))
-
-
-def read_flat(path: Path) -> dict[str, Scalar]:
-    """Returns the dotted keys and values of a TOML file.
-
-    Raises:
-        ConfigError: No such file, or not TOML.
-    """
-    try:
-        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
 
 
 Round = int | Literal["best"] | None
@@ -92,12 +74,14 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
             None: the server's.
 
     Raises:
-        ConfigError: Not a run directory, a round without a checkpoint, or a client without a generator of its own.
+        ConfigError: Not a run directory, a configuration that is not whole or not that of the checkpoint, a round
+            without a checkpoint, or a client without a generator of its own.
         CheckpointError: No checkpoint yet, or none that is whole.
     """
     run = RunDirectory.existing(path)
-    config = read_config(run.config)
+    config = run.read_config()
     found = _find(run, round)
+    _require_same(config, found, run)
     done = found.snapshot.state.round
     shape = ImageShape(*(int(found.roster["shape"][key]) for key in ("channels", "size", "num-classes")))
     if client is None:
@@ -111,7 +95,27 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
         weights = select(found.snapshot.clients.get(client, {}).get(PERSONAL, {}), ["generator"])
         if not weights:
             raise ConfigError(f"--client {client} has no generator of its own in the checkpoint of round {done}")
-    return Trained(load_generator(config.model_component, shape, weights), shape, config, done)
+    shared = select(found.snapshot.state.parameters, ["discriminator"])
+    discriminator = _load_discriminator(config, shape, shared) if shared else None
+    generator = load_generator(config.model_component, shape, weights)
+    return Trained(generator, shape, config, done, digest(weights), discriminator)
+
+
+def _load_discriminator(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:
+    network: nn.Module = config.model_component.build(shape, seed=0)["discriminator"]
+    network.load_state_dict({key.removeprefix("discriminator."): value for key, value in weights.items()})
+    return network.eval().requires_grad_(False)
+
+
+def _require_same(config: RunConfig, found: Checkpoint, run: RunDirectory) -> None:
+    """Raises ConfigError unless the weights of a checkpoint were trained with the configuration at hand."""
+    now = config.identity()
+    if other := {key: value for key, value in found.config.items() if key in now and now[key] != value}:
+        values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in other.items())
+        raise ConfigError(
+            f"{run.config} is not the configuration that the checkpoint of round {found.snapshot.state.round} was made "
+            f"with: put back {values}"
+        )
 
 
 def _find(run: RunDirectory, round: Round) -> Checkpoint:

@@ -65,6 +65,21 @@ def test_what_is_no_override_is_refused_by_its_text(text):
     assert text.split()[-1].rstrip("=") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('objective="hinge r1=0.1', '-c objective="hinge r1=0.1: the quote after objective= is not closed'),
+        ('seed=1 objective="hinge', '-c seed=1 objective="hinge: the quote after objective= is not closed'),
+        ("objective=hinge", "-c objective=hinge: not a TOML value; strings need quotes: 'objective=\"hinge\"'"),
+        ('objective=hinge"', '-c objective=hinge": not a TOML value; strings need quotes: \'objective="hinge"\''),
+    ],
+)
+def test_a_quote_that_is_missing_is_named_and_none_is_doubled(text, words):
+    with pytest.raises(ConfigError) as caught:
+        cli.read_overrides([text])
+    assert str(caught.value) == words
+
+
 def test_later_overrides_win(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text("seed = 1\n[local]\nsteps = 5\n")
@@ -177,6 +192,51 @@ def test_generate_refuses_what_it_cannot_do(trained, capsys, options, words):
     code, _, err = fedgan("generate", trained, *options, capsys=capsys)
     assert code == 2
     assert words in err
+
+
+@pytest.fixture
+def damaged(trained, tmp_path):
+    """Returns a copy of a run, to be damaged."""
+    return shutil.copytree(trained, tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("content", ['{"rounds": 3, "sco', "", "[]", '{"rounds": 3}'])
+def test_a_torn_summary_is_named_with_the_way_to_write_it_again(damaged, capsys, content):
+    summary = damaged / "summary.json"
+    whole = json.loads(summary.read_text())["weights-sha256"]
+    summary.write_text(content)
+    code, out, err = fedgan("report", damaged, capsys=capsys)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {summary} is not whole: remove it, and resume the run")
+    assert "defect" not in err
+    if not content:
+        summary.unlink()
+        assert fedgan(*err.split("(fedgan ")[1].split(")")[0].split(), capsys=capsys)[0] == 0
+        assert json.loads(summary.read_text())["weights-sha256"] == whole
+        assert fedgan("report", damaged, capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate", "report", "simulate"])
+@pytest.mark.parametrize("content", ["", 'model = "mlp"\n'])
+def test_an_emptied_configuration_is_named_with_what_it_lacks(damaged, tmp_path, capsys, command, content):
+    (damaged / "config.toml").write_text(content)
+    out = {"generate": ["--out", tmp_path / "i.npz"], "simulate": ["--resume", "--out", damaged]}.get(command, [])
+    code, _, err = fedgan(command, *([] if command == "simulate" else [damaged]), *out, capsys=capsys)
+    assert code == 2
+    missing = ["model"] * (not content) + ["algorithm", "partition", "data.name", "federation.num-clients"]
+    assert err.startswith(f"error: {damaged}/config.toml is not whole, as it has no {', '.join(missing)}: write it")
+    assert "defect" not in err
+
+
+def test_a_configuration_that_is_not_that_of_the_weights_is_refused_with_what_to_put_back(damaged, tmp_path, capsys):
+    config = damaged / "config.toml"
+    config.write_text(config.read_text().replace("width=16", "width=32").replace("steps = 2", "steps = 3"))
+    code, _, err = fedgan("generate", damaged, "--out", tmp_path / "i.npz", capsys=capsys)
+    assert code == 2
+    assert f"{config} is not the configuration that the checkpoint of round 3 was made with: put back model = " in err
+    assert "width=16" in err
+    assert "local.steps = 2" in err
+    assert "local.batch-size" not in err
 
 
 def test_a_round_is_generated_from_its_own_checkpoint(trained, tmp_path, capsys):
