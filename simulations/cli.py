@@ -13,6 +13,7 @@ import typer
 from common.errors import ConfigError, FedGANError
 from simulations.benchmark_command import benchmark, results
 from simulations.options import Overrides, read_overrides, read_preset
+from simulations.serve.command import inspect, serve
 
 if TYPE_CHECKING:
     from simulations.submit import Outcome
@@ -368,6 +369,8 @@ def _shell(path: Path) -> str:
 
 app.command()(benchmark)
 app.command()(results)
+app.command()(serve)
+app.command()(inspect)
 
 
 def main() -> None:

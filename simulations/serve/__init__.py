@@ -1,0 +1,1 @@
+"""``fedgan serve``: runs over HTTP, read from their run directories alone."""

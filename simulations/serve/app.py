@@ -1,0 +1,131 @@
+"""The server's application: addresses, limits and the page, put together."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from mimetypes import guess_type
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from simulations.serve import documentation, provenance
+from simulations.serve.counters import Counted
+from simulations.serve.generate_routes import make_generate_routes
+from simulations.serve.health import make_health_routes
+from simulations.serve.library import Library
+from simulations.serve.run_routes import make_run_routes
+from simulations.serve.security import Door, Envelope
+from simulations.serve.service import Limits, Service
+
+_LONGEST_DETAIL = 2000
+_ABOUT = "Runs of fedgan: what they do, and images of their generators. It reads run directories, and writes none."
+
+
+def make_app(
+    library: Library, token: str = "", limits: Limits | None = None, is_stopping: Callable[[], bool] = lambda: False
+) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        library: The runs.
+        token: Without which nothing is answered; empty: for this machine only, see ``security.Door``.
+        limits: How much is taken on.
+        is_stopping: Whether streams are to end.
+    """
+    service = Service(library, limits or Limits())
+    service.is_stopping = is_stopping
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await anyio.to_thread.run_sync(service.batcher.close)
+
+    app = FastAPI(
+        title="fedgan",
+        version=provenance.software().removeprefix("fedgan").strip() or "0",
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(Counted, counters=service.counters),
+            Middleware(Envelope),
+            Middleware(Door, token=token),
+        ],
+        exception_handlers={RequestValidationError: _refused, HTTPException: _problem, Exception: _defect},
+    )
+    app.state.service = service
+    app.include_router(make_run_routes(service))
+    app.include_router(make_generate_routes(service))
+    app.include_router(make_health_routes(service))
+    _add_pages(app)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    """Adds ``/docs`` and the files of the page, read once: a request's path is looked up, and opens nothing."""
+    contents = {path: _content(path, data) for path, data in _page_files()}
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(documentation.page(app.openapi()))
+
+    @app.get("/docs.css", include_in_schema=False)
+    def docs_style() -> Response:
+        return Response(documentation.style(), media_type="text/css")
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        found = contents.get(path or "index.html")
+        if found is None:
+            raise HTTPException(404, "there is nothing here: see /docs")
+        return Response(found[0], media_type=found[1], headers={"Cache-Control": "no-cache"})
+
+
+def _page_files() -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    waiting = [("", files("simulations.serve") / "page")]
+    while waiting:
+        before, folder = waiting.pop()
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                waiting.append((f"{before}{entry.name}/", entry))
+            else:
+                found.append((f"{before}{entry.name}", entry.read_bytes()))
+    return found
+
+
+def _content(path: str, data: bytes) -> tuple[bytes, str]:
+    kind = guess_type(path)[0] or "application/octet-stream"
+    return data, f"{kind}; charset=utf-8" if kind.startswith("text/") or kind.endswith("javascript") else kind
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """Answers what cannot be: names each value, of bounded length, in words."""
+    assert isinstance(error, RequestValidationError)
+    words = "; ".join(_explained(item) for item in error.errors()[:10])
+    return JSONResponse({"detail": words[:_LONGEST_DETAIL]}, 422)
+
+
+def _explained(item: dict[str, Any]) -> str:
+    place: Sequence[Any] = [part for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    where = ascii(".".join(map(str, place)))[1:-1][:200]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = item.get("input")
+    shown = f"={ascii(given)[:80]}" if where and not isinstance(given, dict | list) else ""
+    return f"{where}{shown}: {message}" if where else message
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _defect(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "a defect of the server: its log says more"}, 500)

@@ -1,0 +1,171 @@
+"""One thread that makes all images: what waits at the same time goes through the generator together.
+
+Nobody's bytes change by it. Each request brings its own latents, drawn from its own seed; every pass has exactly
+``ROWS`` rows, filled up with zeros; and images of different requests share a pass only where ``models.rows_apart`` has
+found that a row does not depend on its place or on the others. Elsewhere each request is made alone.
+"""
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from common.errors import DivergenceError
+from simulations.serve.models import ROWS, Network
+
+log = logging.getLogger("fedgan.serve")
+
+
+class BusyError(Exception):
+    """Too much waits already."""
+
+
+class StoppedError(Exception):
+    """The server is stopping."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request: ``done`` of its rows are made."""
+
+    network: Network
+    latents: Tensor
+    labels: Tensor
+    future: "Future[Tensor]" = field(default_factory=Future)
+    images: list[Tensor] = field(default_factory=list)
+    done: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.labels) - self.done
+
+
+class Batcher:
+    """Makes images in the order of requests, a pass at a time; a long request lets others in between its passes.
+
+    Args:
+        most_waiting: Images that may wait or be made at a time.
+    """
+
+    def __init__(self, most_waiting: int) -> None:
+        self._most = most_waiting
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self.passes = 0
+        self.images = 0
+        self.joined = 0
+        self._thread = threading.Thread(target=self._work, name="fedgan-generator", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that are waited for."""
+        with self._changed:
+            return sum(job.left for job in self._jobs)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether images are made."""
+        return self._thread.is_alive()
+
+    def submit(self, network: Network, latents: Tensor, labels: Tensor) -> "Future[Tensor]":
+        """Returns what will hold the images, uint8 (N, C, S, S); cancelled, no more of them are made.
+
+        Args:
+            network: Makes them.
+            latents: float32 (N, Z), N at least 1.
+            labels: int64 (N,).
+
+        Raises:
+            BusyError: With these, more images than allowed would wait.
+            StoppedError: ``close`` was called.
+        """
+        job = _Job(network, latents, labels)
+        with self._changed:
+            if self._stopping:
+                raise StoppedError
+            if sum(other.left for other in self._jobs) + job.left > self._most:
+                raise BusyError
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Takes nothing more, makes what waits, and ends; what is not done in time is cancelled."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(seconds)
+        with self._changed:
+            for job in self._jobs:
+                job.future.cancel()
+            self._jobs.clear()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._stopping)
+                picked = self._pick()
+                if not picked and self._stopping and not self._jobs:
+                    return
+            if picked:
+                self._make(picked)
+
+    def _pick(self) -> list[tuple[_Job, int]]:
+        """Returns whose rows, and how many of each, make the next pass: the first job's, and what may go with them."""
+        self._jobs = deque(job for job in self._jobs if not job.future.done())
+        picked: list[tuple[_Job, int]] = []
+        room = ROWS
+        for job in self._jobs:
+            if not room or (picked and not (job.network is picked[0][0].network and job.network.joins)):
+                continue
+            count = min(room, job.left)
+            picked.append((job, count))
+            room -= count
+        return picked
+
+    def _make(self, picked: list[tuple[_Job, int]]) -> None:
+        network = picked[0][0].network
+        try:
+            latents = torch.cat([job.latents[job.done : job.done + count] for job, count in picked])
+            labels = torch.cat([job.labels[job.done : job.done + count] for job, count in picked])
+            images, sound = network.make(latents, labels)
+        except Exception as error:  # whoever waits is told, and the thread goes on
+            log.exception("a pass of %d images failed", sum(count for _, count in picked))
+            with self._changed:
+                for job, _ in picked:
+                    self._finish(job, error)
+            return
+        counts = [count for _, count in picked]
+        with self._changed:
+            self.passes += 1
+            self.images += sum(counts)
+            self.joined += len(picked) > 1
+            for (job, count), made, fine in zip(
+                picked, torch.split(images, counts), torch.split(sound, counts), strict=True
+            ):
+                job.images.append(made)
+                job.done += count
+                if not bool(fine.all()):
+                    self._finish(job, DivergenceError("the generator's images are not finite"))
+                elif not job.left:
+                    self._finish(job, None)
+                elif job in self._jobs:  # to the end of the line
+                    self._jobs.remove(job)
+                    self._jobs.append(job)
+
+    def _finish(self, job: _Job, error: Exception | None) -> None:
+        if job in self._jobs:
+            self._jobs.remove(job)
+        try:
+            if error is None:
+                job.future.set_result(torch.cat(job.images))
+            else:
+                job.future.set_exception(error)
+        except InvalidStateError:
+            pass  # nobody waits for it any more

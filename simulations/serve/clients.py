@@ -1,0 +1,95 @@
+"""The table of clients: what each holds, how it trains, and when it was left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.config import RunConfig
+from common.errors import FedGANError
+from common.exchange import Client, Reply
+from server.journal import Line
+from simulations.serve.record import View
+from simulations.serve.schemas import ClientRow, Refusal, finite
+
+_MOST_REFUSALS = 100
+_NO_FIGURES = {"partition", "num-examples"}
+
+
+def client_rows(view: View) -> list[ClientRow]:
+    """Returns a row a client, by partition; empty before the clients have answered."""
+    entries: dict[int, Mapping[str, Any]] = {int(entry["partition"]): entry for entry in view.roster.get("clients", ())}
+    distances = last_scores(view).get("client-fid") or ()
+    trained: dict[int, list[tuple[int, Line]]] = {k: [] for k in entries}
+    refused: dict[int, list[Refusal]] = {k: [] for k in entries}
+    for index, line in enumerate(view.lines):
+        for client in line["clients"]:
+            trained.setdefault(client["partition"], []).append((index, client))
+    for row in _refusals(view):
+        for refusal in row["refused"]:
+            refused.setdefault(refusal["partition"], []).append(Refusal(round=row["round"], reason=refusal["reason"]))
+    weights = _weights(view)
+    rows = []
+    for k in sorted(entries):
+        seen = trained[k]
+        curves: dict[str, list[float | None]] = {}
+        for index, figures in seen:
+            for key in figures.keys() - _NO_FIGURES:
+                curves.setdefault(key, [None] * len(view.lines))[index] = finite(float(figures[key]))
+        rows.append(
+            ClientRow(
+                client=k,
+                images=entries[k]["num-examples"],
+                label_counts=entries[k]["label-counts"],
+                weight=weights.get(k),
+                last_round=view.lines[seen[-1][0]]["round"] if seen else None,
+                last={key: values[seen[-1][0]] for key, values in sorted(curves.items())},
+                curves=dict(sorted(curves.items())),
+                trained=len(seen),
+                lost_rounds=sorted({refusal.round for refusal in refused[k]}),
+                refused=refused[k][-_MOST_REFUSALS:],
+                fid=finite(distances[k]) if k < len(distances) else None,
+            )
+        )
+    return rows
+
+
+def last_scores(view: View) -> Mapping[str, Any]:
+    """Returns the scores of a finished run's end, else of the last scored round; empty if there are none."""
+    if view.summary.get("rounds") == view.last_round and view.summary.get("scores"):
+        found: Mapping[str, Any] = view.summary["scores"]
+        return found
+    return next((line["scores"] for line in reversed(view.lines) if line["scores"]), {})
+
+
+def _refusals(view: View) -> list[Line]:
+    rows = [*view.lines, *(event for event in view.events if event.get("refused"))]
+    return sorted(rows, key=lambda row: row["round"])
+
+
+def _weights(view: View) -> dict[int, float]:
+    """Returns each client's share in the mean, as its weighting gives it, in the last round that it was in."""
+    if view.config is None or view.config.algorithm_component.own_weighting:
+        return {}
+    found: dict[int, float] = {}
+    wanted = {int(entry["partition"]) for entry in view.roster.get("clients", ())}
+    for line in reversed(view.lines):
+        new = {client["partition"] for client in line["clients"]} - found.keys()
+        if new:
+            shares = _shares(view.config, line, view.roster)
+            found |= {k: shares[k] for k in new if k in shares}
+        if wanted <= found.keys():
+            break
+    return found
+
+
+def _shares(config: RunConfig, line: Line, roster: Mapping[str, Any]) -> dict[int, float]:
+    replies = [Reply(c["partition"], c["num-examples"], {}, c) for c in line["clients"]]
+    clients = {c["partition"]: Client(c["num-examples"], c["label-counts"]) for c in roster["clients"]}
+    if config.aggregator.one_vote_each:
+        weights = [1.0] * len(replies)
+    else:
+        try:
+            weights = config.weighting_component.weigh(replies, clients)
+        except (FedGANError, KeyError):
+            return {}
+    total = sum(weights)
+    return {reply.partition: weight / total for reply, weight in zip(replies, weights, strict=True)} if total else {}

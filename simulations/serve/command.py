@@ -1,0 +1,44 @@
+"""The commands ``fedgan serve`` and ``fedgan inspect``. What they need is imported when they run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import ConfigError
+
+
+def serve(
+    root: Annotated[
+        Path, typer.Argument(metavar="RUN|FOLDER", help="A run directory, or a folder of run directories.")
+    ] = Path("runs"),
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; another than this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: a free one.")] = 8808,
+    token: Annotated[
+        str,
+        typer.Option("--token", envvar="FEDGAN_TOKEN", help="Without which nothing is answered.", show_default=False),
+    ] = "",
+    max_images: Annotated[int, typer.Option("--max-images", min=1, max=100_000, help="Images of one request.")] = 1000,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds that a request may wait for images.")
+    ] = 30.0,
+) -> None:
+    """Serve runs over HTTP: a page, their figures as they come, and images of their generators."""
+    from simulations.serve.listen import listen
+    from simulations.serve.service import Limits
+
+    limits = Limits(images=max_images, waiting=max(4 * max_images, Limits.waiting), seconds=timeout)
+    listen(root, host, port, token, limits, lambda line: typer.echo(line, err=True))
+
+
+def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JPEG, WebP, .npz or .zip.")]) -> None:
+    """Say where a generated image comes from, by what its file tells: one JSON object."""
+    import json
+
+    from simulations.serve import provenance
+
+    if not file.is_file():
+        raise ConfigError(f"{str(file)!r}: no such file")
+    typer.echo(json.dumps(provenance.read(file), indent=2))

@@ -1,0 +1,57 @@
+"""The address that makes images."""
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import Response
+
+from common.errors import CheckpointError, ConfigError, DivergenceError
+from simulations.serve import schemas
+from simulations.serve.batching import BusyError, StoppedError
+from simulations.serve.images import ENDINGS, MEDIA
+from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
+from simulations.serve.service import Service
+from simulations.serve.wanted import Wanted
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the images; headers X-Fedgan-Round, -Rejected and -Model-Sha256 say more",
+        "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA.values()},
+    },
+    409: {"model": schemas.Problem, "description": "there is no generator yet, or it has diverged"},
+    429: {"model": schemas.Problem, "description": "too much is under way: come again after Retry-After seconds"},
+    503: {"model": schemas.Problem, "description": "the server is stopping, or the images took too long"},
+}
+
+
+def make_generate_routes(service: Service) -> APIRouter:
+    """Returns what makes images with the generators of ``service``."""
+    router = APIRouter(prefix="/api/runs", tags=["images"], responses={**INVALID, **NOT_FOUND})
+
+    @router.post("/{run}/generate", response_class=Response, responses=_ANSWERS)
+    async def generate(run: RunName, wanted: Wanted) -> Response:
+        """Makes images with a run's generator. The same request gives the same bytes."""
+        record = find(service, run)
+        try:
+            content, facts = await service.generate(record, wanted)
+        except ConfigError as error:
+            raise HTTPException(422, str(error)) from None
+        except (CheckpointError, DivergenceError) as error:
+            raise HTTPException(409, str(error)) from None
+        except BusyError:
+            raise HTTPException(429, "too many images are asked for: come again", {"Retry-After": "1"}) from None
+        except StoppedError:
+            raise HTTPException(503, "the server is stopping") from None
+        except TimeoutError:
+            said = f"the images were not made within {service.limits.seconds:g} seconds: ask for fewer"
+            raise HTTPException(503, said, {"Retry-After": "5"}) from None
+        name = f"{record.name}-round-{facts['round']}-seed-{facts['seed']}.{ENDINGS[wanted.format]}"
+        headers = {
+            "Content-Disposition": f'inline; filename="{name}"',
+            "X-Fedgan-Round": str(facts["round"]),
+            "X-Fedgan-Rejected": str(facts["rejected"]),
+            "X-Fedgan-Model-Sha256": facts["model-sha256"],
+        }
+        return Response(content, media_type=MEDIA[wanted.format], headers=headers)
+
+    return router

@@ -1,0 +1,179 @@
+"""From generated images to the bytes of an answer: post-processing, encoding, provenance."""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from common.errors import ConfigError
+from simulations.serve import provenance
+from simulations.serve.wanted import Grid, Wanted
+
+MEDIA = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "npz": "application/x-npz",
+    "zip": "application/zip",
+}
+ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp", "npz": "npz", "zip": "zip"}
+_METHODS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_LONGEST_SIDE = 16_000  # webp's is 16383
+_MOST_LISTED = 2000
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's first date: the hour would change the bytes
+_MARK = ("#######", "#.....#", "#.###.#", "#.#...#", "#.#.#.#", "#.###.#", "#.....#", "#######")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made for a request.
+
+    Attributes:
+        images: uint8 (N, C, S, S).
+        labels: Of each, -1 where what it shows is not known.
+        places: Which draw of the seed each is.
+        facts: Where they come from, without what differs from image to image.
+    """
+
+    images: Tensor
+    labels: Sequence[int]
+    places: Sequence[int]
+    facts: Mapping[str, Any]
+
+    def facts_of(self, index: int) -> dict[str, Any]:
+        """Returns where one image comes from."""
+        return {**self.facts, "label": self.labels[index], "index": self.places[index]}
+
+    def facts_of_all(self) -> dict[str, Any]:
+        """Returns where a picture of all images comes from, with the labels of the first ones (EXIF holds 64 kB)."""
+        facts = {**self.facts, "number": len(self.labels)}
+        return facts | {"labels": list(self.labels[:_MOST_LISTED]), "indices": list(self.places[:_MOST_LISTED])}
+
+
+def encode(made: Made, wanted: Wanted) -> bytes:
+    """Returns the answer to a request: the same bytes for the same images.
+
+    Raises:
+        ConfigError: A crop outside the image, or a picture that is too large.
+    """
+    pictures = [_processed(_picture(image), wanted) for image in made.images]
+    if wanted.format == "npz":
+        return _npz(pictures, made)
+    if wanted.format == "zip":
+        return _zip(pictures, made, wanted)
+    if len(pictures) == 1 and wanted.grid is None:
+        return _encoded(pictures[0], wanted.format, wanted.quality, made.facts_of(0))
+    return _encoded(_tiled(pictures, wanted.grid or Grid()), wanted.format, wanted.quality, made.facts_of_all())
+
+
+def pixels_of(wanted: Wanted, side: int) -> int:
+    """Returns an upper bound for the pixels of an answer, without making it."""
+    width = height = side
+    if wanted.crop:
+        width, height = wanted.crop.width, wanted.crop.height
+    if wanted.resize:
+        width, height = wanted.resize.width, wanted.resize.height
+    if wanted.rotate and wanted.rotate.degrees % 180:
+        width = height = width + height
+    if wanted.pad:
+        width += wanted.pad.left + wanted.pad.right
+        height += wanted.pad.top + wanted.pad.bottom
+    border = wanted.grid.padding if wanted.grid else 2
+    return wanted.count * (width + border) * (height + border)
+
+
+def _picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
+
+
+def _processed(picture: Image.Image, wanted: Wanted) -> Image.Image:
+    if crop := wanted.crop:
+        right, bottom = crop.left + crop.width, crop.top + crop.height
+        if right > picture.width or bottom > picture.height:
+            raise ConfigError(f"crop ends at {right} x {bottom}, the image at {picture.width} x {picture.height}")
+        picture = picture.crop((crop.left, crop.top, right, bottom))
+    if resize := wanted.resize:
+        picture = picture.resize((resize.width, resize.height), _METHODS[resize.method])
+    if rotate := wanted.rotate:
+        fill = rotate.fill if picture.mode == "L" else (rotate.fill,) * 3
+        picture = picture.rotate(rotate.degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=fill)
+    if pad := wanted.pad:
+        fill = pad.fill if picture.mode == "L" else (pad.fill,) * 3
+        picture = ImageOps.expand(picture, (pad.left, pad.top, pad.right, pad.bottom), fill)
+    if wanted.colour != "as-is":
+        picture = picture.convert("L" if wanted.colour == "grey" else "RGB")
+    if wanted.mark:
+        picture = _marked(picture)
+    if max(picture.size) > _LONGEST_SIDE:
+        raise ConfigError(
+            f"an image would have {picture.width} x {picture.height} pixels: at most {_LONGEST_SIDE} a side"
+        )
+    return picture
+
+
+def _marked(picture: Image.Image) -> Image.Image:
+    """Returns the picture with a framed G in its lower right corner, a quarter of its shorter side high."""
+    rows = np.array([[255 if dot == "#" else 0 for dot in row] for row in _MARK], dtype=np.uint8)
+    scale = max(1, min(picture.size) // 4 // len(_MARK))
+    mark = Image.fromarray(rows.repeat(scale, 0).repeat(scale, 1)).convert(picture.mode)
+    picture = picture.copy()
+    picture.paste(mark, (max(0, picture.width - mark.width), max(0, picture.height - mark.height)))
+    return picture
+
+
+def _tiled(pictures: Sequence[Image.Image], grid: Grid) -> Image.Image:
+    columns = min(grid.columns, len(pictures))
+    width, height = pictures[0].width + grid.padding, pictures[0].height + grid.padding
+    size = (columns * width + grid.padding, -(-len(pictures) // columns) * height + grid.padding)
+    if max(size) > _LONGEST_SIDE:
+        raise ConfigError(
+            f"the grid would have {size[0]} x {size[1]} pixels, at most {_LONGEST_SIDE} a side: take a zip"
+        )
+    whole = Image.new(pictures[0].mode, size, "white")
+    for index, picture in enumerate(pictures):
+        whole.paste(picture, (index % columns * width + grid.padding, index // columns * height + grid.padding))
+    return whole
+
+
+def _encoded(picture: Image.Image, format: str, quality: int, facts: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    if format == "png":
+        picture.save(buffer, "png", pnginfo=provenance.png_text(facts))
+    elif format == "jpeg":
+        picture.save(buffer, "jpeg", quality=quality, exif=provenance.exif(facts))
+    else:
+        picture.save(buffer, "webp", quality=quality, lossless=quality == 100, exif=provenance.exif(facts))
+    return buffer.getvalue()
+
+
+def _npz(pictures: Sequence[Image.Image], made: Made) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        images=np.stack([np.asarray(picture) for picture in pictures]),
+        labels=np.array(made.labels, dtype=np.int64),
+        fedgan=np.array(provenance.written(made.facts_of_all())),  # provenance.KEY
+    )
+    return buffer.getvalue()
+
+
+def _zip(pictures: Sequence[Image.Image], made: Made, wanted: Wanted) -> bytes:
+    buffer = io.BytesIO()
+    ending = ENDINGS[wanted.entries]
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
+        for index, (picture, label) in enumerate(zip(pictures, made.labels, strict=True)):
+            content = _encoded(picture, wanted.entries, wanted.quality, made.facts_of(index))
+            archive.writestr(zipfile.ZipInfo(f"{index:05d}-label-{label}.{ending}", _EPOCH), content)
+        text = provenance.written(made.facts_of_all())
+        archive.writestr(zipfile.ZipInfo(provenance.MANIFEST, _EPOCH), text)
+    return buffer.getvalue()

@@ -1,0 +1,72 @@
+"""Which runs there are: a name for each, looked up in a table, so that no name from a request becomes a path."""
+
+import hashlib
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+from common.errors import ConfigError
+from server.journal import RunDirectory
+from simulations.serve.record import Record
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_DEEPEST = 4  # folders between the served one and a run: a benchmark has protocol, algorithm, seed
+_MOST_FOLDERS = 20_000
+_LOOK_EVERY = 2.0  # seconds between two looks for new runs
+
+
+class Library:
+    """The runs in a folder, or the one run that it is.
+
+    Args:
+        root: A run directory, or a folder of them.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(os.path.abspath(root.expanduser()))
+        if not self._root.is_dir():
+            raise ConfigError(f"{str(root)!r} is no folder: name a run directory, or a folder of run directories")
+        self._records: dict[str, Record] = {}
+        self._looked = float("-inf")
+        self._lock = threading.Lock()
+
+    def all(self) -> dict[str, Record]:
+        """Returns every run by its name, in order of the names."""
+        with self._lock:
+            if time.monotonic() - self._looked > _LOOK_EVERY:
+                found = {name: path for path in self._find() for name in [self._name(path)]}
+                self._records = {
+                    name: self._records.get(name) or Record(name, RunDirectory(found[name])) for name in sorted(found)
+                }
+                self._looked = time.monotonic()
+            return self._records
+
+    def get(self, name: str) -> Record | None:
+        """Returns the run of that name; None if there is none."""
+        return self.all().get(name)
+
+    def _find(self) -> list[Path]:
+        """Returns the run directories; links are not followed, so that nothing outside the folder is served."""
+        found: list[Path] = []
+        for seen, (folder, below, files) in enumerate(os.walk(self._root)):
+            path = Path(folder)
+            depth = len(path.relative_to(self._root).parts)
+            is_run = "config.toml" in files
+            if is_run:
+                found.append(path)
+            if is_run or depth >= _DEEPEST or seen > _MOST_FOLDERS:
+                below.clear()
+            below[:] = sorted(name for name in below if not name.startswith("."))
+        return found
+
+    def _name(self, path: Path) -> str:
+        parts = path.relative_to(self._root).parts or (self._root.name or "run",)
+        if all(_PLAIN.fullmatch(part) for part in parts):
+            return "~".join(parts)
+        plain = "~".join(re.sub(r"[^A-Za-z0-9_.-]", "-", part) for part in parts)
+        return f"{plain.lstrip('.-')}~{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"

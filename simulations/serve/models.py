@@ -1,0 +1,164 @@
+"""Generators in memory: each loaded once, and again when a newer checkpoint lands."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from common.datasets.base import denormalise, normalise
+from common.errors import CheckpointError, ConfigError
+from common.generation import Mixture, balanced_labels
+from common.seeding import torch_generator
+from server import checkpoint, guard
+from simulations.serve.record import Record
+from simulations.trained import Trained, load_trained
+
+ROWS = 64
+"""Images of a forward pass, always: a result's last bits may depend on how many there are."""
+
+Which = int | Literal["best", "last"]
+_MOST_LOADED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A generator that is ready to make images.
+
+    Attributes:
+        trained: The generator, with what it takes to use it.
+        joins: Whether images of several requests may be made in one pass, to the same bits as alone (``rows_apart``).
+    """
+
+    trained: Trained
+    joins: bool
+
+    @property
+    def latent_size(self) -> int:
+        """The length of a latent vector."""
+        return int(getattr(self.trained.generator, "latent_size"))  # noqa: B009
+
+    @torch.inference_mode()
+    def make(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns images uint8 (n, C, S, S), and whether each was finite, bool (n,); the pass has ``ROWS`` rows.
+
+        Args:
+            latents: float32 (n, Z), n at most ``ROWS``.
+            labels: int64 (n,).
+        """
+        made = _padded_pass(self.trained.generator, latents, labels)
+        return denormalise(made), made.isfinite().flatten(1).all(1)
+
+    @torch.inference_mode()
+    def trust(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Returns the discriminator's logits, float32 (N,), of images uint8 (N, C, S, S); higher looks more real.
+
+        Raises:
+            ConfigError: The checkpoint has no discriminator.
+        """
+        discriminator = self.trained.discriminator
+        if discriminator is None:
+            raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
+        chunks = zip(torch.split(normalise(images), ROWS), torch.split(labels, ROWS), strict=True)
+        return torch.cat([_padded_pass(discriminator, *chunk) for chunk in chunks])
+
+
+def _padded_pass(network: nn.Module, values: Tensor, labels: Tensor) -> Tensor:
+    rows = values.new_zeros(ROWS, *values.shape[1:])
+    rows[: len(values)] = values
+    asked = labels.new_zeros(ROWS)
+    asked[: len(labels)] = labels
+    result: Tensor = network(rows, asked)
+    return result[: len(values)]
+
+
+@torch.inference_mode()
+def rows_apart(generator: nn.Module, latent_size: int, num_classes: int) -> bool:
+    """Returns whether a row of a full pass is the same to the bit in every place and beside any other rows.
+
+    Nothing in the networks connects rows (``eval`` mode; group norm is of one image), but a library may add in another
+    order at the edge of a block of rows. So this is tried on the machine at hand, not believed: random rows in turn
+    shifted by all places that are odd, and beside nothing. A mixture is refused untried, as its members see as many
+    rows as they are drawn for.
+    """
+    if isinstance(generator, Mixture):
+        return False
+    source = torch_generator(0, "serve", "probe")
+    latents, labels = torch.randn(ROWS, latent_size, generator=source), balanced_labels(ROWS, num_classes)
+    whole = generator(latents, labels)
+    for shift in (1, 7, 31, ROWS // 2 + 1):
+        moved = generator(latents.roll(shift, 0), labels.roll(shift, 0))
+        if not torch.equal(moved.roll(-shift, 0), whole):
+            return False
+    few = 3
+    return torch.equal(_padded_pass(generator, latents[:few], labels[:few]), whole[:few])
+
+
+class Models:
+    """The generators in use, the least recently used dropped."""
+
+    def __init__(self) -> None:
+        self._loaded: OrderedDict[Hashable, Network] = OrderedDict()
+        self._lock = threading.Lock()
+        self.loads = 0
+
+    def get(self, record: Record, which: Which, client: int | None) -> Network:
+        """Returns a run's generator of a round: that of its newest checkpoint file of the moment.
+
+        Raises:
+            ConfigError: No such round, or no such generator.
+            CheckpointError: No checkpoint that is whole.
+        """
+        for again in (True, False):
+            key = (record.name, client, *self._file(record, which))
+            with self._lock:  # also while one is loaded, so that it is loaded once
+                if key in self._loaded:
+                    self._loaded.move_to_end(key)
+                    return self._loaded[key]
+                try:
+                    trained = load_trained(record.run.path, None if which == "last" else key[2], client)
+                except (ConfigError, CheckpointError):
+                    if again and self._file(record, which) != key[2:]:
+                        continue  # the run has just replaced the file
+                    raise
+                return self._keep(key, trained)
+        raise CheckpointError(f"the checkpoints of {record.name} change faster than they can be read: ask again")
+
+    def _keep(self, key: Hashable, trained: Trained) -> Network:
+        size = int(getattr(trained.generator, "latent_size"))  # noqa: B009
+        joins = rows_apart(trained.generator, size, trained.shape.num_classes)
+        network = self._loaded[key] = Network(trained, joins)
+        self.loads += 1
+        while len(self._loaded) > _MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return network
+
+    def _file(self, record: Record, which: Which) -> tuple[int, int, int, int]:
+        """Returns round, inode, time and size of the checkpoint file that is meant."""
+        paths = {checkpoint.round_of(path): path for path in checkpoint.list_checkpoints(record.run.checkpoints)}
+        if not paths:
+            raise CheckpointError(f"run {record.name!r} has no checkpoint yet: ask again when a round is done")
+        round = _round_of(record, which, paths)
+        if round not in paths:
+            kept = ", ".join(map(str, paths))
+            raise ConfigError(f"run {record.name!r} has no checkpoint of round {round}; rounds with one: {kept}")
+        try:
+            status = paths[round].stat()
+        except FileNotFoundError:
+            return (round, 0, 0, 0)
+        return (round, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _round_of(record: Record, which: Which, paths: dict[int, Path]) -> int:
+    if which == "last":
+        return max(paths)
+    if which == "best":
+        line = guard.best(record.view().lines)
+        if line is None:
+            raise ConfigError(f"no round of run {record.name!r} has a fid, so none is the best: name one by its number")
+        return int(line["round"])
+    return which

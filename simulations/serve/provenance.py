@@ -1,0 +1,104 @@
+"""Where a generated image comes from, inside the file itself, and how to read it back."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from common.errors import ConfigError, DataError
+
+KEY = "fedgan"
+"""The PNG text, the npz array and the start of the EXIF description that hold it."""
+
+MANIFEST = "provenance.json"
+_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # EXIF's ImageDescription and Software
+_LONGEST = 2**20
+_MOST_PIXELS = 2**28
+
+
+def software() -> str:
+    """Returns the name and version of this program."""
+    try:
+        return f"fedgan {version('fedgan')}"
+    except PackageNotFoundError:
+        return "fedgan"
+
+
+def png_text(facts: Mapping[str, Any]) -> PngInfo:
+    """Returns what makes a PNG tell ``facts``."""
+    info = PngInfo()
+    info.add_text("Software", software())
+    info.add_text(KEY, written(facts))
+    return info
+
+
+def exif(facts: Mapping[str, Any]) -> bytes:
+    """Returns EXIF that makes a JPEG or WebP tell ``facts``."""
+    tags = Image.Exif()
+    tags[_DESCRIPTION] = f"{KEY} {written(facts)}"
+    tags[_SOFTWARE] = software()
+    return tags.tobytes()
+
+
+def written(facts: Mapping[str, Any]) -> str:
+    """Returns ``facts`` as one line of ASCII, the same for the same facts."""
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns what a file says of its origin. It is the file's word: nothing seals it.
+
+    Args:
+        path: A PNG, JPEG or WebP; an ``.npz``; or a ``.zip`` of images.
+
+    Raises:
+        ConfigError: No such file, or none of these.
+        DataError: It does not say.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            text = _from_archive(path)
+        else:
+            with Image.open(path) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ConfigError(f"{str(path)!r} has {image.width} x {image.height} pixels: too many")
+                text = _from_image(image)
+    except UnidentifiedImageError:
+        raise ConfigError(f"{str(path)!r} is no PNG, JPEG, WebP, .npz or .zip") from None
+    except (OSError, ValueError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}") from None
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise DataError(f"{str(path)!r} does not say where it comes from: fedgan did not make it, or it was edited")
+    return facts
+
+
+def _from_image(image: Image.Image) -> str:
+    if image.format == "PNG":
+        image.load()  # text may come after the pixels
+        return str(getattr(image, "text", {}).get(KEY, ""))
+    return str(image.getexif().get(_DESCRIPTION, "")).removeprefix(f"{KEY} ")
+
+
+def _from_archive(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        found = next((name for name in (MANIFEST, f"{KEY}.npy") if name in names), None)
+        if found is None:
+            return ""
+        if archive.getinfo(found).file_size > _LONGEST:
+            raise ValueError(f"{found} is longer than {_LONGEST} bytes")
+        content = archive.read(found)
+    if found == MANIFEST:
+        return content.decode()
+    return str(np.load(io.BytesIO(content), allow_pickle=False))

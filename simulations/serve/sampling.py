@@ -1,0 +1,153 @@
+"""From a request to images: latents and labels that follow from it alone, and the choice of the most trusted ones."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common import metrics
+from common.datasets.base import ImageShape
+from common.errors import ConfigError
+from common.generation import balanced_labels, draw_latents
+from simulations.serve.models import ROWS, Network
+from simulations.serve.wanted import Wanted
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the generator is given.
+
+    Attributes:
+        latents: float32 (N, Z).
+        labels: int64 (N,).
+        wanted: The labels of the images that are to be kept, in order; None: all are.
+    """
+
+    latents: Tensor
+    labels: Tensor
+    wanted: list[int] | None = None
+
+
+def draw(wanted: Wanted, network: Network) -> Draw:
+    """Returns latents and labels for a request.
+
+    Raises:
+        ConfigError: Labels, latents or a filter that this generator does not have.
+    """
+    shape, size = network.trained.shape, network.latent_size
+    labels = _labels(wanted, network.trained.conditional, shape.num_classes)
+    if wanted.keep is not None and wanted.keep < 1:
+        _require_trust(wanted, network)
+        if not network.trained.conditional:
+            labels = torch.zeros_like(labels)  # all of one kind
+        kept = [int(label) for label in labels]
+        counts = sorted(Counter(kept).items())
+        labels = torch.cat([torch.full((math.ceil(count / wanted.keep),), label) for label, count in counts])
+        return Draw(_latents(wanted, len(labels), size), labels, kept)
+    return Draw(_latents(wanted, len(labels), size), labels)
+
+
+def candidates(wanted: Wanted) -> int:
+    """Returns how many images at most are made for a request."""
+    return math.ceil(wanted.count / (wanted.keep or 1)) + (wanted.count if wanted.keep else 0)
+
+
+def most_trusted(drawn: Draw, images: Tensor, trust: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Returns which images to keep, int64: of each label the most trusted, in the order of the labels asked for.
+
+    Args:
+        drawn: What they were made of.
+        images: uint8 (N, C, S, S).
+        trust: Gives a value an image, from images and labels; higher is better, and of equals the first is taken.
+    """
+    if drawn.wanted is None:
+        return torch.arange(len(images))
+    values = trust(images, drawn.labels)
+    best: dict[int, Iterator[int]] = {}
+    for label, count in Counter(drawn.wanted).items():
+        own = (drawn.labels == label).nonzero().squeeze(1)
+        chosen = own[values[own].argsort(descending=True, stable=True)[:count]]
+        best[label] = iter(sorted(chosen.tolist()))  # as drawn: a rank would make the first ones look like the rule
+    return torch.tensor([next(best[label]) for label in drawn.wanted])
+
+
+def trust_of(wanted: Wanted, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
+    """Returns what ``most_trusted`` goes by: the discriminator's logit, or the probability of the label."""
+    return network.trust if wanted.trust == "discriminator" else _believed
+
+
+@torch.inference_mode()
+def _believed(images: Tensor, labels: Tensor) -> Tensor:
+    extractor, classifier = metrics.make_extractor("mnist-cnn"), metrics.load_classifier()
+    chunks = []
+    for chunk in torch.split(images, ROWS):
+        rows = chunk.new_zeros(ROWS, *chunk.shape[1:])
+        rows[: len(chunk)] = chunk
+        chunks.append(classifier.logits(extractor(rows)).softmax(1)[: len(chunk)])
+    return torch.cat(chunks).gather(1, labels[:, None]).squeeze(1)
+
+
+def _require_trust(wanted: Wanted, network: Network) -> None:
+    if wanted.trust == "classifier":
+        if network.trained.shape != ImageShape(1, 28, 10) or "mnist" not in network.trained.config.data.name:
+            raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=discriminator")
+        if not network.trained.conditional:
+            raise ConfigError("trust=classifier compares with labels, and this generator knows none")
+    elif network.trained.discriminator is None:
+        raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
+
+
+def _labels(wanted: Wanted, conditional: bool, num_classes: int) -> Tensor:
+    count = wanted.count
+    if wanted.labels is None or wanted.labels == "balanced":
+        if wanted.interpolate:
+            return torch.zeros(count, dtype=torch.int64)
+        return balanced_labels(count, num_classes)
+    if not conditional:
+        raise ConfigError("this run's generator is not conditional: it takes no labels")
+    if wrong := [label for label in wanted.labels if label >= num_classes]:
+        raise ConfigError(f"labels has {wrong[0]}: the generator knows 0 to {num_classes - 1}")
+    return torch.tensor(wanted.labels, dtype=torch.int64).repeat(-(-count // len(wanted.labels)))[:count]
+
+
+def _latents(wanted: Wanted, count: int, size: int) -> Tensor:
+    if wanted.latents is not None:
+        if wrong := [len(row) for row in wanted.latents if len(row) != size]:
+            raise ConfigError(f"a latent vector has {wrong[0]} numbers: this generator takes {size}")
+        return torch.tensor(wanted.latents, dtype=torch.float32)
+    if wanted.interpolate is not None:
+        start, end = (draw_latents(1, size, seed)[0] for seed in (wanted.seed, wanted.interpolate.to))
+        return along_sphere(start, end, count)
+    latents = draw_latents(count, size, wanted.seed)
+    return truncated(latents, wanted.truncation) if wanted.truncation else latents
+
+
+def along_sphere(start: Tensor, end: Tensor, count: int) -> Tensor:
+    """Returns ``count`` latents from ``start`` to ``end``, float32 (count, Z): White 2016 (arXiv 1609.04468), eq. 1.
+
+    Lengths go from that of the one to that of the other; between parallel vectors the way is straight.
+    """
+    a, b = start.double(), end.double()
+    lengths = a.norm(), b.norm()
+    cosine = (a @ b / (lengths[0] * lengths[1]).clamp_min(1e-12)).clamp(-1, 1)
+    angle, shares = cosine.arccos(), torch.linspace(0, 1, count, dtype=torch.float64)[:, None]
+    if float(angle.sin()) < 1e-6:
+        return (a + (b - a) * shares).float()
+    first, second = ((1 - shares) * angle).sin() / angle.sin(), (shares * angle).sin() / angle.sin()
+    latents: Tensor = first * a + second * b
+    return latents.float()
+
+
+def truncated(latents: Tensor, limit: float) -> Tensor:
+    """Returns standard normal latents as those of a normal distribution that ends at -limit and limit.
+
+    Each number keeps its quantile, so an image changes smoothly with the limit. (Brock et al. 2019, arXiv 1809.11096,
+    draw anew what lies outside: the same distribution.)
+    """
+    edge = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64))
+    quantiles = edge + torch.special.ndtr(latents.double()) * (1 - 2 * edge)
+    cut: Tensor = torch.special.ndtri(quantiles)
+    return cut.clamp(-limit, limit).float()

@@ -1,0 +1,183 @@
+"""What the addresses of runs answer: documented, and with the journal's own names for figures."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.components import kebab
+
+State = Literal["running", "waiting for nodes", "finished", "failed"]
+
+
+class Answer(BaseModel):
+    """Base of what is answered: kebab-case outside."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=kebab, populate_by_name=True)
+
+
+class Problem(Answer):
+    """Why a request was not carried out, in words."""
+
+    detail: str
+
+
+class Sign(Answer):
+    """Something that goes wrong, or may, in words."""
+
+    kind: Literal["collapse", "divergence", "refused", "lost-round", "drift", "stopped", "record"]
+    severity: Literal["warning", "error"]
+    round: int = Field(description="the round that it was seen in, or last seen")
+    client: int | None = Field(None, description="whom it is about; null: the whole federation")
+    words: str
+
+
+class Best(Answer):
+    """The round of the best fid (of federated-fid, where the server has no data)."""
+
+    round: int
+    fid: float
+
+
+class ImageKind(Answer):
+    """What the generator makes."""
+
+    channels: int
+    size: int = Field(description="height and width in pixels")
+    classes: int
+    class_names: list[str] = Field(description="by label")
+    conditional: bool = Field(description="whether labels can be asked for")
+
+
+class RunSummary(Answer):
+    """A run at a glance."""
+
+    id: str = Field(description="in addresses")
+    state: State
+    words: str = Field(description="the state in a sentence, with the reason where there is one")
+    algorithm: str
+    aggregate: str
+    weighting: str
+    model: str
+    objective: str
+    data: str
+    partition: str
+    seed: int
+    clients: int
+    round: int = Field(description="rounds done")
+    rounds: int = Field(description="rounds in all")
+    progress: float = Field(description="share of the rounds that is done, 0 to 1")
+    seconds: float = Field(description="time of the rounds that are done")
+    seconds_left: float | None = Field(description="to the last round, by the pace of the last ten; null: not known")
+    updated: float = Field(description="when the record last changed, seconds since 1970")
+    images_seen: int = Field(description="real images that clients have trained on so far, counted each time")
+    best: Best | None
+    distance: str = Field(description="the score that rounds are compared by: fid, or federated-fid")
+    scores: dict[str, Any] = Field(description="of the last scored round, or final ones of a finished run; by name")
+    scores_round: int | None = Field(description="the round that `scores` are of")
+    quality_rounds: list[int] = Field(description="scored rounds, to compare runs in one chart")
+    quality: list[float] = Field(description="`distance` of each of them")
+    signs: list[Sign] = Field(description="collapse, divergence, refusals and the like, the latest first")
+    sample_rounds: list[int] = Field(description="rounds with samples/{round}.png")
+    checkpoint_rounds: list[int] = Field(description="rounds that images can be asked of, beside best and last")
+    generator: bool = Field(description="whether the server has a generator to ask for images")
+    images: ImageKind | None = Field(description="null before clients have answered")
+
+
+class Curves(Answer):
+    """Figures over the rounds, a value a round; null where a round has none."""
+
+    rounds: list[int]
+    means: dict[str, list[float | None]] = Field(
+        description="discriminator-loss, generator-loss, d-real, d-fake: means over clients, weighted by images"
+    )
+    scores: dict[str, list[float | None]]
+    seconds: list[float]
+    bytes_up: list[int]
+    bytes_down: list[int]
+
+
+class Refusal(Answer):
+    """A reply that was left out."""
+
+    round: int
+    reason: str
+
+
+class ClientRow(Answer):
+    """One client."""
+
+    client: int = Field(description="its partition")
+    images: int
+    label_counts: list[int] | None = Field(description="images of each class; null: it keeps them to itself")
+    weight: float | None = Field(
+        description="its share in the mean of its last round, 0 to 1; null where the algorithm has its own"
+    )
+    last_round: int | None = Field(description="the last round that it trained in")
+    last: dict[str, float | None] = Field(
+        description="its figures then: discriminator-loss, generator-loss, d-real, d-fake, drift, seconds, ..."
+    )
+    curves: dict[str, list[float | None]] = Field(description="the same, a value for each of the run's rounds")
+    trained: int = Field(description="rounds that it trained in")
+    lost_rounds: list[int] = Field(description="rounds that it was asked in, and left out of")
+    refused: list[Refusal] = Field(description="why, the last 100")
+    fid: float | None = Field(description="of the generator to this client's images (client-fid)")
+
+
+class Incident(Answer):
+    """What went wrong, and when."""
+
+    round: int
+    what: str
+    why: str
+
+
+class RunDetail(RunSummary):
+    """A run in full."""
+
+    config: dict[str, Any] = Field(description="every key of the configuration")
+    curves: Curves
+    client_table: list[ClientRow]
+    failings: list[str] = Field(description="whom and what the generator fails, in words")
+    incidents: list[Incident] = Field(description="the last 100")
+    meaning: dict[str, str] = Field(description="what each score is")
+
+
+class Runs(Answer):
+    """All runs."""
+
+    runs: list[RunSummary]
+
+
+class Journal(Answer):
+    """Lines of a journal."""
+
+    lines: list[dict[str, Any]] = Field(description="as in docs/reliability.md; numbers that are not finite are null")
+    unreadable: int = Field(description="lines that were passed over, as a crash tore them")
+    total: int = Field(description="lines in all")
+
+
+class PartitionClient(Answer):
+    """What one client holds."""
+
+    partition: int
+    num_examples: int
+    label_counts: list[int] | None
+
+
+class Partition(Answer):
+    """Who holds what."""
+
+    class_names: list[str]
+    clients: list[PartitionClient]
+
+
+def finite(value: Any) -> Any:
+    """Returns a value of a JSON file with null for numbers that JSON has no way to write."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value

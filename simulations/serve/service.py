@@ -1,0 +1,151 @@
+"""What all addresses share: the runs, the generators, the queue, the limits."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from common.errors import ConfigError
+from simulations.serve import images, provenance, sampling
+from simulations.serve.batching import Batcher, BusyError
+from simulations.serve.counters import Counters
+from simulations.serve.images import Made
+from simulations.serve.library import Library
+from simulations.serve.models import Models, Network, Which
+from simulations.serve.record import Record
+from simulations.serve.wanted import Wanted
+
+_MOST_TOLD = 64  # labels that a provenance repeats; of more, a digest
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is taken on.
+
+    Attributes:
+        images: Of one request, rejected ones included.
+        pixels: Of one answer, all images together.
+        waiting: Images that wait or are made at a time.
+        requests: Requests for images under way at a time.
+        seconds: How long one may wait for its images.
+        streams: Open at a time.
+        encoders: Answers encoded at a time.
+    """
+
+    images: int = 1000
+    pixels: int = 2**25
+    waiting: int = 4096
+    requests: int = 128
+    seconds: float = 30.0
+    streams: int = 64
+    encoders: int = 2
+
+
+class Service:
+    """Everything behind the addresses.
+
+    Args:
+        library: The runs.
+        limits: How much is taken on.
+    """
+
+    def __init__(self, library: Library, limits: Limits) -> None:
+        self.library = library
+        self.limits = limits
+        self.models = Models()
+        self.batcher = Batcher(limits.waiting)
+        self.counters = Counters()
+        self.refused = 0
+        self.is_stopping: Callable[[], bool] = lambda: False
+        self._streams = self._requests = 0
+        self._lock = threading.Lock()
+        self._encoders: anyio.CapacityLimiter | None = None
+
+    async def generate(self, record: Record, wanted: Wanted) -> tuple[bytes, dict[str, Any]]:
+        """Returns the bytes of an answer, and where its images come from.
+
+        Raises:
+            ConfigError: What this generator cannot do, or more than is allowed.
+            CheckpointError: There is no generator yet.
+            BusyError: Too much is under way.
+            TimeoutError: It took too long.
+        """
+        with self._lock:
+            if self._requests >= self.limits.requests:
+                self.refused += 1
+                raise BusyError
+            self._requests += 1
+        try:
+            return await self._generate(record, wanted)
+        except BusyError:
+            self.refused += 1
+            raise
+        finally:
+            self._requests -= 1
+
+    async def _generate(self, record: Record, wanted: Wanted) -> tuple[bytes, dict[str, Any]]:
+        if (most := sampling.candidates(wanted)) > self.limits.images:
+            raise ConfigError(
+                f"{most} images would be made, and {self.limits.images} a request are allowed: ask in parts"
+            )
+        self._encoders = self._encoders or anyio.CapacityLimiter(self.limits.encoders)
+        network = await anyio.to_thread.run_sync(self._load, record, wanted)
+        if (pixels := images.pixels_of(wanted, network.trained.shape.size)) > self.limits.pixels:
+            raise ConfigError(f"the answer would have up to {pixels:,} pixels, and {self.limits.pixels:,} are allowed")
+        drawn = await anyio.to_thread.run_sync(sampling.draw, wanted, network)
+        future = self.batcher.submit(network, drawn.latents, drawn.labels)
+        candidates = await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)
+
+        def finish() -> tuple[bytes, dict[str, Any]]:
+            places = sampling.most_trusted(drawn, candidates, sampling.trust_of(wanted, network))
+            conditional = network.trained.conditional
+            labels = drawn.labels[places].tolist() if conditional else [-1] * len(places)
+            facts = _facts(record, network, wanted) | {"rejected": len(candidates) - len(places)}
+            return images.encode(Made(candidates[places], labels, places.tolist(), facts), wanted), facts
+
+        return await anyio.to_thread.run_sync(finish, limiter=self._encoders)
+
+    def _load(self, record: Record, wanted: Wanted) -> Network:
+        which: Which = wanted.round
+        if which == "best" and (wanted.client is not None or not any(line["scores"] for line in record.view().lines)):
+            which = "last"
+        return self.models.get(record, which, wanted.client)
+
+    def open_stream(self) -> bool:
+        """Takes note of one more stream, and returns whether it may be."""
+        with self._lock:
+            self._streams += self._streams < self.limits.streams
+            return self._streams <= self.limits.streams
+
+    def close_stream(self) -> None:
+        """Takes note of one stream less."""
+        with self._lock:
+            self._streams -= 1
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return self._streams
+
+
+def _facts(record: Record, network: Network, wanted: Wanted) -> dict[str, Any]:
+    request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    for key in ("labels", "latents"):
+        if isinstance(request.get(key), list) and (key == "latents" or len(request[key]) > _MOST_TOLD):
+            request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
+    trained = network.trained
+    return {
+        "made-by": provenance.software(),
+        "synthetic": "made by a generator of a generative adversarial network; not a recording of anything",
+        "run": record.name,
+        "data": trained.config.data.name,
+        "round": trained.round,
+        "seed": wanted.seed,
+        "model-sha256": trained.digest,
+        "request": request,
+    }

@@ -1,0 +1,158 @@
+"""Signs of trouble in a run's record, in words that say what to look at. Each is a rule on figures, no more."""
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from server import guard
+from server.journal import Line, mean_of
+from simulations.serve.record import View
+from simulations.serve.schemas import Sign
+
+_RECENT = 5  # rounds that a sign of now is read from
+_WORSE = 2.0  # times the best fid that is called divergence
+_SURE = 4.6  # a logit of which the sigmoid is 0.99
+_FAR = 3.0  # times the median drift that is called far
+_LEAST = 0.05  # recall below which a class counts as not made
+_FEWEST = 3
+_LOGISTIC = ("non-saturating", "hinge", "lsgan")
+_LAST_INCIDENTS = 20
+
+
+def signs_of(view: View) -> list[Sign]:
+    """Returns what goes wrong, or may, the latest first."""
+    lines = view.lines
+    found = [*_distance(lines), *_losses(view), *_drift(lines), *_refusals(lines), *_events(view), *_recall(view)]
+    if view.unreadable:
+        found.append(
+            Sign(
+                kind="record",
+                severity="warning",
+                round=view.last_round,
+                words=f"{view.unreadable} line(s) of the journal cannot be read; they were passed over.",
+            )
+        )
+    return sorted(found, key=lambda sign: sign.round, reverse=True)
+
+
+def _distance(lines: list[Line]) -> Iterator[Sign]:
+    best = guard.best(lines)
+    lowest = guard.quality(best["scores"]) if best else None
+    scored = [line for line in lines if guard.quality(line["scores"]) is not None]
+    if best is None or lowest is None or len(scored) < 2:
+        return
+    last = scored[-1]
+    now = guard.quality(last["scores"])
+    if now is not None and not now <= _WORSE * lowest:
+        yield Sign(
+            kind="divergence",
+            severity="error",
+            round=last["round"],
+            words=f"fid is {now:.3g}, {now / lowest:.1f} times the best, {lowest:.3g} of round {best['round']}: the "
+            "generator gets worse. Take the best round, or lower the learning rates.",
+        )
+    values = [(line["scores"]["score"], line["round"]) for line in scored if "score" in line["scores"]]
+    if len(values) > 1 and values[-1][0] < 0.6 * max(values)[0]:
+        yield Sign(
+            kind="collapse",
+            severity="error",
+            round=values[-1][1],
+            words=f"The classifier's score fell from {max(values)[0]:.3g} in round {max(values)[1]} to "
+            f"{values[-1][0]:.3g}: the generator makes fewer kinds of images than before.",
+        )
+
+
+def _losses(view: View) -> Iterator[Sign]:
+    lines = view.lines
+    broken = [
+        (line["round"], client["partition"], key)
+        for line in lines[-_RECENT:]
+        for client in line["clients"]
+        for key in ("discriminator-loss", "generator-loss")
+        if key in client and not math.isfinite(client[key])
+    ]
+    for round, partition, key in broken[-1:]:
+        yield Sign(
+            kind="divergence",
+            severity="error",
+            round=round,
+            client=partition,
+            words=f"Client {partition} reports a {key.replace('-', ' ')} that is not finite.",
+        )
+    if view.config is None or not view.config.objective.startswith(_LOGISTIC) or len(lines) < _RECENT:
+        return
+    recent = [(mean_of(line, "d-real"), mean_of(line, "d-fake")) for line in lines[-_RECENT:]]
+    if all(real is not None and fake is not None and real > _SURE and fake < -_SURE for real, fake in recent):
+        real, fake = recent[-1]
+        yield Sign(
+            kind="collapse",
+            severity="warning",
+            round=view.last_round,
+            words=f"The discriminator tells real from generated images nearly always (D(real) {real:.1f}, D(fake) "
+            f"{fake:.1f}, for {_RECENT} rounds): the generator learns little from it. R1 or DiffAugment help.",
+        )
+
+
+def _drift(lines: list[Line]) -> Iterator[Sign]:
+    if not lines:
+        return
+    drifts = {client["partition"]: client["drift"] for client in lines[-1]["clients"] if "drift" in client}
+    if len(drifts) < _FEWEST:
+        return
+    middle = median(drifts.values())
+    for partition, drift in drifts.items():
+        if drift > _FAR * middle > 0:
+            yield Sign(
+                kind="drift",
+                severity="warning",
+                round=lines[-1]["round"],
+                client=partition,
+                words=f"Client {partition} ended {drift / middle:.1f} times as far from the mean as the median client: "
+                "its images differ from the others', or its training goes wrong.",
+            )
+
+
+def _refusals(lines: list[Line]) -> Iterator[Sign]:
+    found: dict[int, list[tuple[int, str]]] = {}
+    for line in lines[-_RECENT:]:
+        for refusal in line["refused"]:
+            found.setdefault(refusal["partition"], []).append((line["round"], refusal["reason"]))
+    for partition, rows in found.items():
+        round, reason = rows[-1]
+        often = f", and {len(rows)} times in the last {_RECENT} rounds" if len(rows) > 1 else ""
+        yield Sign(
+            kind="refused",
+            severity="error" if len(rows) == _RECENT else "warning",
+            round=round,
+            client=partition,
+            words=f"Client {partition} was left out of round {round}{often}: {reason}.",
+        )
+
+
+def _events(view: View) -> Iterator[Sign]:
+    for event in view.events[-_LAST_INCIDENTS:]:
+        what, round, reason = event["event"], event["round"], event.get("reason", "")
+        if what == "rollback":
+            words = f"The generator diverged ({reason}); the run went back to round {round}, with other random numbers."
+            yield Sign(kind="divergence", severity="warning", round=round, words=words)
+        elif what == "diverged":
+            words = f"The generator diverged, and the run may not go back again: {reason}."
+            yield Sign(kind="divergence", severity="error", round=round, words=words)
+        elif what == "round-repeated":
+            words = f"Round {round} had too few usable replies and was repeated: {reason}."
+            yield Sign(kind="lost-round", severity="warning", round=round, words=words)
+        elif what == "stopped" and event is view.events[-1]:
+            yield Sign(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason}.")
+
+
+def _recall(view: View) -> Iterator[Sign]:
+    recalls = view.summary.get("scores", {}).get("per-class-recall") or []
+    missing = [k for k, recall in enumerate(recalls) if recall is not None and recall < _LEAST]
+    if missing:
+        yield Sign(
+            kind="collapse",
+            severity="warning",
+            round=view.last_round,
+            words=f"Of class {', '.join(map(str, missing))} the generator covers less than {_LEAST:.0%} of the real "
+            "images: hardly any variety is made.",
+        )

@@ -1,0 +1,42 @@
+"""A journal as server-sent events: what is there, then each line as it comes."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+
+from simulations.serve.schemas import finite
+from simulations.serve.tail import Tail
+
+_LOOK_EVERY = 0.5  # seconds
+_BREATH_EVERY = 20  # looks without news after which a comment keeps the line open
+
+
+async def events(journal: Path, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[str]:
+    """Yields server-sent events until the server stops: ``round`` and ``event``, a line of the journal each.
+
+    Their id is where in the journal they end; a browser that comes back names its last one, and gets what followed.
+    ``reset`` says that the journal was cut, as when a run goes back to an earlier round, and begins again.
+
+    Args:
+        journal: Where it is, or will be.
+        offset: The last id that the reader has; 0: none.
+        stopping: Whether the server stops.
+    """
+    tail = Tail(journal, offset)
+    quiet = 0
+    yield "retry: 2000\n\n"
+    while not stopping():
+        news = await anyio.to_thread.run_sync(tail.look)
+        if news.anew:
+            yield "event: reset\nid: 0\ndata: {}\n\n"
+        for end, line in news.lines:
+            name = "event" if "event" in line else "round"
+            yield f"event: {name}\nid: {end}\ndata: {json.dumps(finite(line))}\n\n"
+        if news.more:
+            continue
+        quiet = 0 if news.lines or news.anew else quiet + 1
+        if quiet and quiet % _BREATH_EVERY == 0:
+            yield ": still here\n\n"
+        await anyio.sleep(_LOOK_EVERY)
