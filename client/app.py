@@ -108,7 +108,12 @@ def device_of(site: Site) -> torch.device:
     Raises:
         ConfigError: The named device does not exist here.
     """
-    name = site.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return _device(site.device)
+
+
+@functools.cache
+def _device(name: str) -> torch.device:
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

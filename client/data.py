@@ -44,8 +44,7 @@ class Shard:
     @property
     def shape(self) -> ImageShape:
         """Of every image, and the number of classes."""
-        _, channels, size, _ = self.images.images.shape
-        return ImageShape(channels, size, len(self.class_names))
+        return ImageShape(*self.images.image_shape, len(self.class_names))
 
     def digest(self) -> str:
         """Returns the first 16 hex digits of a SHA-256 of images and labels."""
@@ -69,7 +68,7 @@ def shard(config: RunConfig, site: Site) -> Shard:
             whole = _own(site.data, config.data.image_size, site.state_path)
         else:
             data = load(config.data)
-            whole = Shard(data.train.subset(split(config)[site.partition_id]), data.class_names)
+            whole = Shard(data.train.view(split(config)[site.partition_id]), data.class_names)
     return _without(whole, config.evaluation.holdout)
 
 

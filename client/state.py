@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from common import wire
 from common.errors import CheckpointError, ConfigError, ProtocolError
 from common.files import load_sealed, remove_scraps, save_sealed
-from common.tree import Tree
+from common.tree import Tree, compact
 
 log = logging.getLogger("fedgan.client")
 
@@ -71,18 +71,18 @@ class ContextMemories:
         prefix = _prefix(round)
         return {
             name.removeprefix(prefix): wire.decode_tree(record)
-            for name, record in self._state.array_records.items()
-            if name.startswith(prefix)
+            for name, record in self._state.items()
+            if name.startswith(prefix) and isinstance(record, ArrayRecord)
         }
 
     def save(self, round: int, memory: Mapping[str, Tree], keep_from: int) -> None:
         kept = [other for other in self._rounds() if keep_from <= other < round]
         prefixes = tuple(_prefix(other) for other in kept)
-        for name in [name for name in self._state.array_records if not name.startswith(prefixes)]:
+        for name in [name for name in self._state if name != _META and not name.startswith(prefixes)]:
             del self._state[name]
         self._state[_META] = ConfigRecord({"version": VERSION, "rounds": [*kept, round]})
         for name, tree in memory.items():
-            self._state[_prefix(round) + name] = wire.encode_tree(tree)
+            self._state[_prefix(round) + name] = wire.encode_tree(compact(tree))
 
     def _rounds(self) -> list[int]:
         meta = self._state.get(_META)

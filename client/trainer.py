@@ -87,11 +87,10 @@ class Trainer:
         share = self._local.rate_share(assignment.round, assignment.num_rounds)
         for name, optimizer in self._optimizers.items():
             optimizer.learning_rate = self._rates[name] * share
-        for key, slot in self._slots.items():
-            if moments:
-                slot.copy_(moments[key])
-            else:
-                slot.zero_()
+        if moments:
+            torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
+        else:
+            torch._foreach_zero_(list(self._slots.values()))
 
     @property
     def num_examples(self) -> int:
@@ -143,8 +142,7 @@ class Trainer:
         start = time.perf_counter()
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
-        phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
-        schedule = [phase for _ in range(self._local.steps) for phase in phases for _ in range(phase.repeats)]
+        schedule = self.schedule(networks)
         following = [*schedule[1:], None]
         for phase, after, batch in zip(schedule, following, self._batches(schedule, fakes), strict=True):
             self._freeze_all_but({*phase.networks, *(after.networks if after and after.goes_on else ())})
@@ -152,15 +150,35 @@ class Trainer:
             losses.setdefault(f"{phase.name}-loss", []).append(loss)
             for key, value in watched.items():
                 diagnostics.setdefault(key, []).append(value)
+        return self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
+
+    def schedule(self, networks: Sequence[str] | None) -> list[Phase]:
+        """Returns all phases of a fit in turn; only those that step ``networks`` unless that is None."""
+        phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
+        return [phase for _ in range(self._local.steps) for phase in phases for _ in range(phase.repeats)]
+
+    def summary(
+        self,
+        schedule: Sequence[Phase],
+        losses: dict[str, list[Tensor]],
+        diagnostics: dict[str, list[Tensor]],
+        seconds: float,
+    ) -> dict[str, float]:
+        """Returns what ``fit`` does of the scalars of its phases.
+
+        Raises:
+            DivergenceError: See ``fit``.
+        """
         means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
         images = self._local.batch_size * sum(phase.looks_at_images for phase in schedule)
-        return means | {"images": images, "seconds": time.perf_counter() - start}
+        return means | {"images": images, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""
         shard = self._assigned.images
         chosen = torch.randint(len(shard), (num,), generator=self._generator(scope, "real"))
-        return normalise(shard.images[chosen].to(self._device)), shard.labels[chosen].to(self._device)
+        images, labels = shard.take(chosen)
+        return normalise(images.to(self._device)), labels.to(self._device)
 
     @torch.no_grad()
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
@@ -188,8 +206,7 @@ class Trainer:
         extra_loss: Callable[[str, nn.Module], Tensor] | None,
         gradient_hook: Callable[[str, nn.Module], None] | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        mixed = self._local.mixed_precision and self._device.type == "cuda"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
+        with self.autocast():
             loss, watched = phase.loss(self._networks, batch)
         loss = loss.float()
         for name in phase.networks:
@@ -206,18 +223,28 @@ class Trainer:
                     phase.after(self._networks[name])
         return loss.detach(), watched
 
-    def _batches(self, phases: Iterable[Phase], given: tuple[Tensor, Tensor] | None = None) -> Iterator[Batch]:
-        """Yields a batch for each of the phases; what it draws depends on the assignment and the phases alone.
+    def autocast(self) -> torch.autocast:
+        """Returns the context in which losses are computed."""
+        mixed = self._local.mixed_precision and self._device.type == "cuda"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed)
 
-        A phase that goes on with the batch of the one before it draws nothing.
+    def _batches(
+        self,
+        phases: Iterable[Phase],
+        given: tuple[Tensor, Tensor] | None = None,
+        device: torch.device | None = None,
+    ) -> Iterator[Batch]:
+        """Yields a batch for each of the phases, on ``device`` or the trainer's own.
+
+        What it draws depends on the assignment and the phases alone. A phase that goes on with the batch of the one
+        before it draws nothing.
         Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
         batch is full even where the shard is smaller. Fake labels are drawn as ``local.fake_labels`` says, or are those
         of the ``given`` fakes, which phases that look at real images take one batch after another, and again from the
         first.
         """
-        assigned, size = self._assigned, self._local.batch_size
-        images, labels = assigned.images.images, assigned.images.labels
-        pool = self._fake_labels(labels)
+        assigned, size, device = self._assigned, self._local.batch_size, device or self._device
+        shard, pool = assigned.images, self._fake_labels(assigned.images.labels)
         generator = self._generator()
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
@@ -231,7 +258,7 @@ class Trainer:
                 continue
             num_real = size if phase.looks_at_images else 0
             while len(order) < num_real:
-                order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
+                order = torch.cat([order, torch.randperm(len(shard), generator=generator)])
             chosen, order = order[:num_real], order[num_real:]
             fake = torch.randint(len(pool), (size,), generator=generator)
             latents = torch.randn(size, self._latent_size, generator=generator)
@@ -239,14 +266,15 @@ class Trainer:
             fake_labels, fakes = pool[fake], None
             if given is not None and phase.looks_at_images:
                 rows = torch.arange(taken, taken + size) % len(given[1])
-                fakes, fake_labels = given[0][rows].to(self._device, non_blocking=True), given[1][rows]
+                fakes, fake_labels = given[0][rows].to(device, non_blocking=True), given[1][rows]
                 taken += size
+            images, labels = shard.take(chosen)
             batch = Batch(
-                images=normalise(images[chosen].to(self._device, non_blocking=True)),
-                labels=labels[chosen].to(self._device, non_blocking=True),
-                latents=latents.to(self._device, non_blocking=True),
-                fake_labels=fake_labels.to(self._device, non_blocking=True),
-                uniforms=uniforms.to(self._device, non_blocking=True),
+                images=normalise(images.to(device, non_blocking=True)),
+                labels=labels.to(device, non_blocking=True),
+                latents=latents.to(device, non_blocking=True),
+                fake_labels=fake_labels.to(device, non_blocking=True),
+                uniforms=uniforms.to(device, non_blocking=True),
                 generator=generator,
                 fakes=fakes,
                 step=step,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from common.algorithms import Reply
 from common.errors import ProtocolError
-from common.tree import Tree, distance, not_finite
+from common.tree import Tree, not_finite, rough_distance
 from common.wire import RollCall
 
 _FEWEST_FOR_MEDIAN = 3
@@ -55,7 +55,7 @@ def outliers(
     norms = {}
     for partition, reply in replies.items():
         sent = {key: reply.arrays[key] for key in part}
-        norms[partition] = min(distance(sent, origin) for origin in origins[partition])
+        norms[partition] = min(rough_distance(sent, origin) for origin in origins[partition])
     median = statistics.median(norms.values())
     return {
         partition: f"the norm of its update is {norm:.3g}, more than admission.max-norm-ratio={max_ratio:g} times the "

@@ -126,7 +126,8 @@ class PatientGrid(Grid):
             self._absent -= {partition for partition in unsent if self._nodes[partition] in online}
             left = None if deadline is None else deadline - time.monotonic()
             pending |= self._push({k: m for k, m in unsent.items() if self._nodes[k] in online}, left)
-            unsent = {k: m for k, m in unsent.items() if k not in pending.values() and k not in self._absent}
+            sent = set(pending.values())
+            unsent = {k: m for k, m in unsent.items() if k not in sent and k not in self._absent}
             found, unreadable = self._pull(pending)
             self._silence |= {pending.pop(name): why for name, why in unreadable.items()}
             for name, reply in found.items():

@@ -16,7 +16,7 @@ from common.algorithms import Client, Federation, Payload, Reply, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.seeding import derive_seed
-from common.tree import Tree, distance, not_finite
+from common.tree import Tree, not_finite, rough_distance
 from server import admission
 from server.cohort import Roster, one_line, reason_of
 from server.grid import PatientGrid
@@ -95,6 +95,7 @@ class FederatedGAN(Strategy):
         self._roster = roster
         self._grid = grid
         self._client_states = client_states
+        self._rollbacks = snapshot.rollbacks
         self._federation = federation_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
 
@@ -112,9 +113,11 @@ class FederatedGAN(Strategy):
         start = time.perf_counter()
         state = self.snapshot.state
         round = state.round + 1
-        federation = federation_of(self._config, self._roster, self.snapshot.rollbacks)
-        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, federation)
-        federation = self._federation = replace(federation, cohort=cohort)
+        if self.snapshot.rollbacks != self._rollbacks:
+            self._rollbacks = self.snapshot.rollbacks
+            self._federation = federation_of(self._config, self._roster, self._rollbacks)
+        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._federation)
+        federation = self._federation = replace(self._federation, cohort=cohort)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
@@ -249,7 +252,7 @@ class FederatedGAN(Strategy):
         line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
         line |= {"partition": reply.partition, "num-examples": reply.num_examples}
         if shared := {key: value for key, value in reply.arrays.items() if key in state.parameters}:
-            line["drift"] = distance(shared, state.parameters)
+            line["drift"] = rough_distance(shared, state.parameters)
         return line
 
 

@@ -131,8 +131,7 @@ class InProcessGrid(Grid):
 
         Clients that keep it on disk (``state-path``) are left out.
         """
-        held = {k: self._states[k] for k, round in rounds.items() if ContextMemories(self._states[k]).holds(round)}
-        return _StatesView(held, rounds)
+        return _StatesView(self._states, rounds)
 
     def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
         """Gives clients back what they kept after the given round of each; all others keep nothing."""
@@ -166,16 +165,19 @@ class _StatesView(Mapping[int, Mapping[str, Tree]]):
     """Clients' memories as they were when the view was made; decoded when read, as most views never are."""
 
     def __init__(self, states: Mapping[int, RecordDict], rounds: Mapping[int, int]) -> None:
-        self._states, self._rounds = states, dict(rounds)
+        self._states, self._rounds = dict(states), dict(rounds)  # a state is replaced, never written to
 
     def __getitem__(self, partition: int) -> Mapping[str, Tree]:
-        return ContextMemories(self._states[partition]).load(self._rounds[partition]) or {}
+        kept = ContextMemories(self._states[partition]).load(self._rounds[partition])
+        if kept is None:
+            raise KeyError(partition)
+        return kept
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._states)
+        return (k for k, round in self._rounds.items() if ContextMemories(self._states[k]).holds(round))
 
     def __len__(self) -> int:
-        return len(self._states)
+        return sum(1 for _ in self)
 
 
 def simulate(

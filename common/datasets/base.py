@@ -66,6 +66,12 @@ class ImageSet:
         """Returns the number of images."""
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Channels, and height and width in pixels."""
+        _, channels, size, _ = self.images.shape
+        return channels, size
+
     def label_counts(self, num_classes: int) -> list[int]:
         """Returns how many images each of the ``num_classes`` classes has."""
         return [int(count) for count in torch.bincount(self.labels, minlength=num_classes)]
@@ -73,7 +79,37 @@ class ImageSet:
     def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
         """Returns a copy of the images at ``indices``, (M,) int64 in [0, N), in that order."""
         chosen = torch.from_numpy(indices)
-        return ImageSet(self.images[chosen], self.labels[chosen])
+        return ImageSet(*self.take(chosen))
+
+    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns a copy of the images (M, C, S, S) and labels (M,) at ``indices``, (M,) int64."""
+        return self.images[indices], self.labels[indices]
+
+    def view(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
+        """Returns what ``subset`` does without a copy of the images, until all of them are asked for."""
+        return _View(self, torch.from_numpy(indices))
+
+
+class _View(ImageSet):
+    """Some of the images of another set."""
+
+    def __init__(self, whole: ImageSet, rows: torch.Tensor) -> None:
+        self.__dict__.update(_whole=whole, _rows=rows, labels=whole.labels[rows])
+
+    @property
+    def images(self) -> torch.Tensor:
+        """(N, C, S, S), a copy."""
+        images: torch.Tensor = self.__dict__["_whole"].images[self.__dict__["_rows"]]
+        return images
+
+    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = self.__dict__["_whole"].take(self.__dict__["_rows"][indices])
+        return images, labels
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        channels, size = self.__dict__["_whole"].image_shape
+        return channels, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +155,7 @@ class Dataset:
     @property
     def shape(self) -> ImageShape:
         """Returns the shape of every image and the number of classes."""
-        _, channels, size, _ = self.train.images.shape
-        return ImageShape(channels, size, len(self.class_names))
+        return ImageShape(*self.train.image_shape, len(self.class_names))
 
 
 class DataSource(Component):

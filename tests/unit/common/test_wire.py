@@ -1,14 +1,16 @@
+import pickle
 from dataclasses import replace
 
 import pytest
 import safetensors.torch
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from common import tree, wire
 from common.algorithms import Payload, Reply
 from common.datasets.base import ImageShape
 from common.errors import ProtocolError
+from simulations import engine
 
 TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
 
@@ -52,10 +54,49 @@ def test_task_and_reply_read_back_to_the_bit():
     )
 
 
-def test_decoded_arrays_can_be_written_to():
+def as_bytes(record):
+    """Returns a record of arrays as another process has it."""
+    return pickle.loads(pickle.dumps(record))
+
+
+def test_within_a_process_no_bytes_are_made_and_tensors_are_the_senders_own(monkeypatch):
+    monkeypatch.setattr(wire, "save", lambda tensors: pytest.fail("bytes were made"))
     decoded = wire.decode_tree(wire.encode_tree(TREE))
+    assert {key: value.data_ptr() for key, value in decoded.items()} == {
+        key: value.data_ptr() for key, value in TREE.items()
+    }
+    assert list(decoded) == sorted(TREE)
+
+
+def test_another_process_has_the_same_bits_in_memory_of_its_own():
+    record = wire.encode_tree(TREE)
+    decoded = wire.decode_tree(as_bytes(record))
+    assert tree.digest(decoded) == tree.digest(wire.decode_tree(record)) == tree.digest(TREE)
+    assert list(decoded) == sorted(TREE)
     decoded["generator.w"].zero_()
     assert TREE["generator.w"].abs().sum() > 0
+
+
+def test_to_flower_an_array_that_holds_a_tree_is_an_array_of_its_bytes():
+    held = wire.encode_tree(TREE)["tree"]
+    plain = Array(held.dtype, held.shape, held.stype, held.data)
+    assert type(as_bytes(held)) is Array
+    assert held.object_id == plain.object_id
+    assert held.deflate() == plain.deflate()
+    assert tree.digest(wire.decode_tree(ArrayRecord({"tree": Array.inflate(held.deflate(), held.children)}))) == (
+        tree.digest(TREE)
+    )
+
+
+@pytest.mark.parametrize("values", [TREE, {}, {"g.w": torch.zeros(0, 3), "g.v": torch.zeros(7, dtype=torch.uint8)}])
+def test_the_bytes_of_a_message_are_counted_whether_they_were_made_or_not(values):
+    engine._identify_process()
+    record = wire.encode_tree(values)
+    messages = [
+        Message(RecordDict({"arrays": arrays, "meta": ConfigRecord({"a": 1})}), 1, "train")
+        for arrays in (record, as_bytes(record))
+    ]
+    assert wire.message_bytes(messages[0]) == wire.message_bytes(messages[1]) == record.count_bytes()
 
 
 def test_a_reply_to_another_round_is_refused():
@@ -129,13 +170,13 @@ def test_bytes_that_are_no_tree_are_refused(record):
 
 def test_tensors_that_share_memory_travel():
     one = torch.arange(6.0)
-    decoded = wire.decode_tree(wire.encode_tree({"g.w": one, "g.v": one, "g.part": one[2:4]}))
+    decoded = wire.decode_tree(as_bytes(wire.encode_tree({"g.w": one, "g.v": one, "g.part": one[2:4]})))
     assert [decoded[key].tolist() for key in ("g.v", "g.part")] == [one.tolist(), [2.0, 3.0]]
 
 
 @pytest.mark.parametrize("value", [torch.zeros(0, 3), torch.tensor(2.5), torch.arange(6).view(2, 3).T])
 def test_empty_scalar_and_strided_tensors_travel(value):
-    decoded = wire.decode_tree(wire.encode_tree({"g.w": value}))["g.w"]
+    decoded = wire.decode_tree(as_bytes(wire.encode_tree({"g.w": value})))["g.w"]
     assert decoded.dtype == value.dtype
     assert torch.equal(decoded, value)
 
