@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from common.files import read_toml, write_atomically
 
 Line = dict[str, Any]
 
+_LONGEST_REASON = 5000
 _ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients")
 
 
@@ -160,6 +161,20 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def note(path: Path, event: str, round: int, reason: str, refused: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Appends something that happened beside the rounds; see ``docs/reliability.md``.
+
+    Args:
+        path: The journal.
+        event: What happened.
+        round: After which round, or in which.
+        reason: In words; cut where it is very long.
+        refused: ``partition`` and ``reason`` of the clients that were left out then.
+    """
+    line = {"event": event, "round": round, "reason": reason[:_LONGEST_REASON]}
+    append(path, line | ({"refused": list(refused)} if refused else {}))
 
 
 def read(path: Path) -> list[Line]:

@@ -1,13 +1,12 @@
 """One run on one grid: what happens before, around and after Flower's loop."""
 
-import errno
 import json
 import logging
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
@@ -15,33 +14,19 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.config import RunConfig
-from common.errors import CheckpointError, DivergenceError, OtherRunError, OutputError
-from common.files import remove_scraps, write_atomically
+from common.errors import DivergenceError
+from common.files import write_atomically
 from common.generation import load_generator
 from common.tree import digest
-from server import checkpoint, evaluation, federated, guard, journal, report
-from server.checkpoint import Checkpoint
+from server import evaluation, federated, guard, journal, report
 from server.evaluation import ALL, QUICK, Scores
 from server.federated import FederatedScorer
 from server.grid import PatientGrid
 from server.journal import RunDirectory
-from server.strategy import ClientStates, FederatedGAN, RoundError, Snapshot
+from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
+from server.strategy import FederatedGAN, RoundError, Snapshot
 
 log = logging.getLogger("fedgan.server")
-
-_LONGEST_REASON = 5000
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
-
-
-@runtime_checkable
-class KeepsClients(Protocol):
-    """A grid that holds its simulated clients' memory, so that a checkpoint of the server holds it too."""
-
-    def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
-        """Returns what clients kept after the given round of each, by partition; by reference, not to be written to."""
-
-    def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
-        """Gives clients back what they kept after the given round of each; all others keep nothing."""
 
 
 class _DivergedError(Exception):
@@ -65,26 +50,15 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
     """
     directory.check(config.output.resume)
     directory.create()
-    with directory.locked():
+    with directory.locked(), naming_what_is_safe(directory):
+        run = Run(config, directory, grid)
+        run.begin()
         try:
-            run = Run(config, directory, grid)
-            run.begin()
-            try:
-                run.train()
-            except BaseException as error:
-                run.stop(error)
-                raise
-            run.finish()
-        except OSError as error:
-            elsewhere = error.filename is not None and not str(error.filename).startswith(str(directory.path))
-            if error.errno not in _CANNOT_WRITE or elsewhere:
-                raise
-            done = checkpoint.list_checkpoints(directory.checkpoints)
-            kept = f"round {checkpoint.round_of(done[-1])} is safe" if done else "no round was saved yet"
-            raise OutputError(
-                f"output.dir={str(directory.path)!r} cannot be written ({error.strerror}); {kept}: make room or give "
-                "access, and resume the run"
-            ) from error
+            run.train()
+        except BaseException as error:
+            run.stop(error)
+            raise
+        run.finish()
 
 
 class Run:
@@ -100,7 +74,7 @@ class Run:
         self._config = config
         self._directory = directory
         self._start = time.perf_counter()
-        self._write_configuration()
+        claim(config, directory)
         log.info("run directory: %s", directory.path)  # from here on it can be resumed
         self._keeper = grid if isinstance(grid, KeepsClients) else None
         self._grid = PatientGrid(grid)
@@ -110,13 +84,13 @@ class Run:
         self._scorer: FederatedScorer | None = None
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict())
-        self._initial = Snapshot(initial, run=secrets.token_hex(8))
+        start = Snapshot(initial, run=secrets.token_hex(8))
+        self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
         self._failures = 0
-        self._saved: dict[int, Mapping[int, int]] = {}  # memory rounds of checkpoints, by round
 
     def begin(self) -> None:
         """Finds where to start from, and writes what is known before the first round."""
-        snapshot = self._accepted = self._starting_point()
+        snapshot = self._accepted = self._recovery.starting_point()
         summary = self._roster.summary()
         write_atomically(self._directory.partition, json.dumps(summary, indent=1).encode())
         report.draw_partition(summary, self._directory.partition_picture)
@@ -126,7 +100,7 @@ class Run:
             self._scorer = federated.ask_moments(
                 self._config, self._roster, self._grid, self._evaluator, self._directory.moments
             )
-        self._tell_what_is_returnable()
+        self._strategy.returnable = self._recovery.returnable()
 
     def train(self) -> None:
         """Runs the rounds that are left, repeats those that fail, and goes back where the generator diverges.
@@ -196,50 +170,6 @@ class Run:
         write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
         report.write_report(self._directory)
         log.info("report: %s", self._directory.report, extra={"summary": summary})
-
-    def _write_configuration(self) -> None:
-        """Writes the configuration before anything else, so that a run that dies at any point can be resumed.
-
-        Raises:
-            OtherRunError: The run in the folder, which is to be resumed, is another one.
-        """
-        remove_scraps(self._directory.path, self._directory.samples, self._directory.checkpoints)
-        file = self._directory.config
-        if self._config.output.resume and not checkpoint.list_checkpoints(self._directory.checkpoints):
-            stored = self._directory.read_config().identity()
-            if differences := checkpoint.differences_between(stored, self._config.identity()):
-                raise OtherRunError(f"the run in {self._directory.path} is another one: {'; '.join(differences)}")
-        # A copy of the configuration starts a new run elsewhere, so it names no folder.
-        content = self._config.replaced({"output.dir": "", "output.resume": False}).toml().encode()
-        if not file.exists() or not checkpoint.list_checkpoints(self._directory.checkpoints):
-            write_atomically(file, content)
-        self._configuration = content
-
-    def _starting_point(self) -> Snapshot:
-        """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state.
-
-        Raises:
-            OtherRunError: The checkpoint is of another run.
-            CheckpointError: None of the checkpoints is whole.
-        """
-        directory, config = self._directory, self._config
-        if config.output.resume:
-            found = checkpoint.latest(directory.checkpoints)
-            if found is not None:
-                checkpoint.require_same_run(found, config, self._roster.summary())
-                write_atomically(directory.config, self._configuration)  # it may have more rounds now
-                snapshot = found.snapshot
-                self._give_back(snapshot)
-                if not directory.journal.exists():
-                    log.warning("%s is gone: the record begins anew", directory.journal)
-                journal.cut(directory.journal, snapshot.state.round)
-                self._note("resumed", snapshot.state.round, "")
-                self._saved = checkpoint.memory_rounds(directory.checkpoints, snapshot.state.round)
-                log.info("going on after round %d", snapshot.state.round)
-                return snapshot
-            log.warning("no checkpoint in %s: beginning again with round 1", directory.checkpoints)
-        directory.clear()
-        return self._initial
 
     def _after_round(self, flower_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Samples, scores, journal, checkpoint: called by Flower before the first round and after each.
@@ -318,57 +248,20 @@ class Run:
         self._note("rollback", good, why)
         self._strategy.snapshot = replace(self._strategy.snapshot, rollbacks=rollbacks)
         if good:
-            self._write_checkpoint()
-        self._tell_what_is_returnable()
+            self._recovery.save(self._strategy.snapshot)
+        self._strategy.returnable = self._recovery.returnable()
 
     def _return_to_good(self) -> int:
-        """Takes the state of the last good round that is whole on disk, drops what came after, and returns it."""
-        folder = self._directory.checkpoints
-        good = guard.last_good(journal.read(self._directory.journal), self._config.guard.ratio)
-        try:
-            found = checkpoint.latest(folder, before=good + 1)
-        except CheckpointError:
-            found = None
-        snapshot = found.snapshot if found else replace(self._initial, run=self._strategy.snapshot.run)
-        round = snapshot.state.round
-        for path in reversed(checkpoint.list_checkpoints(folder)):  # the latest first, as a killed run resumes there
-            if checkpoint.round_of(path) > round:
-                path.unlink()
-        journal.cut(self._directory.journal, round)
-        self._give_back(snapshot)
-        self._strategy.snapshot = self._accepted = snapshot
-        self._saved = {k: kept for k, kept in self._saved.items() if k <= round}
-        return round
-
-    def _give_back(self, snapshot: Snapshot) -> None:
-        """Gives simulated clients what they kept then."""
-        if self._keeper:
-            self._keeper.restore_clients(snapshot.clients, snapshot.memory_rounds)
+        """Takes the state of the last good round, drops what came after, and returns that round."""
+        self._strategy.snapshot = self._accepted = self._recovery.last_good(self._strategy.snapshot.run)
+        return self._accepted.state.round
 
     def _save(self) -> None:
         """Writes a checkpoint of the last whole round, unless it is there."""
-        round = self._strategy.snapshot.state.round
-        if round and round not in self._saved:
-            self._write_checkpoint()
-            self._tell_what_is_returnable()
-
-    def _write_checkpoint(self) -> None:
         snapshot = self._strategy.snapshot
-        lines = journal.read(self._directory.journal)
-        best = guard.best(lines)
-        protected = {guard.last_good(lines, self._config.guard.ratio), best["round"] if best else 0}
-        content = Checkpoint(snapshot, self._config.identity(), self._roster.summary())
-        folder, keep = self._directory.checkpoints, self._config.output.keep_checkpoints
-        log.debug("wrote %s", checkpoint.save_checkpoint(folder, content, keep, protected))
-        self._saved[snapshot.state.round] = snapshot.memory_rounds
-
-    def _tell_what_is_returnable(self) -> None:
-        """Lets clients forget all but what the run may go back to: the last two checkpoints and the last good round."""
-        if self._keeper:
-            return  # the checkpoints themselves hold the clients' memories
-        good = guard.last_good(journal.read(self._directory.journal), self._config.guard.ratio)
-        rounds = {*sorted(self._saved)[-2:], good} & self._saved.keys()
-        self._strategy.returnable = [self._saved[round] for round in sorted(rounds)]
+        if snapshot.state.round and not self._recovery.saved(snapshot.state.round):
+            self._recovery.save(snapshot)
+            self._strategy.returnable = self._recovery.returnable()
 
     def _write_line(self, scores: Mapping[str, object]) -> None:
         """Appends the round at hand to the journal."""
@@ -389,13 +282,7 @@ class Run:
     def _note(self, event: str, round: int, reason: str) -> None:
         """Appends something that happened beside the rounds to the journal."""
         refused = _refusals(self._strategy.record.refused) if event == "round-repeated" else []
-        line = {
-            "event": event,
-            "round": round,
-            "reason": reason[:_LONGEST_REASON],
-            **({"refused": refused} if refused else {}),
-        }
-        journal.append(self._directory.journal, line)
+        journal.note(self._directory.journal, event, round, reason, refused)
 
     def _scores(self, names: tuple[str, ...], num_images: int) -> Scores:
         weights = self._strategy.snapshot.state.generator()
