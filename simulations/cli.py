@@ -3,20 +3,18 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import click
 import typer
 
 from common.errors import ConfigError, FedGANError
 from simulations.benchmark_command import benchmark, results
-from simulations.options import Overrides, read_overrides, read_preset
+from simulations.options import JsonOption, Overrides, RunArgument, read_overrides, read_preset
+from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
-
-if TYPE_CHECKING:
-    from simulations.submit import Outcome
+from simulations.trained_command import evaluate, generate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,199 +25,14 @@ app = typer.Typer(
     help="Train GANs across clients that keep their data.",
 )
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
-RoundOption = Annotated[
-    str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
-]
-ClientOption = Annotated[
-    int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
-]
-
 
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False) -> None:
     """Train GANs across clients that keep their data."""
 
 
-@app.command()
-def simulate(
-    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
-    config: Overrides = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a federation in this process: the preset quickstart unless told otherwise."""
-    from common.config import RunConfig
-    from server import journal
-
-    overrides = read_overrides(config)
-    if out is not None:
-        overrides["output.dir"] = str(out)
-    if resume:
-        overrides["output.resume"] = True
-    base = read_preset(preset or "quickstart")
-    output = RunConfig.from_flat(base | overrides).output
-    run = journal.resolve(output.dir, Path.cwd())
-    if output.resume and not output.dir:
-        raise ConfigError("--resume needs --out DIR, the run directory to go on in")
-    if output.resume and preset is None and run.config.exists():
-        base = run.read_config().flat()  # to go on, a run's own configuration need not be given again
-    resolved = RunConfig.from_flat(base | overrides)
-    if dry_run:
-        typer.echo(resolved.toml(), nl=False)
-        return
-    run.check(output.resume)
-    root = str(Path(resolved.data.root).expanduser().absolute())  # so that the run can be used from any folder
-    resolved = resolved.replaced({"output.dir": str(run.path), "data.root": root})
-
-    from simulations.engine import simulate as run_simulation
-
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
-    from simulations.progress import watching
-
-    try:
-        with watching(resolved, sys.stderr) as on_reply:
-            run_simulation(resolved, num_workers=workers, on_reply=on_reply)
-    except KeyboardInterrupt:
-        if run.config.exists():
-            typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {_shell(run.path)}", err=True)
-        raise
-    summary = run.read_summary()
-    if as_json:
-        typer.echo(json.dumps({"run": str(run.path), **summary}))
-        return
-    _print_scores(summary["scores"])
-    typer.echo(f"report   {run.report}")
-    if run.sample(summary["rounds"]).exists():
-        typer.echo(f"samples  {run.sample(summary['rounds'])}")
-        typer.echo(f"more     fedgan generate {_shell(run.path)} --num 100 --out images.png")
-
-
-@app.command()
-def submit(
-    federation: Annotated[str, typer.Argument(help="A SuperLink's name in Flower's config.toml.")],
-    config: Overrides = None,
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Run directory on the server's host, absolute.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
-    retries: Annotated[
-        int, typer.Option("--retries", min=0, help="How often to go on from the last checkpoint when a run fails.")
-    ] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Run a federation of deployed clients: submit it to a SuperLink and follow it to its end."""
-    from common.config import RunConfig
-    from server.journal import RunDirectory
-    from simulations import submit as submission
-
-    overrides = read_overrides(config)
-    if out is not None:
-        if not Path(out).is_absolute():
-            raise ConfigError(f"--out {out!r} is a folder on the server's host: give its absolute path")
-        overrides["output.dir"] = out
-    if resume:
-        if not overrides.get("output.dir"):
-            raise ConfigError("--resume needs --out DIR, the run directory to go on in")
-        overrides["output.resume"] = True
-        run = RunDirectory(Path(overrides["output.dir"]))
-        if run.config.exists():  # on this very host: its configuration need not be given again
-            overrides = run.read_config().flat() | overrides
-    resolved = RunConfig.from_flat(overrides)
-    submission.check(federation)
-    try:
-        outcome = submission.submit(
-            submission.SuperLink(federation), resolved, retries, lambda line: typer.echo(line, err=True)
-        )
-    except KeyboardInterrupt:
-        typer.echo("no longer followed; the run goes on: see flwr list, end it with flwr stop", err=True)
-        raise
-    _print_outcome(outcome, as_json)
-    if outcome.code:
-        typer.echo(f"error: {outcome.reason}", err=True)
-        raise typer.Exit(outcome.code)
-
-
-@app.command()
-def generate(
-    run: RunArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
-    num: Annotated[int, typer.Option("--num", min=1, help="Images.")] = 100,
-    label: Annotated[int | None, typer.Option("--label", help="Only images of this class.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="All classes in turn (the default).")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same images.")] = 0,
-    round: RoundOption = None,
-    client: ClientOption = None,
-) -> None:
-    """Make images with a run's generator."""
-    import torch
-
-    from common.generation import balanced_labels
-    from common.generation import generate as make_images
-    from simulations.trained import load_trained, parse_round
-    from simulations.writers import write_images
-
-    if label is not None and balanced:
-        raise ConfigError("--label and --balanced exclude each other")
-    trained = load_trained(run, parse_round(round), client)
-    classes = trained.shape.num_classes
-    if not trained.conditional and (label is not None or balanced):
-        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
-    if label is not None and not 0 <= label < classes:
-        raise ConfigError(f"--label {label}: the generator knows 0 to {classes - 1}")
-    labels = torch.full((num,), label) if label is not None else balanced_labels(num, classes)
-    images = make_images(trained.generator, labels, seed)
-    if not trained.conditional:
-        labels = torch.full((num,), -1)  # what the images show is not known
-    columns = min(classes, 20) if trained.conditional and label is None and classes > 1 else 10
-    write_images(images, labels, out, columns)
-    typer.echo(str(out))
-
-
-@app.command()
-def evaluate(
-    run: RunArgument,
-    num: Annotated[int | None, typer.Option("--num", min=100, help="Generated images; default: the run's own.")] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")
-    ] = None,
-    root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Where they are (data.root).")] = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Only these.")] = None,
-    round: RoundOption = None,
-    client: ClientOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score a run's generator on held-out images."""
-    from common.config import Scalar
-    from server.evaluation import ALL, Evaluator
-    from simulations.trained import load_trained, parse_round
-
-    trained = load_trained(run, parse_round(round), client)
-    changes: dict[str, Scalar] = {}
-    if data is not None:
-        changes["data.name"] = data
-    if root is not None:
-        changes["data.root"] = str(Path(root).expanduser().absolute())
-    config = trained.config.replaced(changes)
-    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
-    if dataset.shape != trained.shape:
-        raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
-    evaluator = Evaluator(config, dataset)
-    for name in names if metrics else ():
-        if reason := evaluator.reason_against(name):
-            raise ConfigError(f"--metrics {name}: {reason}")
-    scores = evaluator.score(trained.generator, names, num or config.evaluation.final_num_images)
-    if as_json:
-        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, "scores": scores}))
-    else:
-        _print_scores(scores)
+for command in (simulate, submit, generate, evaluate):
+    app.command()(command)
 
 
 @app.command()
@@ -337,40 +150,8 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-def _print_scores(scores: Mapping[str, Any]) -> None:
-    if not scores:
-        typer.echo("no scores")
-    for key, value in scores.items():
-        if isinstance(value, list):
-            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
-            typer.echo(f"{key:21}{' '.join(cells)}")
-        else:
-            typer.echo(f"{key:21}{value:.4g}")
-
-
-def _print_outcome(outcome: "Outcome", as_json: bool) -> None:
-    from simulations.submit import summary_in
-
-    summary = summary_in(outcome.folder) if not outcome.code else None
-    if as_json:
-        typer.echo(json.dumps({"run": outcome.folder, "exit-code": outcome.code, **(summary or {})}))
-        return
-    if summary:
-        _print_scores(summary["scores"])
-    if outcome.folder:
-        typer.echo(f"run      {outcome.folder}" + ("" if summary else "  (on the server's host)"))
-
-
-def _shell(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))
-
-
-app.command()(benchmark)
-app.command()(results)
-app.command()(serve)
-app.command()(inspect)
+for command in (benchmark, results, serve, inspect):
+    app.command()(command)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""What commands share: settings as ``-c`` takes them, and presets."""
+"""What commands share: arguments, settings as ``-c`` takes them, presets, and how scores are printed."""
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from common.errors import ConfigError
 
 PRESETS = Path(__file__).parent / "presets"
 
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,3 +75,15 @@ def read_preset(name: str) -> dict[str, Any]:
         return flatten(read_toml(Path(name)))
     known = sorted(p.stem for p in PRESETS.glob("*.toml"))
     raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
+
+
+def print_scores(scores: Mapping[str, Any]) -> None:
+    """Prints scores, one a line."""
+    if not scores:
+        typer.echo("no scores")
+    for key, value in scores.items():
+        if isinstance(value, list):
+            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
+            typer.echo(f"{key:21}{' '.join(cells)}")
+        else:
+            typer.echo(f"{key:21}{value:.4g}")

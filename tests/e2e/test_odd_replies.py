@@ -23,8 +23,8 @@ from common.tree import digest, not_finite
 from server import checkpoint, journal
 from server.grid import PatientGrid
 from server.strategy import FederatedGAN, Snapshot
-from simulations.cli import read_overrides
 from simulations.engine import InProcessGrid
+from simulations.options import read_overrides
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

@@ -16,7 +16,7 @@ from server import journal
 from server.journal import RunDirectory
 from simulations import benchmark as bench
 from simulations import ceiling, cli, figures, protocols, results, tables
-from simulations.options import read_preset
+from simulations.options import read_overrides, read_preset
 from simulations.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
 
 TINY = (
@@ -45,7 +45,7 @@ def base_of(name="p1", **changes):
 
 def tiny(tmp_path, *entries, seeds=(0,)):
     """Returns the plan of tiny runs."""
-    base = base_of().replaced(cli.read_overrides([TINY]))
+    base = base_of().replaced(read_overrides([TINY]))
     return bench.plan(base, entries or [make_entry("fedavg", base)], seeds, tmp_path)
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 from common import tree
 from common.errors import ConfigError
 from server import checkpoint
-from simulations import cli
+from simulations import cli, run_command
+from simulations.options import read_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -55,13 +56,13 @@ def trained(tmp_path_factory):
 def test_overrides_have_flowers_syntax(text, expected):
     from flwr.common.config import parse_config_args
 
-    assert cli.read_overrides([text]) == expected == parse_config_args([text])
+    assert read_overrides([text]) == expected == parse_config_args([text])
 
 
 @pytest.mark.parametrize("text", ["seed", "seed=", "objective=hinge", "seed=1 junk", "missing.toml"])
 def test_what_is_no_override_is_refused_by_its_text(text):
     with pytest.raises(ConfigError) as caught:
-        cli.read_overrides([text])
+        read_overrides([text])
     assert text.split()[-1].rstrip("=") in str(caught.value)
 
 
@@ -76,14 +77,14 @@ def test_what_is_no_override_is_refused_by_its_text(text):
 )
 def test_a_quote_that_is_missing_is_named_and_none_is_doubled(text, words):
     with pytest.raises(ConfigError) as caught:
-        cli.read_overrides([text])
+        read_overrides([text])
     assert str(caught.value) == words
 
 
 def test_later_overrides_win(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text("seed = 1\n[local]\nsteps = 5\n")
-    assert cli.read_overrides([str(file), "seed=2"]) == {"seed": 2, "local.steps": 5}
+    assert read_overrides([str(file), "seed=2"]) == {"seed": 2, "local.steps": 5}
 
 
 def test_dry_run_prints_the_resolved_configuration_and_starts_nothing(capsys, tmp_path):
@@ -346,7 +347,7 @@ def test_data_says_what_is_there(capsys, tmp_path):
 
 
 def test_a_defect_is_one_line_without_a_traceback(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "read_overrides", lambda arguments: 1 / 0)
+    monkeypatch.setattr(run_command, "read_overrides", lambda arguments: 1 / 0)
     code, out, err = fedgan("simulate", capsys=capsys)
     assert (code, out) == (1, "")
     assert err == "error: ZeroDivisionError: division by zero (a defect; --debug shows where)\n"

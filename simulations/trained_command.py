@@ -1,0 +1,91 @@
+"""The commands ``fedgan generate`` and ``fedgan evaluate``, which use a run's generator."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import ConfigError
+from simulations.options import JsonOption, RunArgument, print_scores
+
+RoundOption = Annotated[
+    str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
+]
+ClientOption = Annotated[
+    int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
+]
+
+
+def generate(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
+    num: Annotated[int, typer.Option("--num", min=1, help="Images.")] = 100,
+    label: Annotated[int | None, typer.Option("--label", help="Only images of this class.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="All classes in turn (the default).")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same images.")] = 0,
+    round: RoundOption = None,
+    client: ClientOption = None,
+) -> None:
+    """Make images with a run's generator."""
+    import torch
+
+    from common.generation import balanced_labels
+    from common.generation import generate as make_images
+    from simulations.trained import load_trained, parse_round
+    from simulations.writers import write_images
+
+    if label is not None and balanced:
+        raise ConfigError("--label and --balanced exclude each other")
+    trained = load_trained(run, parse_round(round), client)
+    classes = trained.shape.num_classes
+    if not trained.conditional and (label is not None or balanced):
+        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
+    if label is not None and not 0 <= label < classes:
+        raise ConfigError(f"--label {label}: the generator knows 0 to {classes - 1}")
+    labels = torch.full((num,), label) if label is not None else balanced_labels(num, classes)
+    images = make_images(trained.generator, labels, seed)
+    if not trained.conditional:
+        labels = torch.full((num,), -1)  # what the images show is not known
+    columns = min(classes, 20) if trained.conditional and label is None and classes > 1 else 10
+    write_images(images, labels, out, columns)
+    typer.echo(str(out))
+
+
+def evaluate(
+    run: RunArgument,
+    num: Annotated[int | None, typer.Option("--num", min=100, help="Generated images; default: the run's own.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")
+    ] = None,
+    root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Where they are (data.root).")] = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Only these.")] = None,
+    round: RoundOption = None,
+    client: ClientOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run's generator on held-out images."""
+    from common.config import Scalar
+    from server.evaluation import ALL, Evaluator
+    from simulations.trained import load_trained, parse_round
+
+    trained = load_trained(run, parse_round(round), client)
+    changes: dict[str, Scalar] = {}
+    if data is not None:
+        changes["data.name"] = data
+    if root is not None:
+        changes["data.root"] = str(Path(root).expanduser().absolute())
+    config = trained.config.replaced(changes)
+    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
+    if dataset.shape != trained.shape:
+        raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
+    evaluator = Evaluator(config, dataset)
+    for name in names if metrics else ():
+        if reason := evaluator.reason_against(name):
+            raise ConfigError(f"--metrics {name}: {reason}")
+    scores = evaluator.score(trained.generator, names, num or config.evaluation.final_num_images)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, "scores": scores}))
+    else:
+        print_scores(scores)
