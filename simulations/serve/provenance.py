@@ -31,6 +31,27 @@ def software() -> str:
         return "fedgan"
 
 
+def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dict[str, Any]:
+    """Returns the facts that every image of one draw shares.
+
+    Args:
+        run: Its name.
+        data: What the run trained on (``data.name``).
+        round: Of the generator's weights.
+        seed: Of the latents.
+        model_sha256: Of the generator's weights.
+    """
+    return {
+        "made-by": software(),
+        "synthetic": "made by a generator of a generative adversarial network; not a recording of anything",
+        "run": run,
+        "data": data,
+        "round": round,
+        "seed": seed,
+        "model-sha256": model_sha256,
+    }
+
+
 def png_text(facts: Mapping[str, Any]) -> PngInfo:
     """Returns what makes a PNG tell ``facts``."""
     info = PngInfo()

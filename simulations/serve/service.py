@@ -139,13 +139,5 @@ def _facts(record: Record, network: Network, wanted: Wanted) -> dict[str, Any]:
         if isinstance(request.get(key), list) and (key == "latents" or len(request[key]) > _MOST_TOLD):
             request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
     trained = network.trained
-    return {
-        "made-by": provenance.software(),
-        "synthetic": "made by a generator of a generative adversarial network; not a recording of anything",
-        "run": record.name,
-        "data": trained.config.data.name,
-        "round": trained.round,
-        "seed": wanted.seed,
-        "model-sha256": trained.digest,
-        "request": request,
-    }
+    shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
+    return shared | {"request": request}
