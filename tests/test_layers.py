@@ -19,6 +19,7 @@ MAY_IMPORT_FLOWER = {
     "client/app.py",
     "client/state.py",
     "server/app.py",
+    "server/attendance.py",
     "server/strategy.py",
     "server/cohort.py",
     "server/grid.py",

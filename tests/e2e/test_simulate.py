@@ -447,9 +447,9 @@ def test_a_run_that_ended_early_ends_at_once_when_it_is_resumed_unless_it_has_mo
 
 def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):
     from common.errors import ProtocolError
-    from server import grid
+    from server import attendance
 
-    monkeypatch.setattr(grid.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
+    monkeypatch.setattr(attendance.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
     with pytest.raises(ProtocolError, match=r"runs other code \(fingerprint .*\) than this server"):
         simulate(small(), num_workers=1)
 

@@ -12,6 +12,7 @@ from common import wire
 from common.config import RunConfig
 from common.datasets.base import ImageShape
 from common.errors import FederationError, ProtocolError
+from server import attendance
 from server import grid as patient
 from server.grid import PatientGrid
 from simulations import engine
@@ -116,7 +117,8 @@ def who(partition, num_examples=40):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(patient, "time", clock)
+    for module in (patient, attendance):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
