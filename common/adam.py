@@ -1,5 +1,7 @@
 """Adam on resident parameters: torch's own fused kernel, with a state that is loaded in place."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
@@ -43,24 +45,39 @@ class Adam:
         for parameter in self._parameters.values():
             parameter.grad = None
 
-    @torch.no_grad()
     def step(self) -> None:
         """Moves every parameter that has a gradient."""
-        moved = [(p, p.grad, self._state[name]) for name, p in self._parameters.items() if p.grad is not None]
-        steps, first, second = ([state[slot] for _, _, state in moved] for slot in _SLOTS)
-        adam(
-            [parameter for parameter, _, _ in moved],
-            [gradient for _, gradient, _ in moved],
-            first,
-            second,
-            [],
-            steps,
-            fused=True,
-            amsgrad=False,
-            beta1=self._beta1,
-            beta2=self._beta2,
-            lr=self.learning_rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+        step_together([self])
+
+
+@torch.no_grad()
+def step_together(optimizers: Sequence[Adam]) -> None:
+    """Steps the parameters of several networks at once, each to the bit as by itself.
+
+    Args:
+        optimizers: At least one; all with the same rate and decays.
+    """
+    leader = optimizers[0]
+    moved = [
+        (parameter, parameter.grad, optimizer._state[name])
+        for optimizer in optimizers
+        for name, parameter in optimizer._parameters.items()
+        if parameter.grad is not None
+    ]
+    steps, first, second = ([state[slot] for _, _, state in moved] for slot in _SLOTS)
+    adam(
+        [parameter for parameter, _, _ in moved],
+        [gradient for _, gradient, _ in moved],
+        first,
+        second,
+        [],
+        steps,
+        fused=True,
+        amsgrad=False,
+        beta1=leader._beta1,
+        beta2=leader._beta2,
+        lr=leader.learning_rate,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=False,
+    )

@@ -9,6 +9,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import torch
 from flwr.app import Context, Error, Message, MessageType, RecordDict
@@ -25,6 +26,9 @@ from common.config import RunConfig, Scalar
 from common.tree import Tree
 from server.app import app as server_app
 from server.strategy import ClientStates
+
+if TYPE_CHECKING:
+    from simulations.batched import Engine, Rooms
 
 _RUN_ID = 1
 _SERVER_NODE = 1
@@ -45,6 +49,7 @@ class InProcessGrid(Grid):
         num_workers: Clients at a time.
         devices: Given to workers' clients in turn as ``device`` of the node configuration; empty: clients choose.
         on_reply: Called, in some worker's thread, with a partition id after each client's training.
+        rooms: Where clients train together, closed with the grid; None: each by itself.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class InProcessGrid(Grid):
         num_workers: int,
         devices: Sequence[str] = (),
         on_reply: Callable[[int], None] | None = None,
+        rooms: "Rooms | None" = None,
     ) -> None:
         _identify_process()
         self._app = app
@@ -68,6 +74,7 @@ class InProcessGrid(Grid):
         self._run_config = dict(run_config)
         self._run = FlowerRun.create_empty(_RUN_ID)
         self._pool = ThreadPoolExecutor(num_workers, "fedgan-client", torch.set_num_threads, (1,))
+        self._rooms = rooms
         self._replies: dict[str, Message] = {}
 
     def set_run(self, run: FlowerRun) -> None:
@@ -110,13 +117,7 @@ class InProcessGrid(Grid):
             message.metadata.__dict__["_message_id"] = f"{next(_MESSAGE_IDS):016x}"
         if not sent:
             return []
-        futures = [self._pool.submit(self._call, message) for message in sent]
-        try:
-            outcomes = [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        outcomes = self._outcomes(sent)
         for message, (_, state) in zip(sent, outcomes, strict=True):
             if state is not None:
                 self._states[message.metadata.dst_node_id - _FIRST_NODE] = state
@@ -125,6 +126,8 @@ class InProcessGrid(Grid):
     def close(self) -> None:
         """Waits for clients that still run, and ends the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._rooms is not None:
+            self._rooms.close()
 
     def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
         """Returns what clients kept after the given round of each; a view by reference, decoded when it is read.
@@ -139,6 +142,18 @@ class InProcessGrid(Grid):
         for partition, round in rounds.items():
             if partition in states:
                 ContextMemories(self._states[partition]).save(round, states[partition], round)
+
+    def _outcomes(self, sent: list[Message]) -> list[tuple[Message, RecordDict | None]]:
+        if self._rooms is not None and sent[0].metadata.message_type == MessageType.TRAIN:
+            configs = [self._node_configs[message.metadata.dst_node_id - _FIRST_NODE] for message in sent]
+            return self._rooms.map(self._call, sent, [config.get("device") for config in configs])
+        futures = [self._pool.submit(self._call, message) for message in sent]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
     def _call(self, message: Message) -> tuple[Message, RecordDict | None]:
         partition = message.metadata.dst_node_id - _FIRST_NODE
@@ -186,6 +201,8 @@ def simulate(
     num_workers: int | None = None,
     devices: Sequence[str] = (),
     on_reply: Callable[[int], None] | None = None,
+    engine: "Engine" = "threads",
+    num_seats: int | None = None,
 ) -> None:
     """Runs a federation in this process, to its end.
 
@@ -194,6 +211,8 @@ def simulate(
         num_workers: Clients at a time; None: one a core that this process may use.
         devices: See ``InProcessGrid``.
         on_reply: Called with a partition id after each client's turn, in a worker's thread.
+        engine: ``threads``, ``batched`` or ``auto``; see ``simulations.batched``.
+        num_seats: Most clients that are trained together; None: as many as suit the device.
 
     Raises:
         FedGANError: The run could not start or go on.
@@ -201,7 +220,12 @@ def simulate(
     _check(config)
     run_config = config.flat()
     workers = num_workers or available_cores()
-    grid = InProcessGrid(client_app, run_config, config.federation.num_clients, workers, devices, on_reply)
+    rooms = None
+    if engine != "threads":
+        from simulations.batched import open_rooms
+
+        rooms = open_rooms(config, engine, workers, num_seats, devices)
+    grid = InProcessGrid(client_app, run_config, config.federation.num_clients, workers, devices, on_reply, rooms)
     context = Context(_RUN_ID, _SERVER_NODE, {}, RecordDict(), dict(run_config))
     try:
         server_app(grid, context)

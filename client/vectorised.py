@@ -1,0 +1,99 @@
+"""One client's loss, evaluated for many clients at once, with all that ``torch.func.vmap`` alone refuses.
+
+Objectives are written for one client. ``vmap`` carries most of their arithmetic over to a batch of clients, but not
+
+- draws from a generator that is theirs: here each client's come from its own, so they are those of a client alone;
+- ``requires_grad`` and ``torch.autograd.grad`` (R1, gradient penalties): autograd stays outside of ``vmap``, on the
+  tensors of all clients together. As no client's output depends on another's input, the gradient of the sum of all
+  outputs is every client's own.
+
+A mode of torch's intercepts these calls; nothing else is changed. It stands on four private functions of functorch,
+which a test pins.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
+from torch.overrides import TorchFunctionMode
+
+_REQUIRES_GRAD = torch.Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+
+
+class Generators(torch.Generator):
+    """Stands in a batch of clients for the generator of each.
+
+    Args:
+        generators: One a client, on the CPU.
+
+    Attributes:
+        used: Whether anything was drawn.
+    """
+
+    def __new__(cls, generators: Sequence[torch.Generator]) -> "Generators":
+        """Returns a generator that is never drawn from itself."""
+        return super().__new__(cls)
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = list(generators)
+        self.used = False
+
+
+def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns ``function`` over the first dimension of all its tensors; its results have that dimension too.
+
+    Args:
+        function: Of one client; takes and returns tensors, or dictionaries and tuples of them. It may draw from
+            ``Generators`` that it holds, and differentiate.
+    """
+
+    def within(*arguments: Any) -> Any:
+        with _Interception():
+            return function(*arguments)
+
+    return torch.func.vmap(within)
+
+
+class _Interception(TorchFunctionMode):
+    """Carries out for all clients what ``vmap`` refuses."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if isinstance(generators := kwargs.get("generator"), Generators):
+            generators.used = True
+            with temporarily_pop_interpreter_stack():
+                drawn = [function(*args, **{**kwargs, "generator": own}) for own in generators.generators]
+                together = torch.stack(drawn)
+            return _functorch._add_batch_dim(together, 0, _functorch.current_level())
+        if function is torch.autograd.grad:
+            return _gradients(*args, **kwargs)
+        if function == _REQUIRES_GRAD and _functorch.is_batchedtensor(args[0]):
+            return _functorch.get_unwrapped(args[0]).requires_grad
+        if function is torch.Tensor.requires_grad_ and _functorch.is_batchedtensor(args[0]):
+            with temporarily_pop_interpreter_stack():
+                _functorch.get_unwrapped(args[0]).requires_grad_(*args[1:], **kwargs)
+            return args[0]
+        return function(*args, **kwargs)
+
+
+def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
+    """Returns each client's gradients of the sum of its ``outputs``."""
+    level = _functorch.current_level()
+    if args or kwargs.get("grad_outputs") is not None:
+        raise NotImplementedError("torch.autograd.grad with grad_outputs, for many clients at once")
+    places = [_functorch.maybe_get_bdim(value) for value in inputs]
+    alone = [value for value, place in zip(inputs, places, strict=True) if place < 0]
+    if alone or not all(_functorch.is_batchedtensor(value) for value in outputs):
+        raise NotImplementedError("torch.autograd.grad of what all clients have in common")
+    with temporarily_pop_interpreter_stack():
+        totals = [_functorch.get_unwrapped(value).sum() for value in outputs]
+        found = torch.autograd.grad(totals, [_functorch.get_unwrapped(value) for value in inputs], **kwargs)
+    return tuple(
+        None if gradient is None else _functorch._add_batch_dim(gradient, place, level)
+        for gradient, place in zip(found, places, strict=True)
+    )
