@@ -10,14 +10,16 @@ import queue
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 
 from client.app import make_trainers_by
 from client.data import load
 from client.room import Room
+from common.components import suggestion
 from common.config import RunConfig
+from common.errors import ConfigError
 from simulations.trial import compare, seats_that_fit
 
 log = logging.getLogger("fedgan.simulations")
@@ -27,7 +29,8 @@ R = TypeVar("R")
 
 _WINS = 1.03  # least ratio at which a trial is won
 
-Engine = Literal["threads", "batched", "auto"]
+ENGINES = ("threads", "batched", "auto")
+"""How the clients of a round may be trained; the first is the default, and the only one that keeps bits."""
 
 
 class Rooms:
@@ -122,7 +125,7 @@ def _dealt(places: Sequence[int], num_seats: int) -> list[Sequence[int]]:
 
 
 def open_rooms(
-    config: RunConfig, engine: Engine, num_workers: int, num_seats: int | None = None, devices: Sequence[str] = ()
+    config: RunConfig, engine: str, num_workers: int, num_seats: int | None = None, devices: Sequence[str] = ()
 ) -> Rooms | None:
     """Returns the rooms of a run, or None where its clients train by themselves.
 
@@ -133,7 +136,12 @@ def open_rooms(
         num_workers: Clients at a time, without rooms.
         num_seats: Most clients in a room; None: see ``seats_that_fit``.
         devices: As for ``InProcessGrid``.
+
+    Raises:
+        ConfigError: ``engine`` is none of ``ENGINES``.
     """
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine {engine!r}: {suggestion(engine, list(ENGINES))}")
     if engine == "threads":
         return None
     device = torch.device(devices[0] if devices else "cuda" if torch.cuda.is_available() else "cpu")

@@ -28,7 +28,7 @@ from server.app import app as server_app
 from server.strategy import ClientStates
 
 if TYPE_CHECKING:
-    from simulations.batched import Engine, Rooms
+    from simulations.batched import Rooms
 
 _RUN_ID = 1
 _SERVER_NODE = 1
@@ -201,7 +201,7 @@ def simulate(
     num_workers: int | None = None,
     devices: Sequence[str] = (),
     on_reply: Callable[[int], None] | None = None,
-    engine: "Engine" = "threads",
+    engine: str = "threads",
     num_seats: int | None = None,
 ) -> None:
     """Runs a federation in this process, to its end.
@@ -211,7 +211,7 @@ def simulate(
         num_workers: Clients at a time; None: one a core that this process may use.
         devices: See ``InProcessGrid``.
         on_reply: Called with a partition id after each client's turn, in a worker's thread.
-        engine: ``threads``, ``batched`` or ``auto``; see ``simulations.batched``.
+        engine: ``threads``: each client by itself; or ``batched`` or ``auto``, see ``simulations.batched``.
         num_seats: Most clients that are trained together; None: as many as suit the device.
 
     Raises:

@@ -22,6 +22,13 @@ def simulate(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="threads|batched|auto",
+            help="Each client by itself; or several as one computation, equal up to rounding; or what a trial prefers.",
+        ),
+    ] = "threads",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")
     ] = False,
@@ -58,7 +65,7 @@ def simulate(
 
     try:
         with watching(resolved, sys.stderr) as on_reply:
-            run_simulation(resolved, num_workers=workers, on_reply=on_reply)
+            run_simulation(resolved, num_workers=workers, on_reply=on_reply, engine=engine)
     except KeyboardInterrupt:
         if run.config.exists():
             typer.echo(
