@@ -18,7 +18,7 @@ from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
 from common.seeding import derive_seed
-from common.tree import Tree, not_finite
+from common.tree import FrozenTree, Tree, not_finite
 
 app = ClientApp()
 
@@ -72,6 +72,11 @@ def _answer(
     return Message(wire.encode_answer(answer), reply_to=message)
 
 
+def make_trainers_by(make: Callable[..., Trainer]) -> None:
+    """Has trainers of the calling thread made by ``make``, which takes the arguments of ``Trainer``."""
+    _RESIDENT.make = make
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Trains on the client's shard for one round."""
@@ -94,6 +99,7 @@ def train(message: Message, context: Context) -> Message:
     reply = replace(reply, metrics={**reply.metrics, **measured})
     if config.local.moments == "keep":
         memory[MOMENTS] = trainer.moments()
+    reply = replace(reply, arrays=FrozenTree(dict(sorted(reply.arrays.items()))))
     for tree in (reply.arrays, *memory.values()):
         _require_finite(tree, task.round, partition)  # else a client would keep for good what it can never train from
     memories.save(task.round, memory, task.keep_from)
@@ -146,7 +152,7 @@ def _parsed(items: tuple[tuple[str, Scalar], ...]) -> RunConfig:
 def _trainer(config: RunConfig, shape: ImageShape, device: torch.device) -> Trainer:
     key = (config.model, config.objective, config.local, config.seed, shape, device)
     if getattr(_RESIDENT, "key", None) != key:
-        _RESIDENT.trainer = Trainer(
+        _RESIDENT.trainer = getattr(_RESIDENT, "make", Trainer)(
             config.model_component, config.objective_component, shape, config.local, config.seed, device
         )
         _RESIDENT.key = key

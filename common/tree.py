@@ -8,9 +8,10 @@ A tree that was made by ``clone`` or ``weighted_mean``, or has come over the wir
 another in memory, in order of their names: what looks at all of them takes them for one vector (``joined``).
 """
 
+import functools
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +22,39 @@ _flatten = torch._C._nn.flatten_dense_tensors
 _unflatten = torch._C._nn.unflatten_dense_tensors
 _BLOCK = 1 << 16  # coordinates that are summed at a time: their float64 fits into a core's cache
 _SMALLEST, _LARGEST = 1e-30, 1e30  # squares whose sum float32 can be trusted with
+
+
+class FrozenTree(Mapping[str, Tensor]):
+    """A tree that nobody writes to any more, as what travels; what looks at all of its entries finds them once.
+
+    Args:
+        tree: Its entries.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._entries = dict(tree)
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Returns an entry."""
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Returns the names of the entries."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Returns the number of entries."""
+        return len(self._entries)
+
+    @functools.cached_property
+    def vector(self) -> Tensor:
+        """The floating entries, see ``joined``."""
+        return joined(self._entries)
+
+    @functools.cached_property
+    def not_finite(self) -> str | None:
+        """See the function ``not_finite``."""
+        return not_finite(self._entries, self.vector)
 
 
 def select(tree: Tree, networks: Iterable[str]) -> dict[str, Tensor]:
@@ -51,6 +85,8 @@ def joined(tree: Tree) -> Tensor:
 
     A view where they lie so in memory, else a copy.
     """
+    if isinstance(tree, FrozenTree):
+        return tree.vector
     values = [value for key in sorted(tree) if (value := tree[key]).is_floating_point() and value.numel()]
     if not values:
         return torch.zeros(0)
@@ -109,7 +145,7 @@ def weighted_mean(trees: Sequence[Tree], weights: Sequence[float]) -> dict[str, 
         raise ValueError(f"weights must be finite, >= 0 and not all zero: {list(weights)}")
     first = trees[0]
     packed = {key: value for key, value in sorted(first.items()) if value.dtype == torch.float32}
-    vectors = [joined({key: tree[key] for key in packed}) for tree in trees]
+    vectors = [joined(tree if len(packed) == len(tree) else {key: tree[key] for key in packed}) for tree in trees]
     mean = split(_mean(vectors, weights, total), packed) if packed else {}
     for key in first.keys() - mean.keys():
         values = [tree[key] for tree in trees]
@@ -123,14 +159,12 @@ def weighted_mean(trees: Sequence[Tree], weights: Sequence[float]) -> dict[str, 
 def _mean(vectors: Sequence[Tensor], weights: Sequence[float], total: float) -> Tensor:
     """Returns the mean of vectors (N,), summed in float64 in their order, a block of coordinates after another."""
     mean = torch.empty_like(vectors[0])
-    total_value, value = torch.empty(2, _BLOCK, dtype=torch.float64)
-    for start in range(0, len(mean), _BLOCK):
-        block = slice(start, min(start + _BLOCK, len(mean)))
-        size = block.stop - start
-        summed = total_value[:size].zero_()
-        for vector, weight in zip(vectors, weights, strict=True):
-            summed.add_(value[:size].copy_(vector[block]), alpha=weight)
-        mean[block] = summed.div_(total)
+    summed, value = torch.empty(2, min(_BLOCK, len(mean)), dtype=torch.float64)
+    for means, *blocks in zip(*(torch.split(vector, _BLOCK) for vector in (mean, *vectors)), strict=True):
+        summed, value = summed[: len(means)].zero_(), value[: len(means)]
+        for block, weight in zip(blocks, weights, strict=True):
+            summed.add_(value.copy_(block), alpha=weight)
+        means.copy_(summed.div_(total))
     return mean
 
 
@@ -157,15 +191,22 @@ def distance(a: Tree, b: Tree) -> float:
 
 def rough_distance(a: Tree, b: Tree) -> float:
     """Returns what ``distance`` does to about six digits, at a tenth of its cost."""
-    keys = [key for key, value in a.items() if value.is_floating_point()]
-    difference = joined({key: a[key] for key in keys}) - joined({key: b[key] for key in keys})
+    if a.keys() != b.keys():
+        b = {key: b[key] for key in a}
+    difference = joined(a) - joined(b)
     square = float(torch.dot(difference, difference))
     return math.sqrt(square) if _SMALLEST < square < _LARGEST else distance(a, b)
 
 
-def not_finite(tree: Tree) -> str | None:
-    """Returns the key of the first floating entry that holds a NaN or an infinity; None if there is none."""
-    if math.isfinite(float(joined(tree).sum())):  # no sum with a NaN or an infinity is; a sum may also overflow
+def not_finite(tree: Tree, vector: Tensor | None = None) -> str | None:
+    """Returns the key of the first floating entry that holds a NaN or an infinity; None if there is none.
+
+    ``vector`` holds the floating entries, where the caller has ``joined`` them.
+    """
+    if isinstance(tree, FrozenTree):
+        return tree.not_finite
+    vector = joined(tree) if vector is None else vector
+    if math.isfinite(float(vector.sum())):  # as no sum with a NaN or an infinity is; other sums may overflow
         return None
     floats = {key: value for key, value in tree.items() if value.is_floating_point()}
     return next((key for key, value in floats.items() if not bool(torch.isfinite(value).all())), None)

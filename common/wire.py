@@ -18,12 +18,11 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
 
 from common.algorithms import Payload, Reply
 from common.datasets.base import ImageShape
 from common.errors import ProtocolError
-from common.tree import Tree, apart, clone
+from common.tree import FrozenTree, Tree, apart, clone
 
 PROTOCOL = 3
 
@@ -103,7 +102,7 @@ class _TreeArray(Array):
 
     __qualname__ = Array.__qualname__  # what Flower's objects say of themselves on the wire
 
-    def __init__(self, tree: dict[str, Tensor]) -> None:
+    def __init__(self, tree: FrozenTree) -> None:
         super().__init__("uint8", (), _FORMAT, b"")
         self.__dict__["tree"] = tree
         del self.__dict__["data"], self.__dict__["shape"]
@@ -141,14 +140,15 @@ def encode_tree(tree: Tree) -> ArrayRecord:
     Raises:
         TypeError: An entry of a type that does not travel.
     """
-    tensors: dict[str, Tensor] = {}
-    for key, value in sorted(tree.items()):
+    names = sorted(tree)
+    if not isinstance(tree, FrozenTree) or list(tree) != names:
+        tree = FrozenTree({key: tree[key].detach().cpu() for key in names})
+    for key, value in tree.items():
         if value.dtype not in _DTYPES:
             name = str(value.dtype).removeprefix("torch.")
             raise TypeError(f"{key} is {name}; only {', '.join(str(d)[6:] for d in _DTYPES)} travel")
-        tensors[key] = value.detach().cpu()
     record = ArrayRecord()  # given the array at once, it would make a plain one of its bytes
-    record[_TREE] = _TreeArray(tensors)
+    record[_TREE] = _TreeArray(tree)
     return record
 
 
@@ -162,7 +162,8 @@ def decode_tree(record: ArrayRecord) -> Tree:
     if len(record) != 1 or array is None or array.stype != _FORMAT:
         raise ProtocolError(f"the arrays cannot be read: they are not one {_FORMAT} {_TREE!r}")
     if isinstance(array, _TreeArray):
-        return dict(array.__dict__["tree"])
+        frozen: FrozenTree = array.__dict__["tree"]
+        return frozen
     try:
         tree = dict(sorted(load(bytes(array.data)).items()))  # in an order of its own else
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
@@ -170,7 +171,7 @@ def decode_tree(record: ArrayRecord) -> Tree:
     for key, value in tree.items():
         if value.dtype not in _DTYPES:
             raise ProtocolError(f"{key[:80]} cannot be read: type {value.dtype}")
-    return clone(tree)
+    return FrozenTree(clone(tree))
 
 
 def encode_roll_call(value: RollCall) -> RecordDict:

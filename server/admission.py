@@ -54,7 +54,7 @@ def outliers(
         return {}
     norms = {}
     for partition, reply in replies.items():
-        sent = {key: reply.arrays[key] for key in part}
+        sent = reply.arrays if reply.arrays.keys() == part else {key: reply.arrays[key] for key in part}
         norms[partition] = min(rough_distance(sent, origin) for origin in origins[partition])
     median = statistics.median(norms.values())
     return {

@@ -16,7 +16,7 @@ from common.algorithms import Client, Federation, Payload, Reply, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.seeding import derive_seed
-from common.tree import Tree, not_finite, rough_distance
+from common.tree import FrozenTree, Tree, not_finite, rough_distance
 from server import admission
 from server.cohort import Roster, one_line, reason_of
 from server.grid import PatientGrid
@@ -161,6 +161,7 @@ class FederatedGAN(Strategy):
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with _threads(self._config.local.num_threads):
             state = self._algorithm.update(before.state, admitted, self._federation)
+        state = replace(state, parameters=FrozenTree(state.parameters))
         for partition, what in self._algorithm.incidents(before.state, admitted, self._federation).items():
             self._refuse(partition, f"{self.record.refused[partition]}; {what}")
         for tree in (state.parameters, state.average, *state.slots.values()):
@@ -206,11 +207,12 @@ class FederatedGAN(Strategy):
         """
         round = self.record.round
         template = self._algorithm.reply_template(self.snapshot.state, self._federation)
+        cohort = set(self.record.cohort)
         sound: dict[int, Reply] = {}
         anew: set[int] = set()
         for message in messages:
             partition = self._grid.partition_of(message)
-            if partition is None or partition not in self.record.cohort:
+            if partition is None or partition not in cohort:
                 log.warning("round %d: a reply that nobody asked for is left out", round)
                 continue
             self.record.bytes_up += wire.message_bytes(message)
@@ -251,7 +253,10 @@ class FederatedGAN(Strategy):
     def _client_line(self, reply: Reply, state: ServerState) -> dict[str, float | int]:
         line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
         line |= {"partition": reply.partition, "num-examples": reply.num_examples}
-        if shared := {key: value for key, value in reply.arrays.items() if key in state.parameters}:
+        shared: Tree = reply.arrays
+        if not shared.keys() <= state.parameters.keys():
+            shared = {key: value for key, value in shared.items() if key in state.parameters}
+        if shared:
             line["drift"] = rough_distance(shared, state.parameters)
         return line
 

@@ -93,8 +93,11 @@ class Federation:
         Raises:
             FederationError: Fewer replies than the aggregator needs.
         """
-        arrays = [{key: reply.arrays[key] for key in origin} for reply in replies]
-        return self.aggregator.combine(arrays, (weighting or self.weighting).weigh(replies, self.clients), origin)
+        whole = all(reply.arrays.keys() == origin.keys() for reply in replies)
+        arrays = [reply.arrays if whole else {key: reply.arrays[key] for key in origin} for reply in replies]
+        weights = (weighting or self.weighting).weigh(replies, self.clients)
+        mean = self.aggregator.combine(arrays, weights, origin)
+        return {key: mean[key] for key in origin}
 
     def parameter_keys(self, tree: Tree) -> list[str]:
         """Returns the keys of ``tree``, in its order, that training moves: the model's parameters, not its buffers."""
