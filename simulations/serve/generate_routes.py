@@ -9,6 +9,7 @@ from common.errors import CheckpointError, ConfigError, DivergenceError
 from simulations.serve import schemas
 from simulations.serve.batching import BusyError, StoppedError
 from simulations.serve.images import ENDINGS, MEDIA
+from simulations.serve.record import Record
 from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
 from simulations.serve.service import Service
 from simulations.serve.wanted import Wanted
@@ -35,9 +36,9 @@ def make_generate_routes(service: Service) -> APIRouter:
         try:
             content, facts = await service.generate(record, wanted)
         except ConfigError as error:
-            raise HTTPException(422, str(error)) from None
+            raise HTTPException(422, _told(error, record)) from None
         except (CheckpointError, DivergenceError) as error:
-            raise HTTPException(409, str(error)) from None
+            raise HTTPException(409, _told(error, record)) from None
         except BusyError:
             raise HTTPException(429, "too many images are asked for: come again", {"Retry-After": "1"}) from None
         except StoppedError:
@@ -55,3 +56,8 @@ def make_generate_routes(service: Service) -> APIRouter:
         return Response(content, media_type=MEDIA[wanted.format], headers=headers)
 
     return router
+
+
+def _told(error: Exception, record: Record) -> str:
+    """Returns an error's words for somebody who knows neither this machine's folders nor the command line."""
+    return str(error).replace(str(record.run.path), record.name).replace("--client", "client")

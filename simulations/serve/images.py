@@ -88,8 +88,10 @@ def pixels_of(wanted: Wanted, side: int) -> int:
     if wanted.pad:
         width += wanted.pad.left + wanted.pad.right
         height += wanted.pad.top + wanted.pad.bottom
-    border = wanted.grid.padding if wanted.grid else 2
-    return wanted.count * (width + border) * (height + border)
+    grid = wanted.grid or Grid()
+    columns = min(grid.columns, wanted.count)
+    cells = -(-wanted.count // columns) * columns
+    return cells * (width + 2 * grid.padding) * (height + 2 * grid.padding)
 
 
 def _picture(image: Tensor) -> Image.Image:

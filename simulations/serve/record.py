@@ -3,19 +3,20 @@
 import json
 import os
 import threading
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import RunConfig, flatten
+from common.config import RunConfig
 from common.errors import ConfigError
 from server import checkpoint
 from server.journal import Line, RunDirectory
 from simulations.serve.tail import Tail
 
 _LONGEST_FILE = 64 * 2**20
+_LOCKS = Path("/proc/locks")
+_NAMESPACE, _FIRST_NAMESPACE = "/proc/self/ns/pid", 0xEFFFFFFC  # that of the machine itself, by Linux's own number
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ class Record:
     def _config(self) -> tuple[RunConfig | None, str]:
         def parse(text: bytes) -> RunConfig | str:
             try:
-                return RunConfig.from_flat(flatten(tomllib.loads(text.decode())))
-            except (ConfigError, ValueError) as error:
-                return f"config.toml cannot be read: {error}"
+                return self.run.read_config()
+            except ConfigError as error:
+                return str(error).replace(f"{self.run.path}{os.sep}", "")
 
         found = self._once(self.run.config, parse)
-        return (found, "") if isinstance(found, RunConfig) else (None, found or "config.toml is gone")
+        return (found, "") if isinstance(found, RunConfig) else (None, found or "its config.toml is gone")
 
     def _once(self, path: Path, parse: Any) -> Any:
         """Returns what ``parse`` makes of a file, and again only when the file has changed; None if it is not there."""
@@ -145,20 +146,24 @@ class Record:
 def held(lock: Path) -> bool | None:
     """Returns whether a process holds a lock file, from the system's table: the lock itself is left alone.
 
-    None where there is no such table, or no way to tell. A process on another host is not seen.
+    None where that table does not tell: another system than Linux, a folder that other hosts write to, or a container,
+    which does not see the locks of others.
     """
     try:
-        inode = lock.stat().st_ino
+        status = lock.stat()
+        rows = [row.split() for row in _LOCKS.read_text(encoding="ascii").splitlines()]
+        sees_all = os.major(status.st_dev) != 0 and os.stat(_NAMESPACE).st_ino == _FIRST_NAMESPACE
     except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        rows = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        return None if lock.exists() else False
     except (OSError, ValueError):
         return None
-    words = [row.split() for row in rows]
-    return any(len(row) > 5 and row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode) for row in words)
+    names = {row[5] for row in rows if len(row) > 5 and row[1] == "FLOCK"}
+    if os.major(status.st_dev):
+        name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        found = name in names
+    else:  # the table may name another device
+        found = any(name.endswith(f":{status.st_ino}") for name in names)
+    return True if found else (False if sees_all else None)
 
 
 def _rounds_in(folder: Path, ending: str) -> list[int]:

@@ -1,10 +1,12 @@
 """The addresses that tell about runs."""
 
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Header, HTTPException, Path, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from simulations.serve import schemas, stream
 from simulations.serve.record import Record
@@ -71,7 +73,6 @@ def make_run_routes(service: Service) -> APIRouter:
         },
     )
     def show_journal(
-        request: Request,
         run: RunName,
         first: Annotated[int, Query(ge=0, le=10**9, description="lines to leave out at the beginning")] = 0,
         num: Annotated[int, Query(ge=1, le=_MOST_LINES, description="lines at most")] = 1000,
@@ -106,13 +107,20 @@ def find(service: Service, run: str) -> Record:
 def _streamed(service: Service, record: Record, offset: int) -> Response:
     if not service.open_stream():
         raise HTTPException(429, "too many streams are open", {"Retry-After": "10"})
+    return _Stream(service, stream.events(record.run.journal, offset, service.is_stopping))
 
-    async def lines() -> Any:
+
+class _Stream(StreamingResponse):
+    """A stream that is counted until it has ended, also where it never began."""
+
+    def __init__(self, service: Service, lines: AsyncIterator[str]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends until the server stops or the reader has gone."""
         try:
-            async for text in stream.events(record.run.journal, offset, service.is_stopping):
-                yield text
+            await super().__call__(scope, receive, send)
         finally:
-            service.close_stream()
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
+            self._service.close_stream()

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from common.errors import ConfigError
+from server import guard
 from simulations.serve import images, provenance, sampling
 from simulations.serve.batching import Batcher, BusyError
 from simulations.serve.counters import Counters
@@ -112,15 +113,17 @@ class Service:
 
     def _load(self, record: Record, wanted: Wanted) -> Network:
         which: Which = wanted.round
-        if which == "best" and (wanted.client is not None or not any(line["scores"] for line in record.view().lines)):
+        if which == "best" and (wanted.client is not None or guard.best(record.view().lines) is None):
             which = "last"
         return self.models.get(record, which, wanted.client)
 
     def open_stream(self) -> bool:
         """Takes note of one more stream, and returns whether it may be."""
         with self._lock:
-            self._streams += self._streams < self.limits.streams
-            return self._streams <= self.limits.streams
+            if self._streams >= self.limits.streams:
+                return False
+            self._streams += 1
+            return True
 
     def close_stream(self) -> None:
         """Takes note of one stream less."""

@@ -81,7 +81,7 @@ class Tail:
         before = file.read(length)
         if self._resumed:  # an offset of somebody else: believed if a line ends there
             self._resumed = False
-            kept = before.endswith(b"\n")
+            kept = before.endswith(b"\n") and len(before) == length
             self._trace = before
         else:
             kept = before[-len(self._trace) :] == self._trace and len(before) == length
