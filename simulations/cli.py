@@ -11,6 +11,7 @@ import typer
 
 from common.errors import ConfigError, FedGANError
 from simulations.benchmark_command import benchmark, results
+from simulations.export.command import export
 from simulations.options import JsonOption, Overrides, RunArgument, read_overrides, read_preset
 from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
@@ -150,7 +151,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-for command in (benchmark, results, serve, inspect):
+for command in (benchmark, results, serve, inspect, export):
     app.command()(command)
 
 

@@ -14,6 +14,7 @@ from common.datasets.base import UNLABELLED, Dataset, DataSource, ImageSet, squa
 from common.errors import DataError
 
 KEYS = ("images", "labels", "test_images", "test_labels")
+_ORIGIN = "fedgan"  # where generated images come from: not an array of images, and not needed
 
 
 class Npz(DataSource):
@@ -70,7 +71,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: holds one array, not an archive of named ones; write it with numpy.savez")
-            arrays = {key: loaded[key] for key in loaded.files}
+            arrays = {key: loaded[key] for key in loaded.files if key != _ORIGIN}
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; set data.root to an .npz file with 'images'") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -1,0 +1,1 @@
+"""What a run has learned, in forms that need no fedgan: networks for other programs, and labelled images."""

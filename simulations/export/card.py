@@ -1,0 +1,177 @@
+"""What every card tells someone who is handed a generator or its images, and has never seen the run."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from server import findings, journal
+from server.journal import RunDirectory
+from simulations.serve import provenance
+from simulations.trained import Trained
+
+_MOST_CLIENTS = 50
+_OWN_IMAGES = ("image-folder", "npz")  # sources of whatever images a site has
+_PRIVACY = """- Training images never left their clients. Clients and server exchanged {exchanged}.
+- This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
+  training image, and a generator can repeat images that it was trained on. Compare its images with the training images
+  before you publish either, where those are sensitive.
+- {memorisation}"""
+
+
+def facts(run: RunDirectory, trained: Trained) -> dict[str, Any]:
+    """Returns what identifies a generator: program, run, round, weights, and what it was trained on."""
+    config = trained.config
+    return {
+        "made-by": provenance.software(),
+        "run": run.path.name,
+        "round": trained.round,
+        "rounds": config.federation.num_rounds,
+        "model-sha256": trained.digest,
+        "model": config.model,
+        "algorithm": config.algorithm,
+        "data": config.data.name,
+        "split": config.partition,
+        "clients": config.federation.num_clients,
+        "seed": config.seed,
+    }
+
+
+def class_names(run: RunDirectory, trained: Trained) -> list[str]:
+    """Returns the name of each class: what the run tells at its end, else the labels themselves."""
+    names = run.read_summary().get("class-names") or []
+    classes = trained.shape.num_classes
+    return list(names) if len(names) == classes else [str(label) for label in range(classes)]
+
+
+def front_matter(licence: str, task: str, tags: Sequence[str]) -> list[str]:
+    """Returns the metadata that model and data hubs read."""
+    name = licence or "other"
+    quoted = name if name.replace("-", "").replace(".", "").isalnum() else json.dumps(name)
+    key = [f"pipeline_tag: {task}"] if "generation" in task else [f"task_categories: [{task}]"] if task else []
+    return ["---", f"license: {quoted.lower()}", *key, f"tags: [{', '.join(tags)}]", "---", ""]
+
+
+def training(run: RunDirectory, trained: Trained) -> list[str]:
+    """Returns what it was trained on, how, and who held what."""
+    config = trained.config
+    lines = [
+        "## Training",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| data | `{config.data.name}` ({_origin(trained)}) |",
+        f"| split | `{config.partition}` over {config.federation.num_clients} clients |",
+        f"| rounds | {trained.round} of {config.federation.num_rounds}, {config.local.steps} local steps of "
+        f"{config.local.batch_size} images each |",
+        f"| algorithm | `{config.algorithm}`; aggregate `{config.aggregate}`, weighting `{config.weighting}` |",
+        f"| objective | `{config.objective}` |",
+        f"| model | `{config.model}` |",
+        f"| seed | {config.seed} |",
+        "",
+    ]
+    clients = _clients(run)
+    if clients:
+        counts = [client["num-examples"] for client in clients]
+        few, many = min(counts), max(counts)
+        each = f"{few:,} images each" if few == many else f"{few:,} to {many:,} images"
+        lines.append(f"{len(clients)} clients with {each}, {sum(counts):,} in all:")
+        lines += ["", "| client | images | of each class |", "|---|---|---|"]
+        for client in clients[:_MOST_CLIENTS]:
+            known = client["label-counts"]
+            told = "kept to itself" if known is None else " ".join(f"{count}" for count in known)
+            lines.append(f"| {client['partition']} | {client['num-examples']:,} | {told} |")
+        if len(clients) > _MOST_CLIENTS:
+            lines.append(f"| ... | | {len(clients) - _MOST_CLIENTS} more |")
+        lines.append("")
+    return lines
+
+
+def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[str]:
+    """Returns the scores of this very round: those of the summary, of the journal, or that there are none."""
+    summary = run.read_summary()
+    if summary.get("rounds") == trained.round:
+        found, when = summary["scores"], "at the run's end"
+    else:
+        lines = journal.read(run.journal)
+        found = next((line["scores"] for line in lines if line["round"] == trained.round), {})
+        when = f"after round {trained.round}"
+    known = {key: found[key] for key in findings.MEANING if isinstance(found.get(key), float)}
+    if not known:
+        return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
+    rows = [f"| {key} | {value:.4g} | {findings.MEANING[key]} |" for key, value in known.items()]
+    words = findings.failings(found, names)
+    return [
+        "## Scores",
+        "",
+        f"Measured {when}.",
+        "",
+        "| | | |",
+        "|---|---|---|",
+        *rows,
+        "",
+        *words,
+        *([""] if words else []),
+    ]
+
+
+def privacy(run: RunDirectory, trained: Trained) -> str:
+    """Returns what is known, and what is not, of what the weights tell of the training images."""
+    found = run.read_summary().get("scores", {})
+    if found.get("most-memorised") is not None:
+        words = " ".join(word for word in findings.failings(found, ()) if "trained on" in word)
+        told = f"Memorisation was measured at the run's end, with images that each client held out. {words}"
+    else:
+        told = "Whether it repeats training images was **not measured** in this run (`evaluation.holdout`)."
+    noise = getattr(trained.config.algorithm_component, "noise", 0.0)
+    if noise:
+        told += (
+            "\n- Noise was added to what clients sent, without an accountant, so it is no (epsilon, delta) guarantee."
+        )
+    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told)
+
+
+def _sent(run: RunDirectory, trained: Trained) -> str:
+    told = any(client["label-counts"] is not None for client in _clients(run))
+    counts = ", numbers of images of each class" if told else ""
+    moments = ", sums of features of the images" if trained.config.evaluation.federated else ""
+    return f"weights or gradients of networks{counts}{moments}, numbers of images and losses"
+
+
+def limits() -> list[str]:
+    """Returns what not to use it for."""
+    return [
+        "## Limits",
+        "",
+        "The generator knows nothing but its clients' images, with their gaps and biases, and clients with more images "
+        "count for more where the weighting says so. Scores do not see everything: a high one is no proof that rare "
+        "variants are there. Not for decisions about people.",
+        "",
+    ]
+
+
+def licence_of(licence: str, trained: Trained) -> list[str]:
+    """Returns the stated licence, and that of the training data."""
+    stated = licence or "None is stated: whoever ran the federation decides, together with the owners of the images"
+    return ["## Licence", "", f"{stated}. Training data: {_origin(trained)}.", ""]
+
+
+def _origin(trained: Trained) -> str:
+    source = trained.config.source
+    return "the clients' own images" if source.component_name() in _OWN_IMAGES else source.source
+
+
+def _clients(run: RunDirectory) -> list[dict[str, Any]]:
+    if not run.partition.exists():
+        return []
+    found: list[dict[str, Any]] = json.loads(run.partition.read_text(encoding="utf-8"))["clients"]
+    return found
+
+
+def data_name(trained: Trained) -> str:
+    """Returns the name of the data set, without its options."""
+    return trained.config.data.name.partition(" ")[0]
+
+
+def colour(channels: int) -> str:
+    """Returns what the images' channels are."""
+    return "grey" if channels == 1 else "colour"

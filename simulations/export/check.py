@@ -1,0 +1,114 @@
+"""Whether an exported generator makes the images that the run's own makes, and what packing its weights costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.datasets.base import denormalise
+from common.errors import DataError, FedGANError
+from common.generation import balanced_labels, draw_latents
+from server.evaluation import Evaluator
+from simulations.export.formats import Network
+from simulations.trained import Trained
+
+TOLERANCE = 1e-4
+"""Largest difference of a float32 export's images in [-1, 1] to the run's own: 0.013 of a grey level."""
+
+_BATCHES = [1, 7, 64, 184]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close the images of an export are to those of the run's generator, for the same latents and labels.
+
+    Attributes:
+        images: Compared.
+        largest: Largest difference of a value in [-1, 1].
+        equal: Share of bytes that are equal once images are bytes.
+    """
+
+    images: int
+    largest: float
+    equal: float
+
+
+@torch.inference_mode()
+def compare(trained: Trained, network: Network, seed: int = 0) -> Agreement:
+    """Returns how close ``network`` is to the run's generator, over batches of several sizes."""
+    num, classes = sum(_BATCHES), trained.shape.num_classes
+    latents = draw_latents(num, int(getattr(trained.generator, "latent_size")), seed)  # noqa: B009
+    labels = balanced_labels(num, classes)
+    expected = trained.generator(latents, labels)
+    parts = zip(torch.split(latents, _BATCHES), torch.split(labels, _BATCHES), strict=True)
+    found = torch.cat([network(part, own) for part, own in parts])
+    equal = (denormalise(found) == denormalise(expected)).double().mean()
+    return Agreement(num, float((found - expected).abs().max()), float(equal))
+
+
+def require_same(agreement: Agreement, name: str) -> None:
+    """Passes if an export of whole weights makes the same images.
+
+    Raises:
+        FedGANError: It does not.
+    """
+    if not agreement.largest <= TOLERANCE:
+        raise FedGANError(
+            f"{name} was not written: its images differ by {agreement.largest:.3g} from those of the run's generator, "
+            f"{TOLERANCE:g} is allowed; export to another form, and report what the run's model and this machine are"
+        )
+
+
+class Ruler:
+    """Measures the fid of a run's generator and of its exports, from the same latents and labels.
+
+    Args:
+        trained: The run's generator.
+        num_images: Of each fid; 0: none is measured.
+    """
+
+    def __init__(self, trained: Trained, num_images: int) -> None:
+        self.num_images = num_images
+        self.reason = "--fid-images is 0" if num_images == 0 else ""
+        self._evaluator: Evaluator | None = None
+        self._trained = trained
+        config = trained.config
+        if self.reason:
+            return
+        try:
+            root = Path(config.data.root).expanduser()
+            dataset = config.source.load(root, image_size=config.data.image_size, download=False)
+        except DataError as error:
+            self.reason = f"{error}"
+            return
+        if dataset.shape != trained.shape:
+            self.reason = (
+                f"data.name={config.data.name!r} has {dataset.shape} here, the generator makes {trained.shape}"
+            )
+            return
+        evaluator = Evaluator(config, dataset)
+        self.reason = evaluator.reason_against("fid") or ""
+        self._evaluator = None if self.reason else evaluator
+
+    def fid(self, network: Network) -> float | None:
+        """Returns the fid of what ``network`` makes; None if it cannot be measured, for the ``reason``."""
+        if self._evaluator is None:
+            return None
+        adapted = _Adapted(network, int(getattr(self._trained.generator, "latent_size")))  # noqa: B009
+        (fid,) = self._evaluator.score(adapted, ("fid",), self.num_images).values()
+        assert isinstance(fid, float)
+        return fid
+
+
+class _Adapted(nn.Module):
+    """A network that runs elsewhere, with what ``common.generation.generate`` asks of a generator."""
+
+    def __init__(self, network: Network, latent_size: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self._network = network
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # where its images come from: the CPU
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self._network(latents, labels)

@@ -1,0 +1,62 @@
+"""The card of a data set of generated images, in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.journal import RunDirectory
+from simulations.export import card
+from simulations.serve import provenance
+from simulations.trained import Trained
+
+
+def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:
+    """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
+    shape = trained.shape
+    names = card.class_names(run, trained)
+    counts = manifest["label-counts"]
+    only = "" if manifest["label"] is None else f" --label {manifest['label']}"
+    both = zip(manifest["class-names"], counts["train"], counts["validation"], strict=True)
+    rows = [f"| {name} | {train:,} | {held_out:,} |" for name, train, held_out in both]
+    table = ["| class | train | validation |", "|---|---|---|", *rows]
+    if not trained.conditional:
+        table = ["The generator is not conditional: the images have **no labels**."]
+    else:
+        table += ["", "A label is the class that the generator was asked for, not what anyone saw in the image."]
+    return "\n".join(
+        [
+            *card.front_matter(licence, "image-classification" if trained.conditional else "", ["synthetic", "gan"]),
+            f"# Synthetic images like {card.data_name(trained)}",
+            "",
+            f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "
+            f"validation images, {shape.size}x{shape.size}, {card.colour(shape.channels)}; of round "
+            f"{trained.round} of the run `{run.path.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
+            f"Image number i is that of `fedgan generate RUN --round {trained.round} --seed {manifest['seed']} --num N{only}`, for any N > i.",
+            "",
+            "## Use",
+            "",
+            "```python",
+            usage,
+            "```",
+            "",
+            "## Labels and split",
+            "",
+            *table,
+            "",
+            f"Held out are {manifest['validation']:,} images, of each class its share, at equal distances: a fixed "
+            "rule. Both parts come from one generator, so **a score on the validation part says nothing about real "
+            "images**.",
+            "",
+            "## Model card of the generator",
+            "",
+            *card.training(run, trained),
+            *card.scores(run, trained, names),
+            "## Privacy",
+            "",
+            card.privacy(run, trained),
+            "",
+            *card.limits(),
+            *card.licence_of(licence, trained),
+            f"SHA-256 of the generator's weights: `{trained.digest}`",
+            "",
+        ]
+    )

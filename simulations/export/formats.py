@@ -1,0 +1,65 @@
+"""Networks as files of other programs, and how those programs read them back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from simulations.export.network import Precision
+
+Network = Callable[[Tensor, Tensor], Tensor]
+"""Latents float32 (B, Z) and labels int64 (B,) to images float32 (B, C, S, S) in [-1, 1], for any B >= 1."""
+
+
+class Format(ABC):
+    """One kind of file that holds a generator.
+
+    Attributes:
+        ending: Of its files.
+        needs: Modules that it imports, which fedgan does not bring along.
+        extra: What to install for them: ``pip install 'fedgan[EXTRA]'``.
+        usage: How to make images with a file ``generator<ending>``, in Python.
+    """
+
+    ending: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    usage: ClassVar[str]
+
+    def require(self, name: str) -> None:
+        """Passes if all that this format needs is installed.
+
+        Raises:
+            ConfigError: Something is missing; says what to install.
+        """
+        for module in self.needs:
+            require(module, self.extra, f"--to {name}")
+
+    @abstractmethod
+    def write(self, generator: nn.Module, precision: Precision, facts: Mapping[str, str]) -> bytes:
+        """Returns the content of a file.
+
+        Args:
+            generator: See ``common.generation.load_generator``.
+            precision: Of its weights.
+            facts: Written into the file, as text by key.
+        """
+
+    @abstractmethod
+    def read(self, content: bytes) -> Network:
+        """Returns the network in a file, run by what runs such files elsewhere."""
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Passes if a module of an optional extra is installed.
+
+    Raises:
+        ConfigError: It is not; says what to install.
+    """
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{what} needs {module} ({error}): pip install 'fedgan[{extra}]'") from None

@@ -1,0 +1,149 @@
+"""``fedgan export RUN --to onnx | torch-export | safetensors``: a checked generator, its lighter kin, and a card."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from common.errors import ConfigError
+from common.generation import balanced_labels, draw_latents, generate
+from server.journal import RunDirectory
+from simulations.export import card, check
+from simulations.export.formats import Format
+from simulations.export.model_card import model_card
+from simulations.export.network import PRECISIONS, Precision
+from simulations.export.place import new_folder
+from simulations.export.to_onnx import Onnx
+from simulations.export.to_safetensors import Safetensors
+from simulations.export.to_torch import TorchExport
+from simulations.serve import provenance
+from simulations.trained import Trained
+
+FORMATS: dict[str, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, "safetensors": Safetensors}
+
+MANIFEST = "export.json"
+REFERENCE = "reference.npz"
+_REFERENCE_IMAGES = 20
+
+
+def export_model(
+    run: RunDirectory,
+    trained: Trained,
+    to: str,
+    out: Path,
+    *,
+    precisions: Sequence[Precision] = PRECISIONS,
+    fid_images: int | None = None,
+    licence: str = "",
+) -> dict[str, Any]:
+    """Writes a run's generator for other programs, and returns what ``export.json`` says of it.
+
+    Every file is read back by the program that it is for and compared with the run's generator before it is written;
+    the fid of each is measured where this machine has the held-out images.
+
+    Args:
+        run: The run.
+        trained: Its generator.
+        to: One of ``FORMATS``.
+        out: A new folder for ``generator<ending>``, ``generator-float16<ending>``, ``generator-int8<ending>``,
+            ``export.json``, ``reference.npz`` (latents, labels and the images that must come of them) and the model
+            card, ``README.md``.
+        precisions: Which files.
+        fid_images: Of each measured fid; None: as many as the run's scores between rounds; 0: none is measured.
+        licence: Of the weights, for the card; empty: none is stated.
+
+    Raises:
+        ConfigError: An unknown form or precision, an optional package that is missing, a folder that is there
+            already or cannot be written.
+        FedGANError: The exported generator makes other images.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to}: onnx, torch-export, safetensors or dataset")
+    if unknown := [name for name in precisions if name not in PRECISIONS]:
+        raise ConfigError(f"--precision {unknown[0]}: one or more of {', '.join(PRECISIONS)}, separated by commas")
+    if not precisions:
+        raise ConfigError(f"--precision is empty: one or more of {', '.join(PRECISIONS)}, separated by commas")
+    kind = FORMATS[to]()
+    kind.require(to)
+    if fid_images is None:
+        fid_images = trained.config.evaluation.num_images
+    if 0 < fid_images < 100:
+        raise ConfigError(f"--fid-images {fid_images}: 100 or more, or 0 for none")
+    with new_folder(out) as folder:
+        ruler = check.Ruler(trained, fid_images)
+        own = ruler.fid(trained.generator)
+        files = []
+        for precision in dict.fromkeys(precisions):
+            suffix = "" if precision == "float32" else f"-{precision}"
+            content = kind.write(trained.generator, precision, _facts(run, trained, precision))
+            network = kind.read(content)
+            agreement = check.compare(trained, network)
+            name = f"generator{suffix}{kind.ending}"
+            if precision == "float32":
+                check.require_same(agreement, name)
+            fid = ruler.fid(network)
+            (folder / name).write_bytes(content)
+            files.append(
+                {
+                    "file": name,
+                    "precision": precision,
+                    "bytes": len(content),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "agreement": asdict(agreement),
+                    "fid": fid,
+                    "fid-loss": None if fid is None or own is None else fid - own,
+                }
+            )
+        manifest = {
+            **card.facts(run, trained),
+            "to": to,
+            "inputs": {
+                "latents": ["batch", _latent_size(trained.generator), "float32, standard normal"],
+                "labels": ["batch", f"int64, 0 to {trained.shape.num_classes - 1}"],
+            },
+            "outputs": {"images": ["batch", trained.shape.channels, trained.shape.size, trained.shape.size, "float32"]},
+            "labels-are-used": trained.conditional,
+            "files": files,
+            "fid": {"own": own, "images": ruler.num_images, "reason": ruler.reason or None},
+            "tolerance": check.TOLERANCE,
+        }
+        (folder / REFERENCE).write_bytes(_reference(trained))
+        text = model_card(run, trained, manifest, kind.usage, licence)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    return manifest
+
+
+def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[str, str]:
+    """Returns what is written into a file: enough to build the network again, and where it comes from."""
+    shape = trained.shape
+    facts = {
+        "made-by": provenance.software(),
+        "run": run.path.name,
+        "round": trained.round,
+        "model": trained.config.model,
+        "model-sha256": trained.digest,
+        "shape": {"channels": shape.channels, "size": shape.size, "num_classes": shape.num_classes},
+        "precision": precision,
+    }
+    return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def _reference(trained: Trained) -> bytes:
+    """Returns an archive of a few latents and labels, and the images of them: uint8 (N, C, S, S)."""
+    labels = balanced_labels(_REFERENCE_IMAGES, trained.shape.num_classes)
+    latents = draw_latents(len(labels), _latent_size(trained.generator), seed=0)
+    images = generate(trained.generator, labels, seed=0)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, latents=latents.numpy(), labels=labels.numpy(), images=images.numpy())
+    return buffer.getvalue()
+
+
+def _latent_size(generator: nn.Module) -> int:
+    return int(getattr(generator, "latent_size"))  # noqa: B009

@@ -1,0 +1,111 @@
+"""The card of an exported generator, in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.journal import RunDirectory
+from simulations.export import card
+from simulations.serve import provenance
+from simulations.trained import Trained
+
+
+def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:
+    """Returns the model card of an export, in Markdown.
+
+    Args:
+        run: The run.
+        trained: Its generator.
+        manifest: What ``export.json`` holds.
+        usage: Python with the fields ``latent_size``, ``classes``, ``channels`` and ``size``.
+        licence: Of the weights; empty: none is stated.
+    """
+    shape = trained.shape
+    names = card.class_names(run, trained)
+    kind = "class-conditional " if trained.conditional else ""
+    code = usage.format(
+        latent_size=manifest["inputs"]["latents"][1],
+        classes=shape.num_classes,
+        channels=shape.channels,
+        size=shape.size,
+    )
+    labels = (
+        f"`labels`: int64 (B,), 0 to {shape.num_classes - 1}: {', '.join(names)}"
+        if trained.conditional
+        else "`labels`: int64 (B,), zeros; this generator is not conditional and does not look at them"
+    )
+    return "\n".join(
+        [
+            *card.front_matter(licence, "unconditional-image-generation", ["gan", "federated-learning", "fedgan"]),
+            f"# Generator of {card.data_name(trained)} ({shape.size}x{shape.size}, {card.colour(shape.channels)})",
+            "",
+            f"A {kind}GAN generator, trained by federated learning: {trained.config.federation.num_clients} clients "
+            f"kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
+            f"`{run.path.name}` by {provenance.software()}.",
+            "",
+            "## Use",
+            "",
+            "```python",
+            code,
+            "```",
+            "",
+            f"- `latents`: float32 (B, {manifest['inputs']['latents'][1]}), drawn from a standard normal",
+            f"- {labels}",
+            f"- result: float32 (B, {shape.channels}, {shape.size}, {shape.size}) in [-1, 1]; B is any number",
+            "- `reference.npz` holds latents, labels, and the images (bytes) that must come of them.",
+            "",
+            "## Files",
+            "",
+            *_files(manifest),
+            "",
+            *card.training(run, trained),
+            *card.scores(run, trained, names),
+            "## Privacy",
+            "",
+            card.privacy(run, trained),
+            "",
+            *card.limits(),
+            *card.licence_of(licence, trained),
+            f"SHA-256 of the weights: `{trained.digest}`",
+            "",
+        ]
+    )
+
+
+def _files(manifest: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "| file | weights | kB | bytes equal | largest difference | fid | loss in fid |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in manifest["files"]:
+        agreement = row["agreement"]
+        fid = "" if row["fid"] is None else f"{row['fid']:.4g}"
+        loss = "" if row["fid-loss"] is None else f"{row['fid-loss']:+.3g}"
+        lines.append(
+            f"| `{row['file']}` | {row['precision']} | {row['bytes'] / 1000:,.0f} | {_share(agreement['equal'])} | "
+            f"{agreement['largest']:.2g} | {fid} | {loss} |"
+        )
+    first = manifest["files"][0]["agreement"]["images"]
+    measured = manifest["fid"]
+    lines += [
+        "",
+        f"Compared with the run's own generator on {first} images of the same latents, in batches of several sizes: "
+        f"the share of pixels whose bytes are equal, and the largest difference in [-1, 1] (float32: at most "
+        f"{manifest['tolerance']:g}, or it is not written). float16 and int8 say how weights are stored; they are "
+        "computed with in float32, so these files are smaller and not faster.",
+    ]
+    if measured["own"] is None:
+        lines.append(f"fid was not measured: {measured['reason']}.")
+    else:
+        lines.append(
+            f"fid on {measured['images']:,} images of the same latents, where the run's own generator has "
+            f"{measured['own']:.4g}; fewer images give a higher fid, so compare within this table only."
+        )
+    return lines
+
+
+def _share(equal: float) -> str:
+    return "all" if equal == 1 else f"{100 * equal:.3f} %"
+
+
+def _exchanged(trained: Trained) -> str:
+    return f"`{trained.config.algorithm.partition(' ')[0]}` made one generator of what they learned"

@@ -1,0 +1,126 @@
+"""A generator as one graph of plain operations on tensors, with its weights whole or packed into fewer bytes."""
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from common.generation import Mixture
+
+Precision = Literal["float32", "float16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
+
+_LEVELS = 127
+_MANTISSA, _BIAS, _SIGN = 2**23, 127, 2**31  # of float32
+_PRIME = 2**31 - 1  # of Mixture's hash
+
+
+def portable(generator: nn.Module, precision: Precision) -> nn.Module:
+    """Returns a generator that can be traced into one graph: the same latents and labels, the same images.
+
+    Args:
+        generator: A network, or a ``Mixture`` of them; see ``common.generation.load_generator``.
+        precision: How weights are stored; see ``Packed``.
+    """
+    whole = WholeMixture(generator) if isinstance(generator, Mixture) else generator
+    return whole if precision == "float32" else Packed(whole, precision)
+
+
+class WholeMixture(nn.Module):
+    """A mixture of generators that all make every image, of which the chosen one's is taken.
+
+    ``Mixture`` itself cannot be traced, as each of its generators gets only its own rows, and as it looks at the bits
+    of latents, for which ONNX has no operation that runtimes know. Here the bits are computed from the numbers, so the
+    choices are the same (but for latents of -0 or below 1.2e-38, which no normal draw gives). It takes as many times
+    the time as there are generators.
+
+    Args:
+        mixture: Shared, not copied.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        super().__init__()
+        self.mixture = mixture
+        self.latent_size = mixture.latent_size
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
+        hashed = ((bits_of(latents) % _PRIME) * self.mixture.powers) % _PRIME
+        uniforms = (hashed.sum(1) % _PRIME).double() / _PRIME
+        chosen = (self.mixture.bounds[labels] <= uniforms[:, None]).sum(1)
+        made = torch.stack([generator(latents, labels) for generator in self.mixture.generators], dim=1)
+        places = chosen.view(-1, 1, 1, 1, 1).expand(-1, 1, *made.shape[2:])
+        return made.gather(1, places).squeeze(1)
+
+
+def bits_of(values: Tensor) -> Tensor:
+    """Returns the bits of float32 numbers, any shape, as int32 would read them, in int64; by arithmetic alone.
+
+    Numbers are normal or 0, and 0 is not -0.
+    """
+    size = values.double().abs()
+    known = torch.where(size > 0, size, torch.ones_like(size))
+    exponent = known.log2().floor()
+    mantissa = known * torch.pow(2.0, -exponent)
+    high, low = (mantissa >= 2).double(), (mantissa < 1).double()  # log2 may round over a power of 2
+    exponent = exponent + high - low
+    mantissa = mantissa * (1 - high / 2) * (1 + low)
+    bits = ((exponent + _BIAS) * _MANTISSA + (mantissa - 1) * _MANTISSA).long()
+    bits = torch.where(size > 0, bits, torch.zeros_like(bits))
+    return torch.where(values < 0, bits - _SIGN, bits)
+
+
+class Packed(nn.Module):
+    """A network whose weights are stored in fewer bytes and computed with in float32: smaller, not faster.
+
+    ``float16`` rounds every weight. ``int8`` takes each weight of two dimensions or more to a whole number from -127
+    to 127, times a float32 scale for each row of the first dimension; others (biases, norms) stay as they are.
+
+    Args:
+        network: Shared are the tensors that are not packed.
+        precision: ``float16`` or ``int8``.
+    """
+
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.latent_size = int(getattr(network, "latent_size"))  # noqa: B009
+        self._names = [name for name, _ in network.named_parameters()] + [name for name, _ in network.named_buffers()]
+        for name, value in [*network.named_parameters(), *network.named_buffers()]:
+            packed: Tensor = value.detach()
+            if value.dtype == torch.float32 and precision == "float16":
+                packed = packed.half()
+            elif value.dtype == torch.float32 and value.ndim > 1:
+                packed, scale = _rounded(packed)
+                self.register_buffer(_scale_of(name), scale)
+            self.register_buffer(_flat(name), packed)
+        self._plan = (copy.deepcopy(network).to("meta"),)  # in a tuple, so that its tensors are none of this module's
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
+        result: Tensor = torch.func.functional_call(self._plan[0], self.weights(), (latents, labels))
+        return result
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the weights that are computed with, by their names in the network."""
+        found = dict(self.named_buffers())
+        weights = {}
+        for name in self._names:
+            value = found[_flat(name)]
+            value = value.float() if value.dtype in (torch.float16, torch.int8) else value
+            weights[name] = value * found[_scale_of(name)] if _scale_of(name) in found else value
+        return weights
+
+
+def _rounded(value: Tensor) -> tuple[Tensor, Tensor]:
+    scale = value.flatten(1).abs().amax(1) / _LEVELS
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale)).view(-1, *[1] * (value.ndim - 1))
+    return (value / scale).round().to(torch.int8), scale
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "__")  # a buffer's name holds no dot
+
+
+def _scale_of(name: str) -> str:
+    return f"{_flat(name)}__scale"

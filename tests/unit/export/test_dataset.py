@@ -1,0 +1,147 @@
+"""Labelled images on disk: which they are, how they are split, and where they say they come from."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.datasets.image_folder import ImageFolder
+from common.datasets.npz import Npz
+from common.errors import ConfigError
+from common.generation import balanced_labels, generate
+from simulations.export.dataset import Wanted, export_dataset
+from simulations.export.layouts import folder_names
+from simulations.serve import provenance
+from simulations.trained import load_trained
+
+
+def pixels(content):
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def wanted():
+    return Wanted(num=60, validation=0.2, seed=7)
+
+
+@pytest.fixture
+def expected(trained):
+    return generate(trained.generator, balanced_labels(60, 10), 7)[:, 0].numpy()
+
+
+def test_a_folder_holds_each_image_once_under_its_class_with_its_origin(run, trained, wanted, expected, tmp_path):
+    told = export_dataset(run, trained, "image-folder", tmp_path / "out", wanted)
+    assert (told["train"], told["validation"]) == (48, 12)
+    seen = set()
+    for path in (tmp_path / "out").glob("*/*/*.png"):
+        facts = provenance.read(path)
+        index = int(path.stem)
+        assert np.array_equal(pixels(path.read_bytes()), expected[index])
+        assert facts["index"] == index
+        assert facts["label"] == int(path.parent.name) == index % 10
+        assert (facts["run"], facts["round"], facts["seed"]) == ("digits", 1, 7)
+        assert facts["model-sha256"] == trained.digest
+        seen.add(index)
+    assert seen == set(range(60))
+    dataset = ImageFolder(grey=True, held_out=0.25).load(tmp_path / "out" / "train")
+    assert dataset.class_names == tuple(map(str, range(10)))
+    assert len(dataset.train) + len(dataset.test) == 48
+
+
+def test_an_archive_holds_the_images_and_fedgan_trains_on_it(run, trained, wanted, expected, tmp_path):
+    told = export_dataset(run, trained, "npz", tmp_path / "out", wanted)
+    rows = []
+    for part in ("train", "validation"):
+        with np.load(tmp_path / "out" / f"{part}.npz") as arrays:
+            rows += [(label, image.tobytes()) for label, image in zip(arrays["labels"], arrays["images"], strict=True)]
+            counts = np.bincount(arrays["labels"], minlength=10).tolist()
+            assert told["label-counts"][part] == counts
+            assert max(counts) - min(counts) <= 1
+        assert provenance.read(tmp_path / "out" / f"{part}.npz")["seed"] == 7
+    assert sorted(rows) == sorted((i % 10, image.tobytes()) for i, image in enumerate(expected))
+    dataset = Npz().load(tmp_path / "out" / "train.npz")
+    assert dataset.labelled
+    assert len(dataset.train) + len(dataset.test) == 48
+
+
+def test_a_table_holds_pictures_labels_and_what_readers_need_to_know(run, trained, wanted, expected, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    told = export_dataset(run, trained, "parquet", tmp_path / "out", wanted)
+    assert told["files"] == ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
+    seen = set()
+    for name in told["files"]:
+        table = parquet.read_table(tmp_path / "out" / name)
+        features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+        assert features["image"] == {"_type": "Image"}
+        assert features["label"] == {"_type": "ClassLabel", "names": list(map(str, range(10)))}
+        for row in table.to_pylist():
+            assert np.array_equal(pixels(row["image"]["bytes"]), expected[row["index"]])
+            assert row["label"] == row["index"] % 10
+            seen.add(row["index"])
+    assert seen == set(range(60))
+
+
+@pytest.mark.parametrize("layout", ["image-folder", "npz", "parquet"])
+def test_images_without_labels_get_none(layout, plain_run, tmp_path):
+    if layout == "parquet":
+        pytest.importorskip("pyarrow")
+    told = export_dataset(plain_run, load_trained(plain_run.path), layout, tmp_path / "out", Wanted(20))
+    assert told["labelled"] is False
+    assert "**no labels**" in (tmp_path / "out" / "README.md").read_text()
+    if layout == "image-folder":
+        assert {path.parent.name for path in (tmp_path / "out").glob("*/*/*.png")} == {"all"}
+    if layout == "npz":
+        assert not Npz().load(tmp_path / "out" / "train.npz").labelled
+
+
+def test_one_class_without_a_part_to_validate_on(run, trained, tmp_path):
+    told = export_dataset(run, trained, "image-folder", tmp_path / "out", Wanted(5, 0.0, 1, label=7))
+    assert told["label-counts"]["train"] == [0] * 7 + [5, 0, 0]
+    assert sorted(path.parts[-3:-1] for path in (tmp_path / "out").rglob("*.png")) == [("train", "7")] * 5
+    first = generate(trained.generator, torch.full((5,), 7), 1)[0, 0].numpy()
+    assert np.array_equal(pixels((tmp_path / "out" / "train" / "7" / "000000.png").read_bytes()), first)
+
+
+def test_a_mixture_fills_a_data_set(mixed_run, tmp_path):
+    told = export_dataset(mixed_run, load_trained(mixed_run.path), "npz", tmp_path / "out", Wanted(20))
+    assert told["train"] + told["validation"] == 20
+
+
+def test_the_card_has_counts_split_and_the_generators_card(run, trained, wanted, tmp_path):
+    export_dataset(run, trained, "npz", tmp_path / "out", wanted, licence="my own terms")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for words in (
+        'license: "my own terms"',
+        "48 training and 12 validation images",
+        "| 3 | 5 | 1 |",
+        "says nothing about real images",
+        "neither secure aggregation nor differential privacy",
+        "3 clients with 40 images each",
+        trained.digest,
+    ):
+        assert words in card
+
+
+def test_what_is_no_data_set_is_refused_by_its_value(run, trained, plain_run, tmp_path):
+    for of, layout, wanted, words in (
+        (run, "tar", Wanted(5), "--layout tar: image-folder, npz, parquet"),
+        (run, "npz", Wanted(5, label=10), "--label 10: the generator knows 0 to 9"),
+        (plain_run, "npz", Wanted(5, label=1), "--label 1: this run's generator is not conditional"),
+        (run, "npz", Wanted(5, validation=1.0), "--validation 1: a share"),
+        (run, "npz", Wanted(1), "--num 1: at least 2"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            export_dataset(of, load_trained(of.path), layout, tmp_path / "out", wanted)
+        assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_folders_sort_as_their_labels_and_are_safe_names():
+    assert folder_names(["cat", "dog"]) == ["cat", "dog"]
+    assert folder_names(["dog", "cat"]) == ["0-dog", "1-cat"]
+    assert folder_names([str(k) for k in range(11)])[2:4] == ["02-2", "03-3"]
+    assert folder_names(["../../etc", "", "b/c"]) == ["0-_._.._etc", "1-_", "2-b_c"]
