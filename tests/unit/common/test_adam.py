@@ -69,7 +69,7 @@ shard = data.shard(config, Site(partition_id=0, num_partitions=10))
 trainer = Trainer(config.model_component, config.objective_component, shard.shape, config.local, 0, torch.device("cpu"))
 trainer.assign(Assignment(shard.images, 0, 0, 1), None)
 trainer.fit()
-print(*sorted({"torch._dynamo", "matplotlib", "torchvision", "ray", "scipy"} & set(sys.modules)))
+print(*sorted({"torch._dynamo", "sympy", "matplotlib", "torchvision", "ray", "scipy"} & set(sys.modules)))
 """
 
 
