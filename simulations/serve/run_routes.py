@@ -17,7 +17,11 @@ _MOST_LINES = 10_000
 
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Problem, "description": "no such thing"}}
-INVALID: dict[int | str, dict[str, Any]] = {422: {"model": schemas.Problem, "description": "what cannot be, in words"}}
+INVALID: dict[int | str, dict[str, Any]] = {
+    401: {"model": schemas.Problem, "description": "the token is missing"},
+    403: {"model": schemas.Problem, "description": "asked under another name, or by a page of another site"},
+    422: {"model": schemas.Problem, "description": "what cannot be, in words"},
+}
 
 
 def make_run_routes(service: Service) -> APIRouter:

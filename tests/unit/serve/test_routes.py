@@ -76,12 +76,12 @@ def test_concurrent_requests_are_joined_and_get_the_bytes_that_they_get_alone(cl
     wanted = [
         {"num": 1 + k % 9, "seed": k, "labels": [k % 10], "format": ("png", "npz", "zip")[k % 3], "round": 1 + k % 2}
         | ({"keep": 0.5} if k % 4 == 0 else {})
-        for k in range(48)
+        for k in range(24)
     ]
     alone = [client.post(GENERATE, json=one).content for one in wanted]
     joined = client.service.batcher.joined
     with ThreadPoolExecutor(24) as pool:
-        for _ in range(3):
+        for _ in range(2):
             assert list(pool.map(lambda one: client.post(GENERATE, json=one).content, wanted)) == alone
     assert client.service.batcher.joined > joined, "no two requests shared a pass: nothing was tested"
 
