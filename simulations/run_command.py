@@ -1,7 +1,6 @@
 """The commands ``fedgan simulate``, which trains in this process, and ``fedgan submit``, for deployed clients."""
 
 import json
-import logging
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError
-from simulations.options import JsonOption, Overrides, print_scores, read_overrides, read_preset
+from simulations.options import JsonOption, Overrides, print_scores, read_overrides
 
 if TYPE_CHECKING:
     from simulations.submit import Outcome
@@ -35,37 +34,19 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train a federation in this process: the preset quickstart unless told otherwise."""
-    from common.config import RunConfig
-    from server import journal
+    from simulations import start
 
     overrides = read_overrides(config)
     if out is not None:
         overrides["output.dir"] = str(out)
     if resume:
         overrides["output.resume"] = True
-    base = read_preset(preset or "quickstart")
-    output = RunConfig.from_flat(base | overrides).output
-    run = journal.resolve(output.dir, Path.cwd())
-    if output.resume and not output.dir:
-        raise ConfigError("--resume needs --out DIR, the run directory to go on in")
-    if output.resume and preset is None and run.config.exists():
-        base = run.read_config().flat()  # to go on, a run's own configuration need not be given again
-    resolved = RunConfig.from_flat(base | overrides)
+    resolved, run = start.resolve(preset, overrides)
     if dry_run:
         typer.echo(resolved.toml(), nl=False)
         return
-    run.check(output.resume)
-    root = str(Path(resolved.data.root).expanduser().absolute())  # so that the run can be used from any folder
-    resolved = resolved.replaced({"output.dir": str(run.path), "data.root": root})
-
-    from simulations.engine import simulate as run_simulation
-
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
-    from simulations.progress import watching
-
     try:
-        with watching(resolved, sys.stderr) as on_reply:
-            run_simulation(resolved, num_workers=workers, on_reply=on_reply, engine=engine)
+        start.train(resolved, run, workers, engine, sys.stderr)
     except KeyboardInterrupt:
         if run.config.exists():
             typer.echo(

@@ -32,6 +32,7 @@ def generate(
 
     from common.generation import balanced_labels
     from common.generation import generate as make_images
+    from simulations.serve import provenance
     from simulations.trained import load_trained, parse_round
     from simulations.writers import write_images
 
@@ -48,7 +49,8 @@ def generate(
     if not trained.conditional:
         labels = torch.full((num,), -1)  # what the images show is not known
     columns = min(classes, 20) if trained.conditional and label is None and classes > 1 else 10
-    write_images(images, labels, out, columns)
+    origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
+    write_images(images, labels, out, columns, origin)
     typer.echo(str(out))
 
 

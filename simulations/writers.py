@@ -1,6 +1,8 @@
 """Generated images as files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,9 +10,10 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from common.generation import tile
+from simulations.serve import provenance
 
 
-def write_images(images: Tensor, labels: Tensor, out: Path, columns: int) -> None:
+def write_images(images: Tensor, labels: Tensor, out: Path, columns: int, origin: Mapping[str, Any]) -> None:
     """Writes images to ``out``, by its ending.
 
     Args:
@@ -19,6 +22,7 @@ def write_images(images: Tensor, labels: Tensor, out: Path, columns: int) -> Non
         out: ``.npz``: arrays ``images`` uint8, (N, S, S) if grey, else (N, S, S, 3), and ``labels``; ``.png``: one
             picture with ``columns`` images a row; no ending: a folder with a PNG an image, ``00042-label-7.png``.
         columns: Images in a row of a picture.
+        origin: Where they come from (``provenance.origin``), which every file tells.
 
     Raises:
         ConfigError: Another ending, or a place that cannot be written.
@@ -29,13 +33,16 @@ def write_images(images: Tensor, labels: Tensor, out: Path, columns: int) -> Non
     try:
         if out.suffix == ".npz":
             out.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(out, images=pixels, labels=labels.numpy())
+            told = {provenance.KEY: np.array(provenance.written({**origin, "number": len(images)}))}
+            np.savez_compressed(out, allow_pickle=False, images=pixels, labels=labels.numpy(), **told)
         elif out.suffix == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(tile(images, min(columns, len(images)))).save(out)
+            text = provenance.png_text({**origin, "number": len(images)})
+            Image.fromarray(tile(images, min(columns, len(images)))).save(out, pnginfo=text)
         else:
             out.mkdir(parents=True, exist_ok=True)
             for index, (image, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
-                Image.fromarray(image).save(out / f"{index:05d}-label-{label}.png")
+                text = provenance.png_text({**origin, "label": label, "index": index})
+                Image.fromarray(image).save(out / f"{index:05d}-label-{label}.png", pnginfo=text)
     except OSError as error:
         raise ConfigError(f"--out {str(out)!r} cannot be written: {error.strerror or error}") from None

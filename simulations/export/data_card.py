@@ -14,6 +14,7 @@ def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], 
     shape = trained.shape
     names = card.class_names(run, trained)
     counts = manifest["label-counts"]
+    origin = f"--round {trained.round} --seed {manifest['seed']}"
     only = "" if manifest["label"] is None else f" --label {manifest['label']}"
     both = zip(manifest["class-names"], counts["train"], counts["validation"], strict=True)
     rows = [f"| {name} | {train:,} | {held_out:,} |" for name, train, held_out in both]
@@ -30,7 +31,7 @@ def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], 
             f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "
             f"validation images, {shape.size}x{shape.size}, {card.colour(shape.channels)}; of round "
             f"{trained.round} of the run `{run.path.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
-            f"Image number i is that of `fedgan generate RUN --round {trained.round} --seed {manifest['seed']} --num N{only}`, for any N > i.",
+            f"Image number i is that of `fedgan generate RUN {origin}{only} --num N`, for any N > i.",
             "",
             "## Use",
             "",

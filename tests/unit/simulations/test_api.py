@@ -1,0 +1,150 @@
+"""fedgan from Python, as a notebook uses it."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import simulations
+from common.errors import ConfigError
+from simulations import cli, load
+from simulations.serve import provenance
+
+pytestmark = pytest.mark.usefixtures("no_reports")
+
+SETTINGS = {
+    "model": "mlp width=16 latent-size=8",
+    "partition": "shards per-client=2 images-per-client=40",
+    "federation.num-clients": 3,
+    "federation.num-rounds": 2,
+    "local.steps": 1,
+    "local.batch-size": 8,
+    "evaluation.num-images": 100,
+    "evaluation.final-num-images": 100,
+    "evaluation.federated": False,
+    "evaluation.utility-num-images": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return simulations.run("quickstart", SETTINGS, seed=1, out=tmp_path_factory.mktemp("api") / "mine", quiet=True)
+
+
+def test_the_package_is_cheap_to_import_and_knows_its_names():
+    code = "import simulations, sys; print('torch' in sys.modules, callable(simulations.run), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        simulations.train  # noqa: B018
+
+
+def test_a_run_is_that_of_the_command_line(result, tmp_path):
+    options = " ".join(f"{k}={v!r}" if isinstance(v, str) else f"{k}={str(v).lower()}" for k, v in SETTINGS.items())
+    other = tmp_path / "other"
+    assert cli._run(["simulate", "quickstart", "--out", str(other), "-c", f"{options} seed=1"], debug=False) == 0
+    assert load(other).summary["weights-sha256"] == result.summary["weights-sha256"]
+    assert result.config.seed == 1
+    assert [line["round"] for line in result.journal] == [1, 2]
+    assert result.scores["fid"] > 0
+
+
+def test_images_are_those_of_the_command_line_and_the_same_each_time(result, tmp_path):
+    assert cli._run(
+        ["generate", str(result.path), "--num", "23", "--seed", "5", "--out", str(tmp_path / "a.npz")], debug=False
+    ) == 0  # fmt: skip
+    images = result.generate(23, seed=5)
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert np.array_equal(arrays["images"], images.pixels)
+        assert np.array_equal(arrays["labels"], images.labels)
+    assert provenance.read(tmp_path / "a.npz") == {**images.origin, "number": 23}
+    assert np.array_equal(np.asarray(result.generate(23, seed=5)), images.pixels)
+    assert not np.array_equal(result.generate(23, seed=6).pixels, images.pixels)
+    assert not np.array_equal(result.generate(23, seed=5, round=1).pixels, images.pixels)
+
+
+def test_labels_are_one_for_all_or_one_each(result):
+    assert result.generate(3, 7).labels.tolist() == [7, 7, 7]
+    assert result.generate(labels=[1, 2]).labels.tolist() == [1, 2]
+    assert result.generate(12).labels.tolist() == [*range(10), 0, 1]
+    assert np.array_equal(result.generate(labels=[0, 1]).pixels, result.generate(2).pixels)
+
+
+def test_a_notebook_shows_images_as_one_picture_that_says_where_it_comes_from(result, tmp_path):
+    images = result.generate(64)
+    (tmp_path / "shown.png").write_bytes(images._repr_png_())
+    with Image.open(tmp_path / "shown.png") as picture:
+        assert picture.size == (2 * (10 * 30 + 2), 2 * (7 * 30 + 2))
+        shown = np.asarray(picture)[::2, ::2]
+    assert np.array_equal(shown[2:30, 32:60], images.pixels[1])
+    facts = provenance.read(tmp_path / "shown.png")
+    assert (facts["run"], facts["number"], facts["model-sha256"]) == (
+        "mine", 64, result.summary["generator-sha256"]
+    )  # fmt: skip
+    assert repr(images) == "<64 images, 28x28, of round 2 of 'mine'>"
+    with Image.open(io.BytesIO(images[3]._repr_png_())) as one:
+        assert one.size == (64, 64)
+    assert images[:0]._repr_png_() is None
+
+
+def test_images_are_picked_as_an_array_is(result):
+    images = result.generate(20)
+    assert len(images[5]) == 1
+    assert images[2:4].labels.tolist() == [2, 3]
+    sevens = images[images.labels == 7]
+    assert sevens.labels.tolist() == [7, 7]
+    assert np.array_equal(sevens.pixels[1], images.pixels[17])
+
+
+def test_a_notebook_shows_a_run_with_scores_and_samples(result):
+    page = result._repr_html_()
+    assert page.count("<img ") == 3  # rounds 0, 1 and 2
+    assert f"<b>{result.scores['fid']:.3g}</b><br>fid" in page
+    assert "3 clients, mnist-10k" in page
+    assert "2 of 2 rounds" in page
+    assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g}>")
+
+
+def test_images_are_saved_by_ending_and_each_says_where_it_comes_from(result, tmp_path):
+    folder = result.generate(labels=[4, 5], seed=3).save(tmp_path / "some")
+    assert [path.name for path in sorted(folder.iterdir())] == ["00000-label-4.png", "00001-label-5.png"]
+    facts = provenance.read(folder / "00001-label-5.png")
+    assert (facts["label"], facts["index"], facts["seed"], facts["round"]) == (5, 1, 3, 2)
+    with pytest.raises(ConfigError, match="a.gif"):
+        result.generate(2).save(tmp_path / "a.gif")
+
+
+def test_a_run_goes_on_from_python(result, tmp_path):
+    first = simulations.run("quickstart", SETTINGS | {"local.schedule": "constant"}, out=tmp_path / "r", quiet=True)
+    assert len(first.generate(1)) == 1
+    more = simulations.run(settings={"federation.num-rounds": 3}, out=tmp_path / "r", resume=True, quiet=True)
+    assert [line["round"] for line in more.journal] == [1, 2, 3]
+    assert first.generate(1).origin["round"] == 3  # the newer checkpoint
+
+
+def test_export_is_that_of_the_command(result, tmp_path):
+    told = result.export("dataset", tmp_path / "set", layout="npz", num=20, seed=2, validation=0.5, licence="MIT")
+    assert (told["train"], told["validation"], told["seed"]) == (10, 10, 2)
+    assert "license: mit" in (tmp_path / "set" / "README.md").read_text()
+    told = result.export("safetensors", tmp_path / "net", round=1, precisions=["int8"], fid_images=0)
+    assert (told["round"], [row["file"] for row in told["files"]]) == (1, ["generator-int8.safetensors"])
+
+
+def test_what_cannot_be_is_refused_by_its_value(result, tmp_path):
+    for call, words in (
+        (lambda: simulations.run("quikstart"), "'quikstart': no such preset"),
+        (lambda: simulations.run(settings={"local.step": 1}, out=tmp_path / "x"), "local.step=1: no such key"),
+        (lambda: simulations.run(resume=True), "resume=True needs out=DIR"),
+        (lambda: simulations.run(out=result.path), "holds a run already"),
+        (lambda: load(tmp_path / "none"), "is not a run directory"),
+        (lambda: result.generate(0), "num=0: 1 or more"),
+        (lambda: result.generate(2, 10), "10 is no class; the generator knows 0 to 9"),
+        (lambda: result.generate(labels=[[1]]), "labels of shape (1, 1)"),
+        (lambda: result.generate(round=9), "no checkpoint of round 9"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            call()
+        assert words in str(caught.value)
