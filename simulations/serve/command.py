@@ -41,4 +41,5 @@ def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JP
 
     if not file.is_file():
         raise ConfigError(f"{str(file)!r}: no such file")
-    typer.echo(json.dumps(provenance.read(file), indent=2))
+    rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in provenance.read(file).items()]
+    typer.echo("{\n" + ",\n".join(rows) + "\n}")

@@ -1,0 +1,73 @@
+"""``fedgan serve`` and ``fedgan inspect`` as a script sees them."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from simulations import cli
+from simulations.serve.images import Made, encode
+from simulations.serve.wanted import Wanted
+from tests.unit.serve.test_images import FACTS, made
+
+
+def fedgan(*arguments, capsys):
+    code = cli._run([str(argument) for argument in arguments], debug=False)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_inspect_prints_what_a_file_says_of_itself(tmp_path, capsys):
+    source = made(3)
+    path = tmp_path / "file.png"
+    path.write_bytes(encode(Made(source.images[:1], [4], [0], FACTS), Wanted()))
+    code, out, _ = fedgan("inspect", path, capsys=capsys)
+    assert (code, json.loads(out)) == (0, FACTS | {"label": 4, "index": 0})
+
+
+def test_inspect_fails_where_a_file_says_nothing(tmp_path, capsys):
+    path = tmp_path / "file.txt"
+    path.write_text("nothing")
+    assert fedgan("inspect", path, capsys=capsys)[0] == 2
+    assert fedgan("inspect", tmp_path / "none.png", capsys=capsys)[0] == 2
+
+
+def test_an_address_that_others_reach_needs_a_token(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FEDGAN_TOKEN", raising=False)
+    code, _, err = fedgan("serve", tmp_path, "--host", "0.0.0.0", capsys=capsys)
+    assert (code, "needs a --token" in err) == (2, True)
+    code, _, err = fedgan("serve", tmp_path, "--token", "short", capsys=capsys)
+    assert (code, "16 characters" in err) == (2, True)
+
+
+def test_a_folder_that_is_not_there_and_a_port_in_use_are_said(tmp_path, capsys):
+    code, _, err = fedgan("serve", tmp_path / "none", capsys=capsys)
+    assert (code, "is no folder" in err) == (2, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = fedgan("serve", tmp_path, "--port", taken.getsockname()[1], capsys=capsys)
+    assert (code, "take another --port" in err) == (2, True)
+
+
+def test_other_commands_do_not_wait_for_what_serving_takes():
+    heavy = "import sys; from simulations import cli; print({'fastapi', 'uvicorn', 'PIL', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_streams_and_the_server(trained, number, code):
+    command = [sys.executable, "-m", "simulations.cli", "serve", str(trained), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        place = re.search(r"http://\S+:\d+", process.stderr.readline())[0]
+        with httpx.stream("GET", f"{place}/api/runs/digits/journal", headers={"Accept": "text/event-stream"}) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("retry:")
+            process.send_signal(number)
+            assert sum(text.startswith("event: round") for text in lines) == 3  # and then it ends
+        assert process.wait(20) == code
