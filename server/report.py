@@ -25,6 +25,7 @@ from server.journal import Line, RunDirectory
 
 SAMPLE_COLUMNS = 10
 _SAMPLE_ROWS = 20
+_MOST_ROWS = 100
 _STRIP = 7
 _INCIDENTS = 100
 _STYLE = """
@@ -73,19 +74,21 @@ def sample_labels(shape: ImageShape) -> Tensor:
 def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
     """Writes a picture of who holds what: a row a client, a column a class, the number of images in each cell.
 
-    A site that keeps its label counts to itself has a grey row.
+    A site that keeps its label counts to itself has a grey row. The picture of more than 100 clients is not taller than
+    that of 100, and names some of them.
     """
     clients = summary["clients"]
+    named = range(0, len(clients), -(-len(clients) // _MOST_ROWS) or 1)
     classes = max((len(client["label-counts"] or ()) for client in clients), default=0) or 1
     counts = [client["label-counts"] or [float("nan")] * classes for client in clients]
-    figure = Figure(figsize=(1.8 + 0.55 * classes, 1.3 + 0.32 * len(clients)), layout="constrained")
+    figure = Figure(figsize=(1.8 + 0.55 * classes, 1.3 + 0.32 * min(len(clients), _MOST_ROWS)), layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor("#ddd")  # where a site keeps its counts to itself
     axes.imshow(counts, cmap="Blues", aspect="auto", vmin=0)
     axes.set_xlabel("class")
     axes.set_ylabel("client")
     axes.set_xticks(range(classes))
-    axes.set_yticks(range(len(clients)), [f"{c['partition']}  ({c['num-examples']})" for c in clients])
+    axes.set_yticks(named, [f"{clients[k]['partition']}  ({clients[k]['num-examples']})" for k in named])
     axes.set_title(f"{sum(c['num-examples'] for c in clients):,} images of {len(clients)} clients")
     if classes <= 20 and len(clients) <= 60:
         most = max(max(client["label-counts"] or [0]) for client in clients)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from common import files, tree
 from common.algorithms import Client, Federation, Reply, ServerState
@@ -380,6 +381,14 @@ def test_a_split_is_drawn_also_where_sites_keep_their_counts_to_themselves(tmp_p
     clients = [{"partition": k, "num-examples": 3, "label-counts": c} for k, c in enumerate(counts)]
     report.draw_partition({"clients": clients}, tmp_path / "split.png")
     assert (tmp_path / "split.png").stat().st_size > 1000
+
+
+def test_the_picture_of_a_thousand_clients_is_no_taller_than_that_of_a_hundred(tmp_path):
+    for number in (100, 1000):
+        clients = [{"partition": k, "num-examples": 3, "label-counts": [1, 2]} for k in range(number)]
+        report.draw_partition({"clients": clients}, tmp_path / f"{number}.png")
+    few, many = (Image.open(tmp_path / f"{number}.png").height for number in (100, 1000))
+    assert few == many
 
 
 FAILS = {
