@@ -1,5 +1,6 @@
 """Where a generated image comes from, inside the file itself, and how to read it back."""
 
+import functools
 import io
 import json
 import zipfile
@@ -23,6 +24,7 @@ _LONGEST = 2**20
 _MOST_PIXELS = 2**28
 
 
+@functools.cache
 def software() -> str:
     """Returns the name and version of this program."""
     try:
