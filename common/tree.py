@@ -18,7 +18,6 @@ from torch import Tensor
 
 Tree = Mapping[str, Tensor]
 
-_flatten = torch._C._nn.flatten_dense_tensors
 _unflatten = torch._C._nn.unflatten_dense_tensors
 _BLOCK = 1 << 16  # coordinates that are summed at a time: their float64 fits into a core's cache
 _SMALLEST, _LARGEST = 1e-30, 1e30  # squares whose sum float32 can be trusted with
@@ -71,7 +70,7 @@ def networks_of(tree: Tree) -> tuple[str, ...]:
 def clone(tree: Tree) -> dict[str, Tensor]:
     """Returns a copy on the CPU that shares no memory with ``tree``, its float32 entries one after another."""
     packed = {key: value.detach() for key, value in sorted(tree.items()) if value.dtype == torch.float32}
-    copies = split(_flatten(list(packed.values())).cpu(), packed) if packed else {}
+    copies = split(torch.cat([value.reshape(-1) for value in packed.values()]).cpu(), packed) if packed else {}
     return {key: copies[key] if key in copies else value.detach().to("cpu", copy=True) for key, value in tree.items()}
 
 
