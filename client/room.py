@@ -8,7 +8,8 @@ them (``client/batched.py``).
 import threading
 from typing import Any
 
-from client.batched import Request, Result, Seat, Table
+from client.batched import Table
+from client.seat import Request, Result, Seat
 
 
 class Room:

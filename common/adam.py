@@ -51,11 +51,12 @@ class Adam:
 
 
 @torch.no_grad()
-def step_together(optimizers: Sequence[Adam]) -> None:
+def step_together(optimizers: Sequence[Adam], rate: Tensor | None = None) -> None:
     """Steps the parameters of several networks at once, each to the bit as by itself.
 
     Args:
         optimizers: At least one; all with the same rate and decays.
+        rate: Instead of theirs, a float32 scalar on the device of the parameters.
     """
     leader = optimizers[0]
     moved = [
@@ -76,7 +77,7 @@ def step_together(optimizers: Sequence[Adam]) -> None:
         amsgrad=False,
         beta1=leader._beta1,
         beta2=leader._beta2,
-        lr=leader.learning_rate,
+        lr=leader.learning_rate if rate is None else rate,
         weight_decay=0.0,
         eps=1e-8,
         maximize=False,

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from client.batched import Request, Table
+from client.batched import Table
+from client.seat import Request
 from client.trainer import Assignment, Trainer
 from common.config import RunConfig
 from common.datasets.base import ImageSet, ImageShape

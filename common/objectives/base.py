@@ -61,6 +61,7 @@ class Phase:
         after: Called with the stepped network after each update (weight clipping), under no_grad.
         goes_on: Whether it looks at the batch of the phase before it, if there is one, and at what that one kept there:
             the phase before then builds graphs through this one's networks too.
+        period: The loss depends on ``Batch.step`` by its remainder after division by this alone; None: in any way.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Phase:
     looks_at_images: bool = True
     after: Callable[[nn.Module], None] | None = None
     goes_on: bool = False
+    period: int | None = None
 
 
 class Objective(Component):
@@ -127,9 +129,14 @@ class AdversarialObjective(Objective):
     def phases(self) -> tuple[Phase, ...]:
         return (
             Phase(
-                "discriminator", ("discriminator",), self._discriminator_phase, self.critic_steps, after=self._after()
+                "discriminator",
+                ("discriminator",),
+                self._discriminator_phase,
+                self.critic_steps,
+                after=self._after(),
+                period=self.r1_every,
             ),
-            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False, goes_on=True),
+            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False, goes_on=True, period=1),
         )
 
     def check(self, shape: ImageShape) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from client import batched
-from client.batched import Request, Table
+from client.batched import Table
+from client.seat import Request
 from client.trainer import Assignment, Trainer
 from common import tree
 from common.config import LocalConfig
@@ -280,7 +281,7 @@ def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(
 
     make = making("dcgan", Peeking())
     table, seats = cohort(make)
-    batched._say_once.cache_clear()
+    batched._say.cache_clear()
     with caplog.at_level(logging.WARNING, "fedgan.client"):
         for _ in range(2):
             for k, seat in enumerate(seats):
@@ -321,7 +322,7 @@ def test_a_failure_of_what_was_batched_before_is_every_clients_error(monkeypatch
     def fail(fit):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(batched._Fit, "run", fail)
+    monkeypatch.setattr(batched.Fit, "run", fail)
     assert [str(result) for result in table.fit(seats, [Request()] * 3)] == ["out of memory"] * 3
 
 
@@ -333,6 +334,56 @@ def test_seats_share_the_weights_of_their_table_and_nothing_else():
     one.load({key: torch.full_like(one.parameters()[key], 7.0)})
     assert bool((table._weights[key][0] == 7.0).all())
     assert tree.digest(other.parameters()) == tree.digest(other.initial())
+
+
+@pytest.mark.parametrize("options", [{}, {"r1": 1.0, "r1_every": 3}, {"critic_steps": 2}])
+def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_float64, options):
+    # On the CPU a repetition computes again on the recording's own memory. Rates in it are float32, which these fit.
+    rates = {"learning_rate": 2.0**-8, "discriminator_learning_rate": 2.0**-7}
+    make = making("dcgan", HINGE(**options), steps=7, **rates)
+    table, seats = cohort(make)
+    recordings = []
+
+    def record(compute):
+        recordings.append(compute)
+        return compute
+
+    table._tape.record = record
+    for round in (1, 2):  # the second finds all of its steps recorded
+        for k, seat in enumerate(seats):
+            assigned(seat, k, round=round)
+        together(table, seats)
+        for k, seat in enumerate(seats):
+            alone = assigned(Trainer(*make), k, round=round)
+            alone.fit()
+            assert apart(seat, alone) < EXACT
+    assert len(recordings) == options.get("r1_every", 1)
+    assert not table._refused
+
+
+@pytest.mark.parametrize("why", ["draws", "hook", "unknown"])
+def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
+    objective = HINGE(instance_noise=0.1) if why == "draws" else HINGE()
+    if why == "unknown":
+        phases = tuple(dataclasses.replace(phase, period=None) for phase in objective.phases())
+        monkeypatch.setattr(HINGE, "phases", lambda objective: phases)
+    request = Request(gradient_hook=lambda name, network: None) if why == "hook" else ASKED
+    table, seats = cohort(making(objective=objective))
+    table._tape.record = lambda compute: pytest.fail("recorded")
+    together(table, seats, [request] * 3)
+    assert table._tape.record is not None
+
+
+def test_clients_are_trained_together_where_a_recording_fails(in_float64):
+    def fail(compute):
+        raise RuntimeError("not permitted while recording")
+
+    make = making()
+    table, seats = cohort(make)
+    table._tape.record = fail
+    together(table, seats)
+    assert not table._refused
+    assert all(apart(seat, by_itself(make, k)[0]) < EXACT for k, seat in enumerate(seats))
 
 
 @pytest.mark.gpu
@@ -350,3 +401,19 @@ def test_clients_train_together_in_mixed_precision_on_a_gpu():
     together(table, seats)
     assert not table._refused
     assert all(tree.not_finite(seat.parameters()) is None for seat in seats)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cuda_graph_trains_as_the_steps_that_it_records(model):
+    make = making(model, "lsgan", device="cuda", steps=4, beta1=0.9, batch_size=16)
+    (plain, others), (table, seats) = cohort(make), cohort(make)
+    plain._tape.record = None
+    together(plain, others)
+    together(table, seats)
+    assert table._tape.record is not None
+    assert len(table._tape.steps) == 1
+    for one, other in zip(others, seats, strict=True):
+        for key, value in one.parameters().items():
+            torch.testing.assert_close(other.parameters()[key], value, rtol=1e-2, atol=1e-3)

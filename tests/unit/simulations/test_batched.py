@@ -44,13 +44,13 @@ def rooms():
 @pytest.fixture
 def seated(monkeypatch):
     """Returns a list that takes the number of clients of every fit that was batched."""
-    nums, run = [], training._Fit.run
+    nums, run = [], training.Fit.run
 
     def counting(fit):
         nums.append(len(fit._seats))
         return run(fit)
 
-    monkeypatch.setattr(training._Fit, "run", counting)
+    monkeypatch.setattr(training.Fit, "run", counting)
     return nums
 
 
