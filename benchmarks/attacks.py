@@ -17,6 +17,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
+from benchmarks.figures import Figure, Measured, Plan, Skipped
 from client.app import app as client_app
 from client.trainer import Assignment, Trainer
 from common import wire
@@ -187,6 +188,19 @@ def table(cells: Mapping[tuple[str, str], Outcome]) -> str:
     lines = [["aggregate", *columns], ["---"] * (len(columns) + 1)]
     lines += [[row, *(_shown(cells.get((row, column))) for column in columns)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def attacks(plan: Plan) -> Measured:
+    """What two malicious clients of ten do, under each aggregate (docs/security.md); one run a figure, half an hour."""
+    tiny: dict[str, Scalar] = {"federation.num-rounds": 1, "local.steps": 1, "evaluation.num-images": 100}
+    cells = all_cells(AGGREGATES[:2], ("noise",), tiny) if plan.quick else all_cells(AGGREGATES, tuple(ATTACKS), {})
+    print(table(cells))
+    for (row, column), cell in cells.items():
+        what = f"{row}, {column}"
+        if math.isfinite(cell.fid):
+            yield Figure(key=what, what=what, values=(cell.fid,), unit="fid")
+        else:
+            yield Skipped(what=what, why="the run could not go on: no client could train from its weights")
 
 
 def _shown(outcome: Outcome | None) -> str:

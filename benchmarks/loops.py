@@ -1,78 +1,103 @@
-"""The two sides of the comparison: a federation in this process, and a hand-written loop of the same steps."""
+"""What a person would write by hand: the same networks, Adam and losses in a plain loop."""
 
-import tempfile
+import copy
 import threading
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from client.app import app as client_app
-from client.data import load
-from common import wire
+from client.data import load, split
 from common.config import RunConfig
 from common.datasets.base import normalise
-from server.grid import PatientGrid
-from server.strategy import FederatedGAN, Snapshot
-from simulations.engine import InProcessGrid
+from common.seeding import torch_generator
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class Federation:
-    """A federation in this process, without scores, journal and pictures."""
+class Work:
+    """Networks, their optimizers, and the images of one client.
 
-    def __init__(self, config: RunConfig, num_workers: int) -> None:
-        self._grid = InProcessGrid(client_app, config.flat(), config.federation.num_clients, num_workers)
-        self._clients = PatientGrid(self._grid)
-        roster = self._clients.roll_call(config)
-        networks = config.model_component.build(roster.shape, config.seed)
-        snapshot = Snapshot(config.algorithm_component.init(networks.state_dict()))
-        self._strategy = FederatedGAN(config, roster, self._clients, snapshot, self._grid.client_states)
+    Args:
+        config: Model, data, batch size.
+        networks: ``generator`` and ``discriminator``, to be trained in place.
+        chosen: Indices of the client's images; None: all.
+        scope: Of the random numbers.
+        fused: Adam's fused kernel, else torch's default.
+    """
 
-    def run(self, num_rounds: int) -> tuple[float, float]:
-        """Runs rounds and returns wall seconds, and the sum of the seconds that clients spent in training steps."""
-        fit = 0.0
+    def __init__(
+        self, config: RunConfig, networks: nn.ModuleDict, chosen: Tensor | None, scope: str, fused: bool = True
+    ) -> None:
+        train = load(config.data).train
+        self._images, self._labels = train.images, train.labels
+        self._chosen = torch.arange(len(train)) if chosen is None else chosen
+        self._size = config.local.batch_size
+        self._random = torch_generator(config.seed, "benchmark", scope)
+        self.generator, self.discriminator = networks["generator"], networks["discriminator"]
+        self._latent_size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        self._optimizers = [
+            torch.optim.Adam(
+                network.parameters(),
+                lr=config.local.learning_rate,
+                betas=(config.local.beta1, config.local.beta2),
+                fused=True if fused else None,
+            )
+            for network in (self.generator, self.discriminator)
+        ]
 
-        def note(flower_round: int, arrays: object) -> None:
-            nonlocal fit
-            if flower_round:
-                fit += sum(float(client["seconds"]) for client in self._strategy.record.clients)
+    def batch(self) -> Batch:
+        """Returns real images, their labels, latents and labels of fakes."""
+        chosen = self._chosen[torch.randint(len(self._chosen), (self._size,), generator=self._random)]
+        others = self._chosen[torch.randint(len(self._chosen), (self._size,), generator=self._random)]
+        latents = torch.randn(self._size, self._latent_size, generator=self._random)
+        return normalise(self._images[chosen]), self._labels[chosen], latents, self._labels[others]
 
-        arrays = wire.encode_tree(self._strategy.snapshot.state.parameters)
-        start = time.perf_counter()
-        self._strategy.start(self._clients, arrays, num_rounds, evaluate_fn=note)
-        return time.perf_counter() - start, fit
+    def step(self, batch: Batch) -> None:
+        """Steps the discriminator, then the generator."""
+        gan_step(self.generator, self.discriminator, *self._optimizers, batch)
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """The last round's."""
-        return self._strategy.snapshot
 
-    def close(self) -> None:
-        """Ends the workers."""
-        self._grid.close()
+def gan_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    generator_adam: torch.optim.Optimizer,
+    discriminator_adam: torch.optim.Optimizer,
+    batch: Batch,
+) -> None:
+    """The default objective's step, as an experienced person writes it: one batch of fakes, D frozen in G's half."""
+    real, real_labels, latents, fake_labels = batch
+    fakes = generator(latents, fake_labels)
+    loss = F.softplus(-discriminator(real, real_labels)).mean()
+    loss = loss + F.softplus(discriminator(fakes.detach(), fake_labels)).mean()
+    discriminator_adam.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    discriminator_adam.step()
+    discriminator.requires_grad_(False)
+    loss = F.softplus(-discriminator(fakes, fake_labels)).mean()
+    generator_adam.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    generator_adam.step()
+    discriminator.requires_grad_(True)
 
 
 class HandWritten:
-    """What a person would write for one process: the networks, Adam, two losses; no clients, nothing sent."""
+    """Steps in threads of one intra-op thread each; no clients, nothing sent."""
 
     def __init__(self, config: RunConfig, num_threads: int) -> None:
-        self._config, self._num_threads = config, num_threads
-        self._data = load(config.data)
-        shape = self._data.shape
-        self._workers = []
-        for _ in range(num_threads):
-            networks = config.model_component.build(shape, config.seed).train()
-            optimizers = {
-                name: torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.99), fused=True)
-                for name, network in networks.items()
-            }
-            self._workers.append((networks["generator"], networks["discriminator"], optimizers))
+        shape = load(config.data).shape
+        networks = [config.model_component.build(shape, config.seed).train() for _ in range(num_threads)]
+        self._workers = [Work(config, each, None, f"worker-{k}") for k, each in enumerate(networks)]
 
     def run(self, num_steps: int) -> float:
         """Runs steps, shared out over the threads, and returns wall seconds."""
-        share = num_steps // self._num_threads
-        threads = [threading.Thread(target=self._loop, args=(*worker, share)) for worker in self._workers]
+        shares = [num_steps // len(self._workers)] * len(self._workers)
+        shares[0] += num_steps % len(self._workers)
+        threads = [
+            threading.Thread(target=_steps, args=(worker, share))
+            for worker, share in zip(self._workers, shares, strict=True)
+        ]
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -80,28 +105,46 @@ class HandWritten:
             thread.join()
         return time.perf_counter() - start
 
-    def _loop(self, generator, discriminator, optimizers, num_steps: int) -> None:  # type: ignore[no-untyped-def]
-        torch.set_num_threads(1)
-        size, images, labels = self._config.local.batch_size, self._data.train.images, self._data.train.labels
-        for _ in range(num_steps):
-            chosen = torch.randint(len(labels), (size,))
-            real, real_labels = normalise(images[chosen]), labels[chosen]
-            latents, fake_labels = torch.randn(size, generator.latent_size), labels[torch.randint(len(labels), (size,))]
-            fakes = generator(latents, fake_labels)
-            loss = F.softplus(-discriminator(real, real_labels)).mean()
-            loss = loss + F.softplus(discriminator(fakes.detach(), fake_labels)).mean()
-            optimizers["discriminator"].zero_grad()
-            loss.backward()
-            optimizers["discriminator"].step()
-            discriminator.requires_grad_(False)
-            loss = F.softplus(-discriminator(fakes, fake_labels)).mean()
-            optimizers["generator"].zero_grad()
-            loss.backward()
-            optimizers["generator"].step()
-            discriminator.requires_grad_(True)
+
+def _steps(worker: Work, num_steps: int) -> None:
+    torch.set_num_threads(1)
+    for _ in range(num_steps):
+        worker.step(worker.batch())
 
 
-def quiet(config: RunConfig, **changes: object) -> RunConfig:
-    """Returns the configuration with other values (``__`` for ``.``), writing into a folder that nobody reads."""
-    values = {key.replace("__", ".").replace("_", "-"): value for key, value in changes.items()}
-    return config.replaced({"output.dir": str(Path(tempfile.gettempdir()) / "unused"), **values})  # type: ignore[dict-item]
+class Copying:
+    """Federated averaging as most published code has it: a deep copy of the model a client, one client after another.
+
+    Args:
+        config: Clients, steps, model, data.
+        num_threads: Intra-op threads.
+    """
+
+    def __init__(self, config: RunConfig, num_threads: int) -> None:
+        self._config, self._num_threads = config, num_threads
+        self._networks = config.model_component.build(load(config.data).shape, config.seed).train()
+        self._parts = [torch.from_numpy(part) for part in split(config)]
+        self._rounds = 0
+
+    def round(self) -> float:
+        """Runs a round and returns wall seconds."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._num_threads)
+        start = time.perf_counter()
+        states = []
+        for partition, part in enumerate(self._parts):
+            networks = copy.deepcopy(self._networks)
+            work = Work(self._config, networks, part, f"{partition}-{self._rounds}", fused=False)
+            for _ in range(self._config.local.steps):
+                work.step(work.batch())
+            states.append(networks.state_dict())
+        total = sum(map(len, self._parts))
+        mean = {
+            key: sum(state[key] * (len(part) / total) for state, part in zip(states, self._parts, strict=True))
+            for key in states[0]
+        }
+        self._networks.load_state_dict(mean)
+        self._rounds += 1
+        seconds = time.perf_counter() - start
+        torch.set_num_threads(before)
+        return seconds

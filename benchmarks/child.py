@@ -1,0 +1,66 @@
+"""One federation in a process of its own: ``python -m benchmarks.child``, for its peak memory.
+
+Reads one JSON object, ``{"config": {...}, "workers": 1, "rounds": 3}``, from stdin, and writes one to stdout, on the
+last line: seconds before the first round, wall seconds of each round, and the peak of resident memory in bytes.
+"""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import ROOT
+from common.config import Scalar
+
+
+def measure(config: dict[str, Scalar], workers: int, rounds: int) -> dict[str, Any]:
+    """Returns what a child says of a federation."""
+    task = json.dumps({"config": config, "workers": workers, "rounds": rounds})
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child"],
+        cwd=ROOT,
+        input=task,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    if answer.returncode:
+        raise RuntimeError(f"the federation with {config} failed: {answer.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Runs the federation."""
+    from benchmarks.federation import Federation
+    from common.config import RunConfig
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    task = json.load(sys.stdin)
+    with Federation(RunConfig().replaced(task["config"]), task["workers"], warm=False) as federation:
+        seconds = [federation.round() for _ in range(task["rounds"])]
+        start = federation.start_seconds
+    print(json.dumps({"start": start, "rounds": seconds, "peak": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process has held since its program began.
+
+    Linux hands ``ru_maxrss`` on from the parent that started it, however large that was; its own mark is elsewhere.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+if __name__ == "__main__":
+    main()
