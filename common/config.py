@@ -131,6 +131,9 @@ class RunConfig(Options):
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
     weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
     partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
+    tracking: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
+        "none", description="where figures and samples go besides the run directory"
+    )
     data: DataConfig = DataConfig()
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
@@ -232,7 +235,7 @@ class RunConfig(Options):
     def identity(self) -> dict[str, Scalar]:
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
         ignored = ("output.", "evaluation.")
-        free = {"data.root"}
+        free = {"data.root", "tracking"}
         if self.local.schedule == "constant":
             free.add("federation.num-rounds")
         free |= {

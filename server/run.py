@@ -18,7 +18,7 @@ from common.errors import DivergenceError
 from common.files import write_atomically
 from common.generation import load_generator
 from common.tree import digest
-from server import evaluation, federated, guard, journal, report
+from server import evaluation, federated, guard, journal, report, tracking
 from server.evaluation import ALL, QUICK, Scores
 from server.federated import FederatedScorer
 from server.grid import PatientGrid
@@ -53,12 +53,13 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
     with directory.locked(), naming_what_is_safe(directory):
         run = Run(config, directory, grid)
         run.begin()
-        try:
-            run.train()
-        except BaseException as error:
-            run.stop(error)
-            raise
-        run.finish()
+        with tracking.following(config, directory):
+            try:
+                run.train()
+            except BaseException as error:
+                run.stop(error)
+                raise
+            run.finish()
 
 
 class Run:

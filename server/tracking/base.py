@@ -1,0 +1,61 @@
+"""What a tracker is: where a run's figures and pictures go besides its own directory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.config import Scalar
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The run that is told of.
+
+    Attributes:
+        name: Of the run directory.
+        config: Its configuration, by dotted keys.
+        place: A folder of this tracker's own in the run directory, which is there.
+        identity: What the tracker called this run when it was told of it before; empty: never.
+        round: The last round that it was told of.
+    """
+
+    name: str
+    config: Mapping[str, Scalar]
+    place: Path
+    identity: str
+    round: int
+
+
+class Tracker(ABC):
+    """An open run of a tracker. All calls come from one thread, and any of them may raise: that ends the tracking.
+
+    Args:
+        run: The run.
+
+    Attributes:
+        identity: What to be opened with again when the run is resumed; empty: nothing.
+    """
+
+    def __init__(self, run: Tracked) -> None:
+        self.identity = run.identity
+
+    @abstractmethod
+    def figures(self, round: int, values: Mapping[str, float]) -> None:
+        """Takes the figures of a round, by names such as ``losses/generator``; rounds ascend but after ``rewind``."""
+
+    @abstractmethod
+    def picture(self, round: int, path: Path) -> None:
+        """Takes the samples of a round, a PNG."""
+
+    def rewind(self, round: int) -> None:  # noqa: B027  most trackers keep whatever they were told
+        """Is told that the run has gone back: rounds after this one are done again."""
+
+    @abstractmethod
+    def finish(self, scores: Mapping[str, float], ended: bool) -> None:
+        """Takes the final scores, and closes.
+
+        Args:
+            scores: Empty where the run did not get so far.
+            ended: Whether the run came to its end.
+        """
