@@ -1,6 +1,6 @@
 """The server's application: addresses, limits and the page, put together."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from mimetypes import guess_type
@@ -39,6 +39,7 @@ def make_app(
     """
     service = Service(library, limits or Limits())
     service.is_stopping = is_stopping
+    page = {path: _content(path, data) for path, data in _page_files()}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +57,7 @@ def make_app(
         middleware=[
             Middleware(Counted, counters=service.counters),
             Middleware(Envelope),
-            Middleware(Door, token=token),
+            Middleware(Door, token=token, page=page),
         ],
         exception_handlers={RequestValidationError: _refused, HTTPException: _problem, Exception: _defect},
     )
@@ -64,13 +65,12 @@ def make_app(
     app.include_router(make_run_routes(service))
     app.include_router(make_generate_routes(service))
     app.include_router(make_health_routes(service))
-    _add_pages(app)
+    _add_pages(app, page)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, contents: Mapping[str, tuple[bytes, str]]) -> None:
     """Adds ``/docs`` and the files of the page, read once: a request's path is looked up, and opens nothing."""
-    contents = {path: _content(path, data) for path, data in _page_files()}
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

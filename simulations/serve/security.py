@@ -9,7 +9,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import ConfigError
@@ -69,10 +69,13 @@ class Door:
     Args:
         app: What is behind it.
         token: Empty: none is needed, as only this machine reaches the server.
+        page: Its files by path below ``/``, with their media types. They hold no figure, and are shown to everybody, as
+            the page asks for the token.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, page: Mapping[str, tuple[bytes, str]]) -> None:
         self._app = app
+        self._page = page
         self._token = _hashed(token) if token else None
         self._cookie = hashlib.sha256(f"fedgan cookie {token}".encode()).hexdigest()
 
@@ -97,7 +100,7 @@ class Door:
         return JSONResponse({"detail": "ask for localhost: this server has no token, and serves its own machine"}, 403)
 
     def _known(self, scope: Scope, headers: Headers) -> Response | None:
-        if scope["path"] in _OPEN:
+        if scope["path"] in _OPEN or scope["path"][1:] in self._page:
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
@@ -110,7 +113,8 @@ class Door:
                 answer = RedirectResponse("/", 303)
                 answer.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict")
                 return answer
-            return PlainTextResponse("This server needs its token: open /?token=... once.", 401)
+            content, kind = self._page["index.html"]
+            return Response(content, 401, media_type=kind)
         return JSONResponse(
             {"detail": "send the token: Authorization: Bearer ..."}, 401, {"WWW-Authenticate": "Bearer"}
         )

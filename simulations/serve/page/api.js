@@ -1,0 +1,108 @@
+/* The server's addresses, and its refusals as failures of a known kind with words to show. */
+
+const PATIENCE = 20_000; /* milliseconds */
+const LONG_PATIENCE = 90_000;
+
+export class Failure extends Error {
+  constructor(kind, words, retryAfter = 0) {
+    super(words);
+    this.kind = kind;
+    this.retryAfter = retryAfter;
+  }
+}
+
+const KINDS = { 401: "token", 403: "refused", 404: "missing", 409: "unready", 413: "refused", 422: "refused", 429: "busy" };
+
+async function ask(path, options = {}, patience = PATIENCE) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(patience), ...options });
+  } catch (error) {
+    const late = error.name === "TimeoutError";
+    throw new Failure("gone", late ? `no answer within ${patience / 1000} seconds` : "the server cannot be reached");
+  }
+  if (answer.ok) return answer;
+  let words = "";
+  try {
+    words = (await answer.json()).detail;
+  } catch {
+    /* not in JSON: the status must do */
+  }
+  if (typeof words !== "string" || !words) words = `the server answered with status ${answer.status}`;
+  const kind = KINDS[answer.status] ?? (answer.status >= 500 ? "defect" : "refused");
+  throw new Failure(kind, words, Number(answer.headers.get("Retry-After")) || 0);
+}
+
+async function askJson(path, isWhole) {
+  const answer = await ask(path);
+  let found = null;
+  try {
+    found = await answer.json();
+  } catch {
+    /* what is null is not whole */
+  }
+  if (!found || !isWhole(found)) {
+    throw new Failure("malformed", `${path} was not answered as expected: is this the page of another version?`);
+  }
+  return found;
+}
+
+const runPath = (id) => `/api/runs/${encodeURIComponent(id)}`;
+
+export async function listRuns() {
+  return (await askJson("/api/runs", (it) => Array.isArray(it.runs) && it.runs.every((run) => run.id && run.state))).runs;
+}
+
+export function showRun(id) {
+  const isWhole = (it) => it.state && it.curves && Array.isArray(it.curves.rounds) && Array.isArray(it["client-table"]);
+  return askJson(runPath(id), isWhole);
+}
+
+export const samplePath = (id, round) => `${runPath(id)}/samples/${round}.png`;
+
+/* Returns an address of the picture in this page's memory. */
+export async function loadSample(id, round) {
+  return URL.createObjectURL(await (await ask(samplePath(id, round))).blob());
+}
+
+export const generatePath = (id) => `${runPath(id)}/generate`;
+
+/* Returns images as a file, and where they come from. Comes again a few times when the server is busy. */
+export async function generate(id, wanted, onBusy) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const answer = await ask(
+        generatePath(id),
+        { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wanted) },
+        LONG_PATIENCE,
+      );
+      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "images";
+      return {
+        blob: await answer.blob(),
+        name,
+        round: answer.headers.get("X-Fedgan-Round"),
+        rejected: Number(answer.headers.get("X-Fedgan-Rejected")) || 0,
+        model: answer.headers.get("X-Fedgan-Model-Sha256") ?? "",
+      };
+    } catch (failure) {
+      if (failure.kind !== "busy" || attempt === 4) throw failure;
+      const seconds = Math.min(10, failure.retryAfter || 1) * attempt;
+      onBusy(`The server is busy; trying again in ${seconds} s.`);
+      await new Promise((done) => setTimeout(done, 1000 * seconds));
+    }
+  }
+}
+
+/* Gives the server its token, which answers with a cookie that scripts cannot read. */
+export async function enter(token) {
+  await ask(`/?token=${encodeURIComponent(token)}`);
+}
+
+/* Calls onNews for every line of a run's journal, from the first on; returns how to end it. */
+export function follow(id, onNews, onOpen) {
+  const source = new EventSource(`${runPath(id)}/journal`);
+  for (const name of ["round", "event", "reset"]) source.addEventListener(name, (it) => onNews(name, it.data));
+  source.onopen = () => onOpen(true);
+  source.onerror = () => onOpen(false); /* the browser tries again, unless it was refused */
+  return () => source.close();
+}

@@ -1,0 +1,95 @@
+/* The samples over the rounds: the same latents each time, so that training plays as a film. */
+
+import { loadSample, samplePath } from "./api.js";
+import { h } from "./dom.js";
+import { local, redraw, state } from "./store.js";
+import { className, isAtWork } from "./words.js";
+
+const AHEAD = 4; /* pictures fetched at a time */
+const MOST_KEPT = 400;
+
+export function film(run) {
+  const rounds = run["sample-rounds"];
+  if (!rounds.length) return h("section", { class: "card film" }, h("h2", {}, "Samples"), h("p", { class: "quiet empty" }, run.images ? "No samples yet." : "Samples come once the clients have answered."));
+  const own = local(`film ${run.id}`, () => ({ speed: 4, timer: 0, pictures: new Map(), underWay: 0, last: 0 }));
+  if (run.round < own.last) forget(own); /* the run went back, and draws rounds again */
+  own.last = run.round;
+  const index = indexOf(rounds, state.cursor);
+  fetchAround(run, own, index);
+  const round = rounds[index];
+  const isPlaying = own.timer !== 0;
+  return h("section", { class: "card film", "aria-labelledby": "film-title" },
+    h("div", { class: "row" }, h("h2", { id: "film-title", class: "grow" }, round === 0 ? "Samples before training" : `Samples after round ${round}`), isAtWork(run) && (state.cursor === null ? h("span", { class: "badge good" }, "latest") : h("button", { type: "button", class: "small", onclick: () => pick(own, null) }, "latest"))),
+    h("div", { class: "screen" }, labels(run), h("img", { src: own.pictures.get(round) ?? samplePath(run.id, round), alt: `Generated samples ${round ? `after round ${round}` : "before training"}${run.images?.conditional ? ", a row a class" : ""}` })),
+    h("div", { class: "reel" },
+      h("button", { type: "button", class: "play", disabled: rounds.length < 2, "aria-label": isPlaying ? "Pause" : "Play the training as a film", onclick: () => (isPlaying ? pause(own) : play(run, own)) }, h("span", { "aria-hidden": "true" }, isPlaying ? "❚❚" : "▶")),
+      h("input", { type: "range", min: 0, max: rounds.length - 1, step: 1, value: String(index), "aria-label": "Round of the samples", "aria-valuetext": `round ${round}`, oninput: (event) => { pause(own); pick(own, rounds[Number(event.currentTarget.value)]); } }),
+      h("output", {}, `${round}`),
+      h("select", { "aria-label": "Speed of the film", value: String(own.speed), onchange: (event) => { own.speed = Number(event.currentTarget.value); if (isPlaying) play(run, own); redraw(); } }, [[2, "slow"], [4, "normal"], [10, "fast"]].map(([value, words]) => h("option", { key: value, value }, words)))),
+    h("p", { class: "quiet" }, "The same latents at every round. Charts and clients beside it show the same round."));
+}
+
+function labels(run) {
+  if (!run.images?.conditional || run.images.classes > 20) return null;
+  return h("div", { class: "rows", "aria-hidden": "true" }, Array.from({ length: run.images.classes }, (_, label) => h("span", {}, className(run, label))));
+}
+
+/* Returns which picture a round shows: its own, or the last before it. */
+function indexOf(rounds, round) {
+  if (round === null) return rounds.length - 1;
+  const after = rounds.findIndex((it) => it > round);
+  return after === -1 ? rounds.length - 1 : Math.max(0, after - 1);
+}
+
+function pick(own, round) {
+  state.cursor = round;
+  redraw();
+}
+
+function play(run, own) {
+  clearInterval(own.timer);
+  const first = state.run["sample-rounds"];
+  if (indexOf(first, state.cursor) === first.length - 1) state.cursor = first[0];
+  own.timer = setInterval(() => {
+    if (state.run?.id !== run.id || state.route.view !== "run") return pause(own);
+    const rounds = state.run["sample-rounds"];
+    const next = indexOf(rounds, state.cursor) + 1;
+    if (next < rounds.length && !own.pictures.has(rounds[next])) return undefined; /* waits for its picture */
+    if (next >= rounds.length - 1) {
+      pause(own);
+      return pick(own, isAtWork(state.run) ? null : rounds.at(-1));
+    }
+    return pick(own, rounds[next]);
+  }, 1000 / own.speed);
+  redraw();
+}
+
+function pause(own) {
+  clearInterval(own.timer);
+  own.timer = 0;
+  redraw();
+}
+
+function forget(own) {
+  for (const address of own.pictures.values()) URL.revokeObjectURL(address);
+  own.pictures.clear();
+}
+
+/* Fetches pictures, those that come next first, so that the film does not stutter. */
+function fetchAround(run, own, index) {
+  const rounds = run["sample-rounds"];
+  const order = [...rounds.slice(index), ...rounds.slice(0, index)].slice(0, MOST_KEPT);
+  for (const round of order) {
+    if (own.underWay >= AHEAD) return;
+    if (own.pictures.has(round)) continue;
+    own.pictures.set(round, samplePath(run.id, round));
+    own.underWay += 1;
+    loadSample(run.id, round)
+      .then((address) => own.pictures.set(round, address))
+      .catch(() => {}) /* its own address stays, and shows what is wrong */
+      .finally(() => {
+        own.underWay -= 1;
+        redraw();
+      });
+  }
+}

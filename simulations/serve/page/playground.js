@@ -1,0 +1,192 @@
+/* Images of a run's generator, made as the controls are moved. */
+
+import { generate, generatePath } from "./api.js";
+import { h } from "./dom.js";
+import { choice } from "./parts.js";
+import { local, redraw, state } from "./store.js";
+import { morph } from "./morph.js";
+import { className, number, plural } from "./words.js";
+
+const PAUSE = 250; /* milliseconds after the last change */
+const MOST_SHOWN = 200;
+const MOST_SEED = 2 ** 31;
+const FORMATS = { png: "PNG, one picture", webp: "WebP, one picture", jpeg: "JPEG, one picture", zip: "zip, a PNG an image", npz: "npz, arrays" };
+
+export function playgroundTab(run) {
+  if (!run.generator) {
+    return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : "There is no generator yet: it can be asked once the first checkpoint is written."));
+  }
+  const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "best", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  want(run, own);
+  return h("div", { class: "playground" }, controls(run, own), result(run, own));
+}
+
+/* The request that the controls stand for. */
+function requestOf(run, own) {
+  const conditional = run.images?.conditional;
+  const between = own.mode === "between";
+  const classes = [...own.classes].sort((a, b) => a - b);
+  const wanted = { num: between ? own.steps : own.num, seed: own.seed, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
+  if (conditional && classes.length) wanted.labels = between ? [classes[0]] : classes;
+  if (between) wanted.interpolate = { to: own.to };
+  else {
+    if (own.truncation !== null) wanted.truncation = own.truncation;
+    if (own.keep !== null) wanted.keep = own.keep;
+  }
+  return wanted;
+}
+
+function fileRequest(run, own) {
+  const wanted = { ...requestOf(run, own), format: own.format };
+  if (own.scale > 1 && run.images) wanted.resize = { width: run.images.size * own.scale, height: run.images.size * own.scale, method: "lanczos" };
+  if (own.mark) wanted.mark = true;
+  return wanted;
+}
+
+/* Asks when what is wanted is not what was asked for last: also when a newer checkpoint has landed. */
+function want(run, own) {
+  const wanted = requestOf(run, own);
+  const newest = own.round === "best" ? (run.best?.round ?? run.round) : own.round === "last" ? run["checkpoint-rounds"].at(-1) : own.round;
+  const asked = JSON.stringify([run.id, wanted, newest]);
+  if (asked === own.asked) return;
+  own.asked = asked;
+  clearTimeout(own.timer);
+  own.timer = setTimeout(() => show(run, own, wanted), own.shown ? PAUSE : 0);
+}
+
+async function show(run, own, wanted) {
+  const turn = (own.turn += 1);
+  const count = wanted.num;
+  const columns = wanted.interpolate ? count : Math.min(count, run.images?.conditional && !own.classes.size ? run.images.classes : 10);
+  own.isBusy = true;
+  redraw();
+  try {
+    const made = await generate(run.id, { ...wanted, format: "png", grid: { columns, padding: wanted.interpolate ? 0 : 2 } }, (words) => {
+      own.note = words;
+      redraw();
+    });
+    const bitmap = await createImageBitmap(made.blob);
+    if (turn !== own.turn) return;
+    if (own.url) URL.revokeObjectURL(own.url);
+    Object.assign(own, { url: URL.createObjectURL(made.blob), shown: { ...made, wanted, columns, bitmap }, failure: "", note: "" });
+  } catch (failure) {
+    if (turn !== own.turn) return;
+    Object.assign(own, { failure: explain(failure), note: "" });
+  }
+  own.isBusy = false;
+  redraw();
+}
+
+function explain(failure) {
+  if (failure.kind === "gone") return `${failure.message}. The images come when it is back and you try again.`;
+  if (failure.kind === "busy") return "The server has too much to do: try again in a moment.";
+  if (failure.kind === "missing") return "This run is not there any more.";
+  if (failure.kind === "token") {
+    state.link = "token";
+    return "The server wants its token.";
+  }
+  return failure.kind ? failure.message : `The answer is no image: ${failure.message}`;
+}
+
+function controls(run, own) {
+  const change = (changes) => {
+    Object.assign(own, changes);
+    redraw();
+  };
+  const between = own.mode === "between";
+  return h("section", { class: "card controls", "aria-labelledby": "controls-title" },
+    h("h2", { id: "controls-title" }, "Playground"),
+    h("div", { class: "switch", role: "group", "aria-label": "What to make" }, [["draw", "Draw"], ["between", "Between two"]].map(([mode, words]) => h("button", { key: mode, type: "button", "aria-pressed": String(own.mode === mode), onclick: () => change({ mode }) }, words))),
+    classes(run, own, change),
+    seed("Seed", own.seed, (value) => change({ seed: value })),
+    between && seed("To seed", own.to, (value) => change({ to: value })),
+    between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
+    choice("Generator", own.round, [["best", "best round"], ["last", "last round"], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])], (round) => change({ round })),
+    !between && optional("Truncation", "off: latents as they are; less: likelier images, fewer kinds", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
+    !between && optional("Keep the most trusted", "share kept of what is made, by the discriminator's word", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
+}
+
+function classes(run, own, change) {
+  if (!run.images?.conditional) return h("p", { class: "quiet" }, "This generator knows no classes.");
+  const between = own.mode === "between";
+  const first = Math.min(...own.classes, Infinity);
+  const isOn = (label) => (between ? label === (first === Infinity ? 0 : first) : own.classes.has(label));
+  const toggle = (label) => () => {
+    const next = new Set(between ? [] : own.classes);
+    if (!next.delete(label)) next.add(label);
+    change({ classes: next });
+  };
+  return h("fieldset", { class: "classes" }, h("legend", {}, between ? "Class" : "Classes"),
+    !between && h("button", { key: "all", type: "button", "aria-pressed": String(!own.classes.size), onclick: () => change({ classes: new Set() }) }, "all"),
+    Array.from({ length: run.images.classes }, (_, label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))));
+}
+
+function seed(label, value, onchange) {
+  return h("div", { class: "seed" },
+    h("label", { class: "field grow" }, h("span", {}, label), h("input", { type: "number", min: 0, max: MOST_SEED, step: 1, value: String(value), oninput: (event) => { const it = event.currentTarget.valueAsNumber; if (Number.isInteger(it) && it >= 0 && it <= MOST_SEED) onchange(it); } })),
+    h("button", { type: "button", class: "small", "aria-label": `Another ${label.toLowerCase()}`, title: "Another one", onclick: () => onchange(Math.floor(Math.random() * 100_000)) }, "⚂"));
+}
+
+function slider(label, value, range, onchange) {
+  return h("label", { class: "field slider" }, h("span", {}, label, h("output", {}, number(value))), h("input", { type: "range", ...range, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
+}
+
+function optional(label, words, value, { otherwise, ...range }, onchange) {
+  const isOn = value !== null;
+  return h("div", { class: "optional" },
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: isOn, onchange: (event) => onchange(event.currentTarget.checked ? otherwise : null) }), label, isOn && h("output", {}, number(value))),
+    h("p", { class: "quiet" }, words),
+    isOn && h("input", { type: "range", ...range, "aria-label": label, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
+}
+
+function result(run, own) {
+  const { shown } = own;
+  return h("section", { class: "card result", "aria-labelledby": "result-title", "aria-busy": String(own.isBusy) },
+    h("h2", { id: "result-title" }, shown?.wanted.interpolate ? `From seed ${shown.wanted.seed} to seed ${shown.wanted.interpolate.to}` : "Images"),
+    h("div", { role: "status" },
+      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
+      own.note && h("p", { class: "note warning" }, own.note),
+      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))])),
+    shown && (shown.wanted.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.wanted.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),
+    !shown && !own.failure && h("p", { class: "quiet empty" }, "Making images…"),
+    downloads(run, own));
+}
+
+function downloads(run, own) {
+  const change = (key, parse = String) => (value) => {
+    own[key] = parse(value);
+    redraw();
+  };
+  const size = run.images?.size ?? 0;
+  const command = `curl -s ${location.origin}${generatePath(run.id)} -H 'Content-Type: application/json' -d '${JSON.stringify(fileRequest(run, own))}' -o images.${own.format}`;
+  return h("div", { class: "downloads" },
+    h("div", { class: "row" },
+      choice("File", own.format, Object.entries(FORMATS), change("format")),
+      choice("Size", String(own.scale), [1, 2, 4, 8].map((it) => [String(it), it === 1 ? `${size} px` : `${size * it} px`]), change("scale", Number)),
+      h("label", { class: "check" }, h("input", { type: "checkbox", checked: own.mark, onchange: (event) => { own.mark = event.currentTarget.checked; redraw(); } }), "visible mark"),
+      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own) }, own.isSaving ? "Making…" : "Download")),
+    h("p", { class: "quiet" }, "Every file says that a generator made it, and which: fedgan inspect FILE reads it."),
+    h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token wants it too: -H 'Authorization: Bearer ...'")));
+}
+
+async function save(run, own) {
+  own.isSaving = true;
+  redraw();
+  try {
+    const made = await generate(run.id, fileRequest(run, own), (words) => {
+      own.note = words;
+      redraw();
+    });
+    const address = URL.createObjectURL(made.blob);
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = made.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    Object.assign(own, { failure: "", note: "" });
+  } catch (failure) {
+    Object.assign(own, { failure: explain(failure), note: "" });
+  }
+  own.isSaving = false;
+  redraw();
+}

@@ -1,0 +1,55 @@
+/* The record of a run: its scores and what they mean, what went wrong, and its configuration. */
+
+import { h } from "./dom.js";
+import { bar, clientHref } from "./parts.js";
+import { local, redraw } from "./store.js";
+import { className, figureLabel, number, SCORES } from "./words.js";
+
+export function recordTab(run) {
+  return h("div", { class: "record" }, scores(run), perClass(run), incidents(run), config(run));
+}
+
+function scores(run) {
+  const names = Object.keys(SCORES).filter((name) => run.scores[name] !== undefined);
+  return h("section", { class: "card" }, h("h2", {}, run["scores-round"] === null ? "Scores" : `Scores of round ${run["scores-round"]}`),
+    names.length
+      ? h("table", { class: "figures scores" }, h("thead", {}, h("tr", {}, ["score", "value", "best over rounds", "meaning"].map((it) => h("th", { scope: "col" }, it)))),
+        h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, run.meaning[name] ?? "")))))
+      : h("p", { class: "quiet empty" }, "Not scored yet."),
+    run.failings.length > 0 && [h("h3", {}, "Whom and what it fails"), h("ul", {}, run.failings.map((it) => h("li", {}, it)))]);
+}
+
+function bestOf(run, name) {
+  const values = run.curves.scores[name];
+  if (!values) return "–";
+  const known = values.filter((it) => it !== null);
+  if (known.length < 2) return "–";
+  const best = SCORES[name].better === "lower" ? Math.min(...known) : Math.max(...known);
+  return `${number(best)}, round ${run.curves.rounds[values.indexOf(best)]}`;
+}
+
+const LISTS = [["per-class-recall", "Recall of each class"], ["per-class-fid", "FID of each class"], ["class-fid", "FID of each class"], ["client-fid", "FID to each client's images"]];
+
+function perClass(run) {
+  return LISTS.filter(([name]) => Array.isArray(run.scores[name]) && run.scores[name].length).map(([name, title]) => {
+    const values = run.scores[name];
+    const most = Math.max(...values.map((it) => it ?? 0));
+    const label = (at) => (name === "client-fid" ? h("a", { href: clientHref(run, at) }, `client ${at}`) : `class ${className(run, at)}`);
+    return h("section", { class: "card", key: name }, h("h2", {}, title), h("table", { class: "bars" }, h("tbody", {}, values.map((value, at) => h("tr", {}, h("th", { scope: "row" }, label(at)), h("td", {}, bar(value, most)))))));
+  });
+}
+
+function incidents(run) {
+  return h("section", { class: "card" }, h("h2", {}, "What went wrong, and when"),
+    run.incidents.length
+      ? h("div", { class: "scroll" }, h("table", { class: "figures incidents" }, h("thead", {}, h("tr", {}, ["round", "what", "why"].map((it) => h("th", { scope: "col" }, it)))), h("tbody", {}, run.incidents.toReversed().map((it) => h("tr", {}, h("td", {}, it.round), h("td", {}, it.what), h("td", {}, it.why))))))
+      : h("p", { class: "quiet" }, "Nothing."));
+}
+
+function config(run) {
+  const own = local(`config ${run.id}`, () => ({ words: "" }));
+  const rows = Object.entries(run.config).filter(([key, value]) => `${key} ${value}`.toLowerCase().includes(own.words.toLowerCase()));
+  return h("section", { class: "card wide" },
+    h("div", { class: "row" }, h("h2", { class: "grow" }, "Configuration"), h("label", { class: "field" }, h("span", {}, "Find"), h("input", { type: "search", value: own.words, oninput: (event) => { own.words = event.currentTarget.value; redraw(); } }))),
+    h("dl", { class: "config" }, rows.map(([key, value]) => h("div", { key }, h("dt", {}, key), h("dd", {}, String(value) || "(empty)")))));
+}

@@ -1,0 +1,90 @@
+/* The training of a run: its film, its curves, and what each client did in the round that is looked at. */
+
+import { lineChart } from "./chart.js";
+import { h, memo } from "./dom.js";
+import { film } from "./film.js";
+import { clientHref, showRound } from "./parts.js";
+import { local, redraw, state } from "./store.js";
+import { bytes, duration, figureLabel, number, plural } from "./words.js";
+
+const CHARTS = [
+  { id: "distance", title: "Distance to real images", note: "Lower is better.", names: ["fid", "federated-fid", "worst-client-fid", "worst-class-fid"], isLog: true },
+  { id: "losses", title: "Losses", note: "Means over clients, weighted by images.", names: ["discriminator-loss", "generator-loss"] },
+  { id: "logits", title: "D(real) and D(fake)", note: "The discriminator's logits. Far apart: it tells real from generated easily; together: it cannot.", names: ["d-real", "d-fake"] },
+  { id: "score", title: "Classifier score", note: "Higher is better.", names: ["score"] },
+  { id: "kid", title: "KID", note: "Lower is better.", names: ["kid"], isLog: true },
+  { id: "shares", title: "Fidelity and variety", note: "Higher is better.", names: ["precision", "recall", "density", "coverage", "utility"] },
+];
+
+export function trainingTab(run) {
+  if (!run.curves.rounds.length) {
+    return h("div", { class: "training" }, h("div", {}, film(run)), h("section", { class: "card" }, h("h2", {}, "Curves"), h("p", { class: "quiet empty" }, "Curves begin when the first round is done.")));
+  }
+  const charts = CHARTS.map((it) => [it, seriesOf(run, it)]).filter(([, series]) => series.length);
+  const latest = run.round;
+  const mark = state.cursor === null ? null : Math.min(state.cursor, latest);
+  return [
+    h("div", { class: "training" },
+      h("div", { class: "stay" }, film(run)),
+      h("div", { class: "charts" },
+        charts.map(([it, series], at) => h("section", { class: `card${at === 0 ? " first" : ""}`, key: it.id }, lineChart({ ...it, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 240 : 190 }))),
+        cost(run, mark))),
+    round(run, mark ?? latest),
+  ];
+}
+
+function seriesOf(run, { id, names }) {
+  return memo(`series ${run.id} ${id}`, [run], () => {
+    const { rounds, means, scores } = run.curves;
+    return names.filter((name) => (means[name] ?? scores[name])?.some((value) => value !== null)).map((name) => {
+      const values = means[name] ?? scores[name];
+      const isSparse = !means[name]; /* scores are of some rounds only: the line goes from one to the next */
+      return { name: figureLabel(name), points: rounds.map((x, at) => [x, values[at]]).filter(([, y]) => !isSparse || y !== null) };
+    });
+  });
+}
+
+function cost(run, mark) {
+  const series = memo(`cost ${run.id}`, [run], () => [{ name: "seconds a round", points: run.curves.rounds.map((x, at) => [x, run.curves.seconds[at]]) }]);
+  const sum = (values) => values.reduce((all, it) => all + it, 0);
+  const note = `${duration(run.seconds)} in all; ${bytes(sum(run.curves["bytes-down"]))} sent to clients, ${bytes(sum(run.curves["bytes-up"]))} back.`;
+  return h("section", { class: "card", key: "cost" }, lineChart({ id: `${run.id} cost`, title: "Seconds a round", note, series, mark, onPick: showRound, height: 190 }));
+}
+
+const FIGURES = ["generator-loss", "discriminator-loss", "d-real", "d-fake", "drift", "seconds"];
+
+/* What each client did in a round. */
+function round(run, which) {
+  const at = run.curves.rounds.indexOf(which);
+  const index = at === -1 ? run.curves.rounds.findLastIndex((it) => it <= which) : at;
+  const shown = run.curves.rounds[index];
+  const own = local(`tiles ${run.id}`, () => ({ all: false }));
+  const rows = run["client-table"];
+  const tiles = rows.map((row) => [row, doing(row, index, shown)]);
+  const counts = ["trained", "left out", "not asked"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
+  const few = own.all ? tiles : tiles.slice(0, 24);
+  return h("section", { class: "card", "aria-labelledby": "tiles-title" },
+    h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
+    h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), ". ", underWay(run)),
+    h("ul", { class: "tiles" }, few.map(([row, it]) => h("li", { key: row.client, class: it.what.replace(" ", "-") },
+      h("a", { href: clientHref(run, row.client) }, `client ${row.client}`),
+      h("span", { class: "what" }, h("span", { "aria-hidden": "true" }, { trained: "✓ ", "left out": "✕ ", "not asked": "· " }[it.what]), it.what),
+      it.reason && h("p", { class: "reason" }, it.reason),
+      it.figures.length > 0 && h("dl", {}, it.figures.map(([key, value]) => h("div", { key }, h("dt", {}, figureLabel(key)), h("dd", {}, number(value)))))))),
+    tiles.length > 24 && h("button", { type: "button", class: "small", "aria-expanded": String(own.all), onclick: () => { own.all = !own.all; redraw(); } }, own.all ? "fewer" : `all ${tiles.length}`));
+}
+
+function underWay(run) {
+  if (run.state !== "running" || run.round >= run.rounds) return null;
+  const fraction = Number(run.config["federation.fraction"] ?? 1);
+  const who = fraction >= 1 ? `all ${run.clients} clients are training or waiting` : `about ${plural(Math.max(1, Math.round(fraction * run.clients)), "client")} of ${run.clients} are asked`;
+  return h("span", { class: "live" }, h("i", { class: "on" }), `Round ${run.round + 1} is under way: ${who}.`);
+}
+
+function doing(row, index, round) {
+  const figures = FIGURES.map((key) => [key, row.curves[key]?.[index] ?? null]).filter(([, value]) => value !== null);
+  const refusal = row.refused.findLast((it) => it.round === round);
+  if (figures.length) return { what: "trained", figures };
+  if (refusal || row["lost-rounds"].includes(round)) return { what: "left out", figures, reason: refusal?.reason };
+  return { what: "not asked", figures };
+}
