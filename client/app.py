@@ -18,7 +18,7 @@ from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
 from common.seeding import derive_seed
-from common.tree import FrozenTree, Tree, not_finite
+from common.tree import FrozenTree, Tree, clone, not_finite
 
 app = ClientApp()
 
@@ -90,10 +90,11 @@ def train(message: Message, context: Context) -> Message:
 
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
-    memory: dict[str, Tree] = dict(kept or {})
+    moments = (kept or {}).pop(MOMENTS, None)
+    memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
     assignment = Assignment(shard.images, seed, partition, task.round, config.federation.num_rounds)
-    trainer.assign(assignment, memory.pop(MOMENTS, None))
+    trainer.assign(assignment, moments)
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
     measured = config.weighting_component.measure(trainer)
     reply = replace(reply, metrics={**reply.metrics, **measured})

@@ -104,7 +104,7 @@ class _TreeArray(Array):
 
     def __init__(self, tree: FrozenTree) -> None:
         super().__init__("uint8", (), _FORMAT, b"")
-        self.__dict__["tree"] = tree
+        self.__dict__.update(tree=tree, versions=_versions(tree))
         del self.__dict__["data"], self.__dict__["shape"]
 
     def __getattr__(self, name: str) -> bytes | tuple[int]:
@@ -124,6 +124,11 @@ class _TreeArray(Array):
     def num_bytes(self) -> int:
         """How many bytes there would be."""
         return _num_bytes(tuple((k, v.dtype, v.shape) for k, v in self.__dict__["tree"].items()))
+
+
+def _versions(tree: Tree) -> list[int]:
+    """Returns how often each entry was written to, where torch counts it."""
+    return [0 if value.is_inference() else value._version for value in tree.values()]
 
 
 @functools.lru_cache(maxsize=64)
@@ -163,6 +168,11 @@ def decode_tree(record: ArrayRecord) -> Tree:
         raise ProtocolError(f"the arrays cannot be read: they are not one {_FORMAT} {_TREE!r}")
     if isinstance(array, _TreeArray):
         frozen: FrozenTree = array.__dict__["tree"]
+        if _versions(frozen) != array.__dict__["versions"]:
+            raise ProtocolError(
+                "the arrays were written to after they had been sent: whoever changes what it has received in place, "
+                "changes it for all others, so clone it first (common.tree)"
+            )
         return frozen
     try:
         tree = dict(sorted(load(bytes(array.data)).items()))  # in an order of its own else

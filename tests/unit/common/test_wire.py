@@ -68,6 +68,14 @@ def test_within_a_process_no_bytes_are_made_and_tensors_are_the_senders_own(monk
     assert list(decoded) == sorted(TREE)
 
 
+def test_who_writes_to_what_was_sent_is_found_out():
+    values = {"generator.w": torch.zeros(2)}
+    record = wire.encode_tree(values)
+    wire.decode_tree(record)["generator.w"].add_(1)
+    with pytest.raises(ProtocolError, match="written to after they had been sent"):
+        wire.decode_tree(record)
+
+
 def test_another_process_has_the_same_bits_in_memory_of_its_own():
     record = wire.encode_tree(TREE)
     decoded = wire.decode_tree(as_bytes(record))

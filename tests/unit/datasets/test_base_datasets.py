@@ -139,3 +139,19 @@ def test_stratified_split_of_a_fifth_takes_every_fifth_of_a_class():
 def test_stratified_split_needs_two_images():
     with pytest.raises(DataError, match="1 image"):
         stratified_split(np.zeros(1, np.int64), 0.5)
+
+
+def test_a_view_is_what_a_subset_is_without_a_copy_of_the_images():
+    images = torch.arange(6 * 4, dtype=torch.uint8).view(6, 1, 2, 2)
+    whole = ImageSet(images, torch.arange(6))
+    rows = np.array([4, 1, 3])
+    view, subset = whole.view(rows), whole.subset(rows)
+    assert len(view) == len(subset) == 3
+    assert view.image_shape == subset.image_shape == (1, 2)
+    assert torch.equal(view.images, subset.images)
+    assert torch.equal(view.labels, subset.labels)
+    for seen, copied in zip(view.take(torch.tensor([2, 0])), subset.take(torch.tensor([2, 0])), strict=True):
+        assert torch.equal(seen, copied)
+    images[3] = 99
+    assert int(view.take(torch.tensor([2]))[0].max()) == 99
+    assert int(subset.images.max()) < 99
