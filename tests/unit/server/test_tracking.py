@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import types
 from typing import ClassVar
 
@@ -113,15 +114,16 @@ def test_without_a_tracker_there_is_no_thread_and_no_folder(small):
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("call", ["open", "figures", "picture", "finish"])
-def test_a_failing_tracker_is_one_warning_and_changes_no_bit(call, small, told, caplog):
+def test_a_failing_tracker_is_one_warning_and_changes_no_bit(small, told, caplog):
     plain = weights(run(small("plain")))
-    told.fail = call
-    with caplog.at_level(logging.WARNING, "fedgan"):
-        directory = run(small("tracked", tracking="tensorboard"))
-    assert weights(directory) == plain
-    assert directory.read_summary()["rounds"] == 3
-    assert warnings_in(caplog) == [f"tracking='tensorboard' is off from here on, the run goes on: no {call} at all"]
+    for call in ("open", "figures", "picture", "finish"):
+        told.fail = call
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "fedgan"):
+            directory = run(small(call, tracking="tensorboard"))
+        assert weights(directory) == plain
+        assert directory.read_summary()["rounds"] == 3
+        assert warnings_in(caplog) == [f"tracking='tensorboard' is off from here on, the run goes on: no {call} at all"]
 
 
 def test_a_tracker_that_hangs_holds_no_run(small, told, caplog, monkeypatch):
@@ -230,9 +232,12 @@ def test_wandb_without_a_key_writes_to_the_run_directory(small, monkeypatch, tmp
     state = json.loads((directory.path / "tracking" / "wandb.json").read_text())
     assert state["identity"] in file.name
     assert state["round"] == 3
-    content = file.read_bytes()
-    for text in (b"scores/fid", b"client-3/drift", b"final/fid", b"samples"):
-        assert text in content
+    wanted = (b"scores/fid", b"client-3/drift", b"final/fid", b"samples")
+    for _ in range(600):  # wandb writes in a process of its own
+        if all(text in file.read_bytes() for text in wanted):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not all of {wanted} are in {file}")
 
 
 def test_mlflow_without_a_server_writes_to_the_run_directory(small, monkeypatch, caplog):
