@@ -281,6 +281,15 @@ def test_real_and_fake_images_are_changed_on_their_way_into_the_discriminator(na
     assert recorder.seen[-1].requires_grad
 
 
+@pytest.mark.parametrize("options", [{}, {"r1": 1.0}, {"r1": 1.0, "r1_every": 3}])
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_loss_depends_on_the_step_by_what_its_period_leaves_of_it(name, options, networks, batch):
+    for phase in OBJECTIVES[name](**options).phases():
+        for step in range(4):
+            here, later = (dataclasses.replace(batch, step=step + k * phase.period) for k in (0, 2))
+            assert phase.loss(networks, here)[0].item() == phase.loss(networks, later)[0].item()
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_changes_depend_on_the_batchs_generator_alone(name, networks, batch):
     losses = []
