@@ -66,7 +66,7 @@ class Batcher:
     def waiting(self) -> int:
         """Images that are waited for."""
         with self._changed:
-            return sum(job.left for job in self._jobs)
+            return self._rows()
 
     @property
     def is_alive(self) -> bool:
@@ -89,11 +89,14 @@ class Batcher:
         with self._changed:
             if self._stopping:
                 raise StoppedError
-            if sum(other.left for other in self._jobs) + job.left > self._most:
+            if self._rows() + job.left > self._most:
                 raise BusyError
             self._jobs.append(job)
             self._changed.notify()
         return job.future
+
+    def _rows(self) -> int:
+        return sum(job.left for job in self._jobs if not job.future.done())
 
     def close(self, seconds: float = 10.0) -> None:
         """Takes nothing more, makes what waits, and ends; what is not done in time is cancelled."""
