@@ -31,7 +31,7 @@ class Slow(nn.Module):
         self.rows = []
 
     def forward(self, latents, labels):
-        assert self.go.wait(10)
+        assert self.go.wait(30)
         self.rows.append(int((latents != 0).any(1).sum()))
         return latents[:, :1, None, None].expand(-1, 1, 4, 4)
 
@@ -68,7 +68,7 @@ def test_requests_that_wait_together_share_a_pass_and_get_their_own_images(batch
     slow.go.set()
     for k, future in enumerate([first, *others], start=1):
         expected = round((k / 10 + 1) * 127.5)
-        assert future.result(5).unique().tolist() == [expected]
+        assert future.result(30).unique().tolist() == [expected]
     assert slow.rows == [1, 21]
     assert (batcher.passes, batcher.images, batcher.joined, batcher.waiting) == (2, 22, 1, 0)
 
@@ -78,8 +78,8 @@ def test_a_long_request_lets_others_in_between_its_passes(batcher, slow):
     long = ask(batcher, network, 4 * ROWS)
     short = ask(batcher, network, 2)
     slow.go.set()
-    short.result(5)
-    assert len(long.result(5)) == 4 * ROWS
+    short.result(30)
+    assert len(long.result(30)) == 4 * ROWS
     assert len(slow.rows) == 5  # 256 + 2 rows
 
 
@@ -88,7 +88,7 @@ def test_where_rows_depend_on_each_other_each_request_is_made_alone(batcher, slo
     futures = [ask(batcher, network, 2) for _ in range(5)]
     slow.go.set()
     for future in futures:
-        future.result(5)
+        future.result(30)
     assert slow.rows == [2] * 5
 
 
@@ -99,7 +99,7 @@ def test_more_than_may_wait_is_refused_and_a_cancelled_request_makes_room(batche
         ask(batcher, network, 101)
     assert first.cancel()
     slow.go.set()
-    assert len(ask(batcher, network, 150).result(5)) == 150
+    assert len(ask(batcher, network, 150).result(30)) == 150
     with pytest.raises(CancelledError):
         first.result(0)
 
@@ -111,15 +111,15 @@ def test_images_that_are_not_finite_are_an_error_of_their_own_request_only(batch
     bad, good = ask(batcher, network, 2, float("nan")), ask(batcher, network, 2)
     slow.go.set()
     with pytest.raises(DivergenceError):
-        bad.result(5)
-    assert len(good.result(5)) == 2
+        bad.result(30)
+    assert len(good.result(30)) == 2
 
 
 def test_a_defect_of_a_pass_is_told_and_the_thread_goes_on(batcher, slow):
     slow.go.set()
     with pytest.raises(RuntimeError):
-        batcher.submit(network_of(slow), torch.zeros(2, 0), torch.zeros(2).long()).result(5)
-    assert len(ask(batcher, network_of(slow), 2).result(5)) == 2
+        batcher.submit(network_of(slow), torch.zeros(2, 0), torch.zeros(2).long()).result(30)
+    assert len(ask(batcher, network_of(slow), 2).result(30)) == 2
 
 
 def test_closing_makes_what_waits_and_takes_nothing_more(slow):
