@@ -250,7 +250,7 @@ class Result:
         """Returns what a notebook shows: scores, and samples from the first round to the last."""
         config, scores, done = self.config, self.scores, len(self.journal)
         tiles = "".join(
-            f"<td style='text-align:left' title='{html.escape(findings.MEANING[key])}'>"
+            f"<td style='text-align:left;padding-right:1em' title='{html.escape(findings.MEANING[key])}'>"
             f"<b>{scores[key]:.3g}</b><br>{key}</td>"
             for key in findings.MEANING
             if isinstance(scores.get(key), float)

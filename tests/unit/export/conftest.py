@@ -25,18 +25,16 @@ TINY = {
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory):
     """Returns a maker of runs: trains one with these changes, and returns its directory."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(report, "write_report", lambda run: run.report)
-    patch.setattr(report, "draw_partition", lambda summary, path: None)
-
     def make(name, **changes):
         folder = tmp_path_factory.mktemp(name) / name
         values = TINY | {k.replace("__", ".").replace("_", "-"): v for k, v in changes.items()}
-        simulate(RunConfig.from_flat(values | {"output.dir": str(folder)}), num_workers=1)
+        with pytest.MonkeyPatch.context() as patch:  # a report takes longer than such a run
+            patch.setattr(report, "write_report", lambda run: run.report)
+            patch.setattr(report, "draw_partition", lambda summary, path: None)
+            simulate(RunConfig.from_flat(values | {"output.dir": str(folder)}), num_workers=1)
         return RunDirectory(folder)
 
-    yield make
-    patch.undo()
+    return make
 
 
 @pytest.fixture(scope="session")
