@@ -7,6 +7,7 @@ import argparse
 import logging
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -77,9 +78,17 @@ def main() -> int:
         names = [] if arguments.page else [name for name in BENCHMARKS if name not in ON_DEMAND]
     torch.set_num_threads(1)
     _be_quiet()
+    failed = False
     try:
+        if file is not None:
+            read_results(file)  # a file of another kind is found before an hour is spent
         for name in names:
-            result = measure(name, plan)
+            try:
+                result = measure(name, plan)
+            except Exception:  # the others' hour is not to be lost with it
+                print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr)
+                failed = True
+                continue
             if file is not None:  # at once, so that nothing is lost where a later one fails; others' stay as they are
                 stored = read_results(file) | {name: result}
                 write_results(file, {known: stored[known] for known in BENCHMARKS if known in stored})
@@ -89,7 +98,7 @@ def main() -> int:
     except FedGANError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    return 0
+    return 1 if failed else 0
 
 
 def _arguments() -> argparse.Namespace:

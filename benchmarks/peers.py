@@ -20,7 +20,9 @@ from client.data import load, split
 from common.config import RunConfig
 from simulations.engine import available_cores
 
-INSTALL = "not installed: pip install -e '.[bench]' in an environment of its own, with Python 3.12 (docs/performance.toml)"
+INSTALL = (
+    "not installed: pip install -e '.[bench]' in an environment of its own, with Python 3.12 (docs/performance.toml)"
+)
 
 
 def peers(plan: Plan) -> Measured:

@@ -49,6 +49,19 @@ def test_results_are_kept_and_the_page_is_made_without_measuring(tmp_path, monke
     assert "## start\n\nWhat is measured. And how." in (tmp_path / "p.md").read_text()
 
 
+def test_a_benchmark_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsys):
+    def broken(plan):
+        raise RuntimeError("no such luck")
+        yield
+
+    monkeypatch.setitem(command.BENCHMARKS, "start", broken)
+    monkeypatch.setitem(command.BENCHMARKS, "gpu", fake)
+    assert call(monkeypatch, "--only", "start", "gpu", "--json", tmp_path / "p.json") == 1
+    assert "start failed" in (err := capsys.readouterr().err)
+    assert "no such luck" in err
+    assert list(read_results(tmp_path / "p.json")) == ["gpu"]
+
+
 def test_a_page_without_figures_is_an_error_that_names_the_way_out(tmp_path, monkeypatch, capsys):
     assert call(monkeypatch, "--page", tmp_path / "p.md") == 2
     assert "run python -m benchmarks --json" in capsys.readouterr().err
