@@ -25,6 +25,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory):
     """Returns a maker of runs: trains one with these changes, and returns its directory."""
+
     def make(name, **changes):
         folder = tmp_path_factory.mktemp(name) / name
         values = TINY | {k.replace("__", ".").replace("_", "-"): v for k, v in changes.items()}
