@@ -5,7 +5,7 @@ import { h, memo } from "./dom.js";
 import { heatmap } from "./heatmap.js";
 import { bar, clientHref, histogram, runHref } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { className, figureLabel, isAtWork, number, percent, plural, whole } from "./words.js";
+import { className, figureLabel, isAtWork, number, percent, plural, rank, whole } from "./words.js";
 
 const COLUMNS = [
   ["client", "client", (row) => row.client],
@@ -74,7 +74,7 @@ const isNumber = (it) => it !== null && it !== undefined;
 function one(run, row) {
   const signs = run.signs.filter((it) => it.client === row.client);
   const counts = row["label-counts"];
-  const keys = Object.keys(row.curves).filter((key) => key !== "images").sort(); /* images: the same each round */
+  const keys = Object.keys(row.curves).filter((key) => key !== "images").sort((a, b) => rank(a) - rank(b)); /* images: the same each round */
   return h("section", { class: "card one", "aria-labelledby": "one-title", key: `one ${row.client}` },
     h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),

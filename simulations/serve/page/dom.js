@@ -16,12 +16,12 @@ function isShown(child) {
   return child !== null && child !== undefined && child !== false && child !== "";
 }
 
-/* Makes the children of an element those that are wanted. */
+/* Makes the children of an element those that are wanted: one, or a list of lists. */
 export function patch(parent, wanted) {
   const keyed = new Map();
   for (const node of parent.childNodes) if (node.fedganKey !== undefined) keyed.set(node.fedganKey, node);
   let at = parent.firstChild;
-  for (const item of wanted.flat(Infinity).filter(isShown)) {
+  for (const item of [wanted].flat(Infinity).filter(isShown)) {
     const old = item.key === undefined ? at : keyed.get(item.key);
     const node = fits(old, item) ? old : create(item, parent);
     if (node === at) at = at.nextSibling;

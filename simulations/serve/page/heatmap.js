@@ -3,7 +3,7 @@
 import { h, memo } from "./dom.js";
 import { clientHref, showRound } from "./parts.js";
 import { local, redraw } from "./store.js";
-import { figureLabel, number } from "./words.js";
+import { figureLabel, number, rank } from "./words.js";
 
 const MOST_COLUMNS = 120;
 const MOST_ROWS = 60;
@@ -45,8 +45,6 @@ export function heatmap(run, mark) {
     run["client-table"].length > MOST_ROWS && h("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${run["client-table"].length} clients.`));
 }
 
-const ORDER = ["drift", "generator-loss", "discriminator-loss", "d-real", "d-fake", "seconds"];
-const rank = (key) => (ORDER.includes(key) ? ORDER.indexOf(key) : ORDER.length);
 const byImportance = (a, b) => rank(a) - rank(b) || a.localeCompare(b);
 
 function cells(run, own, { rows, columns, cell }) {

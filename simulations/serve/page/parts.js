@@ -51,7 +51,7 @@ export function histogram(run, counts, most, isLarge = false) {
   if (!counts) return h("span", { class: "quiet" }, "keeps them to itself");
   const words = counts.map((count, label) => [count, label]).filter(([count]) => count).map(([count, label]) => `${className(run, label)}: ${whole(count)}`).join(", ");
   return h("span", { class: `histogram${isLarge ? " large" : ""}`, role: "img", "aria-label": `Images by class: ${words}`, title: words },
-    counts.map((count, label) => h("span", {}, h("i", { class: count ? "" : "none", style: { height: `${count ? Math.max(6, (100 * count) / most) : 2}%` } }), isLarge && h("small", {}, className(run, label)))));
+    counts.map((count, label) => h("span", {}, h("i", { class: count ? "" : "none", style: { height: `${count ? Math.max(6, ((isLarge ? 80 : 100) * count) / most) : 2}%` } }), isLarge && h("small", {}, className(run, label)))));
 }
 
 /* A figure with a bar behind it that shows it against the largest. */

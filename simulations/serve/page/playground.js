@@ -128,13 +128,13 @@ function seed(label, value, onchange) {
 }
 
 function slider(label, value, range, onchange) {
-  return h("label", { class: "field slider" }, h("span", {}, label, h("output", {}, number(value))), h("input", { type: "range", ...range, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
+  return h("label", { class: "field slider" }, h("span", {}, label, h("b", { "aria-hidden": "true" }, number(value))), h("input", { type: "range", ...range, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
 }
 
 function optional(label, words, value, { otherwise, ...range }, onchange) {
   const isOn = value !== null;
   return h("div", { class: "optional" },
-    h("label", { class: "check" }, h("input", { type: "checkbox", checked: isOn, onchange: (event) => onchange(event.currentTarget.checked ? otherwise : null) }), label, isOn && h("output", {}, number(value))),
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: isOn, onchange: (event) => onchange(event.currentTarget.checked ? otherwise : null) }), label, isOn && h("b", { "aria-hidden": "true" }, number(value))),
     h("p", { class: "quiet" }, words),
     isOn && h("input", { type: "range", ...range, "aria-label": label, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
 }

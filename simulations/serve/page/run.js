@@ -36,7 +36,7 @@ function facts(run) {
   const now = run.scores[run.distance];
   const rows = [
     [figureLabel(run.distance), number(now), run.best && (run.best.fid < now ? `best ${number(run.best.fid)}, round ${run.best.round}` : "the best so far")],
-    ["classifier score", number(run.scores.score), run.scores.score === undefined ? null : "of at most the number of classes"],
+    ["classifier score", number(run.scores.score), run.images && run.scores.score !== undefined ? `${run.images.classes} is perfect` : null],
     ["clients", whole(run.clients), brief(run.partition)],
     ["algorithm", run.algorithm.split(" ")[0], `${run.model.split(" ")[0]}, ${run.objective.split(" ")[0]}`],
     ["data", run.data.split(" ")[0], `${plural(run["images-seen"], "image")} seen`],

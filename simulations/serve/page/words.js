@@ -15,13 +15,16 @@ export const SCORES = {
 };
 
 export const FIGURES = {
-  "discriminator-loss": "D loss",
+  drift: "drift",
   "generator-loss": "G loss",
+  "discriminator-loss": "D loss",
   "d-real": "D(real)",
   "d-fake": "D(fake)",
-  drift: "drift",
   seconds: "seconds",
 };
+
+/* For sorting figures: those that tell most come first. */
+export const rank = (key) => (key in FIGURES ? Object.keys(FIGURES).indexOf(key) : 99);
 
 export const figureLabel = (key) => FIGURES[key] ?? SCORES[key]?.label ?? key.replaceAll("-", " ");
 
