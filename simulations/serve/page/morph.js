@@ -28,7 +28,7 @@ export function morph(run, made) {
       h("button", { type: "button", class: "play", "aria-label": isPlaying ? "Pause" : "Play there and back", onclick: () => (isPlaying ? pause(own) : play(own, made)) }, h("span", { "aria-hidden": "true" }, isPlaying ? "❚❚" : "▶")),
       h("input", { type: "range", min: 0, max: count - 1, step: 1, value: String(at), "aria-label": "Step", "aria-valuetext": `step ${at + 1} of ${count}`, oninput: (event) => { pause(own); go(Number(event.currentTarget.value)); } }),
       h("output", {}, `${at + 1} of ${count}`)),
-    h("div", { class: "strip" }, h("img", { src: made.url, alt: "All steps side by side" })));
+    h("div", { class: "strip", tabindex: 0, role: "region", "aria-label": "All steps" }, h("img", { src: made.url, alt: "All steps side by side" })));
 }
 
 function play(own, made) {
