@@ -30,10 +30,13 @@ def client_rows(view: View) -> list[ClientRow]:
     rows = []
     for k in sorted(entries):
         seen = trained[k]
-        curves: dict[str, list[float | None]] = {}
+        curves: dict[str, list[float | None]] = {
+            key: [None] * len(view.lines)
+            for key in sorted({key for _, figures in seen for key in figures} - _NO_FIGURES)
+        }
         for index, figures in seen:
             for key in figures.keys() - _NO_FIGURES:
-                curves.setdefault(key, [None] * len(view.lines))[index] = finite(float(figures[key]))
+                curves[key][index] = finite(float(figures[key]))
         rows.append(
             ClientRow(
                 client=k,
@@ -41,8 +44,8 @@ def client_rows(view: View) -> list[ClientRow]:
                 label_counts=entries[k]["label-counts"],
                 weight=weights.get(k),
                 last_round=view.lines[seen[-1][0]]["round"] if seen else None,
-                last={key: values[seen[-1][0]] for key, values in sorted(curves.items())},
-                curves=dict(sorted(curves.items())),
+                last={key: values[seen[-1][0]] for key, values in curves.items()},
+                curves=curves,
                 trained=len(seen),
                 lost_rounds=sorted({refusal.round for refusal in refused[k]}),
                 refused=refused[k][-_MOST_REFUSALS:],
