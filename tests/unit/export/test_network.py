@@ -1,5 +1,6 @@
 """The graphs that are exported, without the programs that run them."""
 
+import pytest
 import torch
 
 from common.datasets.base import ImageShape
@@ -78,3 +79,26 @@ def test_packed_networks_and_mixtures_trace_to_one_graph_for_any_batch():
             torch.testing.assert_close(
                 module(latents[:count], labels[:count]), graph(latents[:count], labels[:count]), rtol=0, atol=1e-6
             )
+
+
+class Bits(torch.nn.Module):
+    """``bits_of`` as a network of its own."""
+
+    def forward(self, values):
+        return bits_of(values)
+
+
+def test_onnx_runtimes_logarithm_rebuilds_the_same_bits_at_and_beside_powers_of_two():
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    powers = torch.tensor([2.0**k for k in range(-125, 128)])  # of 2^-126 the number below is not normal
+    values = torch.cat([powers, powers.nextafter(torch.tensor(0.0)), powers.nextafter(torch.tensor(torch.inf))])
+    values = torch.cat([values, -values, torch.tensor([0.0])])
+    program = torch.onnx.export(
+        Bits().eval(), (values,), dynamo=True, opset_version=20, input_names=["values"], output_names=["bits"],
+        verbose=False,
+    )  # fmt: skip
+    content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (bits,) = session.run(None, {"values": values.numpy()})
+    assert torch.equal(torch.from_numpy(bits), values.view(torch.int32).long())
