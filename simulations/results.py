@@ -71,7 +71,8 @@ def write_page(page: Path) -> Path:
         ConfigError: Nothing is stored, or a remark is about a table or a row that is not.
     """
     place = _place(page)
-    tables = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(place.glob("*.json"))}
+    stored = sorted(place.glob("*.json"), key=lambda path: path.stem)
+    tables = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in stored}
     if not tables:
         raise ConfigError(f"{str(place)!r} holds no table: name a folder of fedgan benchmark --out")
     notes = _notes(place / "notes.toml", tables)
