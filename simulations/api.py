@@ -67,6 +67,8 @@ def run(
         if not flat.get("output.dir"):
             raise ConfigError("resume=True needs out=DIR, the run directory to go on in")
         flat["output.resume"] = True
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers={workers}: 1 or more; None: one a core")
     config, directory = start.resolve(preset, flat)
     start.train(config, directory, workers, engine, None if quiet else sys.stderr)
     return Result(directory.path)
@@ -283,13 +285,16 @@ def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, tr
     if labels is not None and not trained.conditional:
         raise ConfigError(f"labels={labels!r}: this run's generator is not conditional: leave labels out")
     if labels is None or isinstance(labels, int | np.integer):
-        if num < 1:
-            raise ConfigError(f"num={num}: 1 or more")
-        wanted = balanced_labels(num, classes) if labels is None else torch.full((num,), int(labels))
+        if isinstance(num, bool) or not isinstance(num, int | np.integer) or num < 1:
+            raise ConfigError(f"num={num!r}: a whole number, 1 or more")
+        wanted = balanced_labels(int(num), classes) if labels is None else torch.full((int(num),), int(labels))
     else:
-        wanted = torch.as_tensor(np.asarray(labels, dtype=np.int64).copy())
-        if wanted.ndim != 1 or not len(wanted):
-            raise ConfigError(f"labels of shape {tuple(wanted.shape)}: a class, or one for each image")
+        given = np.asarray(labels)
+        if given.ndim != 1 or not len(given):
+            raise ConfigError(f"labels of shape {given.shape}: a class, or one for each image")
+        if given.dtype.kind not in "iu":
+            raise ConfigError(f"labels={labels!r}: whole numbers, the classes")
+        wanted = torch.as_tensor(given.astype(np.int64))
     if unknown := [int(label) for label in wanted if not 0 <= label < classes]:
         raise ConfigError(f"labels: {unknown[0]} is no class; the generator knows 0 to {classes - 1}")
     return wanted

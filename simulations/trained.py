@@ -1,6 +1,7 @@
 """A finished or running run's generator, read from its run directory."""
 
 import json
+import numbers
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,6 +130,8 @@ def _find(run: RunDirectory, round: Round) -> Checkpoint:
         if line is None:
             raise ConfigError(f"--round best: no round of {run.path} has a fid; name one by its number")
         round = int(line["round"])
+    if not isinstance(round, numbers.Integral):
+        raise ConfigError(f"round={round!r}: a number, or 'best'; without it, the last")
     path = run.checkpoints / f"round-{round:04d}.safetensors"
     if not path.exists():
         kept = ", ".join(str(int(p.stem[6:])) for p in checkpoint.list_checkpoints(run.checkpoints)) or "none"
