@@ -40,6 +40,7 @@ def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JP
     from simulations.serve import provenance
 
     if not file.is_file():
-        raise ConfigError(f"{str(file)!r}: no such file")
+        reason = "is a folder: name a file in it" if file.is_dir() else "no such file"
+        raise ConfigError(f"{str(file)!r}: {reason}")
     rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in provenance.read(file).items()]
     typer.echo("{\n" + ",\n".join(rows) + "\n}")

@@ -102,7 +102,10 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
-        raise DataError(f"{str(path)!r} does not say where it comes from: fedgan did not make it, or it was edited")
+        raise DataError(
+            f"{str(path)!r} does not say where it comes from: only images of fedgan generate, export and serve do, and "
+            "editing removes it"
+        )
     return facts
 
 

@@ -9,6 +9,7 @@ import sys
 
 import httpx
 import pytest
+from PIL import Image
 
 from simulations import cli
 from simulations.serve.images import Made, encode
@@ -34,7 +35,13 @@ def test_inspect_fails_where_a_file_says_nothing(tmp_path, capsys):
     path = tmp_path / "file.txt"
     path.write_text("nothing")
     assert fedgan("inspect", path, capsys=capsys)[0] == 2
-    assert fedgan("inspect", tmp_path / "none.png", capsys=capsys)[0] == 2
+    code, _, err = fedgan("inspect", tmp_path / "none.png", capsys=capsys)
+    assert (code, "no such file" in err) == (2, True)
+    code, _, err = fedgan("inspect", tmp_path, capsys=capsys)
+    assert (code, "is a folder" in err) == (2, True)
+    Image.new("L", (2, 2)).save(tmp_path / "samples.png")  # as a run's own samples, which carry no origin
+    code, _, err = fedgan("inspect", tmp_path / "samples.png", capsys=capsys)
+    assert (code, "only images of fedgan generate, export and serve" in err) == (1, True)
 
 
 def test_an_address_that_others_reach_needs_a_token(tmp_path, capsys, monkeypatch):
