@@ -49,9 +49,9 @@ def simulate(
         start.train(resolved, run, workers, engine, sys.stderr)
     except KeyboardInterrupt:
         if run.config.exists():
-            typer.echo(
-                f"interrupted; go on with: fedgan simulate --resume --out {shlex.quote(str(run.path))}", err=True
-            )
+            again = "" if engine == "threads" else f" --engine {engine}"  # the run does not know it
+            place = shlex.quote(str(run.path))
+            typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {place}{again}", err=True)
         raise
     summary = run.read_summary()
     if as_json:

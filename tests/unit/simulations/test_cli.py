@@ -396,3 +396,16 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
         for name in ("cut", "through")
     ]
     assert digests[0] == digests[1]
+
+
+def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path, monkeypatch, capsys):
+    def interrupted(config, run, workers, engine, stream):
+        run.path.mkdir()
+        run.config.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulations.start.train", interrupted)
+    for engine, told in (("threads", ""), ("batched", " --engine batched")):
+        out = tmp_path / engine
+        assert cli._run(["simulate", "--out", str(out), "--engine", engine], debug=False) == 130
+        assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
