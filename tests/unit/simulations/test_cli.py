@@ -387,7 +387,7 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     assert f"go on with: fedgan simulate --resume --out {tmp_path / 'cut'}" in err
     assert "Traceback" not in err
     done = checkpoint.latest(tmp_path / "cut" / "checkpoints").snapshot.state.round
-    assert 3 <= done < 400
+    assert 2 <= done < 400  # the third line may be read before its round counts as done
     rounds = done + 3
     finish(tmp_path / "cut", "--resume", "-c", f"federation.num-rounds={rounds}")
     finish(tmp_path / "through", "-c", f"{overrides} federation.num-rounds={rounds}")
