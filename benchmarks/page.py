@@ -12,8 +12,7 @@ PAGE.toml           remarks, by hand:
 """
 
 import json
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from benchmarks.bars import BARS
 from benchmarks.figures import Result
 from common.errors import ConfigError
 from common.files import write_atomically
+from simulations.results import read_remarks
 
 Results = dict[str, Result]
 
@@ -71,7 +71,8 @@ def write_page(page: Path, file: Path, notes: Path) -> None:
         raise ConfigError(f"{str(file)!r} holds no figures: run python -m benchmarks --json {file}")
     if quick := [name for name, result in results.items() if result.quick]:
         raise ConfigError(f"{str(file)!r}: {', '.join(quick)} ran with --quick, which measures nothing")
-    remarks = _remarks(notes, results)
+    known = {name: [figure.key for figure in result.figures] for name, result in results.items()}
+    remarks = read_remarks(notes, known, ("benchmark", "figure"))
     parts = [
         "# Performance",
         "<!-- Written by `python -m benchmarks --page`: change the remarks beside it, or measure again. -->",
@@ -123,26 +124,3 @@ def _what(result: Result, key: str) -> str:
     figure = result.figure(key)
     assert figure is not None, "remarks were checked"
     return figure.what
-
-
-def _remarks(file: Path, results: Results) -> dict[str, Any]:
-    """Returns the remarks, each of which is about something that is there."""
-    if not file.exists():
-        return {}
-    try:
-        remarks = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{str(file)!r} is not TOML: {error}") from None
-    for name, note in remarks.items():
-        if name == "intro":
-            continue
-        _require(name, results, f"{str(file)!r}: there is no benchmark")
-        keys = [figure.key for figure in results[name].figures]
-        for key in note.get("remarks", {}):
-            _require(key, keys, f"{str(file)!r}, {name}: there is no figure")
-    return remarks
-
-
-def _require(name: str, known: Iterable[str], why: str) -> None:
-    if name not in known:
-        raise ConfigError(f"{why} {name!r}; known: {', '.join(known)}")

@@ -75,7 +75,11 @@ def write_page(page: Path) -> Path:
     tables = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in stored}
     if not tables:
         raise ConfigError(f"{str(place)!r} holds no table: name a folder of fedgan benchmark --out")
-    notes = _notes(place / "notes.toml", tables)
+    notes = read_remarks(
+        place / "notes.toml",
+        {name: [row["label"] for row in table["rows"]] for name, table in tables.items()},
+        ("table", "row"),
+    )
     parts = [
         "# Results",
         "<!-- Written by `fedgan results`: change notes.toml, or run fedgan benchmark again, not this page. -->",
@@ -210,21 +214,31 @@ def _published(protocol: str) -> str:
     return "\n".join(lines)
 
 
-def _notes(file: Path, tables: Mapping[str, Results]) -> dict[str, Any]:
-    """Returns the remarks, each of which is about something that is there."""
+def read_remarks(file: Path, known: Mapping[str, Iterable[str]], kinds: tuple[str, str]) -> dict[str, Any]:
+    """Returns the remarks in a TOML file, each of which is about something that is there; none without the file.
+
+    Args:
+        file: See the top of this file.
+        known: What remarks may be about: the rows (or figures) of each table, by its name.
+        kinds: What these are called in errors: ``("table", "row")``.
+
+    Raises:
+        ConfigError: Not TOML, or a remark is about something that is not there.
+    """
     if not file.exists():
         return {}
     try:
-        notes = tomllib.loads(file.read_text(encoding="utf-8"))
+        remarks = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{str(file)!r} is not TOML: {error}") from None
-    for name, note in notes.items():
+    whole, part = kinds
+    for name, note in remarks.items():
         if name == "intro":
             continue
-        if name not in tables:
-            raise ConfigError(f"{str(file)!r}: there is no table {name!r}; known: {', '.join(tables)}")
-        labels = [row["label"] for row in tables[name]["rows"]]
-        for label in note.get("remarks", {}):
-            if label not in labels:
-                raise ConfigError(f"{str(file)!r}, {name}: there is no row {label!r}; known: {', '.join(labels)}")
-    return notes
+        if name not in known:
+            raise ConfigError(f"{str(file)!r}: there is no {whole} {name!r}; known: {', '.join(known)}")
+        parts = list(known[name])
+        for key in note.get("remarks", {}):
+            if key not in parts:
+                raise ConfigError(f"{str(file)!r}, {name}: there is no {part} {key!r}; known: {', '.join(parts)}")
+    return remarks

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from common.components import kebab
+from common.components import Options
 
 _LARGEST_SIDE = 4096
 _Pixel = Annotated[int, Field(ge=0, le=_LARGEST_SIDE)]
@@ -17,15 +17,8 @@ _MOST = 100_000
 Format = Literal["png", "jpeg", "webp", "npz", "zip"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=kebab,
-        populate_by_name=True,
-        allow_inf_nan=False,
-    )
+class _Strict(Options):
+    model_config = ConfigDict(strict=True)
 
 
 class Interpolation(_Strict):
