@@ -63,14 +63,7 @@ def export_model(
             already or cannot be written.
         FedGANError: The exported generator makes other images.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"--to {to}: onnx, torch-export, safetensors or dataset")
-    if unknown := [name for name in precisions if name not in PRECISIONS]:
-        raise ConfigError(f"--precision {unknown[0]}: one or more of {', '.join(PRECISIONS)}, separated by commas")
-    if not precisions:
-        raise ConfigError(f"--precision is empty: one or more of {', '.join(PRECISIONS)}, separated by commas")
-    kind = FORMATS[to]()
-    kind.require(to)
+    kind = _format(to, precisions)
     if fid_images is None:
         fid_images = trained.config.evaluation.num_images
     if 0 < fid_images < 100:
@@ -78,28 +71,7 @@ def export_model(
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
         own = ruler.fid(trained.generator)
-        files = []
-        for precision in dict.fromkeys(precisions):
-            suffix = "" if precision == "float32" else f"-{precision}"
-            content = kind.write(trained.generator, precision, _facts(run, trained, precision))
-            network = kind.read(content)
-            agreement = check.compare(trained, network)
-            name = f"generator{suffix}{kind.ending}"
-            if precision == "float32":
-                check.require_same(agreement, name)
-            fid = ruler.fid(network)
-            (folder / name).write_bytes(content)
-            files.append(
-                {
-                    "file": name,
-                    "precision": precision,
-                    "bytes": len(content),
-                    "sha256": hashlib.sha256(content).hexdigest(),
-                    "agreement": asdict(agreement),
-                    "fid": fid,
-                    "fid-loss": None if fid is None or own is None else fid - own,
-                }
-            )
+        files = [_write(folder, kind, run, trained, each, ruler, own) for each in dict.fromkeys(precisions)]
         manifest = {
             **card.facts(run, trained),
             "to": to,
@@ -118,6 +90,57 @@ def export_model(
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
+
+
+def _format(to: str, precisions: Sequence[Precision]) -> Format:
+    """Returns the form to write, if it can be written here.
+
+    Raises:
+        ConfigError: See ``export_model``.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to}: onnx, torch-export, safetensors or dataset")
+    if unknown := [name for name in precisions if name not in PRECISIONS]:
+        raise ConfigError(f"--precision {unknown[0]}: one or more of {', '.join(PRECISIONS)}, separated by commas")
+    if not precisions:
+        raise ConfigError(f"--precision is empty: one or more of {', '.join(PRECISIONS)}, separated by commas")
+    kind = FORMATS[to]()
+    kind.require(to)
+    return kind
+
+
+def _write(
+    folder: Path,
+    kind: Format,
+    run: RunDirectory,
+    trained: Trained,
+    precision: Precision,
+    ruler: check.Ruler,
+    own: float | None,
+) -> dict[str, Any]:
+    """Writes the file of one precision once it has been read back and compared, and returns what the manifest says.
+
+    Raises:
+        FedGANError: A float32 file makes other images.
+    """
+    suffix = "" if precision == "float32" else f"-{precision}"
+    name = f"generator{suffix}{kind.ending}"
+    content = kind.write(trained.generator, precision, _facts(run, trained, precision))
+    network = kind.read(content)
+    agreement = check.compare(trained, network)
+    if precision == "float32":
+        check.require_same(agreement, name)
+    fid = ruler.fid(network)
+    (folder / name).write_bytes(content)
+    return {
+        "file": name,
+        "precision": precision,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "agreement": asdict(agreement),
+        "fid": fid,
+        "fid-loss": None if fid is None or own is None else fid - own,
+    }
 
 
 def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[str, str]:
