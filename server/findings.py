@@ -22,6 +22,9 @@ MEANING = {
 }
 """What each score is, in the order in which to show them."""
 
+_REMARKS = ("engine", "not-scored", "features")
+"""Events that are no trouble: what a run is done with."""
+
 MEANS = ("discriminator-loss", "generator-loss", "d-real", "d-fake")
 """Clients' figures that are shown as their mean over a round, weighted by images."""
 
@@ -79,8 +82,24 @@ def distance(scores: Container[str]) -> str:
     return "fid" if "fid" in scores else "federated-fid"
 
 
+def scored_with_words(told: Mapping[str, Any] | None) -> str:
+    """Returns in words what scores were computed with.
+
+    Args:
+        told: ``scored-with`` of a round or of a run's end; None of a run that is older than it.
+    """
+    if told is None:
+        return "extractor and number of images are not known, as the run is of an earlier version"
+    extractor = told.get("extractor")
+    parts = [f"features of {extractor}" if extractor else "without an extractor of features"]
+    parts.append(f"{told['num-images']:,} generated images")
+    if "utility-num-images" in told:
+        parts.append(f"utility on {told['utility-num-images']:,}")
+    return ", ".join(parts)
+
+
 def failings(scores: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Returns whom and what the generator fails, a sentence or two each.
+    """Returns which clients and classes the generator serves worst, a sentence or two each.
 
     Args:
         scores: Of a run's end, or of a round.
@@ -116,10 +135,15 @@ def failings(scores: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 def incidents(lines: Sequence[Line], events: Sequence[Line]) -> list[tuple[int, str, str]]:
     """Returns what went wrong as (round, what, why), by round: clients left out, rounds repeated, going back, stops."""
-    wrong = [event for event in events if event["event"] != "engine"]
+    wrong = [event for event in events if event["event"] not in _REMARKS]
     rows = [(event["round"], event["event"].replace("-", " "), event["reason"]) for event in wrong]
     rows += [(ln["round"], f"client {r['partition']} left out", r["reason"]) for ln in lines for r in ln["refused"]]
     return sorted(rows, key=lambda row: row[0])
+
+
+def reasons(events: Sequence[Line], event: str) -> list[str]:
+    """Returns the reasons of all events of one kind, in order, each once."""
+    return list(dict.fromkeys(line["reason"] for line in events if line["event"] == event))
 
 
 def quality(lines: Sequence[Line]) -> list[float | None]:

@@ -126,6 +126,24 @@ class RunDirectory:
             )
         return found
 
+    def read_partition(self) -> dict[str, Any]:
+        """Returns who holds what, and the classes; empty before the clients have answered.
+
+        Raises:
+            CheckpointError: The file is not whole; names it.
+        """
+        if not self.partition.exists():
+            return {}
+        try:
+            found = json.loads(self.partition.read_text(encoding="utf-8", errors="replace"))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("clients"), list):
+            raise CheckpointError(
+                f"{self.partition} is not whole: remove it, and resume the run, which writes it again"
+            )
+        return found
+
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
         """Returns the run directory at ``path``.

@@ -20,7 +20,7 @@ from common.files import write_atomically
 from common.generation import load_generator
 from common.seeding import derive_seed
 from common.tree import digest
-from server import evaluation, federated, guard, journal, report, tracking
+from server import evaluation, federated, guard, journal, plots, report, tracking
 from server.evaluation import ALL, QUICK, Scores
 from server.federated import FederatedScorer
 from server.grid import PatientGrid
@@ -99,8 +99,7 @@ class Run:
     def begin(self) -> None:
         """Finds where to start from, and writes what is known before the first round."""
         snapshot = self._accepted = self._recovery.starting_point()
-        told = {"class-names": list(self._roster.class_names)} | self._roster.summary()
-        write_atomically(self._directory.partition, json.dumps(told, indent=1).encode())
+        write_atomically(self._directory.partition, json.dumps(self._described(), indent=1).encode())
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states, self._shelf)
         self._extractor = None
@@ -317,10 +316,14 @@ class Run:
         """What scores by moments of clients' images, which they are asked for when the first scores are due."""
         return federated.ask_moments(self._config, self._roster, self._grid, self._extractor, self._directory.moments)
 
+    def _described(self) -> dict[str, object]:
+        """Returns who holds what, with the names of the classes."""
+        return {"class-names": list(self._roster.class_names)} | self._roster.summary()
+
     def _draw_partition(self) -> None:
         """Draws who holds what, unless that is there: before the first round's line, and not before its training."""
         if not self._directory.partition_picture.exists():
-            report.draw_partition(self._roster.summary(), self._directory.partition_picture)
+            plots.draw_partition(self._described(), self._directory.partition_picture)
 
     def _draw_samples(self) -> None:
         state = self._strategy.snapshot.state

@@ -50,7 +50,7 @@ def partition(
 
     from client.data import load, split
     from common.config import RunConfig
-    from server.report import draw_partition
+    from server.plots import draw_partition
 
     resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
     dataset = load(resolved.data)
@@ -59,7 +59,7 @@ def partition(
         counts = dataset.train.subset(indices).label_counts(dataset.shape.num_classes)
         clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
     if plot is not None:
-        draw_partition({"clients": clients}, plot)
+        draw_partition({"class-names": dataset.class_names, "clients": clients}, plot)
         typer.echo(f"wrote {plot}", err=True)
     if as_json:
         typer.echo(json.dumps({"partition": resolved.partition, "classes": dataset.class_names, "clients": clients}))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from common.config import RunConfig
-from server import journal, report
+from server import journal, plots, report
 from server.journal import RunDirectory
 from server.run import run_federation
 
@@ -53,7 +53,7 @@ def no_reports(request, monkeypatch):
     """Draws no report of a run, which takes longer than a small run, but in tests marked ``report``."""
     if request.node.get_closest_marker("report") is None:
         monkeypatch.setattr(report, "write_report", lambda run: run.report)
-        monkeypatch.setattr(report, "draw_partition", lambda summary, path: None)
+        monkeypatch.setattr(plots, "draw_partition", lambda summary, path: None)
 
 
 @pytest.fixture

@@ -125,6 +125,11 @@ class Algorithm(Component):
         """Whether the last rounds do what no earlier ones do, so that a run may not end before them."""
         return False
 
+    @property
+    def publishes_generator(self) -> bool:
+        """Whether a generator reaches the server, to be scored and published."""
+        return True
+
     ema_half_life: float = Field(
         2.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
     )

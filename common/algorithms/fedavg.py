@@ -28,6 +28,10 @@ class FedAvg(Algorithm):
 
     sync: Literal["both", "generator", "discriminator"] = Field("both", description="which networks are averaged")
 
+    @property
+    def publishes_generator(self) -> bool:
+        return self.sync != "discriminator"
+
     def shared(self, parameters: Tree) -> dict[str, Tensor]:
         return dict(parameters) if self.sync == "both" else select(parameters, [self.sync])
 

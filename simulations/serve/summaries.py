@@ -67,7 +67,7 @@ def summary_of(view: View) -> RunSummary:
         signs=signs_of(view),
         sample_rounds=view.sample_rounds,
         checkpoint_rounds=view.checkpoint_rounds,
-        generator=bool(view.checkpoint_rounds) and "sync=discriminator" not in config.algorithm,
+        generator=bool(view.checkpoint_rounds) and config.algorithm_component.publishes_generator,
         images=_images(view, config),
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import RunConfig
-from server import report
+from server import plots, report
 from server.journal import RunDirectory
 from simulations.engine import simulate
 from simulations.trained import load_trained
@@ -31,7 +31,7 @@ def make_run(tmp_path_factory):
         values = TINY | {k.replace("__", ".").replace("_", "-"): v for k, v in changes.items()}
         with pytest.MonkeyPatch.context() as patch:  # a report takes longer than such a run
             patch.setattr(report, "write_report", lambda run: run.report)
-            patch.setattr(report, "draw_partition", lambda summary, path: None)
+            patch.setattr(plots, "draw_partition", lambda summary, path: None)
             simulate(RunConfig.from_flat(values | {"output.dir": str(folder)}), num_workers=1)
         return RunDirectory(folder)
 

@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
 
 from common import files, tree
 from common.algorithms import Client, Federation, Reply, ServerState
 from common.algorithms.fedavg import FedAvg
-from common.config import FederationConfig, RunConfig
+from common.config import FederationConfig
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
 from common.wire import RollCall
-from server import admission, checkpoint, guard, journal, report
+from server import admission, checkpoint, guard, journal
 from server.checkpoint import Checkpoint
 from server.cohort import Roster, form_roster, reason_of
 from server.strategy import Snapshot
@@ -376,23 +375,6 @@ class TestJournal:
         assert first.path.parent == second.path.parent == tmp_path / "runs"
 
 
-@pytest.mark.parametrize("counts", [[[3, 0], None], [None, None], [[0, 0], [1, 2]]])
-def test_a_split_is_drawn_also_where_sites_keep_their_counts_to_themselves(tmp_path, counts):
-    clients = [{"partition": k, "num-examples": 3, "label-counts": c} for k, c in enumerate(counts)]
-    report.draw_partition({"clients": clients}, tmp_path / "split.png")
-    assert (tmp_path / "split.png").stat().st_size > 1000
-
-
-def test_the_picture_of_a_thousand_clients_is_no_taller_than_that_of_sixty(tmp_path):
-    heights = []
-    for number in (60, 1000):
-        clients = [{"partition": k, "num-examples": 3, "label-counts": [1, 2]} for k in range(number)]
-        report.draw_partition({"clients": clients}, tmp_path / "split.png")
-        with Image.open(tmp_path / "split.png") as image:
-            heights.append(image.height)
-    assert heights[0] == heights[1]
-
-
 FAILS = {
     "federated-fid": 36.2,
     "client-fid": [30.0, 88.1, None],
@@ -411,37 +393,6 @@ def test_a_round_is_told_with_whom_and_what_it_fails():
         "round 5/30  0.00 s  federated-fid 36.2  worst client 1 (88.1)  worst class 1 (120)  "
         "federated over 2 of 3 clients"
     )
-
-
-def test_the_report_says_whom_and_what_the_generator_fails(tmp_path):
-    run = journal.RunDirectory(tmp_path)
-    run.config.write_text(RunConfig().toml())
-    told = {"memorisation": [0.5, 1.0, None], "memorisation-error": [0.1, 0.1, None]}
-    scores = FAILS | told | {"most-memorised": 0, "most-memorised-ratio": 0.5}
-    run.summary.write_text(json.dumps({"scores": scores, "class-names": ["cat", "dog"]}))
-    page = report.write_report(run).read_text()
-    for words in (
-        "It serves client 1 worst: fid 88.1 to that client's images, 36.2 to those of all.",
-        "It makes class 1 (dog) worst: fid 120.4 to its images.",
-        "Only clients 0, 1 of 3 have told",
-        "The images that client 0 trained on lie 0.50 ± 0.10 times as far from generated ones as images that it held "
-        "out: a sign that it repeats them.",
-        "<tr><td>memorisation</td><td>0.5</td><td>1</td><td></td></tr>",
-    ):
-        assert words in page
-
-
-def test_the_report_lists_what_went_wrong(tmp_path):
-    run = journal.RunDirectory(tmp_path / "run")
-    run.create()
-    run.config.write_text(RunConfig().toml())
-    client = {"partition": 0, "num-examples": 3, "drift": 0.1}
-    refused = [{"partition": 7, "reason": "generator.w has <values> that are not finite"}]
-    journal.append(run.journal, {"round": 1, "clients": [client], "refused": refused, "scores": {}, "seconds": {}})
-    journal.append(run.journal, {"event": "rollback", "round": 1, "reason": "fid 600"})
-    page = report.write_report(run).read_text()
-    assert "<td>client 7 left out</td><td>generator.w has &lt;values&gt; that are not finite</td>" in page
-    assert "<td>rollback</td><td>fid 600</td>" in page
 
 
 def test_a_running_run_knows_the_scores_of_its_journal_through_restarts_appended_rounds_and_cuts(tmp_path):
