@@ -18,6 +18,7 @@ from common.compression import compress
 from common.config import RunConfig, Scalar
 from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
+from common.logs import make_heard
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, clone, not_finite
 
@@ -150,6 +151,7 @@ def _require_finite(weights: Tree, round: int, partition: int) -> None:
 
 
 def _config(context: Context) -> RunConfig:
+    make_heard()  # what was left out of a site's data is said on its host
     return _parsed(tuple(sorted(context.run_config.items())))
 
 

@@ -16,7 +16,9 @@ from client.site import Site
 from common import components
 from common.config import DataConfig, RunConfig
 from common.datasets import DATASETS, DataSource, load_once
-from common.datasets.base import Dataset, ImageSet, ImageShape, stratified_split
+from common.datasets.base import Dataset, ImageSet, ImageShape, announced, stratified_split
+from common.datasets.folders import scan
+from common.datasets.remarks import Remarks
 from common.errors import ConfigError
 from common.files import replacing, write_atomically
 from common.partitioners import partition
@@ -142,12 +144,12 @@ def parse_own(text: str) -> tuple[DataSource, Path]:
 
 
 def _read(source: DataSource, path: Path, image_size: int) -> Shard:
-    data = source.load(path, image_size=image_size, download=False)
+    data = announced(source.load(path, image_size=image_size, download=False))
     return Shard(data.train, data.class_names)
 
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:
     """Returns name, size and time of every file at ``path``: changes when the data do."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = scan(path, None, Remarks(path)).every() if path.is_dir() else [path]
     status = [(file, file.stat()) for file in files if file.is_file()]
     return [(str(file), found.st_size, found.st_mtime_ns) for file, found in status]

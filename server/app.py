@@ -7,6 +7,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
+from common.logs import make_heard
 from server import journal
 from server.run import run_federation
 
@@ -22,7 +23,7 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
     """
-    alone = _make_heard()
+    alone = make_heard()
     try:
         _run(grid, context)
     except Exception as error:
@@ -37,16 +38,3 @@ def _run(grid: Grid, context: Context) -> None:
     directory = journal.resolve(config.output.dir)
     torch.set_num_threads(config.local.num_threads)
     run_federation(config, directory, grid)
-
-
-def _make_heard() -> bool:
-    """Sends the log to stderr where nobody listens, as under ``flwr run``, and returns whether that was needed."""
-    logger = logging.getLogger("fedgan")
-    alone = not logger.hasHandlers()
-    if alone:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("fedgan: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    return alone

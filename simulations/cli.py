@@ -54,6 +54,8 @@ def partition(
 
     resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
     dataset = load(resolved.data)
+    for remark in dataset.remarks:
+        typer.echo(f"{dataset.name}: {remark}", err=True)
     clients: list[dict[str, Any]] = []
     for k, indices in enumerate(split(resolved)):
         counts = dataset.train.subset(indices).label_counts(dataset.shape.num_classes)
@@ -95,6 +97,8 @@ def data(
         f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, "
         f"{shape.size}x{shape.size}, {shape.channels} channel(s), {shape.num_classes} class(es)"
     )
+    for remark in dataset.remarks:
+        typer.echo(f"  {remark}")
 
 
 @app.command()

@@ -46,6 +46,7 @@ def main() -> None:
     logger.addHandler(said)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    logging.getLogger("fedgan.data").setLevel(logging.WARNING)  # the caller reads the same data, and says so
     try:
         while True:
             task = shared.load(source)

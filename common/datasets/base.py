@@ -4,6 +4,7 @@ Images stay ``uint8`` until a batch is made (a quarter of the memory, and exact)
 """
 
 import functools
+import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ import torch
 from torch.nn import functional
 
 from common.components import Component
+from common.datasets.remarks import printable
 from common.errors import ConfigError, DataError
+
+log = logging.getLogger("fedgan.data")
 
 UNLABELLED = ("all",)
 """The class names of a set without labels: one class, to which every image belongs."""
@@ -123,6 +127,7 @@ class Dataset:
         test: Held out; no client trains on it.
         class_names: The name of each label, in order.
         labelled: False if the labels mean nothing; then they are all zero and ``class_names`` is ``UNLABELLED``.
+        remarks: Sentences on what was left out, or done to the images; ``announced`` logs them.
 
     Raises:
         DataError: An empty set, sets of different shapes, or labels without a name.
@@ -133,6 +138,7 @@ class Dataset:
     test: ImageSet
     class_names: tuple[str, ...]
     labelled: bool = True
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses sets that do not fit each other or the class names."""
@@ -184,11 +190,19 @@ class DataSource(Component):
         """Returns ``root``, absolute.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none, or its name cannot be written into a configuration.
         """
         if root is None:
             raise ConfigError(f"data {self.component_name()!r} needs data.root, the place of its files on this machine")
-        return root.expanduser().absolute()
+        place = root.expanduser().absolute()
+        try:
+            str(place).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"data.root={printable(place)} is not UTF-8, so no configuration can name it; rename the folder, or"
+                " give the path of a symbolic link to it"
+            ) from None
+        return place
 
 
 @functools.lru_cache(maxsize=2)
@@ -200,12 +214,19 @@ def _kept(source: DataSource, root: Path | None, image_size: int) -> list[Datase
 def load_once(source: DataSource, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
     """Returns a data set as ``DataSource.load`` does, read once for all of a process, which may be server and clients.
 
-    It is not to be written to. The last two are kept.
+    It is not to be written to. The last two are kept. Its remarks are logged once.
     """
     kept = _kept(source, root, image_size)
     if not kept:
-        kept.append(source.load(root, image_size=image_size, download=download))
+        kept.append(announced(source.load(root, image_size=image_size, download=download)))
     return kept[0]
+
+
+def announced(dataset: Dataset) -> Dataset:
+    """Returns a data set that was just read, once what was left out or done to it is in the log."""
+    for remark in dataset.remarks:
+        log.info("%s: %s", dataset.name, remark)
+    return dataset
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -1,19 +1,25 @@
 """A folder of image files, one sub folder a class, as torchvision's ImageFolder lays them out."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
-from pydantic import Field
+from PIL import ImageColor
+from pydantic import Field, field_validator
 
+from common.datasets import pictures
 from common.datasets.base import UNLABELLED, Dataset, DataSource, ImageSet, squared, stratified_split
+from common.datasets.folders import scan
+from common.datasets.layout import Layout, laid_out
+from common.datasets.remarks import Remarks, listed, printable, worded
 from common.errors import DataError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+CROPPED = "{n} [picture that is|pictures that are] not square lost the ends of [its|their] longer side"
+ENLARGED = "{n} [picture|pictures] smaller than {size}x{size} pixels [was|were] enlarged"
+_NAMED_FAILURES = 5
 
-Listing = list[tuple[Path, int]]  # image files with their labels
+Labelled = list[tuple[Path, int]]  # image files with their labels
 
 
 class ImageFolder(DataSource):
@@ -29,92 +35,145 @@ class ImageFolder(DataSource):
     grey: bool = Field(False, description="one channel of grey instead of three of colour")
     classes: str = Field(
         "",
-        description="class folders in the order of their labels, separated by commas; empty: those there are, sorted."
-        " Sites with different classes need the same list, and may lack some of its folders",
+        description="class folders in the order of their labels, separated by commas, or by / where names have commas;"
+        " empty: those there are, sorted. Sites with different classes need the same list, and may lack some of its"
+        " folders",
     )
+    background: str = Field("white", description="colour to lay below transparent parts: a name, or #RRGGBB")
+    window: str = Field(
+        "",
+        description="how values of more than 8 bits become 8: LOW,HIGH is black,white; full: the range of the file's"
+        " type; each: that of each picture's own values; empty: such pictures are refused",
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _is_colour(cls, name: str) -> str:
+        try:
+            opaque = len(ImageColor.getrgb(name)) == 3
+        except ValueError:
+            opaque = False
+        if not opaque:
+            raise ValueError("no colour; give a name such as white or black, or #RRGGBB")
+        return name
+
+    @field_validator("window")
+    @classmethod
+    def _is_window(cls, text: str) -> str:
+        if text not in ("", "full", "each"):
+            pictures.window(text)
+        return text
 
     def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
         """Returns all images below ``root``; see ``DataSource.load``."""
         place = self.located(root)
-        parts, names = self._listings(place)
-        loaded = [self._decoded(listing, image_size) for listing in parts]
-        if len(loaded) == 1:
-            whole = loaded[0]
-            loaded = [whole.subset(chosen) for chosen in stratified_split(whole.labels.numpy(), self.held_out)]
-        return Dataset(f"{self.component_name()} {place}", loaded[0], loaded[1], names, names != UNLABELLED)
+        remarks = Remarks(place)
+        layout = self._layout(place, remarks)
+        decoded = [self._decoded(part, image_size, remarks) for part in layout.parts]
+        if len(decoded) == 1:
+            whole = decoded[0]
+            if len(whole) < 2:
+                raise DataError(f"{printable(place)} has a single image; at least 2 are needed, as a share is held out")
+            decoded = [whole.subset(chosen) for chosen in stratified_split(whole.labels.numpy(), self.held_out)]
+        train, test = decoded
+        _say_what_classes_lack(layout.names, train, test, remarks)
+        name = f"{self.component_name()} {printable(place)}"
+        return Dataset(name, train, test, layout.names, layout.names != UNLABELLED, remarks.sentences())
 
     def status(self, root: Path | None) -> str:
         """Returns how many images and classes ``root`` has; see ``DataSource.status``."""
+        place = self.located(root)
         try:
-            parts, names = self._listings(self.located(root))
+            layout = self._layout(place, Remarks(place))
         except DataError as error:
             return f"missing: {error}"
-        counts = (
-            f"{len(parts[0])} training and {len(parts[1])} test images"
-            if len(parts) == 2
-            else f"{len(parts[0])} images, of which a share of {self.held_out:g} is held out"
+        counts = [len(part) for part in layout.parts]
+        told = (
+            f"{counts[0]} training and {counts[1]} test images"
+            if len(counts) == 2
+            else f"{counts[0]} images, of which a share of {self.held_out:g} is held out"
         )
-        return f"ready: {self.located(root)} ({counts}; classes: {', '.join(names)})"
+        return f"ready: {printable(place)} ({told}; classes: {listed(layout.names)})"
 
-    def _listings(self, root: Path) -> tuple[list[Listing], tuple[str, ...]]:
-        """Returns the training and the test files, or all files in one listing; and the class names."""
+    def _layout(self, root: Path, remarks: Remarks) -> Layout:
         if not root.is_dir():
-            raise DataError(f"{root} is not a folder; set data.root to one with a sub folder of images for each class")
-        split = [root / part for part in ("train", "test") if _folders(root / part)]
-        if len(split) == 1:
+            what = "is a file, not a folder" if root.is_file() else "is not a folder"
             raise DataError(
-                f"{root} has {split[0].name}/CLASS folders, but not both train/CLASS and test/CLASS; add the other,"
-                f" or set data.root={split[0]} to hold out a share of it"
+                f"{printable(root)} {what}; set data.root to one with a sub folder of images for each class"
             )
-        folders = split or [root]
-        names = tuple(name.strip() for name in self.classes.split(",") if name.strip()) or tuple(_folders(folders[0]))
-        if len(set(names)) < len(names):
+        if len(set(self._named)) < len(self._named):
             raise DataError(f"data classes={self.classes!r} names a class twice")
-        for folder in folders:
-            if unknown := [name for name in _folders(folder) if name not in names]:
-                raise DataError(f"{folder} has classes that are not among {', '.join(names)}: {', '.join(unknown)}")
-        if names:
-            parts = [[(file, k) for k, name in enumerate(names) for file in _files(part / name)] for part in folders]
-        else:
-            names, parts = UNLABELLED, [[(file, 0) for file in _files(root)]]
-        for folder, listing in zip(folders, parts, strict=True):
-            if not listing:
-                raise DataError(f"{folder} has no image files ({', '.join(SUFFIXES)}) where they are looked for")
-        return parts, names
+        layout = laid_out(scan(root, pictures.endings(), remarks, self._named), self._named, remarks)
+        for part, what in zip(layout.parts, ("training ", "test ") if len(layout.parts) == 2 else ("",), strict=True):
+            if not part:
+                left_out = "".join(f"; {sentence}" for sentence in remarks.sentences())
+                raise DataError(
+                    f"{printable(root)} has no {what}image files (.png, .jpg or others that Pillow reads) where"
+                    f" they are looked for{left_out}"
+                )
+        return layout
 
-    def _decoded(self, listing: Listing, image_size: int) -> ImageSet:
-        mode: Literal["L", "RGB"] = "L" if self.grey else "RGB"
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """The classes that the user lists."""
+        if "/" in self.classes:  # which no folder's name has
+            return tuple(printable(name) for name in self.classes.split("/") if name)
+        return tuple(printable(name.strip()) for name in self.classes.split(",") if name.strip())
+
+    def _decoded(self, part: Labelled, image_size: int, remarks: Remarks) -> ImageSet:
+        colour = ImageColor.getrgb(self.background)
+        reading = pictures.Reading("L" if self.grey else "RGB", (self.background, colour[:3]), self.window)
         images: list[torch.Tensor] = []
-        for path, _ in listing:
-            image = squared(_decode(path, mode).unsqueeze(0), image_size)[0]
+        failures: list[tuple[Path, DataError]] = []
+        sized = Path()  # one of the size of all so far
+        for path, _ in part:
+            try:
+                pixels = reading.decode(path, remarks)
+            except DataError as error:
+                failures.append((path, error))
+                continue
+            image = _square(pixels, path, image_size, remarks)
             if images and image.shape != images[0].shape:
                 first, other = tuple(images[0].shape[1:]), tuple(image.shape[1:])
                 raise DataError(
-                    f"images differ in size: {listing[0][0]} is {first}, {path} is {other} pixels;"
+                    f"images differ in size: {printable(sized)} is {first}, {printable(path)} is {other} pixels;"
                     " set data.image-size to crop and resize them"
                 )
+            sized = path
             images.append(image)
-        return ImageSet(torch.stack(images), torch.tensor([label for _, label in listing]))
+        if failures:
+            raise DataError(_failed(failures, len(part)))
+        return ImageSet(torch.stack(images), torch.tensor([label for _, label in part]))
 
 
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def _decode(path: Path, mode: Literal["L", "RGB"]) -> torch.Tensor:
-    """Returns one file as a (C, H, W) uint8 tensor; raises DataError if it is damaged or deeper than 8 bits."""
+def _square(pixels: torch.Tensor, path: Path, image_size: int, remarks: Remarks) -> torch.Tensor:
+    """Returns a picture (C, H, W) as ``squared`` does."""
+    height, width = pixels.shape[1:]
+    if image_size and height != width:
+        remarks.add(CROPPED, path)
+    if image_size > min(height, width):
+        remarks.add(ENLARGED.replace("{size}", str(image_size)), path)
     try:
-        with Image.open(path) as picture:
-            deep = picture.mode.startswith(("I", "F"))
-            pixels = np.array(picture.convert(mode))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); remove or replace it") from error
-    if deep:  # Pillow would cut such values off at 255
-        raise DataError(f"{path}: has more than 8 bits a channel; convert it to 8 bits")
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+        return squared(pixels.unsqueeze(0), image_size)[0]
+    except DataError as error:
+        raise DataError(f"{printable(path)}: {error}") from None
+
+
+def _failed(failures: list[tuple[Path, DataError]], total: int) -> str:
+    first, *others = failures
+    if not others:
+        return str(first[1])
+    named = ", ".join(printable(path) for path, _ in others[:_NAMED_FAILURES])
+    more = ", ..." if others[_NAMED_FAILURES:] else ""
+    return f"{first[1]}. {len(failures):,} of {total:,} files cannot be used; the others are {named}{more}"
+
+
+def _say_what_classes_lack(names: Sequence[str], train: ImageSet, test: ImageSet, remarks: Remarks) -> None:
+    trained, held_out = (part.label_counts(len(names)) for part in (train, test))
+    if empty := [name for name, *counts in zip(names, trained, held_out, strict=True) if not any(counts)]:
+        remarks.say(f"{worded('{n} [class has|classes have] no images', len(empty))}: {listed(empty)}")
+    if unseen := [name for name, k, tested in zip(names, trained, held_out, strict=True) if tested and not k]:
+        remarks.say(
+            f"{worded('{n} [class has|classes have] images that are held out, but none to train on', len(unseen))}:"
+            f" {listed(unseen)}"
+        )

@@ -58,11 +58,14 @@ def test_half_a_split_is_refused(tmp_path, part):
         source().load(tmp_path)
 
 
-def test_class_only_in_test_is_refused(tmp_path):
+def test_class_only_in_test_is_a_class_and_said(tmp_path):
     write(tmp_path / "train" / "cat", 1)
     write(tmp_path / "test" / "cow", 5)
+    dataset = source().load(tmp_path)
+    assert dataset.class_names == ("cat", "cow")
+    assert "1 class has images that are held out, but none to train on: cow" in dataset.remarks
     with pytest.raises(DataError, match="test has classes that are not among cat: cow"):
-        source().load(tmp_path)
+        source("classes=cat").load(tmp_path)
 
 
 def test_listed_classes_fix_the_labels_on_a_site_that_lacks_some(tmp_path):
