@@ -44,6 +44,7 @@ def query(message: Message, context: Context) -> Message:
         class_names=shard.class_names,
         data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
+        without_moments=evaluation.reason_against_moments(site, shard),
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 

@@ -34,8 +34,8 @@ def moments(config: RunConfig, site: Site, shard: Shard, device: torch.device) -
     Raises:
         RefusalError: The site gives none, or its images have no features or are too few.
     """
-    if not site.disclose_moments:
-        raise RefusalError("disclose-moments=false")
+    if reason := reason_against_moments(site, shard):
+        raise RefusalError(reason)
     extractor = _extractor(config, shard.shape, device)
     if extractor is None:
         raise RefusalError("there is no extractor for its images")
@@ -54,6 +54,15 @@ def moments(config: RunConfig, site: Site, shard: Shard, device: torch.device) -
     except DataError as error:
         raise RefusalError(str(error)) from None
     return found.tree()
+
+
+def reason_against_moments(site: Site, shard: Shard) -> str:
+    """Returns why a site tells no moments, whatever the features are, so that it can say it before the first round."""
+    if not site.disclose_moments:
+        return "disclose-moments=false"
+    if site.data and len(shard.images) < FEWEST:
+        return f"{len(shard.images)} images are too few to give moments of: {FEWEST} at least"
+    return ""
 
 
 def memorisation(weights: Tree, config: RunConfig, site: Site, shard: Shard, device: torch.device) -> Tree:

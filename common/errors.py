@@ -4,6 +4,7 @@ Each message names the offending value and the way out. The command line prints 
 and exits with the class's ``exit_code``.
 """
 
+import errno
 from typing import ClassVar
 
 
@@ -47,3 +48,43 @@ class OtherRunError(CheckpointError):
     """A run that was asked to go on as another one: another configuration, other data."""
 
     exit_code: ClassVar[int] = 2
+
+
+class TerminatedError(SystemExit):
+    """A signal that ends the process, as ``kill`` and a system that shuts down send it; no defect, and no failure."""
+
+    def __init__(self, signal_name: str, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self._signal_name = signal_name
+
+    def __str__(self) -> str:
+        """Returns which signal it was."""
+        return f"ended by {self._signal_name}"
+
+
+def in_words(error: BaseException) -> str:
+    """Returns why something ended, in one line: the same words for the command line, the log and the journal."""
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit) and not isinstance(error, TerminatedError):
+        return "ended from outside"
+    if is_out_of_memory(error):
+        return (
+            f"out of memory ({text or type(error).__name__}): fewer clients at a time (--workers), a smaller "
+            "local.batch-size or a smaller model need less"
+        )
+    if isinstance(error, FedGANError | OSError | TerminatedError):  # a full disk is no defect either
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text} (a defect; --debug shows where)"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory was asked for that is not there: by Python, the system, or torch on whatever device."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    return told or isinstance(error, MemoryError)
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # torch has no type for the CPU's

@@ -40,6 +40,7 @@ class RollCall:
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
         data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
+        without_moments: Why the site will tell no moments of its images' features; empty: it will.
     """
 
     partition: int
@@ -50,6 +51,7 @@ class RollCall:
     class_names: tuple[str, ...]
     data_digest: str
     fingerprint: str
+    without_moments: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "class-names": list(value.class_names),
             "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
+            "without-moments": value.without_moments,
         }
     )
     if value.label_counts is not None:
@@ -125,6 +128,7 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         class_names=tuple(_strings(meta, "class-names")),
         data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),
+        without_moments=str(meta.get("without-moments", "")),
     )
 
 

@@ -1,9 +1,7 @@
 """Scores the server's generator against held-out images, where the server holds any."""
 
-import logging
-import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -15,17 +13,27 @@ from common.config import EvaluationConfig, RunConfig
 from common.datasets.base import Dataset, ImageShape, load_once
 from common.errors import ConfigError, DataError
 from common.generation import balanced_labels, generate
+from common.metrics.digits import ENOUGH
+from common.metrics.extractors import EXTRACTORS, MnistFeatures
+from common.metrics.utility import MIN_SIZE
 from common.seeding import derive_seed
 from common.threads import side_by_side
 from server.cohort import Roster
-
-log = logging.getLogger("fedgan.server")
+from server.steps import SAMPLE, Steps
 
 Scores = dict[str, float | Sequence[float | None]]
 
+OF_FEATURES = ("fid", "kid", "prdc", "per-class-recall")
 QUICK = ("fid", "score")
 ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
-_DIGITS = ("mnist", "mnist-10k")
+DIGITS = MnistFeatures.name
+FEWEST = 10
+"""Held-out images without which no distance, neighbourhood or accuracy is worth a number."""
+
+FEWEST_OF_A_CLASS = 5
+"""Held-out images of a class without which its recall is not told."""
+
+_MNIST = ("mnist", "mnist-10k")
 
 
 class Sample:
@@ -51,8 +59,8 @@ class Sample:
 class Evaluator:
     """Scores generators on one data set's held-out images.
 
-    What a data set does not allow is left out, and the reason logged once: features need an extractor that takes
-    images of this shape; ``score`` needs digits, as it reads the MNIST classifier's probabilities.
+    What a data set does not allow is left out (``reasons``): features need an extractor that takes images of this
+    shape; ``score`` needs digits, as it reads the MNIST classifier's probabilities; few held-out images are too few.
 
     Args:
         config: The run's; which extractor, how many images.
@@ -63,16 +71,17 @@ class Evaluator:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
         self._dataset = dataset
-        self._digits = dataset.name.partition(" ")[0] in _DIGITS
         self._conditional = bool(getattr(config.model_component, "conditional", False))
         self.extractor = extractor_of(config.evaluation, dataset.shape)
         self.available = [name for name in ALL if self.reason_against(name) is None]
-        for name in ALL:
-            if reason := self.reason_against(name):
-                log.info("%s is not computed: %s", name, reason)
 
     def score(
-        self, generator: nn.Module, names: Sequence[str], num_images: int, sample: Sample | None = None
+        self,
+        generator: nn.Module,
+        names: Sequence[str],
+        num_images: int,
+        sample: Sample | None = None,
+        steps: Steps | None = None,
     ) -> Scores:
         """Returns the named metrics (see ``docs/metrics.md``) that the data allow.
 
@@ -81,17 +90,20 @@ class Evaluator:
             names: Of ``ALL``; those not ``available`` are skipped.
             num_images: Generated images.
             sample: What ``self.sample`` gives, where that is known already.
+            steps: Does the work, metric by metric; None: whatever fails is raised.
 
         Raises:
             ConfigError: An unknown name.
         """
+        steps = steps or Steps()
         wanted = [name for name in names if self.reason_against(name) is None]
         tasks: list[Callable[[], Scores]] = []
-        if set(wanted) - {"utility"}:
-            made = sample or self.sample(generator, num_images)
-            tasks = self._comparisons(made.images, wanted, made.features)
-        if "utility" in wanted:
-            tasks.insert(0, lambda: {"utility": self._utility(generator)})  # it takes longest
+        if compared := [name for name in wanted if name != "utility"]:
+            made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_images), None, compared)
+            if made is not None:
+                tasks = self._comparisons(made, compared, steps)
+        if "utility" in wanted:  # it takes longest
+            tasks.insert(0, lambda: steps.run("utility", lambda: {"utility": self._utility(generator)}, Scores()))
         scores = _merged(side_by_side(tasks))
         return {key: scores[key] for key in sorted(scores, key="utility".__eq__)}  # but is told last
 
@@ -105,37 +117,40 @@ class Evaluator:
         labels = test.labels[order]
         return Sample(generate(generator, labels, self._seed), labels, self.extractor)
 
-    def compare(self, images: Tensor, names: Sequence[str], features: Tensor | None = None) -> Scores:
+    def compare(self, images: Tensor, names: Sequence[str]) -> Scores:
         """Returns the named metrics, but ``utility``, of images uint8 (N, C, S, S), whoever made them.
 
         Args:
             images: Of the data set's shape.
             names: Of ``ALL``, and ``available``.
-            features: The images', where they are known already.
         """
-        return _merged(side_by_side(self._comparisons(images, names, features)))
+        sample = Sample(images, torch.zeros(len(images), dtype=torch.int64), self.extractor)
+        return _merged(side_by_side(self._comparisons(sample, names, Steps())))
 
-    def _comparisons(self, images: Tensor, names: Sequence[str], features: Tensor | None) -> list[Callable[[], Scores]]:
+    def _comparisons(self, sample: Sample, names: Sequence[str], steps: Steps) -> list[Callable[[], Scores]]:
         """Returns what computes the named metrics, but ``utility``, in the order of ``ALL``; see ``compare``."""
-        tasks: dict[str, Callable[[], Scores]] = {}
+        metric: dict[str, Callable[[], Scores]] = {}
+        features: Tensor | None = None
         if self.extractor is not None:
-            real = self._real_features
-            fake = metrics.features_on_all_cores(self.extractor, images) if features is None else features
-            tasks["fid"] = lambda: {"fid": metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))}
-            tasks["kid"] = lambda: {"kid": metrics.kernel_distance(real, fake)}
-            tasks["prdc"] = lambda: dict(metrics.prdc(real, fake))
-            tasks["per-class-recall"] = lambda: self._recall(real, fake)
-            features = fake if self.extractor.name == "mnist-cnn" else None
-        tasks["score"] = lambda: {"score": metrics.inception_score(_probabilities(images, features))}
-        return [task for name, task in tasks.items() if name in names]
+            both = steps.run("features", lambda: (self._real_features, sample.features), None, names)
+            if both is None or both[1] is None:
+                return []
+            real, fake = both[0], both[1]
+            metric["fid"] = lambda: {"fid": metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))}
+            metric["kid"] = lambda: {"kid": metrics.kernel_distance(real, fake)}
+            metric["prdc"] = lambda: dict(metrics.prdc(real, fake))
+            metric["per-class-recall"] = lambda: self._recall(real, fake)
+            features = fake if self.extractor.name == DIGITS else None
+        metric["score"] = lambda: {"score": metrics.inception_score(_probabilities(sample.images, features))}
+        return [partial(steps.run, name, task, Scores()) for name, task in metric.items() if name in names]
 
     def _recall(self, real: Tensor, fake: Tensor) -> Scores:
-        classes = self._dataset.shape.num_classes
-        shares = metrics.per_class_recall(real, self._dataset.test.labels, fake, num_classes=classes)
-        known = [(share, k) for k, share in enumerate(shares) if not math.isnan(share)]
-        worst, worst_class = min(known)
+        test, classes = self._dataset.test, self._dataset.shape.num_classes
+        shares = metrics.per_class_recall(real, test.labels, fake, num_classes=classes)
+        enough = [count >= FEWEST_OF_A_CLASS for count in test.label_counts(classes)]
+        worst, worst_class = min((share, k) for k, share in enumerate(shares) if enough[k])
         return {
-            "per-class-recall": [None if math.isnan(share) else share for share in shares],
+            "per-class-recall": [share if enough[k] else None for k, share in enumerate(shares)],
             "worst-class-recall": worst,
             "worst-recalled-class": worst_class,
         }
@@ -160,6 +175,40 @@ class Evaluator:
     def _real_moments(self) -> metrics.Moments:
         return metrics.Moments.of(self._real_features)
 
+    @cached_property
+    def digits(self) -> float | None:
+        """The share of held-out images that the MNIST classifier reads right; None where that is not known.
+
+        1 for MNIST itself, without a look.
+        """
+        test, shape = self._dataset.test, self._dataset.shape
+        if not EXTRACTORS[DIGITS].accepts(shape.channels, shape.size):
+            return None
+        if self._dataset.name.partition(" ")[0] in _MNIST:
+            return 1.0
+        return metrics.share_read(test.images, test.labels, self._dataset.class_names)
+
+    def remarks(self) -> list[str]:
+        """Returns warnings on what the scores mean here, a sentence each."""
+        held_out = len(self._dataset.test)
+        found: list[str] = []
+        if self.extractor is None:
+            return found
+        if self.extractor.name == DIGITS and (warning := doubt_of_digits(self.digits)):
+            found.append(warning)
+        if held_out <= self.extractor.dimension and self.reason_against("fid") is None:
+            found.append(
+                f"fid is to {held_out} held-out images, no more than {self.extractor.name} has features "
+                f"({self.extractor.dimension}): much of it comes of their small number, so compare it within this run "
+                "only, and go by kid"
+            )
+        return found
+
+    def reasons(self) -> dict[str, str]:
+        """Returns why metrics cannot be computed here, by their names; see ``reason_against``."""
+        found = {name: self.reason_against(name) for name in ALL}
+        return {name: reason for name, reason in found.items() if reason}
+
     def reason_against(self, name: str) -> str | None:
         """Returns why a metric cannot be computed here; None if it can.
 
@@ -168,40 +217,76 @@ class Evaluator:
         """
         if name not in ALL:
             raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
-        shape = self._dataset.shape
-        kind = f"{shape.size}x{shape.size} images with {shape.channels} channel(s)"
-        if name in ("fid", "kid", "prdc", "per-class-recall") and self.extractor is None:
-            return f"no extractor for {kind}; evaluation.extractor=inception takes any"
-        if name == "score" and not (self._digits and shape == ImageShape(1, 28, 10)):
+        shape, held_out = self._dataset.shape, len(self._dataset.test)
+        if name in OF_FEATURES and self.extractor is None:
+            return no_extractor(self._evaluation, shape)
+        if name == "score" and not (shape == ImageShape(1, 28, 10) and (self.digits or 0) >= ENOUGH):
             return "it reads the probabilities of a classifier of 28x28 MNIST digits"
         if name in ("per-class-recall", "utility") and not self._dataset.labelled:
             return "the images have no labels"
-        if name == "utility" and not self._conditional:
+        if name != "score" and held_out < FEWEST:
+            return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
+        if name == "per-class-recall" and max(self._dataset.test.label_counts(shape.num_classes)) < FEWEST_OF_A_CLASS:
+            return f"no class has {FEWEST_OF_A_CLASS} held-out images"
+        return self._reason_against_utility() if name == "utility" else None
+
+    def _reason_against_utility(self) -> str | None:
+        shape, generated = self._dataset.shape, self._evaluation.utility_num_images
+        if not self._conditional:
             return "the generator is not conditional, so its images have no labels to learn from"
-        if name == "utility" and self._evaluation.utility_num_images == 0:
+        if generated == 0:
             return "evaluation.utility-num-images is 0"
+        if shape.num_classes < 2:
+            return "there is one class only"
+        if generated < 2 * shape.num_classes:
+            return (
+                f"evaluation.utility-num-images is {generated}, fewer than two of each of {shape.num_classes} classes"
+            )
+        if shape.size < MIN_SIZE:
+            return f"its classifier takes images of {MIN_SIZE} pixels or more"
         return None
 
 
-def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | None:
-    """Returns an evaluator on the run's data set, or None, with one line in the log, where the server holds none.
+def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
+    """Returns an evaluator on the run's data set, or why there is none: the server holds no data of the clients' kind.
 
-    A data set of other images than the clients hold (``roster``) is none.
+    Raises:
+        ConfigError: ``evaluation.extractor`` does not take the images.
+        DataError: Its weights are missing or unusable.
     """
     try:
         root = Path(config.data.root).expanduser()
         dataset = load_once(config.source, root, image_size=config.data.image_size, download=False)
     except DataError as error:
-        log.info("the generator is not scored on held-out images, as this server holds no data: %s", error)
-        return None
+        return f"this server holds no data ({error})"
     if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
-        log.info(
-            "the generator is not scored on held-out images, as data.name=%r has other images or classes than the "
-            "clients",
-            config.data.name,
-        )
-        return None
+        return f"data.name={config.data.name!r} has other images or classes on this server than the clients"
     return Evaluator(config, dataset)
+
+
+def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:
+    """Returns why images of a shape have no features, and what would give them some."""
+    if config.extractor == "none":
+        return "no extractor, as evaluation.extractor=none"
+    ways = "evaluation.extractor=inception takes any"
+    if shape.channels == 1:
+        ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
+    return f"no extractor for {shape.size}x{shape.size} images with {shape.channels} channel(s): {ways}"
+
+
+def doubt_of_digits(share: float | None) -> str:
+    """Returns a warning that features of digits are taken of images that are none, as far as is known; else nothing.
+
+    Args:
+        share: Of the images, those that the MNIST classifier reads right; None where that is not known.
+    """
+    if share is not None and share >= ENOUGH:
+        return ""
+    known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these images"
+    return (
+        f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
+        "little of other pictures; evaluation.extractor=inception looks at any"
+    )
 
 
 def extractor_of(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,13 +16,14 @@ from common.metrics import ClientMoments
 from common.seeding import derive_seed
 from common.tree import Tree
 from server.cohort import Roster, one_line
-from server.evaluation import Evaluator, Sample, Scores, extractor_of
+from server.evaluation import FEWEST, Evaluator, Sample, Scores, extractor_of, no_extractor
 from server.grid import PatientGrid
 
 log = logging.getLogger("fedgan.server")
 
 _KIND, _VERSION = "fedgan-moments", 1
 _NAMED = 10  # clients whose reasons are logged
+NAMES = ("federated-fid", "client-fid", "class-fid")
 
 
 class FederatedScorer:
@@ -73,6 +74,33 @@ class FederatedScorer:
         return all(count > 1 for count, held in zip(made, self._held, strict=True) if held)
 
 
+def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | None) -> dict[str, str]:
+    """Returns why federated scores cannot be computed, by their names, as far as is known before clients are asked.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        extractor: As ``extractor_for`` gives it.
+    """
+    withheld = {k: one_line(told.without_moments) for k, told in roster.clients.items() if told.without_moments}
+    if not config.evaluation.federated:
+        return dict.fromkeys(NAMES, "evaluation.federated=false")
+    if extractor is None:
+        return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.shape))
+    if len(withheld) == len(roster.clients):
+        return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld)})")
+    if (total := sum(told.num_examples for told in roster.clients.values())) < FEWEST:
+        return dict.fromkeys(NAMES, f"the clients' {total} image(s) are too few, it takes {FEWEST}")
+    found = {}
+    if withheld:
+        found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld)})"
+    if not getattr(config.model_component, "conditional", False):
+        found["class-fid"] = "the generator is not conditional"
+    elif roster.shape.num_classes == 1:
+        found["class-fid"] = "there is one class only"
+    return found
+
+
 def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None) -> metrics.Extractor | None:
     """Returns the extractor of federated scores: the evaluator's where the server has one; None without such scores.
 
@@ -87,7 +115,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
 
 def ask_moments(
     config: RunConfig, roster: Roster, grid: PatientGrid, extractor: metrics.Extractor | None, file: Path
-) -> FederatedScorer | None:
+) -> tuple[FederatedScorer | None, dict[int, str]]:
     """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
 
     Clients that refuse, fail or do not answer within ``evaluation.answer-seconds`` are left out, with their reason in
@@ -100,9 +128,12 @@ def ask_moments(
         grid: Where they are.
         extractor: As ``extractor_for`` gives it; without one nobody is asked.
         file: Keeps what clients have told.
+
+    Returns:
+        Beside it, why clients were left out, by partition.
     """
     if extractor is None:
-        return None
+        return None, {}
     features = {"extractor": extractor.name, "weights": config.evaluation.inception_weights}
     if (trees := _kept(file, features)) is not None:
         silent: dict[int, str] = {}
@@ -122,11 +153,11 @@ def ask_moments(
             clients[partition] = found
     _log_silent("moments of features", silent, len(roster.clients))
     if not clients:
-        return None
+        return None, silent
     if not file.exists():
         told_by = {f"{k}/{key}": value for k in clients for key, value in trees[k].items()}
         save_sealed(file, _KIND, _VERSION, features, told_by)
-    return FederatedScorer(config, roster, extractor, clients)
+    return FederatedScorer(config, roster, extractor, clients), silent
 
 
 def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
@@ -152,20 +183,9 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
     return dict(sorted(trees.items()))
 
 
-def score(
-    evaluator: Evaluator | None,
-    scorer: FederatedScorer | None,
-    generator: nn.Module,
-    names: Sequence[str],
-    num_images: int,
-) -> Scores:
-    """Returns the named scores on the server's images, where it has any, and the federated ones, of the same sample."""
-    sample = evaluator.sample(generator, num_images) if evaluator and scorer else None
-    scores = evaluator.score(generator, names, num_images, sample) if evaluator else {}
-    return scores | (scorer.score(generator, num_images, sample) if scorer else {})
-
-
-def ask_memorisation(config: RunConfig, roster: Roster, grid: PatientGrid, generator: Tree) -> Scores:
+def ask_memorisation(
+    config: RunConfig, roster: Roster, grid: PatientGrid, generator: Tree
+) -> tuple[Scores, dict[int, str]]:
     """Asks all clients whether a generator repeats their images; nothing without ``evaluation.holdout``.
 
     Args:
@@ -177,10 +197,10 @@ def ask_memorisation(config: RunConfig, roster: Roster, grid: PatientGrid, gener
     Returns:
         ``memorisation``: by partition, the ratio (see ``common/metrics/memorisation.py``; 1 is none, lower is worse) or
         None where it is unknown; ``memorisation-error``: its standard error; ``most-memorised`` and
-        ``most-memorised-ratio``: the client with the lowest ratio.
+        ``most-memorised-ratio``: the client with the lowest ratio. Beside them, why clients tell none, by partition.
     """
     if not config.evaluation.holdout or not generator:
-        return {}
+        return {}, {}
     question = wire.encode_question(records.encode_tree(generator))
     answers, silent = grid.ask("memorisation", question, config.evaluation.answer_seconds)
     ratios: list[float | None] = [None] * len(roster.clients)
@@ -195,18 +215,23 @@ def ask_memorisation(config: RunConfig, roster: Roster, grid: PatientGrid, gener
     _log_silent("memorisation", silent, len(roster.clients))
     known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
     if not known:
-        return {}
+        return {}, silent
     lowest, partition = min(known)
-    return {
+    scores: Scores = {
         "memorisation": ratios,
         "memorisation-error": errors,
         "most-memorised": partition,
         "most-memorised-ratio": lowest,
     }
+    return scores, silent
 
 
 def _log_silent(what: str, silent: Mapping[int, str], num_clients: int) -> None:
     if silent:
-        listed = "; ".join(f"partition {k}: {silent[k]}" for k in sorted(silent)[:_NAMED])
-        more = f"; and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
-        log.warning("%s: %d of %d clients tell none: %s%s", what, len(silent), num_clients, listed, more)
+        log.warning("%s: %d of %d clients tell none: %s", what, len(silent), num_clients, named(silent))
+
+
+def named(silent: Mapping[int, str]) -> str:
+    """Returns clients with their reasons in one line, the first ten of them."""
+    shown = "; ".join(f"partition {k}: {silent[k]}" for k in sorted(silent)[:_NAMED])
+    return shown + (f"; and {len(silent) - _NAMED} more" if len(silent) > _NAMED else "")

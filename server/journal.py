@@ -51,10 +51,18 @@ class RunDirectory:
         Raises:
             ConfigError: There is a run and ``resume`` is false, or there is none and it is true.
         """
-        if not resume and self.config.exists() and (self.journal.exists() or any(self.checkpoints.glob("round-*"))):
+        if not resume and self.config.exists() and self._holds_rounds():
             raise ConfigError(f"output.dir={str(self.path)!r} holds a run already: resume it, or name another folder")
         if resume and not self.config.exists():
             raise ConfigError(f"output.dir={str(self.path)!r} holds no run to go on with (it has no config.toml)")
+
+    def _holds_rounds(self) -> bool:
+        if any(self.checkpoints.glob("round-*")):
+            return True
+        try:
+            return self.journal.exists() and bool(read(self.journal) or not events(self.journal))
+        except CheckpointError:
+            return True
 
     def create(self) -> None:
         """Makes the folders.
@@ -281,11 +289,25 @@ def describe(line: Line, num_rounds: int) -> str:
         for what in ("client", "class")
         if f"worst-{what}" in scores
     ]
+    if told := line.get("scored-with"):
+        parts.append(f"({scored_with(told)})")
     if "federated-clients" in scores:
         parts.append(f"federated over {len(scores['federated-clients'])} of {len(scores['client-fid'])} clients")
     if line["refused"]:
         parts.append(f"{len(line['refused'])} left out")
     return "  ".join(parts)
+
+
+def scored_with(told: Mapping[str, Any] | None) -> str:
+    """Returns what scores were made with, as it stands beside them: ``mnist-cnn, 2,000 images``.
+
+    Args:
+        told: What a round, or a summary, has under ``scored-with``; None: of a run before it was written.
+    """
+    if not told:
+        return "extractor and number of images unknown"
+    extractor = told.get("extractor")
+    return f"{extractor or 'no extractor'}, {told.get('num-images', 0):,} images"
 
 
 def mean_of(line: Line, key: str) -> float | None:

@@ -6,10 +6,8 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-import torch
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 
@@ -20,13 +18,15 @@ from common.files import write_atomically
 from common.generation import load_generator
 from common.seeding import derive_seed
 from common.tree import digest
-from server import evaluation, federated, guard, journal, plots, report, tracking
-from server.evaluation import ALL, QUICK, Scores
-from server.federated import FederatedScorer
+from server import guard, journal, plots, report, tracking
+from server.ending import heeding_signals, noting_the_end
+from server.evaluation import Scores
 from server.grid import PatientGrid
 from server.journal import RunDirectory
 from server.now import Now
+from server.pace import Pace, duration, is_scored
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
+from server.scoring import Scoring
 from server.shelf import Shelf
 from server.strategy import FederatedGAN, RoundError, Snapshot
 
@@ -54,17 +54,20 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
     """
     directory.check(config.output.resume)
     directory.create()
-    with directory.locked(), naming_what_is_safe(directory):
-        run = Run(config, directory, grid)
-        run.begin()
-        with tracking.following(config, directory), Now(directory.now) as now:
-            run.tell(now)
-            try:
-                run.train()
-            except BaseException as error:
-                run.stop(error)
-                raise
-            run.finish()
+    with directory.locked(), heeding_signals():
+        with naming_what_is_safe(directory):
+            claim(config, directory)
+        with noting_the_end(directory), naming_what_is_safe(directory):
+            run = Run(config, directory, grid)
+            run.begin()
+            with tracking.following(config, directory), Now(directory.now) as now:
+                run.tell(now)
+                try:
+                    run.train()
+                except BaseException:
+                    run.save_what_is_done()
+                    raise
+                run.finish()
 
 
 class Run:
@@ -72,7 +75,7 @@ class Run:
 
     Args:
         config: The run's configuration.
-        directory: Where everything is written; locked.
+        directory: Where everything is written; locked, and claimed for this run.
         grid: The clients.
     """
 
@@ -80,7 +83,6 @@ class Run:
         self._config = config
         self._directory = directory
         self._start = time.perf_counter()
-        claim(config, directory)
         log.info("run directory: %s", directory.path)  # from here on it can be resumed
         self._keeper = grid if isinstance(grid, KeepsClients) else None
         self._grid = PatientGrid(grid)
@@ -88,9 +90,12 @@ class Run:
         (self._keeper or self._grid).shelf = self._shelf  # whoever has a reply first
         self._roster = self._grid.roll_call(config)
         config.objective_component.check(self._roster.shape)
-        self._evaluator = evaluation.make_evaluator(config, self._roster)
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict())
+        kept = not initial.generator()
+        self._scoring = Scoring(config, self._roster, self._grid, directory.moments, kept_by_clients=kept)
+        self._told: set[str] = set()  # events of scoring that the journal has
+        self._pace = Pace(config)
         start = Snapshot(initial, run=secrets.token_hex(8))
         self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
         self._engine = self._keeper.engine if self._keeper else ""  # until the journal has it
@@ -102,10 +107,14 @@ class Run:
         write_atomically(self._directory.partition, json.dumps(self._described(), indent=1).encode())
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states, self._shelf)
-        self._extractor = None
-        if snapshot.state.generator():  # before the first round, as its weights may be missing
-            self._extractor = federated.extractor_for(self._config, self._roster, self._evaluator)
         self._strategy.returnable = self._recovery.returnable()
+        self._told = {event["reason"] for event in journal.events(self._directory.journal)}
+        for sentence in self._scoring.reasons:
+            log.log(logging.WARNING if self._scoring.silent else logging.INFO, "%s", sentence)
+        for warning in self._scoring.warnings:
+            log.warning("%s", warning)
+            self._note_once("features", 0, warning)
+        self._note_reasons(0)
 
     def tell(self, now: Now) -> None:
         """Has ``now`` told what clients do in each round."""
@@ -123,6 +132,7 @@ class Run:
             FederationError: A round failed more often than ``federation.round-retries`` allows.
             DivergenceError: The generator is no longer finite, and the run has gone back often enough.
         """
+        self._pace = Pace(self._config)
         while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
             if why := self._stalled():
                 self._end_early(why)
@@ -147,15 +157,14 @@ class Run:
             except _StalledError:
                 log.debug("the round before was the last")
 
-    def stop(self, error: BaseException) -> None:
-        """Saves what is done when the run ends before its last round, and notes why; never hides ``error``.
+    def save_what_is_done(self) -> None:
+        """Saves what is done when the run ends before its last round; does not raise what keeps it from that.
 
         A round that was not yet scored, drawn and noted is not done: a resumed run does it again.
         """
         try:
             self._strategy.snapshot = self._accepted
             self._save()
-            self._note("stopped", self._strategy.snapshot.state.round, str(error) or type(error).__name__)
         except OSError as problem:
             log.warning("the last round could not be saved: %s", problem)
         try:
@@ -166,10 +175,9 @@ class Run:
     def finish(self) -> None:
         """Scores the last generator in full, and writes summary and report."""
         state = self._strategy.snapshot.state
-        log.info("final scores on %d images ...", self._config.evaluation.final_num_images)
         start = time.perf_counter()
-        scores = self._scores(ALL, self._config.evaluation.final_num_images)
-        scores |= federated.ask_memorisation(self._config, self._roster, self._grid, state.generator())
+        scores = self._final_scores()
+        self._note_reasons(state.round)
         best = guard.best(self._recovery.scores.lines)
         summary = {
             "rounds": state.round,
@@ -181,6 +189,7 @@ class Run:
             "best": {"round": best["round"], "fid": guard.quality(best["scores"])} if best else None,
             "class-names": list(self._roster.class_names),
             "scores": scores,
+            **self._scoring.summary(scores),
         }
         write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
         self._draw_partition()
@@ -195,8 +204,7 @@ class Run:
             DivergenceError: It would have to, but has done so as often as it may.
             _StalledError: The run is to end after this round.
         """
-        output, every = self._config.output, self._config.evaluation.every
-        state = self._strategy.snapshot.state
+        output, state = self._config.output, self._strategy.snapshot.state
         last = state.round == self._config.federation.num_rounds
         start = time.perf_counter()
         if flower_round == 0:
@@ -204,12 +212,13 @@ class Run:
                 self._draw_samples()
             return None
         self._failures = 0
-        scored = last or (every > 0 and (state.round == 1 or state.round % every == 0))
+        scored = is_scored(self._config, state.round)
         drawn = last or state.round == 1 or state.round % output.sample_every == 0
         scores = self._guarded(scored, drawn)
         self._draw_partition()
         self._strategy.record.seconds["evaluate"] = time.perf_counter() - start
         self._write_line(scores)
+        self._note_reasons(state.round)
         self._accepted = self._strategy.snapshot
         if scored or state.round % output.checkpoint_every == 0:
             self._save()
@@ -227,7 +236,7 @@ class Run:
         round = self._strategy.snapshot.state.round
         may_go_back = self._strategy.snapshot.rollbacks < self._config.guard.rollbacks
         try:
-            scores = self._scores(QUICK, self._config.evaluation.num_images) if scored else {}
+            scores = self._scores() if scored else {}
             if drawn:
                 self._draw_samples()
         except DivergenceError as error:
@@ -295,26 +304,36 @@ class Run:
             "clients": record.clients,
             "refused": _refusals(record.refused),
             "scores": scores,
+            **self._scoring.scored_with(scores, self._config.evaluation.num_images),
         }
         self._recovery.scores.append(line)
-        log.info("%s", journal.describe(line, self._config.federation.num_rounds), extra={"line": line})
+        self._pace.add(state.round, record.seconds["evaluate"])
+        left = self._pace.left()
+        words = journal.describe(line, self._config.federation.num_rounds)
+        log.info("%s", f"{words}  {duration(left)} left" if left else words, extra={"line": line})
+        if estimate := self._pace.estimate():
+            log.info("%s", estimate)
 
     def _note(self, event: str, round: int, reason: str) -> None:
         """Appends something that happened beside the rounds to the journal."""
         refused = _refusals(self._strategy.record.refused) if event == "round-repeated" else []
         journal.note(self._directory.journal, event, round, reason, refused)
 
-    def _scores(self, names: tuple[str, ...], num_images: int) -> Scores:
-        weights = self._strategy.snapshot.state.generator()
-        if not weights or (self._evaluator is None and self._scorer is None):
-            return {}
-        generator = load_generator(self._config.model_component, self._roster.shape, weights, _fastest_device())
-        return federated.score(self._evaluator, self._scorer, generator, names, num_images)
+    def _note_once(self, event: str, round: int, reason: str) -> None:
+        if reason not in self._told:
+            self._note(event, round, reason)
+            self._told.add(reason)
 
-    @cached_property
-    def _scorer(self) -> FederatedScorer | None:
-        """What scores by moments of clients' images, which they are asked for when the first scores are due."""
-        return federated.ask_moments(self._config, self._roster, self._grid, self._extractor, self._directory.moments)
+    def _note_reasons(self, round: int) -> None:
+        """Notes why metrics are not computed, as far as that is not in the journal yet."""
+        for sentence in self._scoring.reasons:
+            self._note_once("not-scored", round, sentence)
+
+    def _scores(self) -> Scores:
+        return self._scoring.quick(self._strategy.snapshot.state.generator())
+
+    def _final_scores(self) -> Scores:
+        return self._scoring.final(self._strategy.snapshot.state.generator())
 
     def _described(self) -> dict[str, object]:
         """Returns who holds what, with the names of the classes."""
@@ -332,13 +351,7 @@ class Run:
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
             report.draw_samples(generator, self._roster.shape, origin, self._directory.sample(state.round))
-        elif state.round == 0:
-            log.info("no samples and no scores: %s sends no generator to the server", self._config.algorithm)
 
 
 def _refusals(refused: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"partition": partition, "reason": reason} for partition, reason in refused.items()]
-
-
-def _fastest_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import click
 import typer
 
-from common.errors import ConfigError, FedGANError
+from common.errors import ConfigError, in_words
 from simulations.benchmark_command import benchmark, results
 from simulations.export.command import export
 from simulations.options import JsonOption, Overrides, RunArgument, read_overrides, read_preset
@@ -183,10 +183,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, FedGANError | OSError):  # a full disk is no defect either
-            typer.echo(f"error: {error}", err=True)
-        else:
-            typer.echo(f"error: {type(error).__name__}: {error} (a defect; --debug shows where)", err=True)
+        typer.echo(f"error: {in_words(error)}", err=True)
         return getattr(error, "exit_code", 1)
 
 

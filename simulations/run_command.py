@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, TerminatedError, in_words
 from simulations.options import JsonOption, Overrides, print_scores, read_overrides
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def simulate(
         return
     try:
         start.train(resolved, run, workers, engine, sys.stderr)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TerminatedError) as error:
         if run.config.exists():
             again = "" if engine == "threads" else f" --engine {engine}"  # the run does not know it
             place = shlex.quote(str(run.path))
-            typer.echo(f"interrupted; go on with: fedgan simulate --resume --out {place}{again}", err=True)
+            typer.echo(f"{in_words(error)}; go on with: fedgan simulate --resume --out {place}{again}", err=True)
         raise
     summary = run.read_summary()
     if as_json:

@@ -49,6 +49,16 @@ def run_on(grid, config):
 
 
 @pytest.fixture
+def happened():
+    """Returns what gives the events of a run's journal but those on its scores, which small runs always have."""
+
+    def events(run):
+        return [line for line in journal.events(run.journal) if line["event"] not in ("not-scored", "features")]
+
+    return events
+
+
+@pytest.fixture
 def no_reports(request, monkeypatch):
     """Draws no report of a run, which takes longer than a small run, but in tests marked ``report``."""
     if request.node.get_closest_marker("report") is None:

@@ -2,12 +2,20 @@
 
 ``extractors`` turns images into features; ``fid``, ``kid`` and ``prdc`` compare those of real and generated images;
 ``moments`` are what clients send for the ``federated`` scores; ``memorisation`` asks whether training images are
-repeated; ``score`` reads a classifier's probabilities; ``utility`` trains a classifier on generated images and tests it
-on real ones.
+repeated; ``digits`` tells whether images are digits; ``score`` reads a classifier's probabilities; ``utility`` trains a
+classifier on generated images and tests it on real ones.
 """
 
 from common.metrics.classifier import MnistCNN, load_classifier
-from common.metrics.extractors import EXTRACTORS, Extractor, extractor_for, features_on_all_cores, make_extractor
+from common.metrics.digits import share_read
+from common.metrics.extractors import (
+    EXTRACTORS,
+    Extractor,
+    extractor_for,
+    extractor_name,
+    features_on_all_cores,
+    make_extractor,
+)
 from common.metrics.federated import ClientMoments, federated_scores, moments_by_label
 from common.metrics.fid import frechet_distance
 from common.metrics.kept import kept_features
@@ -25,6 +33,7 @@ __all__ = [
     "MnistCNN",
     "Moments",
     "extractor_for",
+    "extractor_name",
     "features_on_all_cores",
     "federated_scores",
     "frechet_distance",
@@ -40,5 +49,6 @@ __all__ = [
     "neighbour_radii",
     "per_class_recall",
     "prdc",
+    "share_read",
     "utility",
 ]

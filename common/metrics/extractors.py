@@ -137,6 +137,22 @@ def make_extractor(name: str, weights: str = "", device: torch.device | str = "c
     return EXTRACTORS[name](weights, device)
 
 
+def extractor_name(name: str, channels: int, size: int) -> str | None:
+    """Returns the name of the extractor for images of a kind, as ``evaluation.extractor`` says; None: there is none.
+
+    Raises:
+        ConfigError: The named one does not take such images.
+    """
+    if name == "auto":
+        name = MnistFeatures.name if MnistFeatures.accepts(channels, size) else "none"
+    if name in EXTRACTORS and not EXTRACTORS[name].accepts(channels, size):
+        raise ConfigError(
+            f"evaluation.extractor={name!r} does not take {size}x{size} images with {channels} channel(s): inception "
+            "takes any, none skips these metrics"
+        )
+    return None if name == "none" else name
+
+
 def extractor_for(
     name: str, channels: int, size: int, weights: str = "", device: torch.device | str = "cpu"
 ) -> Extractor | None:
@@ -153,16 +169,8 @@ def extractor_for(
         ConfigError: The named one does not take such images.
         DataError: The weights are missing or unusable.
     """
-    if name == "auto":
-        name = MnistFeatures.name if MnistFeatures.accepts(channels, size) else "none"
-    if name == "none":
-        return None
-    if name in EXTRACTORS and not EXTRACTORS[name].accepts(channels, size):
-        raise ConfigError(
-            f"evaluation.extractor={name!r} does not take {size}x{size} images with {channels} channel(s): inception "
-            "takes any, none skips these metrics"
-        )
-    return make_extractor(name, weights, device)
+    known = extractor_name(name, channels, size)
+    return None if known is None else make_extractor(known, weights, device)
 
 
 def features_on_all_cores(extractor: Extractor, images: Tensor) -> Tensor:

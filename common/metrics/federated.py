@@ -183,7 +183,8 @@ def federated_scores(
         real = reduce(add, parts) if parts else None
         both = real is not None and real.count > 1 and k in fakes and fakes[k].count > 1
         of_classes.append(frechet_distance(real, fakes[k]) if real is not None and both else None)
-    return figures | ({"class-fid": of_classes, **_worst("class", of_classes)} if any(of_classes) else {})
+    worst = _worst("class", of_classes)
+    return figures | ({"class-fid": of_classes, **worst} if worst else {})
 
 
 def _mixture(fakes: Mapping[int, Moments], counts: Sequence[int]) -> Moments:

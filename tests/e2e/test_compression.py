@@ -121,7 +121,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, changes):
     assert refusals(parts) == refusals(through) == [[], [], []]
 
 
-def test_a_round_that_is_repeated_ends_with_the_same_bits(small, replies):
+def test_a_round_that_is_repeated_ends_with_the_same_bits(small, replies, happened):
     through = run(small("through", **COMPRESSED))
     lost = set()
 
@@ -132,7 +132,7 @@ def test_a_round_that_is_repeated_ends_with_the_same_bits(small, replies):
 
     replies(lose)
     repeated = run(small("repeated", **COMPRESSED))
-    assert [event["event"] for event in journal.events(repeated.journal)] == ["round-repeated"]
+    assert [event["event"] for event in happened(repeated)] == ["round-repeated"]
     assert weights(repeated) == weights(through)
     assert kept(repeated) == kept(through)
 
@@ -243,7 +243,7 @@ def test_an_update_too_large_for_its_type_is_refused_and_not_kept(small, monkeyp
     assert "far.off is no longer finite after round 2 on partition 1" in reason
 
 
-def test_clients_that_lost_only_what_they_left_unsent_are_not_left_out(small, monkeypatch):
+def test_clients_that_lost_only_what_they_left_unsent_are_not_left_out(small, monkeypatch, happened):
     load = app.state.ContextMemories.load
 
     class Forgetful(app.state.ContextMemories):
@@ -254,7 +254,7 @@ def test_clients_that_lost_only_what_they_left_unsent_are_not_left_out(small, mo
     monkeypatch.setattr(app.state, "ContextMemories", Forgetful)
     directory = run(small("forgetful", **COMPRESSED))
     assert refusals(directory) == [[], [], []]
-    assert not list(journal.events(directory.journal))
+    assert not list(happened(directory))
     assert weights(directory) != through
 
 

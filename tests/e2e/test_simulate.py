@@ -228,7 +228,7 @@ def test_clients_that_fail_are_left_out_and_named(small, monkeypatch, error):
     assert len(journal.read(directory.journal)[1]["clients"]) == 3
 
 
-def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, monkeypatch):
+def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, monkeypatch, happened):
     failing(monkeypatch, lambda partition, number, attempt: number == 2 and partition > 0)
     config = small(output__checkpoint_every=100, federation__min_replies=2, federation__round_retries=1)
     with pytest.raises(
@@ -237,17 +237,17 @@ def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, mon
         simulate(config, num_workers=1)
     directory = RunDirectory(journal.resolve(config.output.dir).path)
     assert state_of(directory).state.round == 1
-    repeated, stopped = journal.events(directory.journal)
+    repeated, stopped = happened(directory)
     assert (repeated["event"], repeated["round"], stopped["event"]) == ("round-repeated", 2, "stopped")
     assert [refused["partition"] for refused in repeated["refused"]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("settings", [{}, {"algorithm": "fedavg sync=generator", "local.moments": "keep"}])
-def test_a_repeated_round_ends_with_the_same_bits(small, monkeypatch, settings):
+def test_a_repeated_round_ends_with_the_same_bits(small, monkeypatch, settings, happened):
     through = run(small("through", **settings))
     failing(monkeypatch, lambda partition, number, attempt: number == 2 and partition > 0 and attempt < 3)
     repeated = run(small("repeated", **settings))
-    assert [event["event"] for event in journal.events(repeated.journal)] == ["round-repeated"] * 2
+    assert [event["event"] for event in happened(repeated)] == ["round-repeated"] * 2
     assert weights(repeated) == weights(through)
     assert memories(repeated) == memories(through)
     assert [line["refused"] for line in journal.read(repeated.journal)] == [[], [], []]
@@ -302,7 +302,7 @@ def scoring(monkeypatch, wrong):
     """Makes a federation's fid fall by one a round from 100, but for what ``wrong(round, rollbacks)`` returns."""
     from server.run import Run
 
-    def scores(self, names, num_images):
+    def scores(self):
         snapshot = self._strategy.snapshot
         fid = wrong(snapshot.state.round, snapshot.rollbacks)
         if fid == "broken":
@@ -310,18 +310,19 @@ def scoring(monkeypatch, wrong):
         return {"fid": float(fid or 100 - snapshot.state.round)}
 
     monkeypatch.setattr(Run, "_scores", scores)
+    monkeypatch.setattr(Run, "_final_scores", scores)
 
 
 GUARDED = {"evaluation.every": 2, "federation.num-rounds": 7, "local.moments": "keep"}
 
 
 @pytest.mark.parametrize("bad", [600, "broken"])
-def test_a_run_whose_generator_diverges_goes_back_and_tries_other_numbers(small, monkeypatch, bad):
+def test_a_run_whose_generator_diverges_goes_back_and_tries_other_numbers(small, monkeypatch, bad, happened):
     scoring(monkeypatch, lambda number, rollbacks: 0)
     through = run(small("through", **GUARDED))
     scoring(monkeypatch, lambda number, rollbacks: bad if number == 6 and rollbacks == 0 else 0)
     back = run(small("back", **GUARDED))
-    (event,) = journal.events(back.journal)
+    (event,) = happened(back)
     assert (event["event"], event["round"]) == ("rollback", 4)
     assert ("fid 600 is more than guard.ratio=5 times the best" if bad == 600 else "not finite") in event["reason"]
     assert [line["round"] for line in journal.read(back.journal)] == list(range(1, 8))
@@ -351,10 +352,10 @@ def test_a_run_that_has_gone_back_is_resumed_to_the_same_bits(small, monkeypatch
     assert weights(run(small("cut", output__resume=True, **GUARDED))) == weights(through)
 
 
-def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog):
+def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog, happened):
     scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 else 0)
     directory = run(small("off", **GUARDED, guard__rollbacks=1))
-    assert [event["event"] for event in journal.events(directory.journal)] == ["rollback", "diverged"]
+    assert [event["event"] for event in happened(directory)] == ["rollback", "diverged"]
     assert "gone back as often as guard.rollbacks allows" in caplog.text
     assert json.loads(directory.summary.read_text())["best"] == {"round": 7, "fid": 93.0}
     scoring(monkeypatch, lambda number, rollbacks: "broken" if number == 6 else 0)
@@ -362,10 +363,10 @@ def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog):
         run(small("nan", **GUARDED, guard__rollbacks=1))
     stopped = RunDirectory(journal.resolve(small("nan").output.dir).path)
     assert state_of(stopped).state.round == 4  # not the broken one
-    assert [event["event"] for event in journal.events(stopped.journal)] == ["rollback", "stopped"]
+    assert [event["event"] for event in happened(stopped)] == ["rollback", "stopped"]
 
 
-def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monkeypatch):
+def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monkeypatch, happened):
     scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 and rollbacks == 0 else 0)
     through = run(small("through", **GUARDED))
     from server.run import Run
@@ -383,10 +384,10 @@ def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monk
     assert state_of(RunDirectory(journal.resolve(small("cut").output.dir).path)).state.round == 5
     cut = run(small("cut", output__resume=True, **GUARDED))
     assert weights(cut) == weights(through)
-    assert [event["event"] for event in journal.events(cut.journal)] == ["stopped", "resumed", "rollback"]
+    assert [event["event"] for event in happened(cut)] == ["stopped", "resumed", "rollback"]
 
 
-def test_pictures_that_are_not_finite_make_a_run_go_back_too(small, monkeypatch):
+def test_pictures_that_are_not_finite_make_a_run_go_back_too(small, monkeypatch, happened):
     from server.run import Run
 
     scoring(monkeypatch, lambda number, rollbacks: 0)
@@ -400,7 +401,7 @@ def test_pictures_that_are_not_finite_make_a_run_go_back_too(small, monkeypatch)
 
     monkeypatch.setattr(Run, "_draw_samples", broken)
     directory = run(small(**GUARDED))
-    (event,) = journal.events(directory.journal)
+    (event,) = happened(directory)
     assert (event["event"], event["round"]) == ("rollback", 4)
 
 
@@ -429,11 +430,11 @@ STALLING = {"evaluation.every": 1, "federation.num-rounds": 6, "local.moments": 
 
 
 @pytest.mark.report
-def test_a_run_ends_early_when_it_gets_no_better_and_keeps_its_best_round(small, monkeypatch):
+def test_a_run_ends_early_when_it_gets_no_better_and_keeps_its_best_round(small, monkeypatch, happened):
     scoring(monkeypatch, lambda number, rollbacks: 40 if number == 2 else 60)
     directory = run(small(**STALLING, output__keep_checkpoints=1, output__sample_every=6))
     assert [line["round"] for line in journal.read(directory.journal)] == list(range(1, 5))
-    (event,) = journal.events(directory.journal)
+    (event,) = happened(directory)
     assert (event["event"], event["round"]) == ("early-stop", 4)
     assert "that of round 2, in 2 scored rounds (federation.patience=2)" in event["reason"]
     summary = json.loads(directory.summary.read_text())
@@ -444,17 +445,19 @@ def test_a_run_ends_early_when_it_gets_no_better_and_keeps_its_best_round(small,
     assert {2, 4} == {checkpoint.round_of(path) for path in checkpoint.list_checkpoints(directory.checkpoints)}
 
 
-def test_a_run_that_ended_early_ends_at_once_when_it_is_resumed_unless_it_has_more_patience(small, monkeypatch):
+def test_a_run_that_ended_early_ends_at_once_when_it_is_resumed_unless_it_has_more_patience(
+    small, monkeypatch, happened
+):
     scoring(monkeypatch, lambda number, rollbacks: 40 if number == 2 else 60)
     first = weights(run(small(**STALLING)))
     again = run(small(**STALLING, output__resume=True))
     assert weights(again) == first
-    assert [event["event"] for event in journal.events(again.journal)] == ["early-stop", "resumed", "early-stop"]
+    assert [event["event"] for event in happened(again)] == ["early-stop", "resumed", "early-stop"]
     more = run(small(**STALLING | {"federation.patience": 3}, output__resume=True))
     assert journal.read(more.journal)[-1]["round"] == 5
     through = run(small("through", **STALLING | {"federation.patience": 0}))
     assert journal.read(through.journal)[-1]["round"] == 6
-    assert journal.events(through.journal) == []
+    assert happened(through) == []
     assert weights(run(small(**STALLING | {"federation.patience": 0}, output__resume=True))) == weights(through)
 
 

@@ -105,7 +105,7 @@ def test_a_site_that_dies_in_a_round_and_comes_back_changes_no_bit(fed, small, u
     assert submission.digest() == undisturbed(small)
 
 
-def test_a_server_that_dies_and_then_everything_that_dies_change_no_bit(fed, small, undisturbed):
+def test_a_server_that_dies_and_then_everything_that_dies_change_no_bit(fed, small, undisturbed, happened):
     submission = Submission(fed, small("server", **SETTINGS, federation__round_seconds=240.0), "--retries", "3")
     submission.await_round(1)
     await_clientapp(fed, 0)
@@ -118,7 +118,7 @@ def test_a_server_that_dies_and_then_everything_that_dies_change_no_bit(fed, sma
     for k in range(NUM_CLIENTS):
         fed.revive_supernode(k)
     assert submission.exit_code() == 0, submission.output()
-    assert [event["event"] for event in journal.events(submission.run.journal)] == ["resumed", "resumed"]
+    assert [event["event"] for event in happened(submission.run)] == ["resumed", "resumed"]
     assert submission.digest() == undisturbed(small)
 
 

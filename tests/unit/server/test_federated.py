@@ -119,7 +119,7 @@ class TestAsking:
     def ask(self, grid, clients=None, **config):
         resolved, clients = RunConfig.from_flat(config), clients or roster()
         extractor = federated.extractor_for(resolved, clients, None)
-        return federated.ask_moments(resolved, clients, grid, extractor, self.file)
+        return federated.ask_moments(resolved, clients, grid, extractor, self.file)[0]
 
     def test_who_refuses_or_answers_nonsense_is_left_out_with_the_reason(self, clients, dataset, caplog):
         odd = Answer(1, clients[0].tree() | {"totals": torch.zeros(5, 3)})
@@ -176,7 +176,7 @@ class TestMemorisation:
     def ask(self, grid, trained=True, holdout=0.1):
         config = RunConfig.from_flat({"evaluation.holdout": holdout})
         weights = {"generator.w": torch.ones(1)} if trained else {}
-        return federated.ask_memorisation(config, roster(3), grid, weights)
+        return federated.ask_memorisation(config, roster(3), grid, weights)[0]
 
     def answer(self, ratio, error=0.1):
         return Answer(0, {"ratio": torch.tensor(ratio).double(), "error": torch.tensor(error).double()})

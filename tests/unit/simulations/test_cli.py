@@ -379,7 +379,7 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     )
     journal = tmp_path / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 180
-    while not (journal.exists() and journal.read_text().count("\n") >= 3) and time.monotonic() < deadline:
+    while not (journal.exists() and journal.read_text().count('"images-seen"') >= 3) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=180)

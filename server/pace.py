@@ -1,0 +1,69 @@
+"""How long a run will go on, by the rounds that it has done."""
+
+import statistics
+import time
+from collections import deque
+
+from common.config import RunConfig
+
+_RECENT = 10  # rounds that tell the time of the next
+_LONG = 60.0  # seconds from which it is worth a line of its own
+
+
+def is_scored(config: RunConfig, round: int) -> bool:
+    """Returns whether a round is to be scored."""
+    every = config.evaluation.every
+    return round == config.federation.num_rounds or (every > 0 and (round == 1 or round % every == 0))
+
+
+class Pace:
+    """The pace of the rounds that this process does, by the clock.
+
+    Args:
+        config: The run's.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._rounds: deque[float] = deque(maxlen=_RECENT)
+        self._scoring: deque[float] = deque(maxlen=_RECENT)
+        self._done = 0
+        self._since = time.perf_counter()
+
+    def add(self, round: int, evaluate: float) -> None:
+        """Notes that a round is done, of which scoring and drawing took ``evaluate`` seconds."""
+        now = time.perf_counter()
+        self._rounds.append(max(0.0, now - self._since - evaluate))
+        if is_scored(self._config, round):
+            self._scoring.append(evaluate)
+        self._since, self._done = now, round
+
+    def left(self) -> float:
+        """Returns the seconds to the end of the last round; the final scores come on top of it."""
+        rounds = range(self._done + 1, self._config.federation.num_rounds + 1)
+        scored = sum(is_scored(self._config, round) for round in rounds)
+        scoring = statistics.median(self._scoring) if self._scoring else 0.0
+        return len(rounds) * statistics.median(self._rounds) + scored * scoring
+
+    def estimate(self) -> str | None:
+        """Returns, after the first of these rounds, how long those that are left will take; None if not for long."""
+        left, rounds = self.left(), self._config.federation.num_rounds - self._done
+        if len(self._rounds) != 1 or left < _LONG:
+            return None
+        each = f" at {duration(left / rounds)} a round" if rounds > 1 else ""
+        return f"about {duration(left)} for the {rounds} round{'s' * (rounds > 1)} left{each}, and the final scores"
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as people say it: ``8 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24} h"

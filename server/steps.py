@@ -1,0 +1,88 @@
+"""The steps of scoring: what each takes, and that one that fails costs no more than its own score."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from common.errors import DivergenceError, in_words, is_out_of_memory
+
+log = logging.getLogger("fedgan.server")
+
+T = TypeVar("T")
+
+SAMPLE = "images"
+"""The step that generates the images to be scored."""
+
+
+class Steps:
+    """Does the work of one set of scores, step by step; this one says nothing, and whatever fails is raised."""
+
+    def run(self, name: str, task: Callable[[], T], otherwise: T, affected: Sequence[str] = ()) -> T:
+        """Returns what ``task`` returns, or ``otherwise`` if it fails and that is no reason to stop.
+
+        Args:
+            name: Of the step: a metric, or what several need.
+            task: What to do.
+            otherwise: What there is instead.
+            affected: The metrics that need it; none: the step is a metric of its own.
+        """
+        return task()
+
+
+class Forgiving(Steps):
+    """Goes on without what fails, but where there is no memory, the disk is at fault, or the images are not finite.
+
+    Attributes:
+        failed: Why metrics could not be computed, by their names.
+    """
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def run(self, name: str, task: Callable[[], T], otherwise: T, affected: Sequence[str] = ()) -> T:
+        """See ``Steps.run``."""
+        try:
+            return task()
+        except Exception as error:  # whatever a metric raises is no reason to lose a training
+            if isinstance(error, OSError) or is_out_of_memory(error) or self._must_raise(error):
+                raise
+            self.failed |= dict.fromkeys(affected or (name,), f"it failed: {in_words(error)}")
+            log.debug("%s failed", name, exc_info=True)
+            return otherwise
+
+    def _must_raise(self, error: Exception) -> bool:
+        return isinstance(error, DivergenceError)  # the run may go back
+
+
+class Final(Forgiving):
+    """Says how long each step took; and at the end of a run, images that are not finite are just not scored."""
+
+    def run(self, name: str, task: Callable[[], T], otherwise: T, affected: Sequence[str] = ()) -> T:
+        """See ``Steps.run``."""
+        start = time.perf_counter()
+        try:
+            return super().run(name, task, otherwise, affected)
+        finally:
+            log.info("%s: %.1f s", name, time.perf_counter() - start, extra={"step": name})
+
+    def _must_raise(self, error: Exception) -> bool:
+        return False
+
+
+def announce(what: str, names: Sequence[str]) -> None:
+    """Says which steps are about to be taken, of which each says when it is done."""
+    log.info("%s: %s ...", what, ", ".join(names), extra={"steps": list(names)})
+
+
+def sentences(reasons: Mapping[str, str]) -> list[str]:
+    """Returns why metrics are not computed, a sentence for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{listed(names)} {'is' if len(names) == 1 else 'are'} not computed: {r}" for r, names in by_reason.items()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names as people list them: ``fid, kid and prdc``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
