@@ -11,7 +11,8 @@ from client.data import load
 from common import threads
 from common.config import RunConfig
 from common.threads import available_cores
-from server.evaluation import ALL, QUICK, Evaluator
+from server.evaluation import QUICK, Evaluator
+from server.limits import ALL
 
 _ROUNDS, _SCORED = 30, 7  # of the quickstart: round 1 and every fifth one
 

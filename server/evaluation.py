@@ -3,37 +3,25 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common import metrics
-from common.components import suggestion
 from common.config import EvaluationConfig, RunConfig
 from common.datasets.base import Dataset, ImageShape, load_once
-from common.errors import ConfigError, DataError
+from common.errors import DataError
 from common.generation import balanced_labels, generate
-from common.metrics.digits import ENOUGH
-from common.metrics.extractors import EXTRACTORS, MnistFeatures
-from common.metrics.utility import MIN_SIZE
 from common.seeding import derive_seed
 from common.threads import side_by_side
 from server.cohort import Roster
-from server.steps import SAMPLE, Steps
+from server.limits import ALL, DIGITS, FEWEST_OF_A_CLASS, Limits, describe_scores
+from server.steps import SAMPLE, Final, Steps, announce, sentences
 
 Scores = dict[str, float | Sequence[float | None]]
 
-OF_FEATURES = ("fid", "kid", "prdc", "per-class-recall")
 QUICK = ("fid", "score")
-ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
-DIGITS = MnistFeatures.name
-FEWEST = 10
-"""Held-out images without which no distance, neighbourhood or accuracy is worth a number."""
-
-FEWEST_OF_A_CLASS = 5
-"""Held-out images of a class without which its recall is not told."""
-
-_MNIST = ("mnist", "mnist-10k")
 
 
 class Sample:
@@ -59,8 +47,7 @@ class Sample:
 class Evaluator:
     """Scores generators on one data set's held-out images.
 
-    What a data set does not allow is left out (``reasons``): features need an extractor that takes images of this
-    shape; ``score`` needs digits, as it reads the MNIST classifier's probabilities; few held-out images are too few.
+    What a data set does not allow is left out; ``limits`` says why.
 
     Args:
         config: The run's; which extractor, how many images.
@@ -71,9 +58,9 @@ class Evaluator:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
         self._dataset = dataset
-        self._conditional = bool(getattr(config.model_component, "conditional", False))
         self.extractor = extractor_of(config.evaluation, dataset.shape)
-        self.available = [name for name in ALL if self.reason_against(name) is None]
+        self.limits = Limits(config, dataset, self.extractor)
+        self.available = [name for name in ALL if self.limits.reason_against(name) is None]
 
     def score(
         self,
@@ -96,7 +83,7 @@ class Evaluator:
             ConfigError: An unknown name.
         """
         steps = steps or Steps()
-        wanted = [name for name in names if self.reason_against(name) is None]
+        wanted = [name for name in names if self.limits.reason_against(name) is None]
         tasks: list[Callable[[], Scores]] = []
         if compared := [name for name in wanted if name != "utility"]:
             made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_images), None, compared)
@@ -106,6 +93,27 @@ class Evaluator:
             tasks.insert(0, lambda: steps.run("utility", lambda: {"utility": self._utility(generator)}, Scores()))
         scores = _merged(side_by_side(tasks))
         return {key: scores[key] for key in sorted(scores, key="utility".__eq__)}  # but is told last
+
+    def told(self, generator: nn.Module, names: Sequence[str], num_images: int) -> dict[str, Any]:
+        """Returns the named metrics of a generator as a summary has them, and says how far it is.
+
+        Returns:
+            ``scores``, and beside them what ``describe_scores`` returns.
+        """
+        wanted, steps = [name for name in names if name in self.available], Final()
+        announce(num_images, self.steps(wanted))
+        scores = self.score(generator, names, num_images, steps=steps)
+        missing = {name: reason for name, reason in self.limits.reasons().items() if name in names} | steps.failed
+        extractor = self.extractor.name if self.extractor else None
+        utility = self._evaluation.utility_num_images
+        told = describe_scores(scores, extractor, num_images, utility, self.limits.remarks())
+        return {"scores": scores, **told, "not-scored": sentences(missing)}
+
+    def steps(self, names: Sequence[str]) -> list[str]:
+        """Returns the steps that computing metrics takes, in the order in which they are begun."""
+        compared = [name for name in names if name != "utility"]
+        before = [SAMPLE, *(["features"] if self.extractor else [])] if compared else []
+        return [*before, *sorted(names, key="utility".__ne__)]
 
     def sample(self, generator: nn.Module, num_images: int) -> Sample:
         """Returns images of a generator whose labels are distributed as those of the held-out images."""
@@ -175,77 +183,6 @@ class Evaluator:
     def _real_moments(self) -> metrics.Moments:
         return metrics.Moments.of(self._real_features)
 
-    @cached_property
-    def digits(self) -> float | None:
-        """The share of held-out images that the MNIST classifier reads right; None where that is not known.
-
-        1 for MNIST itself, without a look.
-        """
-        test, shape = self._dataset.test, self._dataset.shape
-        if not EXTRACTORS[DIGITS].accepts(shape.channels, shape.size):
-            return None
-        if self._dataset.name.partition(" ")[0] in _MNIST:
-            return 1.0
-        return metrics.share_read(test.images, test.labels, self._dataset.class_names)
-
-    def remarks(self) -> list[str]:
-        """Returns warnings on what the scores mean here, a sentence each."""
-        held_out = len(self._dataset.test)
-        found: list[str] = []
-        if self.extractor is None:
-            return found
-        if self.extractor.name == DIGITS and (warning := doubt_of_digits(self.digits)):
-            found.append(warning)
-        if held_out <= self.extractor.dimension and self.reason_against("fid") is None:
-            found.append(
-                f"fid is to {held_out} held-out images, no more than {self.extractor.name} has features "
-                f"({self.extractor.dimension}): much of it comes of their small number, so compare it within this run "
-                "only, and go by kid"
-            )
-        return found
-
-    def reasons(self) -> dict[str, str]:
-        """Returns why metrics cannot be computed here, by their names; see ``reason_against``."""
-        found = {name: self.reason_against(name) for name in ALL}
-        return {name: reason for name, reason in found.items() if reason}
-
-    def reason_against(self, name: str) -> str | None:
-        """Returns why a metric cannot be computed here; None if it can.
-
-        Raises:
-            ConfigError: There is no such metric.
-        """
-        if name not in ALL:
-            raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
-        shape, held_out = self._dataset.shape, len(self._dataset.test)
-        if name in OF_FEATURES and self.extractor is None:
-            return no_extractor(self._evaluation, shape)
-        if name == "score" and not (shape == ImageShape(1, 28, 10) and (self.digits or 0) >= ENOUGH):
-            return "it reads the probabilities of a classifier of 28x28 MNIST digits"
-        if name in ("per-class-recall", "utility") and not self._dataset.labelled:
-            return "the images have no labels"
-        if name != "score" and held_out < FEWEST:
-            return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
-        if name == "per-class-recall" and max(self._dataset.test.label_counts(shape.num_classes)) < FEWEST_OF_A_CLASS:
-            return f"no class has {FEWEST_OF_A_CLASS} held-out images"
-        return self._reason_against_utility() if name == "utility" else None
-
-    def _reason_against_utility(self) -> str | None:
-        shape, generated = self._dataset.shape, self._evaluation.utility_num_images
-        if not self._conditional:
-            return "the generator is not conditional, so its images have no labels to learn from"
-        if generated == 0:
-            return "evaluation.utility-num-images is 0"
-        if shape.num_classes < 2:
-            return "there is one class only"
-        if generated < 2 * shape.num_classes:
-            return (
-                f"evaluation.utility-num-images is {generated}, fewer than two of each of {shape.num_classes} classes"
-            )
-        if shape.size < MIN_SIZE:
-            return f"its classifier takes images of {MIN_SIZE} pixels or more"
-        return None
-
 
 def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     """Returns an evaluator on the run's data set, or why there is none: the server holds no data of the clients' kind.
@@ -262,31 +199,6 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
         return f"data.name={config.data.name!r} has other images or classes on this server than the clients"
     return Evaluator(config, dataset)
-
-
-def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:
-    """Returns why images of a shape have no features, and what would give them some."""
-    if config.extractor == "none":
-        return "no extractor, as evaluation.extractor=none"
-    ways = "evaluation.extractor=inception takes any"
-    if shape.channels == 1:
-        ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
-    return f"no extractor for {shape.size}x{shape.size} images with {shape.channels} channel(s): {ways}"
-
-
-def doubt_of_digits(share: float | None) -> str:
-    """Returns a warning that features of digits are taken of images that are none, as far as is known; else nothing.
-
-    Args:
-        share: Of the images, those that the MNIST classifier reads right; None where that is not known.
-    """
-    if share is not None and share >= ENOUGH:
-        return ""
-    known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these images"
-    return (
-        f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
-        "little of other pictures; evaluation.extractor=inception looks at any"
-    )
 
 
 def extractor_of(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:

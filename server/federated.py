@@ -16,8 +16,9 @@ from common.metrics import ClientMoments
 from common.seeding import derive_seed
 from common.tree import Tree
 from server.cohort import Roster, one_line
-from server.evaluation import FEWEST, Evaluator, Sample, Scores, extractor_of, no_extractor
+from server.evaluation import Evaluator, Sample, Scores, extractor_of
 from server.grid import PatientGrid
+from server.limits import FEWEST, no_extractor
 
 log = logging.getLogger("fedgan.server")
 

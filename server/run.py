@@ -304,7 +304,7 @@ class Run:
             "clients": record.clients,
             "refused": _refusals(record.refused),
             "scores": scores,
-            **self._scoring.scored_with(scores, self._config.evaluation.num_images),
+            **self._scoring.beside(scores),
         }
         self._recovery.scores.append(line)
         self._pace.add(state.round, record.seconds["evaluate"])

@@ -15,9 +15,10 @@ from common.generation import load_generator
 from common.tree import Tree
 from server import federated
 from server.cohort import Roster
-from server.evaluation import ALL, DIGITS, QUICK, Evaluator, Scores, doubt_of_digits, make_evaluator
+from server.evaluation import QUICK, Evaluator, Scores, make_evaluator
 from server.federated import FederatedScorer
 from server.grid import PatientGrid
+from server.limits import ALL, DIGITS, describe_scores, doubt_of_digits
 from server.steps import SAMPLE, Final, Forgiving, announce, sentences
 
 log = logging.getLogger("fedgan.server")
@@ -65,13 +66,13 @@ class Scoring:
         """Finds out what can be computed: before the first round, as an extractor's weights may be missing."""
         found = make_evaluator(self._config, self._roster)
         self._evaluator = found if isinstance(found, Evaluator) else None
-        against = found.reasons() if isinstance(found, Evaluator) else dict.fromkeys(ALL, found)
+        against = found.limits.reasons() if isinstance(found, Evaluator) else dict.fromkeys(ALL, found)
         self._extractor = federated.extractor_for(self._config, self._roster, self._evaluator)
         against |= federated.reasons(self._config, self._roster, self._extractor)
         self.reasons += sentences(against)
         self._federated = "federated-fid" not in against
         if self._evaluator is not None:
-            self.warnings += self._evaluator.remarks()
+            self.warnings += self._evaluator.limits.remarks()
         elif self._extractor is not None and self._extractor.name == DIGITS:
             self.warnings += filter(None, [doubt_of_digits(self._likely_digits())])
 
@@ -109,8 +110,7 @@ class Scoring:
         steps, num_images = Final(), self._config.evaluation.final_num_images
         if not weights:
             return {}
-        if names := self._names_of_steps():
-            announce(f"final scores on {num_images:,} images", names)
+        announce(num_images, self._steps())
         scores = self._score(weights, ALL, num_images, steps)
         if self._config.evaluation.holdout:
             ask = partial(federated.ask_memorisation, self._config, self._roster, self._grid, weights)
@@ -122,28 +122,21 @@ class Scoring:
         self._add(steps.failed)
         return scores
 
-    def scored_with(self, scores: Mapping[str, object], num_images: int) -> dict[str, Any]:
-        """Returns what a journal line, or a summary, tells beside its scores."""
-        if not scores:
-            return {}
-        told: dict[str, Any] = {"extractor": self.extractor, "num-images": self._count(num_images)}
-        return {"scored-with": told}
+    def beside(self, scores: Mapping[str, object]) -> dict[str, Any]:
+        """Returns what a line of the journal tells beside scores between rounds."""
+        return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_images), 0, ())
 
-    def summary(self, scores: Scores) -> dict[str, Any]:
+    def summary(self, scores: Mapping[str, object]) -> dict[str, Any]:
         """Returns what a summary tells beside the final scores: how they were made, and why others were not."""
-        told = self.scored_with(scores, self._config.evaluation.final_num_images)
-        if self.warnings and told:
-            told["scored-with"]["warning"] = " ".join(f"{warning}." for warning in self.warnings)
-        if "utility" in scores:
-            told["utility-num-images"] = self._config.evaluation.utility_num_images
+        evaluation = self._config.evaluation
+        num_images, utility = self._count(evaluation.final_num_images), evaluation.utility_num_images
+        told = describe_scores(scores, self.extractor, num_images, utility, self.warnings)
         return told | {"not-scored": self.reasons}
 
-    def _names_of_steps(self) -> list[str]:
-        available = list(self._evaluator.available) if self._evaluator else []
-        names = [SAMPLE] if set(available) - {"utility"} else []
-        names += ["features"] if self._evaluator and self._evaluator.extractor and names else []
-        names += [] if self._scorer_is_out else ["federated-fid"]
-        return names + available + (["memorisation"] if self._config.evaluation.holdout else [])
+    def _steps(self) -> list[str]:
+        own = self._evaluator.steps(self._evaluator.available) if self._evaluator else []
+        federated = [] if self._scorer_is_out else ["federated-fid"]
+        return own + federated + (["memorisation"] if self._config.evaluation.holdout else [])
 
     def _score(self, weights: Tree, names: tuple[str, ...], num_images: int, steps: Forgiving) -> Scores:
         if not weights or (self._evaluator is None and self._scorer is None):

@@ -70,9 +70,10 @@ class Final(Forgiving):
         return False
 
 
-def announce(what: str, names: Sequence[str]) -> None:
-    """Says which steps are about to be taken, of which each says when it is done."""
-    log.info("%s: %s ...", what, ", ".join(names), extra={"steps": list(names)})
+def announce(num_images: int, names: Sequence[str]) -> None:
+    """Says which steps of scoring are about to be taken; each says when it is done."""
+    if names:
+        log.info("final scores on %s images: %s ...", f"{num_images:,}", ", ".join(names), extra={"steps": list(names)})
 
 
 def sentences(reasons: Mapping[str, str]) -> list[str]:

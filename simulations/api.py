@@ -134,6 +134,12 @@ class Result:
         return found
 
     @property
+    def scored_with(self) -> dict[str, Any]:
+        """What the final scores were made with: ``extractor``, ``num-images``, maybe a ``warning``; empty: unknown."""
+        found: dict[str, Any] = self.summary.get("scored-with", {})
+        return found
+
+    @property
     def journal(self) -> list[Line]:
         """The rounds that are done, a mapping each, as in ``journal.jsonl``."""
         return journal.read(self._run.journal)
@@ -223,17 +229,18 @@ class Result:
             f"<figcaption>round {int(pictures[i].stem[6:])}</figcaption></figure>"
             for i in picked
         )
-        clients = config.federation.num_clients
+        clients, warning = config.federation.num_clients, html.escape(self.scored_with.get("warning", ""))
+        made_with = f"<p>{journal.scored_with(self.scored_with)}{warning and f'. {warning}'}</p>" if tiles else ""
         return (
             f"<div><b>{html.escape(self.path.name)}</b>: {clients} clients, {html.escape(config.data.name)}, "
             f"{html.escape(config.partition)}; {done} of {config.federation.num_rounds} rounds"
-            f"<table><tr>{tiles}</tr></table>{film}</div>"
+            f"<table><tr>{tiles}</tr></table>{made_with}{film}</div>"
         )
 
     def __repr__(self) -> str:
         """Returns where the run is, how far it went, and its fid."""
         fid = self.scores.get("fid")
-        told = f", fid {fid:.4g}" if isinstance(fid, float) else ""
+        told = f", fid {fid:.4g} ({journal.scored_with(self.scored_with)})" if isinstance(fid, float) else ""
         return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{told}>"
 
 

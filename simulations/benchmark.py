@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -25,14 +24,15 @@ import torch
 from client.data import load
 from common import wire
 from common.config import RunConfig, Scalar
-from common.errors import CheckpointError, FedGANError, OtherRunError, OutputError
+from common.errors import CheckpointError, OtherRunError, OutputError, in_words
 from common.files import write_atomically
 from common.threads import available_cores
 from server import checkpoint, journal
-from server.evaluation import ALL, Evaluator
+from server.evaluation import Evaluator
 from server.journal import RunDirectory
+from server.limits import ALL
 from simulations.engine import simulate
-from simulations.progress import watching
+from simulations.progress import scoring, watching
 from simulations.protocols import Entry
 from simulations.trained import load_trained
 
@@ -165,11 +165,11 @@ def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
         except (OutputError, OSError):
             raise
         except Exception as error:  # whatever ends one run, the others go on
-            defect = "" if isinstance(error, FedGANError) else f"{type(error).__name__}: "
-            _write(cell.failure, {"reason": f"{defect}{' '.join(str(error).split())}"})
+            _write(cell.failure, {"reason": in_words(error)})
             log.debug("%s, seed %d", cell.entry.label, cell.seed, exc_info=True)
             return False
-    score_best(RunDirectory(cell.path), cell.config)
+    with scoring(stream):
+        score_best(RunDirectory(cell.path), cell.config)
     return True
 
 
@@ -183,7 +183,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
     best = summary["best"]
     if best is None or (file.exists() and json.loads(file.read_text(encoding="utf-8"))["round"] == best["round"]):
         return
-    scores = summary["scores"]
+    told = {key: summary[key] for key in ("scores", "scored-with", "utility-num-images") if key in summary}
     if best["round"] != summary["rounds"]:
         if not checkpoint.path_of(run.checkpoints, best["round"]).exists():
             log.warning("%s: no checkpoint of its best round %d", run.path, best["round"])
@@ -191,9 +191,10 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
         torch.set_num_threads(config.local.num_threads)  # utility depends on it, to the bit
         trained = load_trained(run.path, best["round"])
         evaluator = Evaluator(config, load(config.data))
-        scores = evaluator.score(trained.generator, ALL, config.evaluation.final_num_images)
+        told = evaluator.told(trained.generator, ALL, config.evaluation.final_num_images)
+        told.pop("not-scored")
     seen = next(line["images-seen"] for line in journal.read(run.journal) if line["round"] == best["round"])
-    _write(file, {"round": best["round"], "images-seen": seen, "scores": scores})
+    _write(file, {"round": best["round"], "images-seen": seen, **told})
 
 
 def machine(num_workers: int | None) -> dict[str, Any]:
@@ -208,16 +209,6 @@ def machine(num_workers: int | None) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "code": wire.source_fingerprint(),
     }
-
-
-def quietly() -> ExitStack:
-    """Returns a context in which evaluators do not log once more what they leave out."""
-    stack = ExitStack()
-    logger = logging.getLogger("fedgan.server")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    stack.callback(logger.setLevel, level)
-    return stack
 
 
 def _note_machine(path: Path, num_workers: int | None) -> None:

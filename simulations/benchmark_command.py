@@ -164,8 +164,7 @@ def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int 
     from simulations.tables import write_table
 
     typer.echo("real images in the same metrics, where they are not known yet", err=True)
-    with bench.quietly():
-        real = real_images(base, sorted({cell.seed for cell in cells}), folder.parent)
+    real = real_images(base, sorted({cell.seed for cell in cells}), folder.parent)
     failed = []
     for number, cell in enumerate(cells, start=1):
         state = bench.state_of(cell)

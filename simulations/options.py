@@ -77,13 +77,29 @@ def read_preset(name: str) -> dict[str, Any]:
     raise ConfigError(f"{name!r}: no such preset, nor a TOML file; {suggestion(name, known)}")
 
 
-def print_scores(scores: Mapping[str, Any]) -> None:
-    """Prints scores, one a line."""
+def print_scores(told: Mapping[str, Any]) -> None:
+    """Prints scores, one a line, then what they were made with; on stderr why there are no others.
+
+    Args:
+        told: ``scores`` and what stands beside them in a summary: ``scored-with``, ``utility-num-images``,
+            ``not-scored``.
+    """
+    from server.journal import scored_with
+
+    scores, missing = told["scores"], told.get("not-scored", ())
     if not scores:
-        typer.echo("no scores")
+        typer.echo(f"no scores: {'; '.join(missing)}" if missing else "no scores")
+        return
     for key, value in scores.items():
         if isinstance(value, list):
             cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
             typer.echo(f"{key:21}{' '.join(cells)}")
         else:
             typer.echo(f"{key:21}{value:.4g}")
+    generated = told.get("utility-num-images")
+    utility = f"; utility: {generated:,} images" if generated else ""
+    typer.echo(f"{'scored with':21}{scored_with(told.get('scored-with'))}{utility}")
+    for warning in filter(None, [(told.get("scored-with") or {}).get("warning")]):
+        typer.echo(f"warning: {warning}", err=True)
+    for reason in missing:
+        typer.echo(reason, err=True)

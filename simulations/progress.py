@@ -3,47 +3,90 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common.config import RunConfig
 from server import journal
 
 
 class _Lines(logging.Handler):
-    """Shows log records of the run; a round's record moves the display on."""
+    """Shows log records of the run: each as a line, or on a terminal moving the display on.
 
-    def __init__(self, console: Console, progress: Progress | None, rounds: Any, clients: Any) -> None:
+    On a terminal a round moves a bar, and is a line of its own where it has scores; so does each step of the final
+    scores, and what is still to come stands beside the bar.
+    """
+
+    def __init__(self, console: Console, progress: Progress | None) -> None:
         super().__init__(logging.INFO)
-        self._console, self._progress, self._rounds, self._clients = console, progress, rounds, clients
+        self._console, self._progress = console, progress
+        self._bars: dict[str, TaskID] = {}
+        self._steps: list[str] = []
+
+    def open(self, name: str, total: int) -> None:
+        """Shows a bar."""
+        if self._progress is not None:
+            self._bars[name] = self._progress.add_task(name, total=total, info="")
+
+    def advance(self, name: str) -> None:
+        """Moves a bar on by one."""
+        if self._progress is not None:
+            self._progress.advance(self._bars[name])
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = getattr(record, "line", None)
+        line, steps = getattr(record, "line", None), getattr(record, "steps", None)
         if self._progress is None:
-            self._console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
-        elif line is None:
-            self._progress.console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+            self._print(record)
+        elif line is not None:
+            self._show_round(self._progress, record, line)
+        elif steps is not None:
+            self._steps = list(steps)
+            self.open("scores", len(steps))
+            self._progress.update(self._bars["scores"], info=", ".join(self._steps))
+        elif (step := getattr(record, "step", None)) in self._steps and step is not None:
+            self._steps.remove(step)
+            self._progress.update(self._bars["scores"], advance=1, info=", ".join(self._steps))
         else:
-            losses = [journal.mean_of(line, f"{name}-loss") for name in ("discriminator", "generator")]
-            shown = "  ".join(f"{name} {v:.2f}" for name, v in zip("DG", losses, strict=True) if v is not None)
-            scores = "  ".join(f"{k} {v:.3g}" for k, v in line["scores"].items() if isinstance(v, float))
-            if scores:
-                self._progress.console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
-            self._progress.update(self._rounds, completed=line["round"], info=f"losses {shown}")
-            self._progress.update(self._clients, completed=0)
+            self._print(record)
+
+    def _show_round(self, progress: Progress, record: logging.LogRecord, line: journal.Line) -> None:
+        losses = [journal.mean_of(line, f"{name}-loss") for name in ("discriminator", "generator")]
+        shown = "  ".join(f"{name} {v:.2f}" for name, v in zip("DG", losses, strict=True) if v is not None)
+        if any(isinstance(value, float) for value in line["scores"].values()):
+            self._print(record)
+        progress.update(self._bars["rounds"], completed=line["round"], info=f"losses {shown}")
+        progress.update(self._bars["clients"], completed=0)
+
+    def _print(self, record: logging.LogRecord) -> None:
+        console = self._progress.console if self._progress else self._console
+        console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def watching(config: RunConfig, stream: TextIO) -> Iterator[Callable[[int], None]]:
     """Shows the run on ``stream`` while the block runs; yields what to call after each client's turn."""
+    with _shown(stream) as lines:
+        lines.open("rounds", config.federation.num_rounds)
+        lines.open("clients", config.federation.cohort_size)
+        yield lambda partition: lines.advance("clients")
+
+
+@contextmanager
+def scoring(stream: TextIO) -> Iterator[None]:
+    """Shows on ``stream`` how far scoring a generator is, while the block does it."""
+    with _shown(stream):
+        yield
+
+
+@contextmanager
+def _shown(stream: TextIO) -> Iterator[_Lines]:
     notebook = (
         Console().is_jupyter
     )  # its stderr says that it is a terminal, and cannot move up; lines are readable there
     console = Console(file=stream, force_jupyter=False, force_terminal=False if notebook else None)
     progress = None
-    rounds = clients = None
     if console.is_terminal:
         progress = Progress(
             TextColumn("{task.description:>7}"),
@@ -55,15 +98,9 @@ def watching(config: RunConfig, stream: TextIO) -> Iterator[Callable[[int], None
             console=console,
             transient=True,
         )
-        rounds = progress.add_task("rounds", total=config.federation.num_rounds, info="")
-        clients = progress.add_task("clients", total=config.federation.cohort_size, info="")
-
-    def on_reply(partition: int) -> None:
-        if progress is not None and clients is not None:
-            progress.advance(clients)
-
-    with hearing(_Lines(console, progress, rounds, clients)), progress or nullcontext():
-        yield on_reply
+    lines = _Lines(console, progress)
+    with hearing(lines), progress or nullcontext():
+        yield lines
 
 
 @contextmanager

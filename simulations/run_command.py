@@ -58,7 +58,7 @@ def simulate(
     if as_json:
         typer.echo(json.dumps({"run": str(run.path), **summary}))
         return
-    print_scores(summary["scores"])
+    print_scores(summary)
     typer.echo(f"report   {run.report}")
     if run.sample(summary["rounds"]).exists():
         typer.echo(f"samples  {run.sample(summary['rounds'])}")
@@ -117,6 +117,6 @@ def _print_outcome(outcome: "Outcome", as_json: bool) -> None:
         typer.echo(json.dumps({"run": outcome.folder, "exit-code": outcome.code, **(summary or {})}))
         return
     if summary:
-        print_scores(summary["scores"])
+        print_scores(summary)
     if outcome.folder:
         typer.echo(f"run      {outcome.folder}" + ("" if summary else "  (on the server's host)"))

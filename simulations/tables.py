@@ -72,11 +72,13 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
         }
     )
     final = flat_scores(summary["scores"])
+    scored = [line["scored-with"] for line in lines if "scored-with" in line]
     if centralised:
         final.pop("worst-client-fid", None)
     found = {
         "final": final,
         "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
+        "scored-with": {"final": summary.get("scored-with"), "between": scored[-1] if scored else None},
         "images-seen": summary["images-seen"],
         **traffic,
         "seconds": seconds,
@@ -125,11 +127,11 @@ def markdown(results: Results) -> str:
         costs = ["" for _ in COSTS]
         final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
     parts = [
-        "Last round:",
+        f"Last round{_made_with(rows, 'final')}:",
         "",
         _grid(["", "fid / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
         "",
-        "Best round (lowest fid on the images of a score between rounds):",
+        f"Best round (lowest fid on the images of a score between rounds{_made_with(rows, 'between')}):",
         "",
         _grid(["", "round", *map(_heading, METRICS)], best) if best else "None is known.",
         "",
@@ -146,6 +148,13 @@ def write_table(folder: Path, real: Path | None = None) -> Results:
     heading = f"# {results['protocol']}, {results['budget']} budget: {results['title']}\n\n"
     write_atomically(folder / "table.md", (heading + markdown(results)).encode())
     return results
+
+
+def _made_with(rows: Iterable[Mapping[str, Any]], when: str) -> str:
+    """Returns the extractors and numbers of images of scores, in words; nothing where no run tells them."""
+    told = [run.get("scored-with", {}).get(when) for row in rows for run in row["runs"]]
+    kinds = dict.fromkeys(journal.scored_with(one) for one in told if one)
+    return f" ({'; '.join(kinds)})" if kinds else ""
 
 
 def _row(folder: Path, entry: Entry) -> dict[str, Any]:

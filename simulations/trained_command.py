@@ -1,6 +1,7 @@
 """The commands ``fedgan generate`` and ``fedgan evaluate``, which use a run's generator."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,9 @@ def evaluate(
 ) -> None:
     """Score a run's generator on held-out images."""
     from common.config import Scalar
-    from server.evaluation import ALL, Evaluator
+    from server.evaluation import Evaluator
+    from server.limits import ALL
+    from simulations.progress import scoring
     from simulations.trained import load_trained, parse_round
 
     trained = load_trained(run, parse_round(round), client)
@@ -85,10 +88,11 @@ def evaluate(
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
     evaluator = Evaluator(config, dataset)
     for name in names if metrics else ():
-        if reason := evaluator.reason_against(name):
+        if reason := evaluator.limits.reason_against(name):
             raise ConfigError(f"--metrics {name}: {reason}")
-    scores = evaluator.score(trained.generator, names, num or config.evaluation.final_num_images)
+    with scoring(sys.stderr):
+        told = evaluator.told(trained.generator, names, num or config.evaluation.final_num_images)
     if as_json:
-        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, "scores": scores}))
+        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **told}))
     else:
-        print_scores(scores)
+        print_scores(told)

@@ -11,7 +11,8 @@ from typing import Any
 
 import filelock
 
-from common.config import RunConfig
+from common import metrics
+from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from server import journal
 from server.findings import MEANS
@@ -78,7 +79,7 @@ class Telling:
         self._told.keep(kept)
         place = self._path.parent / self._name
         place.mkdir(parents=True, exist_ok=True)
-        tracked = Tracked(self._run.path.name, self._config.flat(), place, self._told.identity, kept)
+        tracked = Tracked(self._run.path.name, self._told_config(), place, self._told.identity, kept)
         module, kind = TRACKERS[self._name]
         try:
             tracker: Tracker = getattr(import_module(module), kind)(tracked)
@@ -87,6 +88,16 @@ class Telling:
         self._tracker, self._told.identity = tracker, tracker.identity
         self._told.write(self._path)
         return tracker
+
+    def _told_config(self) -> dict[str, Scalar]:
+        """Returns the configuration, with the extractor that the run's images have, as scores say nothing without."""
+        config, evaluation = self._config.flat(), self._config.evaluation
+        try:
+            shape = json.loads(self._run.partition.read_text(encoding="utf-8"))["shape"]
+            name = metrics.extractor_name(evaluation.extractor, int(shape["channels"]), int(shape["size"]))
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
+            return config  # not known, or not yet
+        return config | {"evaluation.extractor": name or "none"}
 
     def tell(self) -> int:
         """Tells the rounds that are new since the last look; returns how many.
@@ -132,7 +143,10 @@ class Telling:
         return self._tracker
 
     def _scores(self, ended: bool) -> dict[str, float]:
-        return _finite(self._run.read_summary().get("scores", {})) if ended else {}
+        summary = self._run.read_summary() if ended else {}
+        images = {key: summary[key] for key in ("utility-num-images",) if key in summary}
+        images |= {key: value for key, value in summary.get("scored-with", {}).items() if key == "num-images"}
+        return _finite(summary.get("scores", {}) | images)
 
     def _digest(self, ended: bool) -> str:
         return digest([ended, self._scores(ended)])
@@ -141,6 +155,7 @@ class Telling:
 def figures(line: Line) -> dict[str, float]:
     """Returns a round's figures by name: scores, means over clients, each client's own, bytes, seconds, refusals."""
     values: dict[str, Any] = {f"scores/{key}": value for key, value in line["scores"].items()}
+    values["scores/num-images"] = line.get("scored-with", {}).get("num-images")
     values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in MEANS}
     if len(line["clients"]) <= _MOST_CLIENTS:
         for client in line["clients"]:

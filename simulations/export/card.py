@@ -1,7 +1,7 @@
 """What every card tells someone who is handed a generator or its images, and has never seen the run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server import findings, journal
@@ -90,11 +90,12 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
     """Returns the scores of this very round: those of the summary, of the journal, or that there are none."""
     summary = run.read_summary()
     if summary.get("rounds") == trained.round:
-        found, when = summary["scores"], "at the run's end"
+        told, when = summary, "at the run's end"
     else:
         lines = journal.read(run.journal)
-        found = next((line["scores"] for line in lines if line["round"] == trained.round), {})
+        told = next((line for line in lines if line["round"] == trained.round), {})
         when = f"after round {trained.round}"
+    found = told.get("scores", {})
     known = {key: found[key] for key in findings.MEANING if isinstance(found.get(key), float)}
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
@@ -103,7 +104,7 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
     return [
         "## Scores",
         "",
-        f"Measured {when}.",
+        f"Measured {when}: {_made_with(told)}.",
         "",
         "| | | |",
         "|---|---|---|",
@@ -112,6 +113,13 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
         *words,
         *([""] if words else []),
     ]
+
+
+def _made_with(told: Mapping[str, Any]) -> str:
+    utility = told.get("utility-num-images")
+    words = journal.scored_with(told.get("scored-with")) + (f"; utility: {utility:,} images" if utility else "")
+    warning = (told.get("scored-with") or {}).get("warning", "")
+    return f"{words}. **Note**: {warning.removesuffix('.')}" if warning else words
 
 
 def privacy(run: RunDirectory, trained: Trained) -> str:

@@ -88,7 +88,7 @@ class Ruler:
             )
             return
         evaluator = Evaluator(config, dataset)
-        self.reason = evaluator.reason_against("fid") or ""
+        self.reason = evaluator.limits.reason_against("fid") or ""
         self._evaluator = None if self.reason else evaluator
 
     def fid(self, network: Network) -> float | None:

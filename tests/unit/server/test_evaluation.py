@@ -9,7 +9,8 @@ from common.errors import ConfigError
 from common.wire import RollCall
 from server import evaluation
 from server.cohort import Roster
-from server.evaluation import ALL, Evaluator
+from server.evaluation import Evaluator
+from server.limits import ALL
 
 
 class Copyist(nn.Module):
@@ -108,8 +109,8 @@ def test_the_score_is_that_of_the_images_alone(dataset):
 )
 def test_what_cannot_be_computed_is_left_out_with_the_reason(dataset, changes, missing, words):
     evaluator = make(dataset, **changes)
-    assert set(ALL) - set(evaluator.available) == set(evaluator.reasons()) == missing
-    assert all(words in reason for reason in evaluator.reasons().values())
+    assert set(ALL) - set(evaluator.available) == set(evaluator.limits.reasons()) == missing
+    assert all(words in reason for reason in evaluator.limits.reasons().values())
 
 
 def test_other_images_have_no_digit_score_and_need_another_extractor(dataset):

@@ -1,0 +1,162 @@
+"""What some held-out images allow to be computed, and what is to be said of it."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from common import metrics
+from common.components import suggestion
+from common.config import EvaluationConfig, RunConfig
+from common.datasets.base import Dataset, ImageShape
+from common.errors import ConfigError
+from common.metrics.digits import ENOUGH
+from common.metrics.extractors import MnistFeatures
+from common.metrics.utility import MIN_SIZE
+
+OF_FEATURES = ("fid", "kid", "prdc", "per-class-recall")
+ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
+DIGITS = MnistFeatures.name
+FEWEST = 10
+"""Held-out images without which no distance, neighbourhood or accuracy is worth a number."""
+
+FEWEST_OF_A_CLASS = 5
+"""Held-out images of a class without which its recall is not told."""
+
+_MNIST = ("mnist", "mnist-10k")
+
+
+class Limits:
+    """What a data set's held-out images allow.
+
+    Features need an extractor that takes images of this shape; ``score`` needs digits, as it reads the MNIST
+    classifier's probabilities; labels are needed for what is told by class; and few images are too few.
+
+    Args:
+        config: The run's.
+        dataset: Its ``test`` images are compared with.
+        extractor: Of their features; None: there is none.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, extractor: metrics.Extractor | None) -> None:
+        self._evaluation, self._dataset, self._extractor = config.evaluation, dataset, extractor
+        self._conditional = bool(getattr(config.model_component, "conditional", False))
+
+    @cached_property
+    def digits(self) -> float | None:
+        """The share of held-out images that the MNIST classifier reads right; None where that is not known.
+
+        1 for MNIST itself, without a look.
+        """
+        test, shape = self._dataset.test, self._dataset.shape
+        if not MnistFeatures.accepts(shape.channels, shape.size):
+            return None
+        if self._dataset.name.partition(" ")[0] in _MNIST:
+            return 1.0
+        return metrics.share_read(test.images, test.labels, self._dataset.class_names)
+
+    def remarks(self) -> list[str]:
+        """Returns warnings on what the scores mean here, a sentence each."""
+        held_out = len(self._dataset.test)
+        found: list[str] = []
+        if self._extractor is None:
+            return found
+        if self._extractor.name == DIGITS and (warning := doubt_of_digits(self.digits)):
+            found.append(warning)
+        if held_out <= self._extractor.dimension and self.reason_against("fid") is None:
+            found.append(
+                f"fid is to {held_out} held-out images, no more than {self._extractor.name} has features "
+                f"({self._extractor.dimension}): much of it comes of their small number, so compare it within this run "
+                "only, and go by kid"
+            )
+        return found
+
+    def reasons(self) -> dict[str, str]:
+        """Returns why metrics cannot be computed here, by their names; see ``reason_against``."""
+        found = {name: self.reason_against(name) for name in ALL}
+        return {name: reason for name, reason in found.items() if reason}
+
+    def reason_against(self, name: str) -> str | None:
+        """Returns why a metric cannot be computed here; None if it can.
+
+        Raises:
+            ConfigError: There is no such metric.
+        """
+        if name not in ALL:
+            raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
+        shape, held_out = self._dataset.shape, len(self._dataset.test)
+        if name in OF_FEATURES and self._extractor is None:
+            return no_extractor(self._evaluation, shape)
+        if name == "score" and not (shape == ImageShape(1, 28, 10) and (self.digits or 0) >= ENOUGH):
+            return "it reads the probabilities of a classifier of 28x28 MNIST digits"
+        if name in ("per-class-recall", "utility") and not self._dataset.labelled:
+            return "the images have no labels"
+        if name != "score" and held_out < FEWEST:
+            return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
+        if name == "per-class-recall" and max(self._dataset.test.label_counts(shape.num_classes)) < FEWEST_OF_A_CLASS:
+            return f"no class has {FEWEST_OF_A_CLASS} held-out images"
+        return self._reason_against_utility() if name == "utility" else None
+
+    def _reason_against_utility(self) -> str | None:
+        shape, generated = self._dataset.shape, self._evaluation.utility_num_images
+        if not self._conditional:
+            return "the generator is not conditional, so its images have no labels to learn from"
+        if generated == 0:
+            return "evaluation.utility-num-images is 0"
+        if shape.num_classes < 2:
+            return "there is one class only"
+        if generated < 2 * shape.num_classes:
+            return (
+                f"evaluation.utility-num-images is {generated}, fewer than two of each of {shape.num_classes} classes"
+            )
+        if shape.size < MIN_SIZE:
+            return f"its classifier takes images of {MIN_SIZE} pixels or more"
+        return None
+
+
+def describe_scores(
+    scores: Mapping[str, object],
+    extractor: str | None,
+    num_images: int,
+    utility_num_images: int,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Returns what a summary tells beside its scores: what they were made with; nothing where there are none.
+
+    Args:
+        scores: By name.
+        extractor: Its name; None: there is none.
+        num_images: Generated images.
+        utility_num_images: Those that the utility classifier was trained on.
+        warnings: On what the scores mean.
+    """
+    if not scores:
+        return {}
+    made: dict[str, Any] = {"extractor": extractor, "num-images": num_images}
+    if warnings:
+        made["warning"] = " ".join(f"{warning}." for warning in warnings)
+    return {"scored-with": made} | ({"utility-num-images": utility_num_images} if "utility" in scores else {})
+
+
+def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:
+    """Returns why images of a shape have no features, and what would give them some."""
+    if config.extractor == "none":
+        return "no extractor, as evaluation.extractor=none"
+    ways = "evaluation.extractor=inception takes any"
+    if shape.channels == 1:
+        ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
+    return f"no extractor for {shape.size}x{shape.size} images with {shape.channels} channel(s): {ways}"
+
+
+def doubt_of_digits(share: float | None) -> str:
+    """Returns a warning that features of digits are taken of images that are none, as far as is known; else nothing.
+
+    Args:
+        share: Of the images, those that the MNIST classifier reads right; None where that is not known.
+    """
+    if share is not None and share >= ENOUGH:
+        return ""
+    known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these images"
+    return (
+        f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
+        "little of other pictures; evaluation.extractor=inception looks at any"
+    )
