@@ -197,7 +197,7 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     except DataError as error:
         return f"this server holds no data ({error})"
     if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
-        return f"data.name={config.data.name!r} has other images or classes on this server than the clients"
+        return f"data.name={config.data.name!r} has other images or classes than the clients"
     return Evaluator(config, dataset)
 
 

@@ -138,7 +138,7 @@ def roster(shape, names=tuple("0123456789")):
 def test_a_server_with_other_data_than_its_clients_does_not_score(clients):
     assert isinstance(evaluation.make_evaluator(RunConfig(), roster(ImageShape(1, 28, 10))), Evaluator)
     why = evaluation.make_evaluator(RunConfig(), clients)
-    assert why == "data.name='mnist-10k' has other images or classes on this server than the clients"
+    assert why == "data.name='mnist-10k' has other images or classes than the clients"
 
 
 def test_a_server_without_data_says_where_it_looked(tmp_path):

@@ -117,7 +117,9 @@ def test_a_notebook_shows_a_run_with_scores_and_samples(result):
     assert f"<b>{result.scores['fid']:.3g}</b><br>fid" in page
     assert "3 clients, mnist-10k" in page
     assert "2 of 2 rounds" in page
-    assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g}>")
+    assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g} (mnist-cnn, 100 images)>")
+    assert "<p>mnist-cnn, 100 images</p>" in page
+    assert result.scored_with == {"extractor": "mnist-cnn", "num-images": 100}
 
 
 def test_images_are_saved_by_ending_and_each_says_where_it_comes_from(result, tmp_path):

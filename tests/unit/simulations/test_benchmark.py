@@ -232,7 +232,8 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
     assert bench.execute(cell, 1, sys.stderr)
     run = RunDirectory(cell.path)
     summary = json.loads(run.summary.read_text())
-    last = {"round": 2, "images-seen": 128, "scores": summary["scores"]}
+    made_with = {"scored-with": {"extractor": "mnist-cnn", "num-images": 100}, "utility-num-images": 100}
+    last = {"round": 2, "images-seen": 128, "scores": summary["scores"], **made_with}
     if summary["best"]["round"] == 2:
         assert json.loads((cell.path / "best.json").read_text()) == last
     run.summary.write_text(json.dumps(summary | {"best": {"round": 1, "fid": 1.0}}))
@@ -241,8 +242,17 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
     assert (best["round"], best["images-seen"]) == (1, 64)
     assert {"fid", "kid", "coverage", "score", "utility", "per-class-recall"} <= best["scores"].keys()
     assert best["scores"]["fid"] != summary["scores"]["fid"]
+    assert best["scored-with"] == made_with["scored-with"]
     monkeypatch.setattr(bench, "load_trained", None)
     bench.score_best(run, config)
+
+
+def test_a_table_says_what_its_scores_were_made_with():
+    made = [{"extractor": "mnist-cnn", "num-images": number} for number in (10_000, 2000)]
+    rows = [{"runs": [{"scored-with": dict(zip(("final", "between"), made, strict=True))}, {}, {"scored-with": {}}]}]
+    assert tables._made_with(rows, "final") == " (mnist-cnn, 10,000 images)"
+    assert tables._made_with(rows, "between") == " (mnist-cnn, 2,000 images)"
+    assert tables._made_with([{"runs": [{}]}], "final") == ""  # of before it was written
 
 
 def write_run(path, seed, **changes):

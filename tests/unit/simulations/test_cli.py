@@ -16,8 +16,9 @@ from PIL import Image
 from common import tree
 from common.errors import ConfigError
 from server import checkpoint
+from server import journal as record
 from simulations import cli, run_command
-from simulations.options import read_overrides
+from simulations.options import print_scores, read_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -252,7 +253,7 @@ def test_a_round_is_generated_from_its_own_checkpoint(trained, tmp_path, capsys)
 def test_the_best_round_is_that_of_the_lowest_fid_in_the_journal(trained, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    lines = [json.loads(line) for line in (copy / "journal.jsonl").read_text().splitlines()]
+    lines = record.read(copy / "journal.jsonl")
     for line, fid in zip(lines, (9.0, 4.0, 7.0), strict=True):
         line["scores"] = {"fid": fid}
     (copy / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -409,3 +410,18 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
         out = tmp_path / engine
         assert cli._run(["simulate", "--out", str(out), "--engine", engine], debug=False) == 130
         assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
+
+
+def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
+    made = {"extractor": "mnist-cnn", "num-images": 10_000, "warning": "No digits."}
+    told = {"scores": {"fid": 12.34}, "scored-with": made, "utility-num-images": 30_000, "not-scored": ["kid is not"]}
+    print_scores(told)
+    out, err = capsys.readouterr()
+    assert out == (
+        "fid                  12.34\nscored with          mnist-cnn, 10,000 images; utility: 30,000 images\n"
+    )
+    assert err == "warning: No digits.\nkid is not\n"
+    print_scores({"scores": {"fid": 1.0}})  # of an older run
+    assert "extractor and number of images unknown" in capsys.readouterr().out
+    print_scores({"scores": {}, "not-scored": ["one", "two"]})
+    assert capsys.readouterr().out == "no scores: one; two\n"

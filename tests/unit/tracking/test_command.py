@@ -32,7 +32,9 @@ def test_a_finished_run_is_told_once(directory, told, capsys):
     place = directory.path / "tracking" / "tensorboard"
     assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (0, f"{place}\n", "3 rounds told\n")
     assert [round for round, _ in told.of("figures")] == [1, 2, 3]
-    assert told.of("finish") == [[telling._finite(directory.read_summary()["scores"]), True]]
+    scores = telling._finite(directory.read_summary()["scores"])
+    assert told.of("finish") == [[scores | {"num-images": 100.0}, True]]
+    assert told.of("figures")[-1][1]["scores/num-images"] == 100.0
     told.calls.clear()
     code, out, err = fedgan(directory.path, "--to", "tensorboard", capsys=capsys)
     assert (code, out, err) == (0, "", "tensorboard knows it all: nothing was told\n")
