@@ -299,15 +299,14 @@ def describe(line: Line, num_rounds: int) -> str:
 
 
 def scored_with(told: Mapping[str, Any] | None) -> str:
-    """Returns what scores were made with, as it stands beside them: ``mnist-cnn, 2,000 images``.
+    """Returns what scores were made with, as short as it stands beside them: ``mnist-cnn, 2,000 images``.
 
     Args:
-        told: What a round, or a summary, has under ``scored-with``; None: of a run before it was written.
+        told: What a round, or a summary, has under ``scored-with``; nothing of a run of before it was written.
     """
     if not told:
         return "extractor and number of images unknown"
-    extractor = told.get("extractor")
-    return f"{extractor or 'no extractor'}, {told.get('num-images', 0):,} images"
+    return f"{told.get('extractor') or 'no extractor'}, {told.get('num-images', 0):,} images"
 
 
 def mean_of(line: Line, key: str) -> float | None:

@@ -132,9 +132,11 @@ def describe_scores(
     if not scores:
         return {}
     made: dict[str, Any] = {"extractor": extractor, "num-images": num_images}
+    if "utility" in scores:
+        made["utility-num-images"] = utility_num_images
     if warnings:
         made["warning"] = " ".join(f"{warning}." for warning in warnings)
-    return {"scored-with": made} | ({"utility-num-images": utility_num_images} if "utility" in scores else {})
+    return {"scored-with": made}
 
 
 def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:

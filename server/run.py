@@ -92,8 +92,7 @@ class Run:
         config.objective_component.check(self._roster.shape)
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict())
-        kept = not initial.generator()
-        self._scoring = Scoring(config, self._roster, self._grid, directory.moments, kept_by_clients=kept)
+        self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         self._told: set[str] = set()  # events of scoring that the journal has
         self._pace = Pace(config)
         start = Snapshot(initial, run=secrets.token_hex(8))

@@ -32,7 +32,6 @@ class Scoring:
         roster: Its clients.
         grid: Where they are.
         moments: The file that keeps what clients tell of their images.
-        kept_by_clients: Whether the server never has a generator.
 
     Attributes:
         extractor: The name of the extractor of all scores; None: there is none.
@@ -44,15 +43,13 @@ class Scoring:
         DataError: Its weights are missing or unusable.
     """
 
-    def __init__(
-        self, config: RunConfig, roster: Roster, grid: PatientGrid, moments: Path, *, kept_by_clients: bool
-    ) -> None:
+    def __init__(self, config: RunConfig, roster: Roster, grid: PatientGrid, moments: Path) -> None:
         self._config, self._roster, self._grid, self._moments = config, roster, grid, moments
         self._evaluator: Evaluator | None = None
         self._extractor: metrics.Extractor | None = None
         self.reasons: list[str] = []
         self.warnings: list[str] = []
-        if kept_by_clients:
+        if not config.algorithm_component.publishes_generator:
             self.reasons.append(
                 f"no samples and no scores: algorithm={config.algorithm!r} leaves generators to clients"
             )

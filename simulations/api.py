@@ -230,7 +230,11 @@ class Result:
             for i in picked
         )
         clients, warning = config.federation.num_clients, html.escape(self.scored_with.get("warning", ""))
-        made_with = f"<p>{journal.scored_with(self.scored_with)}{warning and f'. {warning}'}</p>" if tiles else ""
+        made_with = (
+            f"<p>{findings.scored_with_words(self.scored_with or None)}{warning and f'. {warning}'}</p>"
+            if tiles
+            else ""
+        )
         return (
             f"<div><b>{html.escape(self.path.name)}</b>: {clients} clients, {html.escape(config.data.name)}, "
             f"{html.escape(config.partition)}; {done} of {config.federation.num_rounds} rounds"

@@ -81,10 +81,9 @@ def print_scores(told: Mapping[str, Any]) -> None:
     """Prints scores, one a line, then what they were made with; on stderr why there are no others.
 
     Args:
-        told: ``scores`` and what stands beside them in a summary: ``scored-with``, ``utility-num-images``,
-            ``not-scored``.
+        told: ``scores`` and what stands beside them in a summary: ``scored-with`` and ``not-scored``.
     """
-    from server.journal import scored_with
+    from server.findings import scored_with_words
 
     scores, missing = told["scores"], told.get("not-scored", ())
     if not scores:
@@ -96,9 +95,7 @@ def print_scores(told: Mapping[str, Any]) -> None:
             typer.echo(f"{key:21}{' '.join(cells)}")
         else:
             typer.echo(f"{key:21}{value:.4g}")
-    generated = told.get("utility-num-images")
-    utility = f"; utility: {generated:,} images" if generated else ""
-    typer.echo(f"{'scored with':21}{scored_with(told.get('scored-with'))}{utility}")
+    typer.echo(f"{'scored with':21}{scored_with_words(told.get('scored-with'))}")
     for warning in filter(None, [(told.get("scored-with") or {}).get("warning")]):
         typer.echo(f"warning: {warning}", err=True)
     for reason in missing:

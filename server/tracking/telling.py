@@ -144,9 +144,7 @@ class Telling:
 
     def _scores(self, ended: bool) -> dict[str, float]:
         summary = self._run.read_summary() if ended else {}
-        images = {key: summary[key] for key in ("utility-num-images",) if key in summary}
-        images |= {key: value for key, value in summary.get("scored-with", {}).items() if key == "num-images"}
-        return _finite(summary.get("scores", {}) | images)
+        return _finite(summary.get("scores", {}) | summary.get("scored-with", {}))
 
     def _digest(self, ended: bool) -> str:
         return digest([ended, self._scores(ended)])

@@ -116,8 +116,7 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
 
 
 def _made_with(told: Mapping[str, Any]) -> str:
-    utility = told.get("utility-num-images")
-    words = journal.scored_with(told.get("scored-with")) + (f"; utility: {utility:,} images" if utility else "")
+    words = findings.scored_with_words(told.get("scored-with"))
     warning = (told.get("scored-with") or {}).get("warning", "")
     return f"{words}. **Note**: {warning.removesuffix('.')}" if warning else words
 

@@ -283,5 +283,5 @@ class TestWhatIsNotScored:
         assert [line.get("scored-with") for line in lines] == [{"extractor": name, "num-images": 100}] * 3
         summary = json.loads(folder(config).summary.read_text())
         assert summary["scored-with"] == {"extractor": name, "num-images": 120}
-        assert "utility-num-images" not in summary
+        assert "utility-num-images" not in summary["scored-with"]
         assert told(config, "features") == []

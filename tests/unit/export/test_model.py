@@ -170,7 +170,7 @@ def test_the_card_has_the_scores_of_the_round_that_it_is_of(make_run, tmp_path):
     first = load_trained(run.path, 1)
     export(run, first, "safetensors", tmp_path / "out", precisions=["float32"], fid_images=0)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Measured after round 1: mnist-cnn, 100 images." in card
+    assert "Measured after round 1: features of mnist-cnn, 100 generated images." in card
     assert f"| fid | {journal.read(run.journal)[0]['scores']['fid']:.4g} |" in card
 
 

@@ -118,7 +118,7 @@ def test_a_notebook_shows_a_run_with_scores_and_samples(result):
     assert "3 clients, mnist-10k" in page
     assert "2 of 2 rounds" in page
     assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g} (mnist-cnn, 100 images)>")
-    assert "<p>mnist-cnn, 100 images</p>" in page
+    assert "<p>features of mnist-cnn, 100 generated images</p>" in page
     assert result.scored_with == {"extractor": "mnist-cnn", "num-images": 100}
 
 

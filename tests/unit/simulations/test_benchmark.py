@@ -232,7 +232,7 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
     assert bench.execute(cell, 1, sys.stderr)
     run = RunDirectory(cell.path)
     summary = json.loads(run.summary.read_text())
-    made_with = {"scored-with": {"extractor": "mnist-cnn", "num-images": 100}, "utility-num-images": 100}
+    made_with = {"scored-with": {"extractor": "mnist-cnn", "num-images": 100, "utility-num-images": 100}}
     last = {"round": 2, "images-seen": 128, "scores": summary["scores"], **made_with}
     if summary["best"]["round"] == 2:
         assert json.loads((cell.path / "best.json").read_text()) == last

@@ -413,15 +413,16 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
 
 
 def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
-    made = {"extractor": "mnist-cnn", "num-images": 10_000, "warning": "No digits."}
-    told = {"scores": {"fid": 12.34}, "scored-with": made, "utility-num-images": 30_000, "not-scored": ["kid is not"]}
+    made = {"extractor": "mnist-cnn", "num-images": 10_000, "utility-num-images": 30_000, "warning": "No digits."}
+    told = {"scores": {"fid": 12.34}, "scored-with": made, "not-scored": ["kid is not"]}
     print_scores(told)
     out, err = capsys.readouterr()
-    assert out == (
-        "fid                  12.34\nscored with          mnist-cnn, 10,000 images; utility: 30,000 images\n"
-    )
+    assert out.splitlines() == [
+        "fid                  12.34",
+        "scored with          features of mnist-cnn, 10,000 generated images, utility on 30,000",
+    ]
     assert err == "warning: No digits.\nkid is not\n"
     print_scores({"scores": {"fid": 1.0}})  # of an older run
-    assert "extractor and number of images unknown" in capsys.readouterr().out
+    assert "extractor and number of images are not known" in capsys.readouterr().out
     print_scores({"scores": {}, "not-scored": ["one", "two"]})
     assert capsys.readouterr().out == "no scores: one; two\n"
