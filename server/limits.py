@@ -157,7 +157,7 @@ def doubt_of_digits(share: float | None) -> str:
     """
     if share is not None and share >= ENOUGH:
         return ""
-    known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these images"
+    known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these right"
     return (
         f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
         "little of other pictures; evaluation.extractor=inception looks at any"

@@ -143,8 +143,8 @@ class Scoring:
             self._config.model_component, self._roster.shape, weights, "cuda" if torch.cuda.is_available() else "cpu"
         )
         sample = None
-        if evaluator and scorer:
-            both = [name for name in names if name in evaluator.available and name != "utility"]
+        both = [name for name in names if evaluator and name in evaluator.available and name != "utility"]
+        if evaluator and scorer and both:
             sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_images), None, [*both, "federated-fid"])
             if sample is None:
                 names, scorer = tuple(name for name in names if name not in both), None

@@ -33,9 +33,10 @@ def _at_work(view: View) -> tuple[State, str]:
 
 
 def _how_it_finished(view: View) -> str:
-    done, last = view.last_round, view.events[-1] if view.events else None
-    if last and last["event"] == "early-stop" and last["round"] == done:
-        return f"Finished early, after round {done}: {last['reason']}."
+    done = view.last_round
+    for event in reversed(view.events):
+        if event["event"] == "early-stop" and event["round"] == done:
+            return f"Finished early, after round {done}: {event['reason']}."
     return f"Finished after {done} rounds."
 
 
