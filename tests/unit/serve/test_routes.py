@@ -51,9 +51,9 @@ def test_the_partition_tells_who_holds_what_but_no_digest_of_data(client):
 
 def test_the_journal_is_told_in_parts(client):
     whole = client.get("/api/runs/digits/journal").json()
-    assert [row["round"] for row in whole["lines"]] == [1, 2, 3]
+    assert [row["round"] for row in whole["lines"] if "event" not in row] == [1, 2, 3]
     part = client.get("/api/runs/digits/journal", params={"first": 1, "num": 1}).json()
-    assert (part["lines"], part["total"]) == (whole["lines"][1:2], 3)
+    assert (part["lines"], part["total"]) == (whole["lines"][1:2], len(whole["lines"]))
 
 
 def test_a_hundred_sevens_come_as_a_zip(client):
