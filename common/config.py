@@ -4,6 +4,8 @@ The keys, their meaning and defaults are those of ``[tool.flwr.app.config]`` in 
 together). A part that a user picks by name is one string: ``objective = "hinge r1=0.1"`` (see ``common.components``).
 """
 
+import re
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -11,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from common import components
+from common import components, keys
 from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
 from common.components import Component, Options, kebab
@@ -189,6 +191,8 @@ class RunConfig(Options):
     def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
         """Returns the configuration from dotted keys, as Flower passes them; missing keys have their defaults.
 
+        A number is not read out of a string; a whole one may be written with a fraction of 0, as ``1e3`` is.
+
         Raises:
             ConfigError: An unknown key, or a value of another type or outside its range; names key and value.
         """
@@ -196,11 +200,9 @@ class RunConfig(Options):
         nested: dict[str, Any] = {}
         for key, value in values.items():
             if key not in known:
-                raise ConfigError(f"{key}={value!r}: no such key; {components.suggestion(key, list(known))}")
-            if not isinstance(value, bool | int | float | str):
-                raise ConfigError(f"{key}={value!r}: expected a number, a string, true or false")
-            if isinstance(value, bool) != (known[key] is bool):
-                raise ConfigError(f"{key}={value!r}: expected {_NAMES.get(known[key], 'a string')}")
+                raise ConfigError(f"{key}={value!r}: no such key; {keys.hint(key, value, known, TABLES)}")
+            if fault := _fault(value, known[key]):
+                raise ConfigError(f"{key}={value!r}: {fault}")
             section, _, name = key.rpartition(".")
             (nested.setdefault(section, {}) if section else nested)[name] = value
         try:
@@ -300,4 +302,30 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _fault(value: object, wanted: type) -> str | None:
+    """Returns why a value cannot be one of a type that is wanted; None if it may be."""
+    if not isinstance(value, bool | int | float | str):
+        return "expected a number, a string, true or false"
+    kinds = {bool: bool, int: int | float, float: int | float, str: str}
+    if not isinstance(value, kinds[wanted]) or isinstance(value, bool) != (wanted is bool):
+        quoted = isinstance(value, str) and _READABLE.fullmatch(value.strip().lower())
+        return f"expected {_NAMES[wanted]}" + (f": {value.strip().lower()}, without quotes" if quoted else "")
+    if isinstance(value, str):
+        return _fault_of_text(value)
+    return None
+
+
+def _fault_of_text(text: str) -> str | None:
+    """Returns why a text cannot be written to a configuration file, and read back."""
+    if "\0" in text:
+        return "it has a NUL character"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python hands on bytes that it cannot read
+        return (
+            f"it has bytes that are no text in this environment's encoding ({sys.getfilesystemencoding()}): give "
+            "another name, or set a UTF-8 locale (LC_ALL=C.UTF-8)"
+        )
+    return None
+
+
+_READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

@@ -1,5 +1,6 @@
 """Files that are whole or not there: what server and clients keep on disk so that a dead process loses nothing."""
 
+import codecs
 import errno
 import hashlib
 import json
@@ -58,17 +59,31 @@ def remove_scraps(*folders: Path) -> None:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Returns the tables of a TOML file.
+    """Returns the tables of a TOML file. A byte-order mark of UTF-8 is passed over.
 
     Raises:
-        ConfigError: No such file, or not TOML; names it.
+        ConfigError: No such file, not text in UTF-8, or not TOML; names it, and the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise ConfigError(
+            f"{str(path)!r} is not text in UTF-8 (UTF-16, perhaps, as PowerShell's > writes it): save it as UTF-8"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        line = content.split(b"\n")[number - 1].decode("latin-1").strip()
+        raise ConfigError(f"{str(path)!r}, line {number}, is not UTF-8: save the file as UTF-8: {line!r}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = text.split("\n")[int(found[1]) - 1].strip() if found else ""
+        raise ConfigError(f"{str(path)!r} is not TOML: {error}" + (f": {line!r}" if line else "")) from None
 
 
 def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], tensors: Tree) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.errors import ConfigError
-from simulations.options import Overrides, read_overrides, read_preset
+from simulations.options import Overrides
+from simulations.settings import read_overrides, read_preset
 
 if TYPE_CHECKING:
     from common.config import RunConfig

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +14,17 @@ import typer
 from common.errors import ConfigError, in_words
 from simulations.benchmark_command import benchmark, results
 from simulations.export.command import export
-from simulations.options import JsonOption, Overrides, RunArgument, read_overrides, read_preset
+from simulations.options import JsonOption, Overrides, RunArgument
 from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
+from simulations.settings import read_overrides, read_preset
+from simulations.streams import be_patient, settle
 from simulations.track_command import track
 from simulations.trained_command import evaluate, generate
+from simulations.usage import Command, Group
 
 app = typer.Typer(
-    no_args_is_help=True,
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -28,16 +33,35 @@ app = typer.Typer(
 )
 
 
+def _say_versions(asked: bool) -> None:
+    if asked:
+        others = ", ".join(f"{name} {_version_of(name)}" for name in ("torch", "flwr"))
+        typer.echo(f"fedgan {_version_of('fedgan')} (Python {platform.python_version()}, {others})")
+        raise typer.Exit
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # run from a copy that was not installed
+        return "of no known version"
+
+
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False) -> None:
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_say_versions, help="Say which version this is.")
+    ] = False,
+) -> None:
     """Train GANs across clients that keep their data."""
 
 
 for command in (simulate, submit, generate, evaluate):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
-@app.command()
+@app.command(cls=Command)
 def partition(
     preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
     config: Overrides = None,
@@ -75,7 +99,7 @@ def partition(
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def data(
     name: Annotated[str | None, typer.Argument(help="A data set; default: all of them, nothing is fetched.")] = None,
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Where data sets are (data.root).")] = Path(
@@ -101,7 +125,7 @@ def data(
         typer.echo(f"  {remark}")
 
 
-@app.command()
+@app.command(cls=Command)
 def components(
     kind: Annotated[
         str | None, typer.Argument(help="model, objective, algorithm, aggregate, partition or data.name.")
@@ -126,7 +150,7 @@ def components(
                 typer.echo(f"      {field.alias or key}={field.default}  {field.description or ''}")
 
 
-@app.command()
+@app.command(cls=Command)
 def certificates(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")],
     host: Annotated[
@@ -147,7 +171,7 @@ def certificates(
     typer.echo(describe(place, issue(place, host or [], names, days), names))
 
 
-@app.command()
+@app.command(cls=Command)
 def report(run: RunArgument) -> None:
     """Make a run's report page again from its journal."""
     from server.journal import RunDirectory
@@ -157,24 +181,22 @@ def report(run: RunArgument) -> None:
 
 
 for command in (benchmark, results, serve, inspect, export, track):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 failed run, 2 bad usage or configuration, 130 interrupted."""
+    be_patient()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     logging.getLogger("flwr").setLevel(logging.INFO if debug else logging.ERROR)
-    sys.exit(_run(arguments, debug))
+    sys.exit(settle(_run(arguments, debug)))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = app(arguments, prog_name="fedgan", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
+        code = app(arguments or ["--help"], prog_name="fedgan", standalone_mode=False)
+        return (code if isinstance(code, int) else 0) if arguments else 2
     except click.ClickException as error:
         typer.echo(f"error: {error.format_message()}", err=True)
         return error.exit_code

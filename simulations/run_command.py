@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError, TerminatedError, in_words
-from simulations.options import JsonOption, Overrides, print_scores, read_overrides
+from simulations.options import JsonOption, Overrides, print_scores
+from simulations.settings import read_overrides
 
 if TYPE_CHECKING:
     from simulations.submit import Outcome

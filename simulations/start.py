@@ -9,7 +9,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from server import journal
 from server.journal import RunDirectory
-from simulations.options import read_preset
+from simulations.settings import read_preset
 
 
 def resolve(preset: str | None, settings: Mapping[str, Any]) -> tuple[RunConfig, RunDirectory]:

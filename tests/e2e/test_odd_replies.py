@@ -24,7 +24,7 @@ from server import checkpoint, journal
 from server.grid import PatientGrid
 from server.strategy import FederatedGAN, Snapshot
 from simulations.engine import InProcessGrid
-from simulations.options import read_overrides
+from simulations.settings import read_overrides
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

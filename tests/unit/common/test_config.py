@@ -43,7 +43,7 @@ def test_flat_and_toml_read_back():
     [
         ("local.step", 3, ["local.step=3", "no such key", "did you mean 'local.steps'"]),
         ("local.steps", 0, ["local.steps=0", "greater than or equal to 1"]),
-        ("local.steps", "many", ["local.steps='many'", "valid integer"]),
+        ("local.steps", "many", ["local.steps='many'", "a whole number"]),
         ("local.steps", True, ["local.steps=True", "a whole number"]),
         ("local.steps", 2.5, ["local.steps=2.5", "integer"]),
         ("local.mixed-precision", 1, ["local.mixed-precision=1", "true or false"]),

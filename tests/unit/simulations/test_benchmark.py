@@ -16,7 +16,7 @@ from server import journal
 from server.journal import RunDirectory
 from simulations import benchmark as bench
 from simulations import ceiling, cli, figures, protocols, results, tables
-from simulations.options import read_overrides, read_preset
+from simulations.settings import read_overrides, read_preset
 from simulations.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
 
 TINY = (

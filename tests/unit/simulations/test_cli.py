@@ -18,7 +18,8 @@ from common.errors import ConfigError
 from server import checkpoint
 from server import journal as record
 from simulations import cli, run_command
-from simulations.options import print_scores, read_overrides
+from simulations.options import print_scores
+from simulations.settings import read_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = (
