@@ -59,6 +59,7 @@ def nearest(word: str, known: Collection[str], most: int = 3) -> list[str]:
     names = {name: key for key in known for name in (key, key.rpartition(".")[2])} | {
         other: key for other, key in _MEANT.items() if key in known
     }
+    names = {name: key for name, key in names.items() if len(name) > 3}  # shorter ones are like anything
     tried = [*difflib.get_close_matches(plain, names, n=2 * most, cutoff=0.7)]
     tried += difflib.get_close_matches(last, names, n=2 * most, cutoff=0.7)
     return list(dict.fromkeys(names[name] for name in tried))[:most]

@@ -18,7 +18,7 @@ from common.files import write_atomically
 from common.generation import load_generator
 from common.seeding import derive_seed
 from common.tree import digest
-from server import guard, journal, plots, report, tracking
+from server import finished, guard, journal, plots, report, tracking
 from server.ending import heeding_signals, noting_the_end
 from server.evaluation import Scores
 from server.grid import PatientGrid
@@ -44,6 +44,8 @@ class _StalledError(Exception):
 def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
     """Runs one federation to its last round, from its first one or from its last checkpoint.
 
+    One that is resumed and is over already stays as it is.
+
     Args:
         config: The run's configuration.
         directory: Where everything is written.
@@ -53,6 +55,9 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
     """
     directory.check(config.output.resume)
+    if config.output.resume and (over := finished.told(config, directory)):
+        log.info("%s", over)
+        return
     directory.create()
     with directory.locked(), heeding_signals():
         with naming_what_is_safe(directory):

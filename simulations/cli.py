@@ -14,7 +14,7 @@ import typer
 from common.errors import ConfigError, in_words
 from simulations.benchmark_command import benchmark, results
 from simulations.export.command import export
-from simulations.options import JsonOption, Overrides, RunArgument
+from simulations.options import JsonOption, Overrides, OverwriteOption, RunArgument
 from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
 from simulations.settings import read_overrides, read_preset
@@ -67,6 +67,7 @@ def partition(
     config: Overrides = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw it.")] = None,
     as_json: JsonOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Show how a configuration splits its data: a row a client, a column a class."""
     from rich.console import Console
@@ -75,7 +76,10 @@ def partition(
     from client.data import load, split
     from common.config import RunConfig
     from server.plots import draw_partition
+    from simulations.target import check_target
 
+    if plot is not None:
+        check_target(plot, overwrite)
     resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
     dataset = load(resolved.data)
     for remark in dataset.remarks:
@@ -94,7 +98,7 @@ def partition(
     for heading in ("client", "images", *dataset.class_names):
         table.add_column(heading, justify="right")
     for row in clients:
-        counts = [str(count) if count else "·" for count in row["label-counts"]]
+        counts = [str(count) if count else "." for count in row["label-counts"]]
         table.add_row(str(row["partition"]), str(row["num-examples"]), *counts)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
@@ -165,7 +169,9 @@ def certificates(
 ) -> None:
     """Make the certificates and keys of a deployed federation, or add a site's key to them."""
     from simulations.certificates import Folder, describe, issue
+    from simulations.target import check_target
 
+    check_target(folder, overwrite=True)  # in which no file is replaced
     names = [f"site-{k}" for k in range(sites)] + (site or [])
     place = Folder(folder)
     typer.echo(describe(place, issue(place, host or [], names, days), names))

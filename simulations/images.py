@@ -17,7 +17,7 @@ from common.errors import ConfigError
 from common.generation import tile
 from simulations.asked import Asked, Plain, place
 from simulations.serve import provenance
-from simulations.writers import write_images
+from simulations.writers import check_place, write_images
 
 _MOST_SHOWN = 400
 _SHOWN_SIDE = 56  # pixels of an image in a notebook, at least
@@ -69,13 +69,18 @@ class Images:
             raise ConfigError("there is no image to make a picture of")
         return Image.fromarray(tile(self._tensor(), min(wanted.columns, len(self))))
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the images to a ``.npz``, to a ``.png`` with all of them, or to a folder of PNGs; returns the path.
 
+        Args:
+            path: The file or folder; not in a run directory.
+            overwrite: Whether to replace a file that is there, or images in a folder.
+
         Raises:
-            ConfigError: No image, another ending, or a place that cannot be written.
+            ConfigError: No image, another ending, a place that cannot be written, or where something is already.
         """
         out = place("path", path)
+        check_place(out, overwrite, "give overwrite=True")
         write_images(self._tensor(), torch.from_numpy(self.labels), out, self.columns, self.origin)
         return out
 

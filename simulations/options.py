@@ -8,6 +8,7 @@ import typer
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from common.config import RunConfig
 from server import journal
+from simulations.streams import Patient
 
 
 class _Lines(logging.Handler):
@@ -85,7 +86,8 @@ def _shown(stream: TextIO) -> Iterator[_Lines]:
     notebook = (
         Console().is_jupyter
     )  # its stderr says that it is a terminal, and cannot move up; lines are readable there
-    console = Console(file=stream, force_jupyter=False, force_terminal=False if notebook else None)
+    # A run goes on where nobody reads any more; rich would end the process.
+    console = Console(file=Patient(stream, spare=True), force_jupyter=False, force_terminal=False if notebook else None)
     progress = None
     if console.is_terminal:
         progress = Progress(

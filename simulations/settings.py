@@ -94,6 +94,8 @@ def _is_file(text: str) -> bool:
 def _read_pairs(text: str) -> dict[str, Any]:
     from common.config import flatten
 
+    if text.startswith("="):  # of -c=KEY=VALUE
+        raise ConfigError(f"-c{text}: a space, not =, stands after -c: -c {shlex.quote(text[1:])}")
     pairs = _PAIR.findall(text)
     for key, value in pairs:
         if value[0] in "\"'" and (len(value) == 1 or value[-1] != value[0]):
@@ -144,16 +146,17 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
 
     keys: Mapping[str, type] = RunConfig.keys()
     wanted = keys.get(key) or next((keys[one] for one in nearest(key, keys, 1)), str)
+    own = [f" {name}={inner}" for name, inner in following if key in TABLES and name not in keys]
+    whole = value + "".join(own)
     if value[0] in _TYPOGRAPHIC:
-        return f"these are typographic quotes; write {_quoted(key, value.strip(_TYPOGRAPHIC))}"
+        return f"these are typographic quotes; write {_quoted(key, whole.strip(_TYPOGRAPHIC))}"
     if value[0] == '"' and "\\" in value:
         return _single_quotes(key, value)
     if value[-1] in ",;" or re.search(r"[,;][\w.-]+=", value):
         return "settings are separated by spaces, without commas: -c 'KEY=VALUE KEY=VALUE'"
     if wanted is not str:
         return _instead_of_plain(key, value, wanted)
-    own = [f" {name}={inner}" for name, inner in following if key in TABLES and name not in keys]
-    return f"not a TOML value; strings need quotes: {_quoted(key, value + ''.join(own))}"
+    return f"not a TOML value; strings need quotes: {_quoted(key, whole)}"
 
 
 def _instead_of_plain(key: str, value: str, wanted: type) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from common.errors import ConfigError
 from simulations.asked import LARGEST_SEED, MOST_IMAGES
-from simulations.options import JsonOption, RunArgument, print_scores
+from simulations.options import JsonOption, OverwriteOption, RunArgument, print_scores
 
 RoundOption = Annotated[
     str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
@@ -19,7 +19,7 @@ ClientOption = Annotated[
 ]
 
 
-def generate(
+def generate(  # noqa: PLR0913, PLR0917  a command has many options
     run: RunArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
     num: Annotated[int, typer.Option("--num", min=1, max=MOST_IMAGES, help="Images.")] = 100,
@@ -28,6 +28,7 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same images.")] = 0,
     round: RoundOption = None,
     client: ClientOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Make images with a run's generator."""
     import torch
@@ -36,8 +37,9 @@ def generate(
     from common.generation import generate as make_images
     from simulations.serve import provenance
     from simulations.trained import load_trained, parse_round
-    from simulations.writers import write_images
+    from simulations.writers import check_place, write_images
 
+    check_place(out, overwrite, "add --overwrite")
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
     trained = load_trained(run, parse_round(round), client)

@@ -132,23 +132,27 @@ def _of_option(name: str, given: Sequence[str], ctx: click.Context) -> str:
 
     written, value = _as_written(name, given)
     told, word = f"No such option {written!r}", written.lstrip("-").lower().replace("_", "-")
-    own = {option for param in ctx.command.params for option in (*param.opts, *param.secondary_opts)}
+    own = _options_of(ctx.command)
     other = next((option for option, words in _OPTIONS.items() if option in own and word in words.split()), None)
     close = [other] if other else difflib.get_close_matches(f"--{word}", own, n=2, cutoff=0.75)
     if close:
         return f"{told}; did you mean {' or '.join(close)}?"
     is_group = isinstance(ctx.command, click.Group)
+    if isinstance(ctx.command, click.Group) and any(written in _options_of(it) for it in ctx.command.commands.values()):
+        return f"{told} here; options of a command stand after it: fedgan COMMAND {written}"
     if word in _BY_ITSELF:
         return f"{told}; {_BY_ITSELF[word]}"
     keys = RunConfig().flat()
     if (is_group or "--config" in own) and (found := nearest(word, keys, 1)):
         start = "fedgan simulate " if is_group else ""
         return f"{told}; it is a setting: {start}{shown(found[0], _typed(value, keys[found[0]]))}"
-    if is_group:
-        return f"{told}; options of a command stand after it: fedgan COMMAND {written}"
-    if word in ("c", "config"):
+    if not is_group and word in ("c", "config"):
         return f"{told}; {ctx.command.name} takes no settings, but the run's own"
-    return f"{told}; fedgan {ctx.command.name} --help lists them"
+    return f"{told}; {'fedgan' if is_group else f'fedgan {ctx.command.name}'} --help lists them"
+
+
+def _options_of(command: click.Command) -> set[str]:
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
 
 
 def _as_written(name: str, given: Sequence[str]) -> tuple[str, str | None]:

@@ -17,9 +17,9 @@ from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.formats import require
 from simulations.export.layouts import LAYOUTS, About, Batch
-from simulations.export.place import new_folder
 from simulations.export.wanted import WantedDataset
 from simulations.serve import provenance
+from simulations.target import new_folder
 from simulations.trained import Trained
 
 MANIFEST = "dataset.json"

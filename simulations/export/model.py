@@ -16,12 +16,12 @@ from simulations.export import card, check
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
-from simulations.export.place import new_folder
 from simulations.export.to_onnx import Onnx
 from simulations.export.to_safetensors import Safetensors
 from simulations.export.to_torch import TorchExport
 from simulations.export.wanted import Form, WantedModel
 from simulations.serve import provenance
+from simulations.target import new_folder
 from simulations.trained import Trained
 
 FORMATS: dict[Form, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, "safetensors": Safetensors}

@@ -80,7 +80,7 @@ class Wanted(_Strict):
     )
     seed: Seed = Field(0, description="same seed, same images: those of fedgan generate --seed")
     round: Literal["best", "last"] | Annotated[int, Field(ge=0, le=10**9)] = Field(
-        "best", description="a round with a checkpoint; best: that of the best fid, or the last where none has one"
+        "last", description="a round with a checkpoint; best: that of the best fid, or the last where none has one"
     )
     client: int | None = Field(
         None, ge=0, le=10**6, description="whose own generator, where clients keep theirs; default: the server's"

@@ -16,7 +16,7 @@ export function playgroundTab(run) {
   if (!run.generator) {
     return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : "There is no generator yet: it can be asked once the first checkpoint is written."));
   }
-  const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "best", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
 }

@@ -1,0 +1,44 @@
+"""Whether a run that is to go on is over already: then it stays as it is, and says so."""
+
+import shlex
+from datetime import datetime
+
+from common.config import RunConfig
+from common.errors import CheckpointError, ConfigError
+from server import checkpoint, guard, journal
+from server.journal import RunDirectory
+
+
+def told(config: RunConfig, directory: RunDirectory) -> str | None:
+    """Returns in words that a run has all its rounds and its final scores; None if there is something left to do.
+
+    Args:
+        config: As the run is to go on.
+        directory: Where it is.
+
+    Raises:
+        ConfigError: It is over, and ``config`` would score it in another way.
+    """
+    try:
+        rounds, lines = directory.read_summary().get("rounds"), journal.read(directory.journal)
+    except CheckpointError:
+        return None  # it is written again
+    stored, kept = directory.read_config(), checkpoint.list_checkpoints(directory.checkpoints)
+    if not lines or lines[-1]["round"] != rounds or stored.identity() != config.identity():
+        return None
+    if kept and checkpoint.round_of(kept[-1]) != rounds:
+        return None
+    patience = config.federation.patience
+    if rounds < config.federation.num_rounds and not (patience and guard.stalled(lines, patience)):
+        return None
+    again = f"fedgan evaluate {shlex.quote(str(directory.path))}"
+    before, now = stored.flat(), config.flat()
+    if other := [f"{key}={now[key]}" for key in now if key.startswith("evaluation.") and now[key] != before[key]]:
+        raise ConfigError(
+            f"{str(directory.path)!r} is finished, and scored without {', '.join(other)}: to score it again: {again}"
+        )
+    when = datetime.fromtimestamp(directory.summary.stat().st_mtime)
+    return (
+        f"{directory.path} is finished after round {rounds}: nothing is left to train; its final scores are of "
+        f"{when:%Y-%m-%d %H:%M} (to score it again: {again})"
+    )
