@@ -45,17 +45,9 @@ def nearest(word: str, known: Collection[str], most: int = 3) -> list[str]:
         known: Every dotted key.
         most: How many at most.
     """
-    plain = word.lower().strip("-").replace("_", "-")
-    last = plain.rpartition(".")[2]
-    meant = _MEANT.get(plain) or _MEANT.get(last)
-    for exact in (
-        [key for key in known if plain in (key, key.replace(".", "-"))],
-        [meant] if meant in known else [],
-        [key for key in known if last == key.rpartition(".")[2]],
-        [key for key in known if key.startswith(f"{plain}.")],
-    ):
-        if exact:
-            return exact[:most]
+    if exact := _meant(word, known):
+        return exact[:most]
+    plain, last = _plain(word)
     names = {name: key for key in known for name in (key, key.rpartition(".")[2])} | {
         other: key for other, key in _MEANT.items() if key in known
     }
@@ -63,6 +55,25 @@ def nearest(word: str, known: Collection[str], most: int = 3) -> list[str]:
     tried = [*difflib.get_close_matches(plain, names, n=2 * most, cutoff=0.7)]
     tried += difflib.get_close_matches(last, names, n=2 * most, cutoff=0.7)
     return list(dict.fromkeys(names[name] for name in tried))[:most]
+
+
+def _plain(word: str) -> tuple[str, str]:
+    """Returns a word as keys are written, and its last part."""
+    plain = word.lower().strip("-").replace("_", "-")
+    return plain, plain.rpartition(".")[2]
+
+
+def _meant(word: str, known: Collection[str]) -> list[str]:
+    """Returns the keys that a word stands for letter by letter: itself, its last part, another word, or a section."""
+    plain, last = _plain(word)
+    meant = _MEANT.get(plain) or _MEANT.get(last)
+    ways = (
+        [key for key in known if plain in (key, key.replace(".", "-"))],
+        [meant] if meant in known else [],
+        [key for key in known if last == key.rpartition(".")[2]],
+        [key for key in known if key.startswith(f"{plain}.")],
+    )
+    return next((found for found in ways if found), [])
 
 
 def hint(key: str, value: object, known: Collection[str], tables: Mapping[str, Mapping[str, type[Component]]]) -> str:
@@ -74,8 +85,8 @@ def hint(key: str, value: object, known: Collection[str], tables: Mapping[str, M
         known: Every dotted key.
         tables: Of components, by the key that picks from each.
     """
-    head, _, last = key.replace("_", "-").rpartition(".")
-    for kind, table in tables.items():
+    head, _, last = _plain(key)[0].rpartition(".")
+    for kind, table in tables.items() if head or not _meant(key, known) else ():
         owners = [name for name, component in table.items() if _has_option(component, last)]
         if owners and head in ("", kind):
             return f'{last!r} is an option of {kind}, and stands in its value: {kind}="{owners[0]} {last}={value}"'

@@ -35,7 +35,8 @@ def told(config: RunConfig, directory: RunDirectory) -> str | None:
     before, now = stored.flat(), config.flat()
     if other := [f"{key}={now[key]}" for key in now if key.startswith("evaluation.") and now[key] != before[key]]:
         raise ConfigError(
-            f"{str(directory.path)!r} is finished, and scored without {', '.join(other)}: to score it again: {again}"
+            f"{str(directory.path)!r} is finished, and its scores stay as they are, without {', '.join(other)}; to "
+            f"score it again: {again}"
         )
     when = datetime.fromtimestamp(directory.summary.stat().st_mtime)
     return (

@@ -161,7 +161,9 @@ class RunDirectory:
         """
         run = cls(path)
         if not run.config.is_file():
-            raise ConfigError(f"{str(path)!r} is not a run directory: it has no config.toml")
+            held = sorted(path.glob("*/config.toml"), key=lambda file: file.stat().st_mtime, reverse=True)
+            named = f"; it holds runs: name one, as {shlex.quote(str(held[0].parent))}" if held else ""
+            raise ConfigError(f"{str(path)!r} is not a run directory: it has no config.toml{named}")
         return run
 
 

@@ -140,7 +140,9 @@ def components(
     from common.config import TABLES
 
     if kind is not None and kind not in TABLES:
-        raise ConfigError(f"{kind!r}: no such kind of component; {suggestion(kind, TABLES)}")
+        owners = [name for name, table in TABLES.items() if kind in table]
+        hint = f"it is a choice of {owners[0]}" if owners else suggestion(kind, TABLES)
+        raise ConfigError(f"{kind!r}: no such kind of component; {hint}")
     for name, table in TABLES.items():
         if kind not in (None, name):
             continue

@@ -14,7 +14,7 @@ PRESETS = Path(__file__).parent / "presets"
 _PAIR = re.compile(r"(\S+?)=(\'[^\']*\'|\"[^\"]*\"|\S+)")
 _TYPOGRAPHIC = "“”„‟‘’‚«»‹›"
 _TRUTHS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
-_NUMBER_AND_UNIT = re.compile(r"([+-]?[\d.]+)\s?[^\W\d]+|([+-]?[\d.]+)%")
+_NUMBER_AND_UNIT = re.compile(r"([+-]?\d*\.?\d+)(%|[^\W\d]+)")
 _OTHER_FILES = (".json", ".yaml", ".yml", ".ini", ".cfg", ".txt", ".conf")
 
 
@@ -145,7 +145,8 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
     from common.keys import nearest
 
     keys: Mapping[str, type] = RunConfig.keys()
-    wanted = keys.get(key) or next((keys[one] for one in nearest(key, keys, 1)), str)
+    meant = key if key in keys else next(iter(nearest(key, keys, 1)), "")
+    wanted = keys.get(meant, str)
     own = [f" {name}={inner}" for name, inner in following if key in TABLES and name not in keys]
     whole = value + "".join(own)
     if value[0] in _TYPOGRAPHIC:
@@ -155,16 +156,21 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
     if value[-1] in ",;" or re.search(r"[,;][\w.-]+=", value):
         return "settings are separated by spaces, without commas: -c 'KEY=VALUE KEY=VALUE'"
     if wanted is not str:
-        return _instead_of_plain(key, value, wanted)
+        return _instead_of_plain(key, value, wanted, RunConfig.descriptions()[meant])
     return f"not a TOML value; strings need quotes: {_quoted(key, whole)}"
 
 
-def _instead_of_plain(key: str, value: str, wanted: type) -> str:
-    """Returns the same of a key whose value is a number, or true or false."""
+def _instead_of_plain(key: str, value: str, wanted: type, meaning: str) -> str:
+    """Returns the same of a key whose value is a number, or true or false, by its type and its description."""
     if wanted is bool:
         return f"write {key}={_TRUTHS[value.lower()]}" if value.lower() in _TRUTHS else "expected true or false"
-    number = _number(value, wanted)
-    return f"{number[0]}; write {key}={number[1]}" if number else "expected a number"
+    if number := _number(value, wanted):
+        return f"{number[0]}; write {key}={number[1]}"
+    if unit := _NUMBER_AND_UNIT.fullmatch(value):
+        if unit[2] == "%":
+            return f"a share is a number from 0 to 1; write {key}={float(unit[1]) / 100:.15g}"
+        return f"a number has no unit ({meaning})"
+    return "expected a number"
 
 
 def _number(text: str, wanted: type) -> tuple[str, str] | None:
@@ -173,8 +179,6 @@ def _number(text: str, wanted: type) -> tuple[str, str] | None:
         return "a number has no commas", text.replace(",", "")
     if re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", text, re.IGNORECASE):
         return "a decimal comma", f"{float(text.replace(',', '.')):.15g}"
-    if unit := _NUMBER_AND_UNIT.fullmatch(text):
-        return "a number has no unit", unit[1] or unit[2]
     try:
         return "not a TOML number", f"{float(text):.15g}"  # .5 and 5. and 007
     except ValueError:

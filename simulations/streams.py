@@ -74,9 +74,9 @@ class Patient(io.TextIOBase):
         """Takes a failed write for what it is; a ValueError is of a stream that was closed."""
         if isinstance(error, UnicodeError):
             raise error
-        self.lost = error
         if isinstance(error, OSError) and error.errno not in _GONE and not self._spare:
             raise error
+        self.lost = error
 
 
 def be_patient() -> None:
@@ -99,12 +99,15 @@ def settle(code: int) -> int:
         code: That of the command; 1 in place of 0 where its output could not be written, as on a full disk.
     """
     for stream in (sys.stdout, sys.stderr):
+        failed: OSError | ValueError | None = None
         try:
             stream.flush()
         except OSError as error:
-            sys.stderr.write(f"error: standard output cannot be written: {error.strerror or error}\n")
+            failed = error
+            if not code:
+                sys.stderr.write(f"error: standard output cannot be written: {error.strerror or error}\n")
             code = code or 1
-        if isinstance(stream, Patient) and stream.lost:  # so that the interpreter finds no fault when it flushes
+        if failed or (isinstance(stream, Patient) and stream.lost):  # the interpreter flushes what is left once more
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code

@@ -16,8 +16,8 @@ from server import journal
 from server.journal import RunDirectory
 from simulations import benchmark as bench
 from simulations import ceiling, cli, figures, protocols, results, tables
-from simulations.settings import read_overrides, read_preset
 from simulations.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
+from simulations.settings import read_overrides, read_preset
 
 TINY = (
     'data.name="mnist-10k" model="mlp width=16 latent-size=8" partition="shards per-client=2 images-per-client=40" '

@@ -14,12 +14,10 @@ import pytest
 from PIL import Image
 
 from common import tree
-from common.errors import ConfigError
 from server import checkpoint
 from server import journal as record
 from simulations import cli, run_command
 from simulations.options import print_scores
-from simulations.settings import read_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -43,50 +41,6 @@ def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("cli") / "run"
     assert cli._run(["simulate", "--out", str(run), "-c", TINY, "--json"], debug=False) == 0
     return run
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("seed=3", {"seed": 3}),
-        ("seed=3 local.steps=7", {"seed": 3, "local.steps": 7}),
-        ('objective="hinge r1=0.5" seed=1', {"objective": "hinge r1=0.5", "seed": 1}),
-        ("partition='shards per-client=4'", {"partition": "shards per-client=4"}),
-        ("federation.fraction=0.5 output.resume=true", {"federation.fraction": 0.5, "output.resume": True}),
-    ],
-)
-def test_overrides_have_flowers_syntax(text, expected):
-    from flwr.common.config import parse_config_args
-
-    assert read_overrides([text]) == expected == parse_config_args([text])
-
-
-@pytest.mark.parametrize("text", ["seed", "seed=", "objective=hinge", "seed=1 junk", "missing.toml"])
-def test_what_is_no_override_is_refused_by_its_text(text):
-    with pytest.raises(ConfigError) as caught:
-        read_overrides([text])
-    assert text.split()[-1].rstrip("=") in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('objective="hinge r1=0.1', '-c objective="hinge r1=0.1: the quote after objective= is not closed'),
-        ('seed=1 objective="hinge', '-c seed=1 objective="hinge: the quote after objective= is not closed'),
-        ("objective=hinge", "-c objective=hinge: not a TOML value; strings need quotes: 'objective=\"hinge\"'"),
-        ('objective=hinge"', '-c objective=hinge": not a TOML value; strings need quotes: \'objective="hinge"\''),
-    ],
-)
-def test_a_quote_that_is_missing_is_named_and_none_is_doubled(text, words):
-    with pytest.raises(ConfigError) as caught:
-        read_overrides([text])
-    assert str(caught.value) == words
-
-
-def test_later_overrides_win(tmp_path):
-    file = tmp_path / "a.toml"
-    file.write_text("seed = 1\n[local]\nsteps = 5\n")
-    assert read_overrides([str(file), "seed=2"]) == {"seed": 2, "local.steps": 5}
 
 
 def test_dry_run_prints_the_resolved_configuration_and_starts_nothing(capsys, tmp_path):
