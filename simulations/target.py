@@ -97,4 +97,5 @@ def _run_around(out: Path) -> Path | None:
 
 
 def _cannot(out: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"{str(out)!r} cannot be written: {error.strerror or error}")
+    below = isinstance(error, FileExistsError | NotADirectoryError)
+    return ConfigError(f"{str(out)!r} cannot be written: {'it is below a file' if below else error.strerror or error}")

@@ -381,3 +381,31 @@ def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_mis
     assert "extractor and number of images are not known" in capsys.readouterr().out
     print_scores({"scores": {}, "not-scored": ["one", "two"]})
     assert capsys.readouterr().out == "no scores: one; two\n"
+
+
+def test_a_finished_run_is_not_trained_or_scored_again(trained, capsys):
+    before = (trained / "summary.json").stat().st_mtime_ns
+    code, out, err = fedgan("simulate", "--resume", "--out", trained, capsys=capsys)
+    assert code == 0
+    assert "is finished after round 3: nothing is left to train; its final scores are of 20" in err
+    assert "round 3/3" not in err
+    assert "score  " in out
+    assert (trained / "summary.json").stat().st_mtime_ns == before
+    code, _, err = fedgan("simulate", "--resume", "--out", trained, "-c", "evaluation.num-images=200", capsys=capsys)
+    assert code == 2
+    assert f"evaluation.num-images=200; to score it again: fedgan evaluate {trained}" in err
+
+
+def test_a_folder_of_runs_is_answered_with_one_of_them(trained, capsys):
+    code, _, err = fedgan("report", trained.parent, capsys=capsys)
+    assert code == 2
+    assert f"it holds runs: name one, as {trained}" in err
+
+
+def test_a_name_that_is_no_text_is_refused_or_written_to(trained, tmp_path, capsys):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    code, _, err = fedgan("simulate", "--out", odd, "-c", TINY, capsys=capsys)
+    assert code == 2
+    assert "bytes that are no text" in err
+    assert fedgan("generate", trained, "--num", 2, "--out", odd, capsys=capsys)[0] == 0
+    assert len(os.listdir(odd)) == 2
