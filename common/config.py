@@ -308,8 +308,8 @@ def _fault(value: object, wanted: type) -> str | None:
         return "expected a number, a string, true or false"
     kinds = {bool: bool, int: int | float, float: int | float, str: str}
     if not isinstance(value, kinds[wanted]) or isinstance(value, bool) != (wanted is bool):
-        quoted = isinstance(value, str) and _READABLE.fullmatch(value.strip().lower())
-        return f"expected {_NAMES[wanted]}" + (f": {value.strip().lower()}, without quotes" if quoted else "")
+        plain = value.strip().lower() if isinstance(value, str) else ""
+        return f"expected {_NAMES[wanted]}" + (f": {plain}, without quotes" if _READABLE.fullmatch(plain) else "")
     if isinstance(value, str):
         return _fault_of_text(value)
     return None

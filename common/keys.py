@@ -69,7 +69,7 @@ def _meant(word: str, known: Collection[str]) -> list[str]:
     meant = _MEANT.get(plain) or _MEANT.get(last)
     ways = (
         [key for key in known if plain in (key, key.replace(".", "-"))],
-        [meant] if meant in known else [],
+        [meant] if meant and meant in known else [],
         [key for key in known if last == key.rpartition(".")[2]],
         [key for key in known if key.startswith(f"{plain}.")],
     )

@@ -1,5 +1,6 @@
 """The command line as a script sees it: stdout, stderr and exit codes, in a process of its own where that matters."""
 
+import io
 import json
 import os
 import shutil
@@ -402,10 +403,11 @@ def test_a_folder_of_runs_is_answered_with_one_of_them(trained, capsys):
     assert f"it holds runs: name one, as {trained}" in err
 
 
-def test_a_name_that_is_no_text_is_refused_or_written_to(trained, tmp_path, capsys):
+def test_a_name_that_is_no_text_is_refused_or_written_to(trained, tmp_path, capsys, monkeypatch):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     code, _, err = fedgan("simulate", "--out", odd, "-c", TINY, capsys=capsys)
     assert code == 2
     assert "bytes that are no text" in err
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # takes any letter, as that of the command does
     assert fedgan("generate", trained, "--num", 2, "--out", odd, capsys=capsys)[0] == 0
     assert len(os.listdir(odd)) == 2
