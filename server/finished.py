@@ -21,12 +21,13 @@ def told(config: RunConfig, directory: RunDirectory) -> str | None:
     """
     try:
         rounds, lines = directory.read_summary().get("rounds"), journal.read(directory.journal)
+        stored = directory.read_config()
+        if not lines or lines[-1]["round"] != rounds or stored.identity() != config.identity():
+            return None
+        kept = checkpoint.latest(directory.checkpoints)
     except CheckpointError:
-        return None  # it is written again
-    stored, kept = directory.read_config(), checkpoint.list_checkpoints(directory.checkpoints)
-    if not lines or lines[-1]["round"] != rounds or stored.identity() != config.identity():
-        return None
-    if kept and checkpoint.round_of(kept[-1]) != rounds:
+        return None  # what is not whole is made again
+    if kept is None or kept.snapshot.state.round != rounds:
         return None
     patience = config.federation.patience
     if rounds < config.federation.num_rounds and not (patience and guard.stalled(lines, patience)):
