@@ -21,7 +21,15 @@ class ConfigError(FedGANError):
 
 
 class DataError(FedGANError):
-    """A data set that is missing, unreadable or of another kind than declared."""
+    """A data set that is missing, unreadable or of another kind than declared: the user's to mend, as a setting is."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class FetchError(DataError):
+    """A data set that could not be downloaded, though nothing that the user said is wrong."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ProtocolError(FedGANError):

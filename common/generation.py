@@ -1,6 +1,6 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -136,9 +136,27 @@ def _latents(num: int, latent_size: int, seed: int) -> Iterator[Tensor]:
         yield torch.randn(rows if rows <= _BATCH - 20 else _BATCH, latent_size, generator=source)
 
 
-def balanced_labels(num: int, num_classes: int) -> Tensor:
-    """Returns ``num`` labels, int64 (num,), that run 0, 1, ..., num_classes - 1 over and over."""
-    return torch.arange(num) % num_classes
+def balanced_labels(num: int, classes: int | Sequence[int]) -> Tensor:
+    """Returns ``num`` labels, int64 (num,), that run through the classes over and over: 0, 1, ..., or those given."""
+    if isinstance(classes, int):
+        return torch.arange(num) % classes
+    return torch.tensor(classes, dtype=torch.int64)[torch.arange(num) % len(classes)]
+
+
+def held_classes(counts: Iterable[Sequence[int] | None], num_classes: int) -> tuple[int, ...]:
+    """Returns the classes that a generator can know: those that some client has images of.
+
+    Args:
+        counts: Of each client how many images of each class it holds; where it keeps that to itself, None, and then
+            all classes may be known.
+        num_classes: How many there are.
+    """
+    totals = [0] * num_classes
+    for own in counts:
+        if own is None:
+            return tuple(range(num_classes))
+        totals = [total + count for total, count in zip(totals, own, strict=True)]
+    return tuple(label for label, total in enumerate(totals) if total) or tuple(range(num_classes))
 
 
 def tile(images: Tensor, columns: int, padding: int = 2) -> NDArray[np.uint8]:

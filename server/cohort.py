@@ -11,6 +11,7 @@ from flwr.common.constant import ErrorCode
 from common import wire
 from common.datasets.base import ImageShape
 from common.errors import FederationError
+from common.generation import held_classes
 
 _FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
 _LONGEST_LINE, _LONGEST_REASON = 500, 100_000
@@ -35,6 +36,11 @@ class Roster:
     def class_names(self) -> tuple[str, ...]:
         """What each label means."""
         return next(iter(self.clients.values())).class_names
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The classes that some client has images of; all where one keeps its counts to itself."""
+        return held_classes((client.label_counts for client in self.clients.values()), self.shape.num_classes)
 
     def summary(self) -> dict[str, object]:
         """Returns who holds what, as it is compared on resume; ``partition.json`` has the class names beside it."""

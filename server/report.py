@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common import provenance
-from common.datasets.base import ImageShape
 from common.files import write_atomically
 from common.generation import balanced_labels, generate, tile
 from server import journal, plots
@@ -54,19 +53,19 @@ pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 
-def draw_samples(generator: nn.Module, shape: ImageShape, origin: Mapping[str, Any], path: Path) -> None:
+def draw_samples(generator: nn.Module, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
     """Writes a picture of generated images, a row a class; the same latents for every generator of a run.
 
     Args:
         generator: See ``common.generation.generate``.
-        shape: Of the images, and the number of classes.
+        held: The classes that it was trained on.
         origin: Where they come from (``provenance.origin``), with the ``seed`` of their latents; the picture tells it.
         path: Where to.
 
     Raises:
         DivergenceError: The images are not finite.
     """
-    labels = sample_labels(shape)
+    labels = sample_labels(held)
     told = {**origin, "number": len(labels), "labels": labels.tolist()}
     buffer = io.BytesIO()
     picture = Image.fromarray(tile(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS))
@@ -74,10 +73,10 @@ def draw_samples(generator: nn.Module, shape: ImageShape, origin: Mapping[str, A
     write_atomically(path, buffer.getvalue())
 
 
-def sample_labels(shape: ImageShape) -> Tensor:
-    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows without classes."""
-    rows = min(shape.num_classes, _SAMPLE_ROWS) if shape.num_classes > 1 else SAMPLE_COLUMNS
-    return balanced_labels(rows, shape.num_classes).repeat_interleave(SAMPLE_COLUMNS)
+def sample_labels(held: Sequence[int]) -> Tensor:
+    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows of a single one."""
+    rows = min(len(held), _SAMPLE_ROWS) if len(held) > 1 else SAMPLE_COLUMNS
+    return balanced_labels(rows, held).repeat_interleave(SAMPLE_COLUMNS)
 
 
 def write_report(run: RunDirectory) -> Path:

@@ -354,7 +354,7 @@ class Run:
             generator = load_generator(self._config.model_component, self._roster.shape, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
-            report.draw_samples(generator, self._roster.shape, origin, self._directory.sample(state.round))
+            report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
 
 
 def _refusals(refused: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.generation import balanced_labels, generate
+from common.generation import generate
 from server import findings, journal
 from server.journal import Line, RunDirectory
 from simulations import start
@@ -173,8 +173,8 @@ class Result:
         pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
         shown = asked if trained.conditional else torch.full_like(asked, -1)
         origin = provenance.origin(self.path.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
-        in_turn = trained.conditional and labels is None and 1 < trained.shape.num_classes <= 20
-        return Images(pixels, shown.numpy(), origin, trained.shape.num_classes if in_turn else 10)
+        in_turn = trained.conditional and labels is None and 1 < len(trained.held) <= 20
+        return Images(pixels, shown.numpy(), origin, len(trained.held) if in_turn else 10)
 
     def export(
         self, to: str, out: str | Path, *, round: Round = None, client: int | None = None, **options: Any
@@ -253,14 +253,13 @@ def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, tr
     if labels is not None and not trained.conditional:
         raise ConfigError(f"labels={labels!r}: this run's generator is not conditional: leave labels out")
     if labels is None:
-        return balanced_labels(num, classes)
+        return trained.in_turn(num)
     one = isinstance(labels, int | np.integer)
     given = np.asarray([labels] if one else labels)
     if isinstance(labels, str | bytes) or given.ndim != 1 or not len(given):
         raise ConfigError(f"labels={labels!r}: a class, or a sequence of them, one for each image")
     if given.dtype.kind not in "iu" or isinstance(labels, bool):
         raise ConfigError(f"labels={labels!r}: whole numbers, the classes 0 to {classes - 1}")
-    if (unknown := given[(given < 0) | (given >= classes)]).size:
-        raise ConfigError(f"labels: {unknown[0]} is no class; the generator knows 0 to {classes - 1}")
+    trained.require_known(given.tolist(), "labels: {} is no class")
     wanted = torch.as_tensor(given.astype(np.int64))
     return wanted.repeat(num) if one else wanted

@@ -2,17 +2,18 @@
 
 import json
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.algorithms.fedavg import PERSONAL
 from common.config import RunConfig
-from common.datasets.base import ImageShape
+from common.datasets.base import ImageShape, listed
 from common.errors import CheckpointError, ConfigError
-from common.generation import load_generator
+from common.generation import balanced_labels, held_classes, load_generator
 from common.tree import Tree, digest, select
 from server import checkpoint, guard, journal
 from server.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ class Trained:
         digest: SHA-256 of the generator's weights, as ``generator-sha256`` in a run's summary.
         discriminator: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
             to logits (B,); None where the checkpoint has none.
+        held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
         conditional: Whether its images show the labels that they are asked for.
     """
 
@@ -42,10 +44,31 @@ class Trained:
     round: int
     digest: str
     discriminator: nn.Module | None
+    held: tuple[int, ...]
 
     @property
     def conditional(self) -> bool:
-        return bool(getattr(self.config.model_component, "conditional", False))
+        return self.shape.num_classes > 1 and bool(getattr(self.config.model_component, "conditional", False))
+
+    def in_turn(self, num: int) -> Tensor:
+        """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""
+        return balanced_labels(num, self.held)
+
+    def require_known(self, labels: Iterable[int], asked: str) -> None:
+        """Passes labels that the generator knows.
+
+        Args:
+            labels: Asked for.
+            asked: How, with ``{}`` for a label.
+
+        Raises:
+            ConfigError: One is no class, or one that it was never trained on.
+        """
+        for label in sorted(set(labels) - set(self.held)):
+            known = f"0 to {self.shape.num_classes - 1}"
+            if 0 <= label < self.shape.num_classes:
+                known = f"{listed(self.held)}, as no client had images of class {label}"
+            raise ConfigError(f"{asked.format(label)}: the generator knows {known}")
 
 
 Round = int | Literal["best"] | None
@@ -104,7 +127,8 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     shared = select(found.snapshot.state.parameters, ["discriminator"])
     discriminator = _load_discriminator(config, shape, shared) if shared else None
     generator = load_generator(config.model_component, shape, weights)
-    return Trained(generator, shape, config, done, digest(weights), discriminator)
+    held = held_classes((client["label-counts"] for client in found.roster["clients"]), shape.num_classes)
+    return Trained(generator, shape, config, done, digest(weights), discriminator, held)
 
 
 def _load_discriminator(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:

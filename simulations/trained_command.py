@@ -33,7 +33,6 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     """Make images with a run's generator."""
     import torch
 
-    from common.generation import balanced_labels
     from common.generation import generate as make_images
     from simulations.serve import provenance
     from simulations.trained import load_trained, parse_round
@@ -43,16 +42,15 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
     trained = load_trained(run, parse_round(round), client)
-    classes = trained.shape.num_classes
     if not trained.conditional and (label is not None or balanced):
         raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
-    if label is not None and not 0 <= label < classes:
-        raise ConfigError(f"--label {label}: the generator knows 0 to {classes - 1}")
-    labels = torch.full((num,), label) if label is not None else balanced_labels(num, classes)
+    if label is not None:
+        trained.require_known([label], "--label {}")
+    labels = torch.full((num,), label) if label is not None else trained.in_turn(num)
     images = make_images(trained.generator, labels, seed)
     if not trained.conditional:
         labels = torch.full((num,), -1)  # what the images show is not known
-    columns = min(classes, 20) if trained.conditional and label is None and classes > 1 else 10
+    columns = min(len(trained.held), 20) if trained.conditional and label is None and len(trained.held) > 1 else 10
     origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
     write_images(images, labels, out, columns, origin)
     typer.echo(str(out))

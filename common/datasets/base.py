@@ -6,6 +6,8 @@ Images stay ``uint8`` until a batch is made (a quarter of the memory, and exact)
 import functools
 import logging
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,11 @@ log = logging.getLogger("fedgan.data")
 
 UNLABELLED = ("all",)
 """The class names of a set without labels: one class, to which every image belongs."""
+
+MOST_CLASSES = 100_000
+"""Networks, counts and charts hold something for each class, so labels that are ids are refused."""
+
+RELABEL = "relabel: labels = numpy.unique(labels, return_inverse=True)[1] counts classes from 0"
 
 _RESIZE_CHUNK = 1024  # images resized at once: bounds the float32 copy that interpolation needs
 
@@ -127,10 +134,11 @@ class Dataset:
         test: Held out; no client trains on it.
         class_names: The name of each label, in order.
         labelled: False if the labels mean nothing; then they are all zero and ``class_names`` is ``UNLABELLED``.
-        remarks: Sentences on what was left out, or done to the images; ``announced`` logs them.
+        remarks: Sentences on what was left out, or done to the images; ``announced`` logs them. One on classes without
+            training images is added.
 
     Raises:
-        DataError: An empty set, sets of different shapes, or labels without a name.
+        DataError: An empty set, sets of different shapes, labels without a name, or more than ``MOST_CLASSES``.
     """
 
     name: str
@@ -142,6 +150,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Refuses sets that do not fit each other or the class names."""
+        if len(self.class_names) > MOST_CLASSES:
+            raise DataError(
+                f"{self.name}: has {len(self.class_names):,} classes, more than {MOST_CLASSES:,}; are these ids?"
+            )
         for part, images in (("training", self.train), ("test", self.test)):
             if not len(images):
                 raise DataError(f"{self.name}: there are no {part} images")
@@ -158,6 +170,25 @@ class Dataset:
             )
         if not self.labelled and self.class_names != UNLABELLED:
             raise DataError(f"{self.name}: unlabelled, but with the classes {', '.join(self.class_names)}")
+        if absent := self._absent():
+            object.__setattr__(self, "remarks", (*self.remarks, absent))
+
+    def _absent(self) -> str:
+        """Returns a sentence on the classes without training images; empty if each has some."""
+        held = set(self.held)
+        absent = [name for label, name in enumerate(self.class_names) if label not in held]
+        if not absent:
+            return ""
+        if len(absent) == 1:
+            return f"class {absent[0]} has no training images, and is never generated"
+        many = f"{len(absent)} of {len(self.class_names)} classes"
+        return f"{many} have no training images, and are never generated: {listed(absent)}"
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Returns the labels that training images have, in order."""
+        counts = self.train.label_counts(len(self.class_names))
+        return tuple(label for label, count in enumerate(counts) if count)
 
     @property
     def shape(self) -> ImageShape:
@@ -303,6 +334,23 @@ def stratified_split(
     taken = (place + 1) * count // total > place * count // total
     order = np.argsort(labels, kind="stable")
     return np.sort(order[~taken]), np.sort(order[taken])
+
+
+@contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Has data errors of the block name a file or folder, where they do not yet."""
+    try:
+        yield
+    except DataError as error:
+        if str(place) in str(error):
+            raise
+        raise type(error)(f"{place}: {error}") from None
+
+
+def listed(values: Sequence[object], most: int = 12) -> str:
+    """Returns the first values, separated by commas, and how many more there are."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more
 
 
 def _not_square(height: int, width: int) -> str:

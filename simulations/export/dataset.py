@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.datasets.base import UNLABELLED, stratified_split
 from common.errors import ConfigError
-from common.generation import balanced_labels, in_parts
+from common.generation import in_parts
 from server.journal import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
@@ -45,14 +45,11 @@ def export_dataset(run: RunDirectory, trained: Trained, out: Path, wanted: Wante
     writer = LAYOUTS[wanted.layout]()
     if writer.needs:
         require(*writer.needs, wanted.layout)
-    classes = trained.shape.num_classes
     if wanted.label is not None and not trained.conditional:
         raise ConfigError(f"label={wanted.label}: this run's generator is not conditional and takes no label")
-    if wanted.label is not None and wanted.label >= classes:
-        raise ConfigError(f"label={wanted.label}: the generator knows 0 to {classes - 1}")
-    asked = (
-        torch.full((wanted.num,), wanted.label) if wanted.label is not None else balanced_labels(wanted.num, classes)
-    )
+    if wanted.label is not None:
+        trained.require_known([wanted.label], "label={}")
+    asked = torch.full((wanted.num,), wanted.label) if wanted.label is not None else trained.in_turn(wanted.num)
     labels, names = (asked, card.class_names(run, trained)) if trained.conditional else (asked * 0, list(UNLABELLED))
     places = _split(labels, wanted.validation)
     shared = provenance.origin(run.path.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from common.generation import balanced_labels, draw_latents, generate
+from common.generation import draw_latents, generate
 from server.journal import RunDirectory
 from simulations.export import card, check
 from simulations.export.formats import Format
@@ -127,7 +127,7 @@ def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[st
 
 def _reference(trained: Trained) -> bytes:
     """Returns an archive of a few latents and labels, and the images of them: uint8 (N, C, S, S)."""
-    labels = balanced_labels(_REFERENCE_IMAGES, trained.shape.num_classes)
+    labels = trained.in_turn(_REFERENCE_IMAGES)
     latents = draw_latents(len(labels), _latent_size(trained.generator), seed=0)
     images = generate(trained.generator, labels, seed=0)
     buffer = io.BytesIO()

@@ -11,9 +11,10 @@ from torch import Tensor
 from common import metrics
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
-from common.generation import balanced_labels, draw_latents
+from common.generation import draw_latents
 from simulations.serve.models import ROWS, Network
 from simulations.serve.wanted import Wanted
+from simulations.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def draw(wanted: Wanted, network: Network) -> Draw:
     Raises:
         ConfigError: Labels, latents or a filter that this generator does not have.
     """
-    shape, size = network.trained.shape, network.latent_size
-    labels = _labels(wanted, network.trained.conditional, shape.num_classes)
+    size = network.latent_size
+    labels = _labels(wanted, network.trained)
     if wanted.keep is not None and wanted.keep < 1:
         _require_trust(wanted, network)
         if not network.trained.conditional:
@@ -100,16 +101,15 @@ def _require_trust(wanted: Wanted, network: Network) -> None:
         raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
 
 
-def _labels(wanted: Wanted, conditional: bool, num_classes: int) -> Tensor:
+def _labels(wanted: Wanted, trained: Trained) -> Tensor:
     count = wanted.count
     if wanted.labels is None or wanted.labels == "balanced":
         if wanted.interpolate:
-            return torch.zeros(count, dtype=torch.int64)
-        return balanced_labels(count, num_classes)
-    if not conditional:
+            return trained.in_turn(1).repeat(count)
+        return trained.in_turn(count)
+    if not trained.conditional:
         raise ConfigError("this run's generator is not conditional: it takes no labels")
-    if wrong := [label for label in wanted.labels if label >= num_classes]:
-        raise ConfigError(f"labels has {wrong[0]}: the generator knows 0 to {num_classes - 1}")
+    trained.require_known(wanted.labels, "labels has {}")
     return torch.tensor(wanted.labels, dtype=torch.int64).repeat(-(-count // len(wanted.labels)))[:count]
 
 

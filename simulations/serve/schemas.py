@@ -47,6 +47,9 @@ class ImageKind(Answer):
     size: int = Field(description="height and width in pixels")
     classes: int
     class_names: list[str] = Field(description="by label")
+    drawn: list[int] = Field(
+        description="labels that clients have images of: those of balanced, and of rows of samples"
+    )
     conditional: bool = Field(description="whether labels can be asked for")
 
 

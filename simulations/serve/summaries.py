@@ -5,6 +5,7 @@ from pathlib import PurePath
 from pydantic import ValidationError
 
 from common.config import RunConfig, Scalar
+from common.generation import held_classes
 from server import guard
 from server.findings import MEANING, distance, failings, incidents, score_curves
 from simulations.serve.clients import client_rows, last_scores
@@ -139,5 +140,6 @@ def _images(view: View, config: RunConfig) -> ImageKind | None:
         size=shape["size"],
         classes=shape["num-classes"],
         class_names=class_names(view),
-        conditional=bool(getattr(config.model_component, "conditional", False)),
+        drawn=list(held_classes((client["label-counts"] for client in view.roster["clients"]), shape["num-classes"])),
+        conditional=shape["num-classes"] > 1 and bool(getattr(config.model_component, "conditional", False)),
     )

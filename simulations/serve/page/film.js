@@ -30,8 +30,8 @@ export function film(run) {
 }
 
 function labels(run) {
-  if (!run.images?.conditional || run.images.classes > 20) return null;
-  return h("div", { class: "rows", "aria-hidden": "true" }, Array.from({ length: run.images.classes }, (_, label) => h("span", {}, className(run, label))));
+  if (!run.images?.conditional || run.images.drawn.length > 20) return null;
+  return h("div", { class: "rows", "aria-hidden": "true" }, run.images.drawn.map((label) => h("span", {}, className(run, label))));
 }
 
 /* Returns which picture a round shows: its own, or the last before it. */

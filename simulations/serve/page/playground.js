@@ -57,7 +57,7 @@ function want(run, own) {
 async function show(run, own, wanted) {
   const turn = (own.turn += 1);
   const count = wanted.num;
-  const columns = wanted.interpolate ? count : Math.min(count, run.images?.conditional && !own.classes.size ? run.images.classes : 10);
+  const columns = wanted.interpolate ? count : Math.min(count, run.images?.conditional && !own.classes.size ? run.images.drawn.length : 10);
   own.isBusy = true;
   redraw();
   try {
@@ -110,7 +110,7 @@ function classes(run, own, change) {
   if (!run.images?.conditional) return h("p", { class: "quiet" }, "This generator knows no classes.");
   const between = own.mode === "between";
   const first = Math.min(...own.classes, Infinity);
-  const isOn = (label) => (between ? label === (first === Infinity ? 0 : first) : own.classes.has(label));
+  const isOn = (label) => (between ? label === (first === Infinity ? run.images.drawn[0] : first) : own.classes.has(label));
   const toggle = (label) => () => {
     const next = new Set(between ? [] : own.classes);
     if (!next.delete(label)) next.add(label);
@@ -118,7 +118,7 @@ function classes(run, own, change) {
   };
   return h("fieldset", { class: "classes" }, h("legend", {}, between ? "Class" : "Classes"),
     !between && h("button", { key: "all", type: "button", "aria-pressed": String(!own.classes.size), onclick: () => change({ classes: new Set() }) }, "all"),
-    Array.from({ length: run.images.classes }, (_, label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))));
+    run.images.drawn.map((label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))));
 }
 
 function seed(label, value, onchange) {

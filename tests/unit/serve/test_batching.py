@@ -40,7 +40,7 @@ class Slow(nn.Module):
 
 
 def network_of(generator, joins=True):
-    return Network(Trained(generator, ImageShape(1, 4, 10), None, 1, "", None), joins)
+    return Network(Trained(generator, ImageShape(1, 4, 10), None, 1, "", None, tuple(range(10))), joins)
 
 
 @pytest.fixture
