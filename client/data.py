@@ -96,8 +96,13 @@ def split(config: RunConfig) -> list[NDArray[np.int64]]:
 
 @functools.lru_cache(maxsize=2)
 def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDArray[np.int64]]:
-    partitioner = RunConfig(partition=spec).partitioner
-    return partition(partitioner, load(data).train.labels.numpy(), num_clients, seed)
+    partitioner, whole = RunConfig(partition=spec).partitioner, load(data)
+    if partitioner.needs_labels and not whole.labelled:
+        raise ConfigError(
+            f"partition={partitioner.component_name()!r} splits by label, and {whole.name} has none: set"
+            ' partition="iid" or partition="quantity"'
+        )
+    return partition(partitioner, whole.train.labels.numpy(), num_clients, seed)
 
 
 @functools.lru_cache(maxsize=2)

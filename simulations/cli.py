@@ -1,23 +1,22 @@
 """The command ``fedgan``. Results on stdout, progress and errors on stderr, true exit codes."""
 
-import json
 import logging
 import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import click
 import typer
 
 from common.errors import ConfigError, in_words
 from simulations.benchmark_command import benchmark, results
+from simulations.data_command import data, partition
 from simulations.export.command import export
-from simulations.options import JsonOption, Overrides, OverwriteOption, RunArgument
+from simulations.options import RunArgument
 from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
-from simulations.settings import read_overrides, read_preset
 from simulations.streams import be_patient, settle
 from simulations.track_command import track
 from simulations.trained_command import evaluate, generate
@@ -57,76 +56,8 @@ def _options(
     """Train GANs across clients that keep their data."""
 
 
-for command in (simulate, submit, generate, evaluate):
+for command in (simulate, submit, generate, evaluate, partition, data):
     app.command(cls=Command)(command)
-
-
-@app.command(cls=Command)
-def partition(
-    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
-    config: Overrides = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw it.")] = None,
-    as_json: JsonOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Show how a configuration splits its data: a row a client, a column a class."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from client.data import load, split
-    from common.config import RunConfig
-    from server.plots import draw_partition
-    from simulations.target import check_target
-
-    if plot is not None:
-        check_target(plot, overwrite)
-    resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
-    dataset = load(resolved.data)
-    for remark in dataset.remarks:
-        typer.echo(f"{dataset.name}: {remark}", err=True)
-    clients: list[dict[str, Any]] = []
-    for k, indices in enumerate(split(resolved)):
-        counts = dataset.train.subset(indices).label_counts(dataset.shape.num_classes)
-        clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
-    if plot is not None:
-        draw_partition({"class-names": dataset.class_names, "clients": clients}, plot)
-        typer.echo(f"wrote {plot}", err=True)
-    if as_json:
-        typer.echo(json.dumps({"partition": resolved.partition, "classes": dataset.class_names, "clients": clients}))
-        return
-    table = Table(title=f"{resolved.data.name}, {resolved.partition}, seed {resolved.seed}")
-    for heading in ("client", "images", *dataset.class_names):
-        table.add_column(heading, justify="right")
-    for row in clients:
-        counts = [str(count) if count else "." for count in row["label-counts"]]
-        table.add_row(str(row["partition"]), str(row["num-examples"]), *counts)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-@app.command(cls=Command)
-def data(
-    name: Annotated[str | None, typer.Argument(help="A data set; default: all of them, nothing is fetched.")] = None,
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Where data sets are (data.root).")] = Path(
-        "data"
-    ),
-) -> None:
-    """Say which data sets are there, and fetch the named one where that is possible."""
-    from common import components
-    from common.datasets import DATASETS
-
-    if name is None:
-        for source in DATASETS.values():
-            typer.echo(f"{source.component_name():14} {source().status(root)}")
-        return
-    source_of = components.parse("data.name", DATASETS, name)
-    dataset = source_of.load(root, download=True)
-    shape = dataset.shape
-    typer.echo(
-        f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, "
-        f"{shape.size}x{shape.size}, {shape.channels} channel(s), {shape.num_classes} class(es)"
-    )
-    for remark in dataset.remarks:
-        typer.echo(f"  {remark}")
 
 
 @app.command(cls=Command)

@@ -19,7 +19,6 @@ from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
-from client.data import load, split
 from client.state import ContextMemories
 from common.components import suggestion
 from common.config import RunConfig, Scalar
@@ -32,6 +31,7 @@ from server.now import Doing
 from server.shelf import Shelf
 from server.strategy import ClientStates
 from simulations.processes import Processes, RemoteError
+from simulations.start import check
 
 if TYPE_CHECKING:
     from simulations.batched import Rooms
@@ -241,7 +241,7 @@ def simulate(
         FedGANError: The run could not start or go on.
     """
     check_engine(engine)
-    _check(config)
+    check(config)
     run_config = config.flat()
     workers = num_workers or available_cores()
     rooms = None
@@ -266,20 +266,6 @@ def check_engine(engine: str) -> None:
     """
     if engine not in ENGINES:
         raise ConfigError(f"--engine {engine!r}: {suggestion(engine, list(ENGINES))}")
-
-
-def _check(config: RunConfig) -> None:
-    """Passes a configuration that the data allow; cheap, as all of it is needed later and kept.
-
-    Raises:
-        ConfigError: The data cannot be split so, or the model, the objective or the extractor does not fit the images.
-        DataError: The data are missing or unreadable.
-    """
-    dataset = load(config.data)
-    split(config)
-    config.objective_component.check(dataset.shape)
-    with torch.device("meta"):
-        config.model_component.networks(dataset.shape)
 
 
 def identify_process() -> None:

@@ -32,6 +32,24 @@ def resolve(preset: str | None, settings: Mapping[str, Any]) -> tuple[RunConfig,
     return RunConfig.from_flat(base | dict(settings)), run
 
 
+def check(config: RunConfig) -> None:
+    """Passes a configuration that the data allow; cheap beside a run, which needs all of it later and keeps it.
+
+    Raises:
+        ConfigError: The data cannot be split so, or the model or the objective does not fit the images.
+        DataError: The data are missing or unreadable.
+    """
+    import torch
+
+    from client.data import load, split
+
+    dataset = load(config.data)
+    split(config)
+    config.objective_component.check(dataset.shape)
+    with torch.device("meta"):
+        config.model_component.networks(dataset.shape)
+
+
 def train(config: RunConfig, run: RunDirectory, workers: int | None, engine: str, stream: TextIO | None) -> None:
     """Runs a federation in this process, to its end.
 

@@ -25,9 +25,11 @@ class Shards(Partitioner):
         """Returns the images of each client; see ``Partitioner.split``."""
         num_shards = num_clients * self.per_client
         if num_shards > len(labels):
+            most = len(labels) // self.per_client
+            fewer = f"federation.num-clients={most} or fewer, or " if most else ""
             raise ConfigError(
                 f"partition='shards per-client={self.per_client}': {num_clients} clients make {num_shards} shards of"
-                f" only {len(labels)} images"
+                f' only {len(labels)} training images; set {fewer}partition="iid"'
             )
         shards = np.array_split(np.argsort(labels, kind="stable"), num_shards)
         dealt = generator.permutation(num_shards).reshape(num_clients, self.per_client)
