@@ -151,19 +151,24 @@ def roles_of(archive: Archive) -> tuple[Roles, list[str]]:
             f"holds {archive}; expected images, and optionally labels, test_images, test_labels (or x_train, y_train,"
             " x_test, y_test, and the like)"
         )
-    remarks = []
+    remarks, unused = [], None
     if "test" not in roles and "val" in roles:
         roles["test"] = roles.pop("val")
         remarks.append(f"{roles['test']['images']} is what is held out")
-    elif roles.pop("val", None):
-        remarks.append("the validation images were left out: those of train are trained on, those of test are held out")
+    elif unused := roles.pop("val", None):
+        told = f"the validation images were left out ({', '.join(unused.values())})"
+        remarks.append(f"{told}: those of train are trained on, those of test are held out")
     if "test" in roles and ("labels" in roles["train"]) != ("labels" in roles["test"]):
         raise DataError(f"holds {archive}; give labels of both training and test images, or of neither")
     used = {name: f"{part} {role}" for part, arrays in roles.items() for role, name in arrays.items()}
     usual = {"images", "labels", "test_images", "test_labels"}
     if set(used) - usual:
         remarks.append("read as " + ", ".join(f"{what}: {name}" for name, what in used.items()))
-    if others := [f"{name} {archive.headers[name]}" for name in names if name not in used]:
+    if others := [
+        f"{name} {archive.headers[name]}"
+        for name in names
+        if name not in {**used, **dict.fromkeys((unused or {}).values())}
+    ]:
         remarks.append(f"left out, as neither images nor labels that are known: {', '.join(others)}")
     if "labels" not in roles["train"]:
         remarks.append("there are no labels")

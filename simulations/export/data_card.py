@@ -1,5 +1,6 @@
 """The card of a data set of generated images, in Markdown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from server.journal import RunDirectory
 from simulations.export import card
 from simulations.serve import provenance
 from simulations.trained import Trained
+
+_OF_LABELS = re.compile(r"\[\"labels?\"\]")
 
 
 def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:
@@ -36,7 +39,7 @@ def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], 
             "## Use",
             "",
             "```python",
-            usage,
+            *(text for text in usage.splitlines() if trained.conditional or not _OF_LABELS.search(text)),
             "```",
             "",
             "## Labels and split",

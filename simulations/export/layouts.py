@@ -75,7 +75,7 @@ class Layout(ABC):
     """One way to lay out a data set.
 
     Attributes:
-        usage: How to read it, in Python.
+        usage: How to read it, in Python; labels in lines of their own, as there may be none.
         needs: A module that fedgan does not bring along, and the extra that does; None: nothing.
     """
 
@@ -111,7 +111,8 @@ class Npz(Layout):
     usage = """import numpy as np
 
 train, validation = np.load("train.npz"), np.load("validation.npz")
-train["images"], train["labels"]  # uint8 (N, S, S) if grey, else (N, S, S, 3); int64 (N,)"""
+train["images"]  # uint8 (N, S, S) if grey, else (N, S, S, 3)
+train["labels"]  # int64 (N,)"""
 
     def write(self, folder: Path, batches: Iterable[Batch], about: About) -> list[str]:
         files = {part: _Archive(folder / f"{part}.npz", count) for part, count in about.counts.items()}
@@ -169,7 +170,8 @@ class Parquet(Layout):
     usage = """from datasets import load_dataset  # or: pandas.read_parquet("data/train-00000-of-00001.parquet")
 
 train, validation = load_dataset(".", split=["train", "validation"])
-train[0]["image"], train.features["label"].names"""
+train[0]["image"]
+train.features["label"].names"""
     needs = ("pyarrow", "parquet")
 
     def write(self, folder: Path, batches: Iterable[Batch], about: About) -> list[str]:

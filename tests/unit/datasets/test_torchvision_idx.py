@@ -76,6 +76,7 @@ def assert_clear_error(name, root):
     with pytest.raises(DataError) as caught:
         DATASETS[name]().load(root)
     message = str(caught.value)
+    assert caught.value.exit_code == 1  # nothing that the user said is wrong
     for expected in (str(root / FOLDERS[name] / "raw"), *FILES, "no route", "data.root", "data.name=mnist-10k"):
         assert expected in message
     assert "\n" not in message
@@ -129,13 +130,13 @@ def test_status_tells_what_is_missing(tmp_path):
     source = DATASETS["mnist"]()
     assert FILES[0] in source.status(tmp_path)
     write(tmp_path, "mnist")
-    assert source.status(tmp_path) == f"ready: {tmp_path / 'MNIST' / 'raw'}"
+    assert source.status(tmp_path) == f"there, not checked: {tmp_path / 'MNIST' / 'raw'}"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>not found</html>", "begins with 3c 68 74 6d"),
+        (b"<html>not found</html>", "begins with 3c 68 74 6d.*a web page"),
         (b"", "no IDX file"),
         (idx(ARRAYS[FILES[0]])[:8], "no IDX file"),
         (idx(ARRAYS[FILES[1]]), "3-d"),
@@ -155,3 +156,55 @@ def test_damaged_gz_is_refused_by_name(tmp_path, damage):
     (tmp_path / "images.gz").write_bytes(damage(gzip.compress(idx(ARRAYS[FILES[0]]))))
     with pytest.raises(DataError, match=r"images.*unreadable"):
         read_idx(tmp_path / "images", 3)
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", "."])
+def test_root_may_be_a_folder_further_in(tmp_path, place):
+    write(tmp_path, "mnist")
+    dataset = DATASETS["mnist"]().load(tmp_path / place, download=False)
+    assert len(dataset.train) == 12
+    assert str(tmp_path / "MNIST" / "raw") in dataset.name
+
+
+def test_any_folder_with_the_four_files_is_read_but_not_that_of_another_data_set(tmp_path):
+    write(tmp_path, "mnist").rename(tmp_path / "digits")
+    assert len(DATASETS["mnist"]().load(tmp_path / "digits", download=False).train) == 12
+    write(tmp_path, "fashion-mnist")
+    for place in ("FashionMNIST", "FashionMNIST/raw"):
+        with pytest.raises(DataError, match="lacks"):
+            DATASETS["mnist"]().load(tmp_path / place, download=False)
+
+
+def test_files_with_a_point_in_their_names_or_packed_without_saying_so_are_read(tmp_path):
+    raw = write(tmp_path, "mnist")
+    for file in FILES[:2]:
+        (raw / file).rename(raw / file.replace("-idx", ".idx"))
+    (raw / FILES[2]).write_bytes(gzip.compress((raw / FILES[2]).read_bytes()))
+    assert len(DATASETS["mnist"]().load(tmp_path, download=False).test) == 5
+
+
+def test_files_that_do_not_belong_together_are_named(tmp_path):
+    raw = write(tmp_path, "mnist")
+    (raw / FILES[1]).write_bytes(idx(ARRAYS[FILES[1]][:-1]))
+    with pytest.raises(DataError, match=f"{raw}: 12 images and 11 labels") as caught:
+        DATASETS["mnist"]().load(tmp_path)
+    assert caught.value.exit_code == 2
+    (raw / FILES[1]).write_bytes(idx(ARRAYS[FILES[1]] + 1))
+    with pytest.raises(DataError, match=rf"{raw}.*\[1, 10\], not in \[0, 9\]"):
+        DATASETS["mnist"]().load(tmp_path)
+    (raw / FILES[0]).write_bytes(idx(np.zeros((0, 28, 28), np.uint8)))
+    with pytest.raises(DataError, match=f"{raw / FILES[0]}: holds nothing"):
+        DATASETS["mnist"]().load(tmp_path)
+
+
+def test_a_download_that_fails_leaves_no_folders_of_the_data_set(tmp_path, monkeypatch):
+    def fetch(root, *, download):
+        raise URLError("no route")
+
+    monkeypatch.setattr(DATASETS["mnist"], "archive", lambda self: fetch)
+    with pytest.raises(DataError):
+        DATASETS["mnist"]().load(tmp_path / "data")
+    assert not (tmp_path / "data" / "MNIST").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is no folder"):
+        DATASETS["mnist"]().load(tmp_path / "file")
