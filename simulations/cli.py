@@ -124,7 +124,7 @@ for command in (benchmark, results, serve, inspect, export, track):
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 done, 1 failed run, 2 bad usage or configuration, 130 interrupted."""
+    """Runs the command line and exits: 0 done, 1 failed run, 2 bad usage, configuration or data, 130 interrupted."""
     be_patient()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

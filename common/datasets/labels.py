@@ -11,6 +11,7 @@ from common.errors import DataError
 
 Labels = npt.NDArray[np.int64]
 
+_LONGEST = 200  # characters of a class's name
 _FEW = 50  # classes that need not have two images each
 
 
@@ -34,6 +35,10 @@ def classes_of(
     if all(labels.dtype.kind in "US" for labels in flat):
         words, codes = np.unique(np.concatenate(flat), return_inverse=True)
         told = tuple(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in words)
+        if odd := [word for word in told if not word.strip() or not word.isprintable() or len(word) > _LONGEST]:
+            raise DataError(
+                f"{names}: {odd[0][:_LONGEST]!r} is no name of a class; leave such images out, or {RELABEL}"
+            )
         if not declared:
             _refuse_ids(names, codes)
         elif declared != len(told):

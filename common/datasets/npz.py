@@ -32,9 +32,12 @@ Roles = dict[str, dict[Role, str]]
 
 _ORIGIN = "fedgan"  # where generated images come from: not an array of images, and not needed
 _WORDS: dict[Role, frozenset[str]] = {
-    "images": frozenset({"images", "image", "imgs", "img", "pictures", "pixels", "data", "samples", "x"}),
-    "labels": frozenset({"labels", "label", "targets", "target", "classes", "class", "y"}),
+    "images": frozenset(
+        {"images", "image", "imgs", "img", "pictures", "pixels", "data", "samples", "inputs", "features", "x"}
+    ),
+    "labels": frozenset({"labels", "label", "lbls", "targets", "target", "classes", "class", "y"}),
 }
+_COUNTS = frozenset({"id", "ids", "index", "indices", "idx", "number", "numbers"})
 _PARTS = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
     **dict.fromkeys(("test", "testing", "te"), "test"),
@@ -171,8 +174,19 @@ def roles_of(archive: Archive) -> tuple[Roles, list[str]]:
     ]:
         remarks.append(f"left out, as neither images nor labels that are known: {', '.join(others)}")
     if "labels" not in roles["train"]:
+        if perhaps := [name for name in names if name not in used and _may_be_labels(archive, name, roles["train"])]:
+            raise DataError(
+                f"holds {archive}; {' and '.join(perhaps)} may be the labels: call what they are 'labels', or leave"
+                " it out"
+            )
         remarks.append("there are no labels")
     return roles, remarks
+
+
+def _may_be_labels(archive: Archive, name: str, train: dict[Role, str]) -> bool:
+    """Returns whether an array whose name tells nothing has an integer for each image, and is not called an id."""
+    header, num = archive.headers[name], archive.headers[train["images"]].shape[:1]
+    return header.dtype.kind in "bui" and header.shape in (num, (*num, 1)) and not _COUNTS & set(_words(name))
 
 
 def _by_place(archive: Archive, names: list[str]) -> dict[tuple[str, Role], list[str]]:
@@ -202,13 +216,17 @@ def _by_name(names: list[str]) -> dict[tuple[str, Role], list[str]]:
 
 def _meaning(name: str) -> tuple[str, Role] | None:
     """Returns part and role of a name such as ``x_train``, ``testLabels`` or ``yval``; None if it tells neither."""
-    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
-    words = [piece for word in words for piece in _apart(word)]
+    words = [piece for word in _words(name) for piece in _apart(word)]
     roles = [role for word in words for role, known in _WORDS.items() if word in known]
     parts = [_PARTS[word] for word in words if word in _PARTS]
     if len(roles) + len(parts) < len(words) or len(roles) > 1 or len(parts) > 1 or not words:
         return None
     return (parts[0] if parts else "train", roles[0] if roles else "images")
+
+
+def _words(name: str) -> list[str]:
+    """Returns ``["test", "labels"]`` for ``testLabels``, ``test_labels`` and ``test/labels``."""
+    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def _apart(word: str) -> list[str]:

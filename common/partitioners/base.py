@@ -77,7 +77,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
     name = partitioner.component_name()
     if not 1 <= num_clients <= len(labels):
         raise ConfigError(
-            f"{len(labels)} training images cannot be shared by {num_clients} clients; each needs at least one: set"
+            f"{len(labels)} images cannot be shared by {num_clients} clients; each needs at least one: set"
             f" federation.num-clients={len(labels)} or fewer"
         )
     if partitioner.needs_labels and len(np.unique(labels)) < 2:

@@ -59,7 +59,7 @@ def test_test_arrays_are_the_split(tmp_path):
 
 
 def test_without_labels_there_is_one_class(tmp_path):
-    dataset = load(tmp_path, {"images": GREY})
+    dataset = load(tmp_path, {"images": GREY, "patient_ids": np.arange(20)})
     assert (dataset.labelled, dataset.class_names) == (False, ("all",))
 
 
@@ -221,6 +221,8 @@ def test_images_that_could_mean_several_things_are_refused_with_the_way_out(tmp_
         (LABELS / 2, "0.5"),
         (np.ones((20, 4)), "one-hot"),
         (np.array([{}] * 20), "Python objects"),
+        (np.array(["", "cat"])[LABELS % 2], "'' is no name of a class"),
+        (np.array(["a\nb", "cat"])[LABELS % 2], "is no name of a class"),
         (np.array(["2020-01-01"] * 20, "M8[D]"), "datetime64"),
         (np.zeros((20, 6, 6), int), r"labels is \(20, 6, 6\)"),
     ],
@@ -258,6 +260,7 @@ def test_a_class_without_training_images_is_said(tmp_path):
         ({"x": GREY, "images": GREY}, "x and images may both be the train images"),
         ({"images": GREY, "labels": LABELS, "y": LABELS}, "labels and y may both be"),
         ([GREY, GREY], "expected images"),
+        ({"images": GREY, "kind": LABELS}, "kind may be the labels: call what they are 'labels', or leave it out"),
         ({"test_images": GREY, "test_labels": LABELS}, "expected images"),
         ({"images": GREY, "labels": LABELS, "test_labels": LABELS}, "no images to test_labels"),
         ({"images": GREY, "labels": LABELS, "test_images": GREY}, "both training and test images, or of neither"),
