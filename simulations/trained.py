@@ -68,7 +68,7 @@ class Trained:
             known = f"0 to {self.shape.num_classes - 1}"
             if 0 <= label < self.shape.num_classes:
                 known = f"{listed(self.held)}, as no client had images of class {label}"
-            raise ConfigError(f"{asked.format(label)}: the generator knows {known}")
+            raise ConfigError(f"{asked.format(label)}; the generator knows {known}")
 
 
 Round = int | Literal["best"] | None

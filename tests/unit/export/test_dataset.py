@@ -180,7 +180,7 @@ def test_the_card_has_counts_split_and_the_generators_card(run, trained, wanted,
 def test_what_is_no_data_set_is_refused_by_its_value(run, plain_run, tmp_path):
     for of, options, words in (
         (run, {"layout": "tar"}, "layout='tar': Input should be 'image-folder', 'npz' or 'parquet'"),
-        (run, {"label": 10}, "label=10: the generator knows 0 to 9"),
+        (run, {"label": 10}, "label=10; the generator knows 0 to 9"),
         (plain_run, {"label": 1}, "label=1: this run's generator is not conditional"),
         (run, {"validation": 1.0}, "validation=1.0: Input should be less than 1"),
         (run, {"validation": float("nan")}, "validation=nan: Input should be a finite number"),

@@ -137,7 +137,7 @@ def test_generate_writes_a_grid_and_a_folder(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--label", "10", "--out", "a.png"], "--label 10: the generator knows 0 to 9"),
+        (["--label", "10", "--out", "a.png"], "--label 10; the generator knows 0 to 9"),
         (["--label", "1", "--balanced", "--out", "a.png"], "exclude each other"),
         (["--out", "a.gif"], "write to a .npz, to a .png, or to a folder"),
         (["--round", "7", "--out", "a.png"], "no checkpoint of round 7; rounds with one: 1, 2, 3"),

@@ -139,7 +139,7 @@ def test_a_class_that_nobody_has_is_refused_by_name(run, tmp_path, capsys):
     words = "the generator knows 1, 2, 3, as no client had images of class 0"
     code, _, err = fedgan("generate", run.path, "--label", 0, "--out", tmp_path / "a.npz", capsys=capsys)
     assert code == 2
-    assert f"--label 0: {words}" in err
+    assert f"--label 0; {words}" in err
     with pytest.raises(ConfigError, match=words):
         api.load(run.path).generate(2, [1, 0])
     network = Models().get(Library(run.path).get("run"), "last", None)
