@@ -1,6 +1,5 @@
 """A folder of image files, one sub folder a class, as torchvision's ImageFolder lays them out."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from common.datasets import pictures
 from common.datasets.base import UNLABELLED, Dataset, DataSource, ImageSet, squared, stratified_split
 from common.datasets.folders import scan
 from common.datasets.layout import Layout, laid_out
-from common.datasets.remarks import Remarks, listed, printable, worded
+from common.datasets.remarks import Remarks, listed, printable
 from common.errors import DataError
 
 CROPPED = "{n} [picture that is|pictures that are] not square lost the ends of [its|their] longer side"
@@ -76,7 +75,6 @@ class ImageFolder(DataSource):
                 raise DataError(f"{printable(place)} has a single image; at least 2 are needed, as a share is held out")
             decoded = [whole.subset(chosen) for chosen in stratified_split(whole.labels.numpy(), self.held_out)]
         train, test = decoded
-        _say_what_classes_lack(layout.names, train, test, remarks)
         name = f"{self.component_name()} {printable(place)}"
         return Dataset(name, train, test, layout.names, layout.names != UNLABELLED, remarks.sentences())
 
@@ -93,7 +91,7 @@ class ImageFolder(DataSource):
             if len(counts) == 2
             else f"{counts[0]} images, of which a share of {self.held_out:g} is held out"
         )
-        return f"ready: {printable(place)} ({told}; classes: {listed(layout.names)})"
+        return f"there, not checked: {printable(place)} ({told}; classes: {listed(layout.names)})"
 
     def _layout(self, root: Path, remarks: Remarks) -> Layout:
         if not root.is_dir():
@@ -166,14 +164,3 @@ def _failed(failures: list[tuple[Path, DataError]], total: int) -> str:
     named = ", ".join(printable(path) for path, _ in others[:_NAMED_FAILURES])
     more = ", ..." if others[_NAMED_FAILURES:] else ""
     return f"{first[1]}. {len(failures):,} of {total:,} files cannot be used; the others are {named}{more}"
-
-
-def _say_what_classes_lack(names: Sequence[str], train: ImageSet, test: ImageSet, remarks: Remarks) -> None:
-    trained, held_out = (part.label_counts(len(names)) for part in (train, test))
-    if empty := [name for name, *counts in zip(names, trained, held_out, strict=True) if not any(counts)]:
-        remarks.say(f"{worded('{n} [class has|classes have] no images', len(empty))}: {listed(empty)}")
-    if unseen := [name for name, k, tested in zip(names, trained, held_out, strict=True) if tested and not k]:
-        remarks.say(
-            f"{worded('{n} [class has|classes have] images that are held out, but none to train on', len(unseen))}:"
-            f" {listed(unseen)}"
-        )

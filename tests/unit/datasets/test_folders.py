@@ -233,7 +233,7 @@ class TestSplit:
         two(tmp_path / "validation", ("cat", "eel"))
         dataset = load(tmp_path)
         assert dataset.class_names == ("cat", "dog", "eel")
-        assert "1 class has images that are held out, but none to train on: eel" in dataset.remarks
+        assert "class eel has no training images, and is never generated" in dataset.remarks
 
     def test_a_split_below_a_class_is_pointed_at(self, tmp_path):
         two(tmp_path)
@@ -258,12 +258,12 @@ class TestClasses:
         (two(tmp_path) / "eel").mkdir()
         dataset = load(tmp_path)
         assert dataset.class_names == ("cat", "dog", "eel")
-        assert dataset.remarks == ("1 class has no images: eel",)
+        assert dataset.remarks == ("class eel has no training images, and is never generated",)
 
     def test_a_class_whose_only_image_is_held_out_is_said(self, tmp_path):
         write(tmp_path / "cat", 4)
         write(tmp_path / "dog", 1)
-        assert load(tmp_path).remarks == ("1 class has images that are held out, but none to train on: dog",)
+        assert load(tmp_path).remarks == ("class dog has no training images, and is never generated",)
 
     def test_with_listed_classes_a_folder_without_images_is_no_mistake(self, tmp_path):
         (two(tmp_path) / "annotations").mkdir()

@@ -63,7 +63,7 @@ def test_class_only_in_test_is_a_class_and_said(tmp_path):
     write(tmp_path / "test" / "cow", 5)
     dataset = source().load(tmp_path)
     assert dataset.class_names == ("cat", "cow")
-    assert "1 class has images that are held out, but none to train on: cow" in dataset.remarks
+    assert "class cow has no training images, and is never generated" in dataset.remarks
     with pytest.raises(DataError, match="test has classes that are not among cat: cow"):
         source("classes=cat").load(tmp_path)
 
