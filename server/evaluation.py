@@ -164,8 +164,7 @@ class Evaluator:
         }
 
     def _utility(self, generator: nn.Module) -> float:
-        classes = self._dataset.shape.num_classes
-        labels = balanced_labels(self._evaluation.utility_num_images, classes)
+        labels = balanced_labels(self._evaluation.utility_num_images, self._dataset.held)
         return self.utility_of(generate(generator, labels, derive_seed(self._seed, "utility")), labels)
 
     def utility_of(self, images: Tensor, labels: Tensor) -> float:

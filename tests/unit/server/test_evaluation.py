@@ -78,6 +78,13 @@ def test_utility_asks_for_balanced_labels(dataset):
     assert 0.2 < scores["utility"] < 1
 
 
+def test_utility_asks_for_no_class_that_nobody_was_trained_on(dataset):
+    lacking = ImageSet(dataset.train.images, dataset.train.labels.clamp(min=1))
+    generator = Copyist(lacking)
+    make(Dataset("mnist-10k", lacking, dataset.test, dataset.class_names)).score(generator, ("utility",), 100)
+    assert set(generator.asked) == set(range(1, 10))
+
+
 def test_scores_repeat(dataset):
     one, two = (make(dataset).score(Copyist(dataset.test), ("fid", "kid"), 200) for _ in range(2))
     assert one == two
