@@ -12,12 +12,12 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from server.journal import RunDirectory
 from simulations import api, cli, engine, start
-from simulations.options import read_overrides
 from simulations.serve.library import Library
 from simulations.serve.models import Models
 from simulations.serve.sampling import draw
 from simulations.serve.summaries import summary_of
 from simulations.serve.wanted import Wanted
+from simulations.settings import read_overrides
 from tests.conftest import SMALL
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
