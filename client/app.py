@@ -45,6 +45,7 @@ def query(message: Message, context: Context) -> Message:
         data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
         without_moments=evaluation.reason_against_moments(site, shard),
+        site=site.site_name,
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 

@@ -1,9 +1,11 @@
 """What a site says of itself: the node configuration that its SuperNode was started with."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from common import wire
 from common.components import Options, explain
 from common.errors import ConfigError
 
@@ -16,6 +18,9 @@ class Site(Options):
 
     partition_id: int = Field(ge=0, description="this client's number in the federation, from 0")
     num_partitions: int = Field(ge=1, description="clients in the federation")
+    site_name: Annotated[str, AfterValidator(wire.check_site_name)] = Field(
+        "", description="what people call the site, in logs and reports"
+    )
     data: str = Field("", description="the site's own images, SOURCE:PATH; empty: its part of data.name")
     device: str = Field("", description="where to train, e.g. cuda:1; empty: CUDA where there is one")
     disclose_labels: bool = Field(

@@ -65,7 +65,9 @@ class FederationConfig(Options):
         0, ge=0, description="end after so many scored rounds without a better fid than the best before; 0: off"
     )
     wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
-    round_seconds: float = Field(3600.0, gt=0, description="how long to wait for a round's replies, in seconds")
+    round_seconds: float = Field(
+        0.0, ge=0, description="how long to wait for a round's replies, in seconds; 0: by what clients usually take"
+    )
     reply_megabytes: int = Field(
         2000, ge=0, description="a round's replies beyond so many megabytes wait on disk, in output.dir; 0: in memory"
     )
@@ -249,6 +251,10 @@ class RunConfig(Options):
         free |= {f"federation.{key}" for key in waiting}
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
         return kept | {"evaluation.holdout": self.evaluation.holdout}
+
+    def least_replies(self, cohort: int) -> int:
+        """Returns the usable replies without which a round of ``cohort`` clients fails."""
+        return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.min_replies())
 
     @property
     def needs_label_counts(self) -> bool:

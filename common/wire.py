@@ -19,7 +19,7 @@ from common.datasets.base import ImageShape
 from common.errors import ProtocolError
 from common.tree import FrozenTree, Tree
 
-PROTOCOL = 4
+PROTOCOL = 5
 
 R = TypeVar("R")
 
@@ -41,6 +41,7 @@ class RollCall:
         data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
         without_moments: Why the site will tell no moments of its images' features; empty: it will.
+        site: What people call the client; empty: it has no name. Says nothing of who it is.
     """
 
     partition: int
@@ -52,6 +53,25 @@ class RollCall:
     data_digest: str
     fingerprint: str
     without_moments: str = field(default="", compare=False)
+    site: str = field(default="", compare=False)
+
+    @property
+    def label(self) -> str:
+        """How messages to people name the client: by its name where it has one, and its partition id."""
+        if not self.site:
+            return f"partition {self.partition}"
+        return f"{'' if self.site.lower().startswith('site') else 'site '}{self.site} (partition {self.partition})"
+
+
+def check_site_name(name: str) -> str:
+    """Returns a site's name if people can read it in one line.
+
+    Raises:
+        ValueError: It is too long, or has characters that cannot be printed, or spaces at its ends.
+    """
+    if len(name) > _LONGEST_NAME or not name.isprintable() or name != name.strip():
+        raise ValueError(f"a site's name has at most {_LONGEST_NAME} printable characters, and no space at its ends")
+    return name
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
             "without-moments": value.without_moments,
+            "site": value.site,
         }
     )
     if value.label_counts is not None:
@@ -119,6 +140,10 @@ def decode_roll_call(content: RecordDict) -> RollCall:
     """
     meta = _meta(content)
     channels, size, num_classes = _integers(meta, "shape", length=3)
+    try:
+        site = check_site_name(str(meta.get("site", "")))
+    except ValueError as error:
+        raise ProtocolError(f"site is {str(meta['site'])[:80]!r}: {error}") from None
     return RollCall(
         partition=_integer(meta, "partition"),
         num_partitions=_integer(meta, "num-partitions"),
@@ -129,6 +154,7 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),
         without_moments=str(meta.get("without-moments", "")),
+        site=site,
     )
 
 

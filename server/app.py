@@ -7,7 +7,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
-from common.errors import in_words
+from common.errors import in_words, lasts
 from common.logs import make_heard
 from server import journal
 from server.run import run_federation
@@ -29,7 +29,8 @@ def main(grid: Grid, context: Context) -> None:
         _run(grid, context)
     except Exception as error:
         if alone:  # Flower keeps no exit code: whoever follows the log shall know it
-            log.error("failed with exit code %d: %s", getattr(error, "exit_code", 1), in_words(error))
+            how = "failed for good" if lasts(error) else "failed"
+            log.error("%s with exit code %d: %s", how, getattr(error, "exit_code", 1), in_words(error))
         raise
 
 

@@ -4,13 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import Message
 from flwr.common.constant import ErrorCode
 
 from common import wire
 from common.datasets.base import ImageShape
-from common.errors import FederationError
+from common.errors import FederationError, FedGANError, MismatchError, lasts_by_name
 from common.generation import held_classes
 
 _FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
@@ -33,6 +34,16 @@ class Roster:
         return next(iter(self.clients.values())).shape
 
     @property
+    def names(self) -> dict[int, str]:
+        """What people call the clients that have a name."""
+        return {k: client.site for k, client in self.clients.items() if client.site}
+
+    def label(self, partition: int) -> str:
+        """Returns how messages to people name a client."""
+        client = self.clients.get(partition)
+        return client.label if client else f"partition {partition}"
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """What each label means."""
         return next(iter(self.clients.values())).class_names
@@ -42,7 +53,7 @@ class Roster:
         """The classes that some client has images of; all where one keeps its counts to itself."""
         return held_classes((client.label_counts for client in self.clients.values()), self.shape.num_classes)
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> dict[str, Any]:
         """Returns who holds what, as it is compared on resume; ``partition.json`` has the class names beside it."""
         return {
             "shape": {"channels": self.shape.channels, "size": self.shape.size, "num-classes": self.shape.num_classes},
@@ -64,26 +75,30 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
     What is expected of a site's images is what most sites have (of equally many, what the first of them has).
 
     Raises:
-        FederationError: Partition ids that are not 0 ... wanted - 1, a site without images, or one whose images or
+        MismatchError: Partition ids that are not 0 ... wanted - 1, a site without images, or one whose images or
             classes are not those of the others; names each, and what was expected.
     """
-    problems = [f"partition {k} is none of 0 to {wanted - 1}" for k in answers if not 0 <= k < wanted]
+    problems = [
+        f"{answers[k].label} is none of partitions 0 to {wanted - 1} (federation.num-clients={wanted})"
+        for k in answers
+        if not 0 <= k < wanted
+    ]
     kinds = Counter((answers[k].shape, answers[k].class_names) for k in sorted(answers))
     (shape, names), _ = kinds.most_common(1)[0]
     for k in sorted(answers):
         answer = answers[k]
         if answer.num_examples < 1:
-            problems.append(f"partition {k} has {answer.num_examples} images, expected at least 1")
+            problems.append(f"{answer.label} has {answer.num_examples} images, expected at least 1")
         if answer.shape != shape:
-            problems.append(f"partition {k} has {_described(answer.shape)}, expected {_described(shape)}")
+            problems.append(f"{answer.label} has {_described(answer.shape)}, expected {_described(shape)}")
         elif answer.class_names != names:
-            problems.append(f"partition {k} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")
+            problems.append(f"{answer.label} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")
         counts = answer.label_counts
         wrong = counts is not None and (len(counts) != shape.num_classes or sum(counts) != answer.num_examples)
         if counts is not None and (wrong or min(counts) < 0):
-            problems.append(f"partition {k} has {answer.num_examples} images, but label counts {list(counts)}")
+            problems.append(f"{answer.label} has {answer.num_examples} images, but label counts {list(counts)}")
     if problems:
-        raise FederationError(
+        raise MismatchError(
             f"the sites' data do not fit each other: {'; '.join(problems)} (data.image-size resizes images at every "
             "site; image-folder takes classes=A,B and grey=true)"
         )
@@ -99,6 +114,13 @@ def reason_of(reply: Message) -> str:
     if not lines:
         return _WITHOUT_REASON.get(reply.error.code, f"error code {reply.error.code}")
     return one_line(re.sub(r"^(\w+\.)+(?=\w+: )", "", lines[-1]))
+
+
+def failure_of(reply: Message) -> FedGANError:
+    """Returns the error of a client that has failed, of a class that says whether it lasts."""
+    reason = reason_of(reply)
+    lasts = lasts_by_name(reason.partition(":")[0]) or reply.error.code == ErrorCode.LOAD_CLIENT_APP_EXCEPTION
+    return (MismatchError if lasts else FederationError)(reason)
 
 
 def one_line(text: str) -> str:

@@ -89,12 +89,12 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     if extractor is None:
         return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.shape))
     if len(withheld) == len(roster.clients):
-        return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld)})")
+        return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld, roster)})")
     if (total := sum(told.num_examples for told in roster.clients.values())) < FEWEST:
         return dict.fromkeys(NAMES, f"the clients' {total} image(s) are too few, it takes {FEWEST}")
     found = {}
     if withheld:
-        found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld)})"
+        found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
     if not getattr(config.model_component, "conditional", False):
         found["class-fid"] = "the generator is not conditional"
     elif roster.shape.num_classes == 1:
@@ -152,7 +152,7 @@ def ask_moments(
             silent[partition] = one_line(str(error))
         else:
             clients[partition] = found
-    _log_silent("moments of features", silent, len(roster.clients))
+    _log_silent("moments of features", silent, roster)
     if not clients:
         return None, silent
     if not file.exists():
@@ -213,7 +213,7 @@ def ask_memorisation(
             ratios[partition], errors[partition] = ratio, error
         else:
             silent[partition] = f"ratio {ratio:g} with error {error:g} is none"
-    _log_silent("memorisation", silent, len(roster.clients))
+    _log_silent("memorisation", silent, roster)
     known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
     if not known:
         return {}, silent
@@ -227,12 +227,12 @@ def ask_memorisation(
     return scores, silent
 
 
-def _log_silent(what: str, silent: Mapping[int, str], num_clients: int) -> None:
+def _log_silent(what: str, silent: Mapping[int, str], roster: Roster) -> None:
     if silent:
-        log.warning("%s: %d of %d clients tell none: %s", what, len(silent), num_clients, named(silent))
+        log.warning("%s: %d of %d clients tell none: %s", what, len(silent), len(roster.clients), named(silent, roster))
 
 
-def named(silent: Mapping[int, str]) -> str:
+def named(silent: Mapping[int, str], roster: Roster) -> str:
     """Returns clients with their reasons in one line, the first ten of them."""
-    shown = "; ".join(f"partition {k}: {silent[k]}" for k in sorted(silent)[:_NAMED])
+    shown = "; ".join(f"{roster.label(k)}: {silent[k]}" for k in sorted(silent)[:_NAMED])
     return shown + (f"; and {len(silent) - _NAMED} more" if len(silent) > _NAMED else "")

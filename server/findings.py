@@ -137,7 +137,7 @@ def incidents(lines: Sequence[Line], events: Sequence[Line]) -> list[tuple[int, 
     """Returns what went wrong as (round, what, why), by round: clients left out, rounds repeated, going back, stops."""
     wrong = [event for event in events if event["event"] not in _REMARKS]
     rows = [(event["round"], event["event"].replace("-", " "), event["reason"]) for event in wrong]
-    rows += [(ln["round"], f"client {r['partition']} left out", r["reason"]) for ln in lines for r in ln["refused"]]
+    rows += [(ln["round"], f"{_called(r)} left out", r["reason"]) for ln in lines for r in ln["refused"]]
     return sorted(rows, key=lambda row: row[0])
 
 
@@ -149,3 +149,8 @@ def reasons(events: Sequence[Line], event: str) -> list[str]:
 def quality(lines: Sequence[Line]) -> list[float | None]:
     """Returns what rounds are compared by (``guard.quality``), a value a round."""
     return [guard.quality(line["scores"]) for line in lines]
+
+
+def _called(refusal: Mapping[str, Any]) -> str:
+    client = f"client {refusal['partition']}"
+    return f"{refusal['site']} ({client})" if refusal.get("site") else client

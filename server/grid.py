@@ -9,8 +9,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, MessageType, Metadata, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
@@ -20,12 +21,15 @@ from common.errors import ProtocolError
 from server.attendance import LOST, Attendance, pull, waits
 from server.cohort import Roster, one_line, reason_of
 from server.now import Doing, Now
+from server.patience import Patience
 from server.shelf import Shelf
+from server.waiting import Waiting
 
 log = logging.getLogger("fedgan.server")
 
 _MOST_LOSSES = 2  # of one client in one round, while its node was there
 _GRACE_SECONDS = 60.0  # messages live this much longer than their round
+_LONGEST_LOOK = 30.0  # seconds
 
 
 def shelved(reply: Message, shelf: Shelf | None) -> Message:
@@ -45,6 +49,8 @@ class PatientGrid(Grid):
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._attendance = Attendance(grid)
+        self._patience = Patience()
+        self._least: Callable[[int], int] = lambda num: 1
         self._nodes = self._attendance.nodes
         self._absent: set[int] = set()  # partitions that were offline to the end of a round
         self._partitions: dict[str, int] = {}  # id of a message of this round -> partition
@@ -56,11 +62,16 @@ class PatientGrid(Grid):
 
     def roll_call(self, config: RunConfig) -> Roster:
         """Waits for all clients, and returns them if they form one federation; see ``Attendance.roll_call``."""
+        self._least = config.least_replies
         return self._attendance.roll_call(config)
 
     def node_of(self, partition: int) -> int:
         """Returns the node that holds a partition, as far as is known."""
         return self._nodes[partition]
+
+    def label(self, partition: int) -> str:
+        """Returns how messages to people name a client."""
+        return self._attendance.label(partition)
 
     def partition_of(self, reply: Message) -> int | None:
         """Returns whose reply this is, of those that the last ``send_and_receive`` returned; None for any other."""
@@ -68,7 +79,7 @@ class PatientGrid(Grid):
 
     def reason_of_silence(self, partition: int) -> str:
         """Returns why the last ``send_and_receive`` has no reply of a partition."""
-        return self._silence.get(partition, "no reply within federation.round-seconds")
+        return self._silence.get(partition, "no reply")
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Sends messages and returns the replies that came in time, errors among them.
@@ -79,61 +90,82 @@ class PatientGrid(Grid):
 
         Args:
             messages: At most one a client, to ``node_of`` its partition.
-            timeout: Seconds; None: without end.
+            timeout: Seconds; 0 or None: what suits the clients, see ``Patience``.
         """
         holders = {node: partition for partition, node in self._nodes.items()}
-        unsent = {holders[message.metadata.dst_node_id]: message for message in messages}
-        templates = dict(unsent)
+        asked = _Asked({holders[message.metadata.dst_node_id]: message for message in messages})
         self._partitions, self._silence = {}, {}
-        pending: dict[str, int] = {}
-        replies: list[Message] = []
-        lost: Counter[int] = Counter()
-        if not unsent:
-            return replies
-        now = self._now_of(next(iter(templates.values())), templates)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if not asked.templates:
+            return []
+        patience = Patience(timeout) if timeout else self._patience
+        now, waiting = self._now_of(asked), self._waiting_of(asked, patience)
         for _ in waits():
-            online = set(self._grid.get_node_ids())
-            self._attendance.welcome(online, busy=set(pending.values()))
-            self._absent -= {partition for partition in unsent if self._nodes[partition] in online}
-            left = None if deadline is None else deadline - time.monotonic()
-            ready = {k: m for k, m in unsent.items() if self._nodes[k] in online}
-            for partition in unsent:
-                now(partition, "asked" if partition in ready else "away")
-            pending |= self._push(ready, left)
-            sent = set(pending.values())
-            unsent = {k: m for k, m in unsent.items() if k not in sent and k not in self._absent}
-            found, unreadable = pull(self._grid, pending)
-            self._silence |= {pending.pop(name): why for name, why in unreadable.items()}
-            for name, reply in found.items():
-                partition = pending.pop(name)
-                if reply.has_error() and reply.error.code in LOST:
-                    lost[partition] += self._nodes[partition] in online  # a client may say so itself, again and again
-                    if lost[partition] > _MOST_LOSSES:
-                        self._silence[partition] = f"its replies were lost {lost[partition]} times while it was there"
-                        continue
-                    log.info("partition %d is away: %s", partition, reason_of(reply))
-                    unsent[partition] = templates[partition]
-                else:
-                    self._partitions[name] = partition
-                    replies.append(shelved(reply, self.shelf))
-                    now(partition, "answered")
-            for partition in self._silence:
-                now(partition, "silent")
-            if not unsent and not pending:
+            online = self._attendance.online()
+            patience.can_lose = self._attendance.can_lose
+            asked.pass_time()
+            self._send(asked, online, patience, now)
+            self._receive(asked, online, now)
+            if not (outstanding := asked.outstanding()):
                 break
-            if deadline is not None and time.monotonic() > deadline:
-                self._absent |= set(unsent)
+            away = {k for k in outstanding if self._nodes[k] not in online}
+            if asked.waited > max(patience.of(k, away=k in away) for k in outstanding):
+                self._absent |= asked.unsent.keys()
+                if asked.trains:
+                    self._silence |= {k: patience.late(k) for k in asked.pending.values()}
                 break
-        self._silence |= dict.fromkeys(self._absent & templates.keys(), "its node is away")
-        return replies
+            waiting.say(asked.waited, away, outstanding - away, asked.num_usable)
+        self._silence |= dict.fromkeys(self._absent & asked.templates.keys(), "its node is away")
+        return asked.replies
 
-    def _now_of(self, message: Message, cohort: Iterable[int]) -> Callable[[int, Doing], None]:
+    def _send(self, asked: "_Asked", online: set[int], patience: Patience, now: Callable[[int, Doing], None]) -> None:
+        """Sends what was not sent yet, or was lost, to the clients that are there."""
+        self._attendance.welcome(online, busy=set(asked.pending.values()))
+        self._absent -= {partition for partition in asked.unsent if self._nodes[partition] in online}
+        ready = {k: m for k, m in asked.unsent.items() if self._nodes[k] in online}
+        for partition in asked.unsent:
+            now(partition, "asked" if partition in ready else "away")
+        left = max((patience.of(k) for k in ready), default=0.0) - asked.waited
+        asked.pending |= self._push(ready, left)
+        sent = set(asked.pending.values())
+        asked.unsent = {k: m for k, m in asked.unsent.items() if k not in sent and k not in self._absent}
+
+    def _receive(self, asked: "_Asked", online: set[int], now: Callable[[int, Doing], None]) -> None:
+        """Takes the replies that are there, and notes which messages were lost."""
+        found, unreadable = pull(self._grid, asked.pending)
+        self._silence |= {asked.pending.pop(name): why for name, why in unreadable.items()}
+        for name, reply in found.items():
+            partition = asked.pending.pop(name)
+            if reply.has_error() and reply.error.code in LOST:
+                asked.lost[partition] += self._nodes[partition] in online  # a client may say so itself, for ever
+                if asked.lost[partition] > _MOST_LOSSES:
+                    self._silence[partition] = f"its replies were lost {asked.lost[partition]} times while it was there"
+                    continue
+                log.info("%s is away: %s", self.label(partition), reason_of(reply))
+                asked.unsent[partition] = asked.templates[partition]
+                asked.disturbed.add(partition)
+            else:
+                self._partitions[name] = partition
+                if asked.trains and not reply.has_error() and partition not in asked.disturbed:
+                    self._patience.answered(partition, asked.waited)
+                asked.replies.append(shelved(reply, self.shelf))
+                now(partition, "answered")
+        for partition in self._silence:
+            now(partition, "silent")
+
+    def _now_of(self, asked: "_Asked") -> Callable[[int, Doing], None]:
         """Returns what is told of clients; of those that are asked something beside the rounds nothing is."""
-        if self.now is None or message.metadata.message_type != MessageType.TRAIN:
+        if self.now is None or not asked.trains:
             return lambda partition, doing: None
-        self.now.begin(int(message.metadata.group_id), cohort)
+        self.now.begin(int(asked.metadata.group_id), asked.templates)
         return self.now.put
+
+    def _waiting_of(self, asked: "_Asked", patience: Patience) -> Waiting:
+        num, least = len(asked.templates), 0
+        what = asked.metadata.message_type.partition(".")[2]
+        if asked.trains:
+            what = f"round {asked.metadata.group_id}"
+            least = self._least(num)
+        return Waiting(what, patience, self.label, num, least)
 
     def ask(self, action: str, question: RecordDict, seconds: float) -> tuple[dict[int, wire.Answer], dict[int, str]]:
         """Asks every client something beside the rounds.
@@ -174,7 +206,7 @@ class PatientGrid(Grid):
         silent |= {partition: self._silence.get(partition, late) for partition in left}
         return {k: answers[k] for k in sorted(answers)}, {k: silent[k] for k in sorted(silent)}
 
-    def _push(self, messages: Mapping[int, Message], seconds: float | None) -> dict[str, int]:
+    def _push(self, messages: Mapping[int, Message], seconds: float) -> dict[str, int]:
         """Sends copies to the nodes that hold the partitions now; returns partitions by message id."""
         copies = {
             partition: Message(
@@ -182,7 +214,7 @@ class PatientGrid(Grid):
                 self._nodes[partition],
                 message.metadata.message_type,
                 group_id=message.metadata.group_id,
-                ttl=None if seconds is None else max(seconds, 0.0) + _GRACE_SECONDS,
+                ttl=max(seconds, 0.0) + _GRACE_SECONDS,
             )
             for partition, message in messages.items()
         }
@@ -215,3 +247,55 @@ class PatientGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Returns the replies that are there."""
         return self._grid.pull_messages(message_ids)
+
+
+@dataclass
+class _Asked:
+    """What one ``send_and_receive`` has asked, by partition, and what came of it.
+
+    Attributes:
+        templates: The messages.
+        unsent: Those that are to be sent, or sent again.
+        pending: Partitions by the ids of messages that were sent and not answered.
+        replies: What came.
+        lost: How often a client's message was lost while its node was there.
+        disturbed: Clients whose message was lost once.
+        waited: Seconds since the beginning, without those in which this process stood still.
+    """
+
+    templates: dict[int, Message]
+    unsent: dict[int, Message] = field(init=False)
+    pending: dict[str, int] = field(default_factory=dict)
+    replies: list[Message] = field(default_factory=list)
+    lost: Counter[int] = field(default_factory=Counter)
+    disturbed: set[int] = field(default_factory=set)
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.unsent = dict(self.templates)
+        self._looked = time.monotonic()
+
+    @property
+    def metadata(self) -> Metadata:
+        """Of any of the messages."""
+        return next(iter(self.templates.values())).metadata
+
+    @property
+    def trains(self) -> bool:
+        """Whether this is a round, not a question beside the rounds."""
+        return self.metadata.message_type == MessageType.TRAIN
+
+    @property
+    def num_usable(self) -> int:
+        """Replies that are no errors."""
+        return sum(not reply.has_error() for reply in self.replies)
+
+    def outstanding(self) -> set[int]:
+        """Returns the clients that may still reply."""
+        return {*self.unsent, *self.pending.values()}
+
+    def pass_time(self) -> None:
+        """Counts the time since the last look; only some of a long one, as of a machine that was suspended."""
+        now = time.monotonic()
+        self.waited += min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now

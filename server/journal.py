@@ -14,7 +14,7 @@ import filelock
 import platformdirs
 
 from common.config import RunConfig, flatten
-from common.errors import CheckpointError, ConfigError
+from common.errors import BusyError, CheckpointError, ConfigError
 from common.files import read_toml, write_atomically
 
 Line = dict[str, Any]
@@ -83,13 +83,13 @@ class RunDirectory:
         """Keeps other processes out of the folder while the block runs; the lock dies with the process.
 
         Raises:
-            ConfigError: Another process is at work in it.
+            BusyError: Another process is at work in it.
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise ConfigError(f"another process is at work in output.dir={str(self.path)!r}") from None
+            raise BusyError(f"another process is at work in output.dir={str(self.path)!r}") from None
         try:
             yield
         finally:

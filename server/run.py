@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -305,8 +305,8 @@ class Run:
             "seconds": record.seconds,
             "bytes-down": record.bytes_down,
             "bytes-up": record.bytes_up,
-            "clients": record.clients,
-            "refused": _refusals(record.refused),
+            "clients": self._named(record.clients),
+            "refused": self._refusals(),
             "scores": scores,
             **self._scoring.beside(scores),
         }
@@ -320,13 +320,22 @@ class Run:
 
     def _note(self, event: str, round: int, reason: str) -> None:
         """Appends something that happened beside the rounds to the journal."""
-        refused = _refusals(self._strategy.record.refused) if event == "round-repeated" else []
+        refused = self._refusals() if event == "round-repeated" else []
         journal.note(self._directory.journal, event, round, reason, refused)
 
     def _note_once(self, event: str, round: int, reason: str) -> None:
         if reason not in self._told:
             self._note(event, round, reason)
             self._told.add(reason)
+
+    def _refusals(self) -> list[dict[str, Any]]:
+        refused = self._strategy.record.refused
+        return self._named([{"partition": partition, "reason": reason} for partition, reason in refused.items()])
+
+    def _named(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Returns rows on clients with ``site`` beside ``partition`` for those that have a name."""
+        names = self._roster.names
+        return [{**row, "site": names[k]} if (k := row["partition"]) in names else dict(row) for row in rows]
 
     def _note_reasons(self, round: int) -> None:
         """Notes why metrics are not computed, as far as that is not in the journal yet."""
@@ -340,8 +349,10 @@ class Run:
         return self._scoring.final(self._strategy.snapshot.state.generator())
 
     def _described(self) -> dict[str, object]:
-        """Returns who holds what, with the names of the classes."""
-        return {"class-names": list(self._roster.class_names)} | self._roster.summary()
+        """Returns who holds what, with the names of the classes and of the clients."""
+        summary = self._roster.summary()
+        clients = self._named(summary["clients"])
+        return {"class-names": list(self._roster.class_names)} | summary | {"clients": clients}
 
     def _draw_partition(self) -> None:
         """Draws who holds what, unless that is there: before the first round's line, and not before its training."""
@@ -355,7 +366,3 @@ class Run:
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
             report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
-
-
-def _refusals(refused: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [{"partition": partition, "reason": reason} for partition, reason in refused.items()]

@@ -115,7 +115,7 @@ class Scoring:
             told, silent = steps.run("memorisation", ask, nothing)
             scores |= told
             if silent and not told:
-                steps.failed.setdefault("memorisation", f"no client tells it ({federated.named(silent)})")
+                steps.failed.setdefault("memorisation", f"no client tells it ({federated.named(silent, self._roster)})")
         self._add(steps.failed)
         return scores
 
@@ -166,12 +166,13 @@ class Scoring:
         known = [k for k, told in self._roster.clients.items() if told.without_moments]
         if scorer is None:
             self._add(
-                dict.fromkeys(federated.NAMES, f"no client told moments of its images ({federated.named(silent)})")
+                dict.fromkeys(
+                    federated.NAMES, f"no client told moments of its images ({federated.named(silent, self._roster)})"
+                )
             )
         elif others := {k: reason for k, reason in silent.items() if k not in known}:
-            self._add(
-                {"client-fid of some clients": f"they told no moments of their images ({federated.named(others)})"}
-            )
+            told = federated.named(others, self._roster)
+            self._add({"client-fid of some clients": f"they told no moments of their images ({told})"})
         return scorer
 
     def _add(self, failed: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from common import records, wire
 from common.algorithms import Client, Federation, Payload, Reply, ServerState
 from common.compression import decompress
 from common.config import RunConfig
-from common.errors import FederationError, ProtocolError
+from common.errors import FederationError, MismatchError, ProtocolError
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, not_finite, rough_distance
 from server import admission
@@ -160,11 +160,11 @@ class FederatedGAN(Strategy):
         admitted, anew = self._admit(received)
         self._sent = {}
         heard = {k: round for k, round in before.memory_rounds.items() if k not in anew}
-        aggregator, cohort = self._config.aggregator, self.record.cohort
-        minimum = max(self._config.federation.min_replies or (len(cohort) + 1) // 2, aggregator.min_replies())
+        cohort = self.record.cohort
+        minimum = self._config.least_replies(len(cohort))
         if len(admitted) < minimum:
             self.snapshot = replace(before, memory_rounds=heard)
-            reasons = "; ".join(f"partition {k}: {why}" for k, why in sorted(self.record.refused.items()))
+            reasons = "; ".join(f"{self._roster.label(k)}: {why}" for k, why in sorted(self.record.refused.items()))
             raise RoundError(
                 f"round {self.record.round}: {len(admitted)} usable replies of {len(cohort)}, the minimum is {minimum}"
                 + (f": {reasons}" if reasons else "")
@@ -267,7 +267,7 @@ class FederatedGAN(Strategy):
     def _refuse(self, partition: int, reason: str) -> None:
         reason = one_line(reason)
         self.record.refused[partition] = reason
-        log.warning("round %d: partition %d is left out: %s", self.record.round, partition, reason)
+        log.warning("round %d: %s is left out: %s", self.record.round, self._roster.label(partition), reason)
 
     def _client_line(self, reply: Reply, state: ServerState) -> dict[str, float | int]:
         line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
@@ -295,14 +295,14 @@ def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Fede
     """Returns what the server half of the run's algorithm works with.
 
     Raises:
-        FederationError: The algorithm or the weighting needs to know labels that a client keeps to itself.
+        MismatchError: The algorithm or the weighting needs to know labels that a client keeps to itself.
     """
     silent = [k for k, client in roster.clients.items() if client.label_counts is None]
     if silent and config.needs_label_counts:
-        which = ", ".join(map(str, silent))
-        raise FederationError(
+        which = ", ".join(roster.label(k) for k in silent)
+        raise MismatchError(
             f"algorithm={config.algorithm!r} with weighting={config.weighting!r} needs to know how many images of each "
-            f"class every client holds, and partition {which} keeps that to itself (disclose-labels=false): take "
+            f"class every client holds, and {which} keeps that to itself (disclose-labels=false): take "
             "another algorithm or weighting, or ask these sites"
         )
     return Federation(

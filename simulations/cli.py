@@ -17,6 +17,7 @@ from simulations.export.command import export
 from simulations.options import RunArgument
 from simulations.run_command import simulate, submit
 from simulations.serve.command import inspect, serve
+from simulations.sites_command import sites
 from simulations.streams import be_patient, settle
 from simulations.track_command import track
 from simulations.trained_command import evaluate, generate
@@ -56,7 +57,7 @@ def _options(
     """Train GANs across clients that keep their data."""
 
 
-for command in (simulate, submit, generate, evaluate, partition, data):
+for command in (simulate, submit, sites, generate, evaluate, partition, data):
     app.command(cls=Command)(command)
 
 

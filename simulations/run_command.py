@@ -82,6 +82,7 @@ def submit(
     from common.config import RunConfig
     from server.journal import RunDirectory
     from simulations import submit as submission
+    from simulations.superlink import SuperLink, check
 
     overrides = read_overrides(config)
     if out is not None:
@@ -96,11 +97,9 @@ def submit(
         if run.config.exists():  # on this very host: its configuration need not be given again
             overrides = run.read_config().flat() | overrides
     resolved = RunConfig.from_flat(overrides)
-    submission.check(federation)
+    check(federation)
     try:
-        outcome = submission.submit(
-            submission.SuperLink(federation), resolved, retries, lambda line: typer.echo(line, err=True)
-        )
+        outcome = submission.submit(SuperLink(federation), resolved, retries, lambda line: typer.echo(line, err=True))
     except KeyboardInterrupt:
         typer.echo("no longer followed; the run goes on: see flwr list, end it with flwr stop", err=True)
         raise

@@ -6,31 +6,28 @@ last checkpoint.
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.config import RunConfig
-from common.errors import ConfigError, FederationError
-
-PROJECT = Path(__file__).resolve().parent.parent
+from common.errors import FederationError
+from simulations.superlink import SuperLink
 
 _LINE = re.compile(r"fedgan: (.*)")
 _FOLDER = re.compile(r"run directory: (.*)")
-_FAILURE = re.compile(r"failed with exit code (\d+): (.*)")
+_FAILURE = re.compile(r"failed( for good)? with exit code (\d+): (.*)")  # server/app.py
 _POLL_SECONDS = 2.0
+_WOULD_FAIL_AGAIN = "as it would fail again"
+_WAS_STOPPED = "as it was stopped on purpose"
+_OUT_OF_SIGHT = "as it may still go on"
 _AWAY_SECONDS = 300.0  # how long a SuperLink may be away before the run is given up
-_COMMAND_SECONDS = 120.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # before a run is handed in again
 
 
 @dataclass
@@ -41,84 +38,13 @@ class Outcome:
         code: 0 if it went to its last round, else the exit code that ``fedgan simulate`` would have given.
         reason: Why it did not.
         folder: Its run directory on the server's host; empty if it did not come so far.
-        final: Whether to submit it again would be wrong: it would fail again, was stopped by a person, or may still go
-            on out of sight.
+        final: Why to submit it again would be wrong; empty if it would not be.
     """
 
     code: int
     reason: str = ""
     folder: str = ""
-    final: bool = False
-
-
-class SuperLink:
-    """Flower's command line, for one connection of its configuration file.
-
-    Args:
-        name: The connection's name there.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        beside = Path(sys.executable).parent / "flwr"
-        self._flwr = str(beside) if beside.exists() else shutil.which("flwr") or "flwr"
-
-    def run(self, config: RunConfig) -> int:
-        """Hands a run in and returns its id.
-
-        Raises:
-            FederationError: The SuperLink cannot be reached or refuses it; says what Flower says.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "config.toml"
-            file.write_text(config.toml(), encoding="utf-8")
-            answer = self._ask("run", str(PROJECT), self._name, "-c", str(file))
-        return int(answer["run-id"])
-
-    def status(self, run_id: int) -> tuple[str, str]:
-        """Returns a run's status, e.g. ``finished:failed``, and Flower's words on it.
-
-        Raises:
-            FederationError: The SuperLink cannot be reached, or does not know the run.
-        """
-        runs = self._ask("list", self._name, "--run-id", str(run_id)).get("runs", [])
-        if not runs:
-            raise FederationError(f"the SuperLink does not know run {run_id}")
-        return str(runs[0]["status"]), str(runs[0].get("status-details", ""))
-
-    def follow(self, run_id: int) -> subprocess.Popen[str]:
-        """Returns a process that prints the run's log as it comes."""
-        return subprocess.Popen(
-            [self._flwr, "log", str(run_id), self._name, "--stream"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-
-    def _ask(self, *arguments: str) -> dict[str, Any]:
-        try:
-            done = subprocess.run(
-                [self._flwr, *arguments, "--format", "json"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_COMMAND_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise FederationError(f"no answer to 'flwr {arguments[0]}' within {_COMMAND_SECONDS:g} s") from None
-        try:
-            answer = json.loads(done.stdout)
-        except ValueError:
-            answer = {}
-        if done.returncode or not isinstance(answer, dict) or not answer.get("success"):
-            said = str(answer.get("error-message", "")) if isinstance(answer, dict) else ""
-            words = " ".join((said or done.stderr or done.stdout).split())
-            raise FederationError(f"'flwr {arguments[0]}' failed: {words[-500:] or f'exit code {done.returncode}'}")
-        return answer
+    final: str = ""
 
 
 def submit(
@@ -126,8 +52,8 @@ def submit(
 ) -> Outcome:
     """Runs a federation on a SuperLink to its end.
 
-    A run that fails is submitted again, from its last checkpoint, up to ``retries`` times, unless it failed for what
-    would fail again: its configuration (exit code 2).
+    A run that fails is submitted again, from its last checkpoint, up to ``retries`` times, unless it would fail again:
+    the server says so where an error lasts (``common/errors.py``), as where sites' data do not fit each other.
 
     Args:
         superlink: Where.
@@ -137,10 +63,15 @@ def submit(
         poll: Seconds between two looks at the run's status.
 
     Raises:
+        ConfigError: The connection to the SuperLink is not set up as it should be.
         FederationError: The first submission was refused.
     """
     folder, begun = config.output.dir, False
-    run_id = superlink.run(config)
+    try:
+        run_id = superlink.run(config)
+    except FederationError:
+        superlink.explain_absence()
+        raise
     for left in range(retries, -1, -1):
         say(f"run {run_id} is submitted")
         outcome = _watch(superlink, run_id, say, poll)
@@ -148,10 +79,13 @@ def submit(
         if not outcome.code or outcome.final or not left:
             break
         say(f"{outcome.reason}; submitting again, {left} {'tries' if left > 1 else 'try'} left")
+        time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (retries - left)))
         changes: dict[str, bool | str] = {"output.dir": folder}
         if begun:
             changes["output.resume"] = True
         run_id = _run_when_there(superlink, config.replaced(changes), say, poll)
+    if outcome.final and left:
+        outcome.reason += f"; not submitted again, {outcome.final}"
     return Outcome(outcome.code, outcome.reason, folder)
 
 
@@ -168,7 +102,7 @@ def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: 
             except FederationError as error:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _AWAY_SECONDS:
-                    return Outcome(1, f"{error}, for {_AWAY_SECONDS:g} s", found.get("folder", ""), final=True)
+                    return Outcome(1, f"{error}, for {_AWAY_SECONDS:g} s", found.get("folder", ""), _OUT_OF_SIGHT)
                 continue
             away_since = None
             follower.keep_on()
@@ -180,7 +114,7 @@ def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: 
         return Outcome(0, folder=found.get("folder", ""))
     reason = found.get("reason") or details or status
     code = max(1, int(found.get("code", "1")))
-    final = code == ConfigError.exit_code or status == "finished:stopped"
+    final = _WAS_STOPPED if status == "finished:stopped" else _WOULD_FAIL_AGAIN if found.get("lasts") else ""
     return Outcome(code, f"run {run_id} failed: {reason}", found.get("folder", ""), final)
 
 
@@ -227,7 +161,7 @@ class _Follower:
             if match := _FOLDER.match(line[1]):
                 self._found.setdefault("folder", match[1])
             elif match := _FAILURE.match(line[1]):
-                self._found["code"], self._found["reason"] = match[1], match[2]
+                self._found["lasts"], self._found["code"], self._found["reason"] = match[1] or "", match[2], match[3]
                 continue
             self._say(line[1])
 
@@ -247,28 +181,6 @@ def _run_when_there(superlink: SuperLink, config: RunConfig, say: Callable[[str]
                 raise
             say(f"{error}; trying again")
             time.sleep(max(poll, 5.0))
-
-
-def check(name: str) -> None:
-    """Passes if a run can be submitted from here to the connection of this name.
-
-    Raises:
-        ConfigError: fedgan was installed without its checkout, or Flower's configuration file has no such connection.
-    """
-    if not (PROJECT / "pyproject.toml").is_file():
-        raise ConfigError(f"{PROJECT} has no pyproject.toml: Flower bundles a checkout; install fedgan with pip -e")
-    file = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr") / "config.toml"
-    try:
-        known = tomllib.loads(file.read_text(encoding="utf-8")).get("superlink", {})
-    except FileNotFoundError:
-        known = {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
-    if name not in [key for key, value in known.items() if isinstance(value, dict)]:
-        raise ConfigError(
-            f"{file} has no SuperLink {name!r}: add [superlink.{name}] with its address and root-certificates "
-            "(docs/deployment.md)"
-        )
 
 
 def summary_in(folder: str) -> dict[str, Any] | None:

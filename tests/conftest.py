@@ -1,6 +1,8 @@
 """What all tests share: one thread a process, no telemetry, and a small federation."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -10,6 +12,9 @@ os.environ["FEDGAN_CACHE"] = ""  # nothing from another run, and nothing in this
 import hypothesis
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import watchdog
 
 from common.config import RunConfig
 from server import journal, plots, report
@@ -46,6 +51,11 @@ def run_on(grid, config):
     finally:
         grid.close()
     return directory
+
+
+def pytest_configure(config):
+    """Has everything that tests start end with them, however they end."""
+    config.watchdog = watchdog.watch()  # its pipe closes with this process
 
 
 @pytest.fixture

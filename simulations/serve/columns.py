@@ -36,7 +36,7 @@ class Columns:
             self.trained.setdefault(client["partition"], []).append(self.rounds)
             own = self.clients.setdefault(client["partition"], {})
             for key, value in client.items():
-                if key not in _NO_FIGURES:
+                if key not in _NO_FIGURES and isinstance(value, int | float):
                     self._put(own, key, value)
         self.rounds += 1
 

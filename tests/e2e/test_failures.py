@@ -103,7 +103,8 @@ def disk(path, kilobytes):
     path.mkdir()
 
     def mount(*options):
-        return subprocess.run(["mount", "-t", "tmpfs", *options, "fedgan-test", path], capture_output=True, check=False)
+        name = f"fedgan-{os.getpid()}-disk"  # as the watchdog looks for
+        return subprocess.run(["mount", "-t", "tmpfs", *options, name, path], capture_output=True, check=False)
 
     if os.geteuid() != 0 or mount("-o", f"size={kilobytes}k").returncode:
         pytest.skip("needs root, to mount a small disk")

@@ -46,6 +46,7 @@ def federate(config, sites):
     return summary_of(config)
 
 
+@pytest.mark.slow
 def test_a_server_without_images_scores_by_what_sites_tell_and_goes_by_it(small, tmp_path, caplog):
     caplog.set_level("INFO", logger="fedgan.server")
     sites = write_sites(tmp_path, 4)
@@ -72,6 +73,7 @@ def test_a_server_without_images_scores_by_what_sites_tell_and_goes_by_it(small,
     assert lines[2]["scores"]["federated-clients"] == [0, 1, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "rounds_before"), [(1, 1), (0, 2)])
 def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(small, every, rounds_before):
     class Listening(InProcessGrid):
@@ -92,6 +94,7 @@ def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(sm
     assert heard == ["query"] * 4 + trained * rounds_before + ["query.moments"] * 4 + trained * (2 - rounds_before)
 
 
+@pytest.mark.slow
 def test_the_federated_fid_of_a_run_is_that_of_all_clients_images_in_one_place(small):
     config = small(**TELLING | {"federation__num_rounds": 1}, evaluation__final_num_images=400)
     simulate(config, num_workers=1)

@@ -316,6 +316,7 @@ def scoring(monkeypatch, wrong):
 GUARDED = {"evaluation.every": 2, "federation.num-rounds": 7, "local.moments": "keep"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [600, "broken"])
 def test_a_run_whose_generator_diverges_goes_back_and_tries_other_numbers(small, monkeypatch, bad, happened):
     scoring(monkeypatch, lambda number, rollbacks: 0)
@@ -335,6 +336,7 @@ def test_a_run_whose_generator_diverges_goes_back_and_tries_other_numbers(small,
     assert one == two  # up to the good round nothing is another
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [5, 7])
 def test_a_run_that_has_gone_back_is_resumed_to_the_same_bits(small, monkeypatch, cut):
     scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 and rollbacks == 0 else 0)

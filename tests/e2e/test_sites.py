@@ -15,7 +15,7 @@ from client.app import app
 from common.errors import FederationError
 from common.seeding import numpy_generator
 from common.weightings import WEIGHTINGS
-from server import journal
+from server import findings, journal
 from simulations.engine import InProcessGrid
 
 CLASSES = ("benign", "malign")
@@ -106,3 +106,37 @@ def test_a_resumed_run_on_other_images_is_refused_by_partition(small, tmp_path):
 def test_a_mistyped_key_of_a_site_stops_the_run_in_words(small):
     with pytest.raises(FederationError, match=r"disclose-label=False: Extra inputs.*known keys: .*disclose-labels"):
         federate(small(**THREE), [{"disclose-label": False}])
+
+
+def test_sites_that_have_a_name_are_called_by_it_everywhere(small, tmp_path, caplog):
+    caplog.set_level("INFO", logger="fedgan.server")
+    sites = [{"site-name": "hospital-a"}, {"site-name": "hospital-b", "device": "cuda:99"}, {}]
+    directory = federate(small(**THREE, federation__num_rounds=1), sites)
+    (line,) = journal.read(directory.journal)
+    assert [(row["partition"], row.get("site")) for row in line["clients"]] == [(0, "hospital-a"), (2, None)]
+    assert [(row["partition"], row["site"]) for row in line["refused"]] == [(1, "hospital-b")]
+    assert "round 1: site hospital-b (partition 1) is left out: ConfigError: device='cuda:99'" in caplog.text
+    told = json.loads(directory.partition.read_text())["clients"]
+    assert [row.get("site") for row in told] == ["hospital-a", "hospital-b", None]
+    assert [what for _, what, _ in findings.incidents([line], [])] == ["hospital-b (client 1) left out"]
+
+
+def test_a_site_that_is_renamed_is_the_same_to_a_resumed_run(small):
+    federate(small(**THREE, federation__num_rounds=1), [{"site-name": "hospital-a"}])
+    directory = federate(small(**THREE, federation__num_rounds=2, output__resume=True), [{"site-name": "clinic"}])
+    assert [line["clients"][0]["site"] for line in journal.read(directory.journal)] == ["hospital-a", "clinic"]
+
+
+def test_a_site_that_does_not_fit_is_named_and_lasts(small, tmp_path):
+    sites = [{"data": write_site(tmp_path / f"scans-{k}", size=32 if k == 1 else 28)} for k in range(3)]
+    sites[1]["site-name"] = "hospital-b"
+    with pytest.raises(FederationError, match=r"site hospital-b \(partition 1\) has 32x32 images") as caught:
+        federate(small(**THREE), sites)
+    assert caught.value.lasting
+
+
+def test_no_client_in_this_process_is_lost_to_the_time_that_a_round_has(small, monkeypatch):
+    for name in ("_FEWEST_SECONDS", "_UNKNOWN_SECONDS", "_TIMES"):
+        monkeypatch.setattr(f"server.patience.{name}", 0.0)
+    directory = federate(small(**THREE), [])
+    assert [line["refused"] for line in journal.read(directory.journal)] == [[], [], []]

@@ -101,7 +101,7 @@ def test_a_site_that_dies_in_a_round_and_comes_back_changes_no_bit(fed, small, u
     fed.restart_supernode(1)
     assert submission.exit_code() == 0, submission.output()
     assert submission.refused() == [{}, {}, {}]
-    assert "partition 1 is away" in submission.output()
+    assert "site-1 (partition 1) is away; waiting up to" in submission.output()
     assert submission.digest() == undisturbed(small)
 
 
@@ -133,7 +133,7 @@ def test_a_site_that_hangs_and_one_that_is_gone_are_left_out_by_name(fed, small)
     fed.sites[0].kill(sig=signal.SIGCONT)
     assert submission.exit_code() == 0, submission.output()
     refused = submission.refused()
-    silent, away = "no reply within federation.round-seconds", "its node is away"
+    silent, away = "no reply within federation.round-seconds=40", "its node is away"
     assert set(refused[1]) == {0, 2}
     assert set(refused[1].values()) <= {silent, away}  # Flower takes up to a minute to notice that a node is gone
     assert refused[3][2] == away

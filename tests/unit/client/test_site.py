@@ -52,12 +52,19 @@ class TestSite:
                 PLACE | {"disclose_labels ": False},
                 r"disclose_labels =False: Extra inputs.*known keys: .*disclose-labels",
             ),
+            (PLACE | {"site-name": "a\nb"}, "site-name='a.nb': .* at most 64 printable characters"),
+            (PLACE | {"site-name": " a"}, "site-name=' a': .* no space at its ends"),
+            (PLACE | {"site-name": "a" * 65}, "site-name='a+': .* at most 64"),
             (PLACE | {"disclose-labels": "perhaps"}, "disclose-labels='perhaps': Input should be a valid boolean"),
         ],
     )
     def test_a_wrong_node_configuration_is_refused_by_key(self, config, words):
         with pytest.raises(ConfigError, match=words):
             Site.of(config)
+
+    def test_a_name_is_anything_that_people_can_read(self):
+        assert site(site_name="Hôpital Ste-Anne 2").site_name == "Hôpital Ste-Anne 2"
+        assert site().site_name == ""
 
     def test_a_device_that_does_not_exist_is_refused(self):
         assert device_of(site(device="cpu")) == torch.device("cpu")

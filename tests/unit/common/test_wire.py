@@ -59,7 +59,7 @@ def test_a_reply_to_another_round_is_refused():
 def test_another_protocol_is_refused(monkeypatch):
     content = wire.encode_query(label_counts=True)
     monkeypatch.setattr(wire, "PROTOCOL", 99)
-    with pytest.raises(ProtocolError, match="speaks protocol 4, this side 99"):
+    with pytest.raises(ProtocolError, match="speaks protocol 5, this side 99"):
         wire.decode_roll_call(content)
 
 
@@ -71,14 +71,14 @@ def test_another_protocol_is_refused(monkeypatch):
         ({"metrics": None}, "no MetricRecord 'metrics'"),
         ({"arrays": MetricRecord({"a": 1})}, "no ArrayRecord 'arrays'"),
         (
-            {"meta": ConfigRecord({"protocol": 4, "round": 7, "partition": 0, "num-examples": 2.5})},
+            {"meta": ConfigRecord({"protocol": wire.PROTOCOL, "round": 7, "partition": 0, "num-examples": 2.5})},
             "num-examples is 2.5",
         ),
         (
-            {"meta": ConfigRecord({"protocol": 4, "round": 7, "partition": 0, "num-examples": True})},
+            {"meta": ConfigRecord({"protocol": wire.PROTOCOL, "round": 7, "partition": 0, "num-examples": True})},
             "num-examples is True",
         ),
-        ({"meta": ConfigRecord({"protocol": 4, "round": 7, "num-examples": 2})}, "partition is None"),
+        ({"meta": ConfigRecord({"protocol": wire.PROTOCOL, "round": 7, "num-examples": 2})}, "partition is None"),
         ({"metrics": MetricRecord({"d-real": float("nan")})}, "d-real in metrics is nan, not a finite number"),
         ({"metrics": MetricRecord({"d-real": [1.0, 2.0]})}, r"d-real in metrics is \[1.0, 2.0\], not a finite number"),
         ({"metrics": MetricRecord({str(k): k for k in range(65)})}, "65 metrics, or odd names"),

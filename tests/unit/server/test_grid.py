@@ -6,13 +6,14 @@ import pytest
 import torch
 from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
 from common import wire
 from common.config import RunConfig
 from common.datasets.base import ImageShape
-from common.errors import FederationError, ProtocolError
-from server import attendance
+from common.errors import FederationError, MismatchError, ProtocolError
+from server import attendance, waiting
 from server import grid as patient
 from server.grid import PatientGrid
 from simulations import engine
@@ -42,6 +43,8 @@ class Flaky(Grid):
         self.seconds = 1.0
         self.sent = []
         self.answers = {}
+        self.heartbeat = 30.0
+        self.names = {}  # node -> under which its key is registered
         self.odd = {}  # partition -> what it answers instead, or an exception
         self._messages = {}
         self._pulled = set()
@@ -52,6 +55,10 @@ class Flaky(Grid):
 
     def get_node_ids(self):
         return [node for node in self.holders if self.is_online(node)]
+
+    def get_nodes(self):
+        for node in self.get_node_ids():
+            yield NodeInfo(node_id=node, heartbeat_interval=self.heartbeat, name=self.names.get(node))
 
     def push_messages(self, messages):
         names = []
@@ -109,15 +116,15 @@ class Flaky(Grid):
         raise NotImplementedError
 
 
-def who(partition, num_examples=40):
+def who(partition, num_examples=40, site=""):
     shape = ImageShape(1, 28, 1)
-    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint())
+    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint(), site)
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (patient, attendance):
+    for module in (patient, attendance, waiting):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -249,7 +256,7 @@ def test_who_is_there_but_late_is_left_out(flaky, clock):
     grid = called(flaky)
     flaky.seconds = 10.0
     assert ask(grid, timeout=5.0) == []
-    assert grid.reason_of_silence(0) == "no reply within federation.round-seconds"
+    assert grid.reason_of_silence(0) == "no reply within federation.round-seconds=5"
     late = clock.now + 10.0
     flaky.seconds = 1.0
     assert ask(grid, timeout=5.0) == [0, 1, 2]  # the late replies are not taken for these
@@ -345,6 +352,95 @@ def test_a_question_waits_for_nobody_beyond_its_time(flaky, clock):
     assert grid.ask("moments", wire.encode_question(), 30.0)[1][0] == "no answer within evaluation.answer-seconds=30"
 
 
+class TestWaiting:
+    """With ``federation.round-seconds=0``: how long is waited for whom, and what is said."""
+
+    @pytest.fixture
+    def said(self, caplog):
+        caplog.set_level("INFO", logger="fedgan.server")
+        return lambda words: [message for message in caplog.messages if words in message]
+
+    def test_a_lost_site_is_waited_for_as_suits_a_round_and_that_is_said(self, flaky, clock, said):
+        flaky.names = {101: "hospital-b"}
+        grid = called(flaky)
+        assert ask(grid, timeout=0.0) == [0, 1, 2]
+        start = clock.now
+        flaky.online[101] = [(0.0, start + 0.5)]
+        assert ask(grid, timeout=0.0) == [0, 2]
+        assert 240 <= clock.now - start < 242
+        first, *more = said("site hospital-b (partition 1) is away; waiting up to")
+        assert first.startswith("round 1: ")
+        assert first.endswith(" more, then the round goes on with the other 2")
+        assert "waiting up to 4 min more" in first
+        assert len(more) == 3  # after half a minute, a minute, two
+        assert all(line.endswith("then the round goes on with the other 2") for line in more)  # who have answered now
+        assert grid.reason_of_silence(1) == "its node is away"
+        again = clock.now
+        assert ask(grid, timeout=0.0) == [0, 2]
+        assert clock.now - again < 2  # and not once more
+
+    def test_it_comes_back_in_that_time(self, flaky, clock):
+        grid = called(flaky)
+        flaky.online[101] = [(0.0, clock.now + 0.5), (clock.now + 150.0, float("inf"))]
+        assert ask(grid, timeout=0.0) == [0, 1, 2]
+
+    def test_it_is_said_if_the_round_fails_without_it(self, flaky, clock, said):
+        grid = called(flaky)
+        for node in (100, 101):
+            flaky.online[node] = [(0.0, clock.now + 0.5)]
+        assert ask(grid, timeout=0.0) == [2]
+        assert said(
+            "round 1: partition 0, partition 1 are away; waiting up to 1 h more (less once others have answered)"
+        )
+        assert said("then the round fails: 1 of 3 can reply, and it needs 2")
+
+    def test_a_site_that_is_there_has_an_hour_for_its_first_round(self, flaky, clock, said):
+        grid = called(flaky)
+        start = clock.now
+        flaky.seconds = 2000.0
+        assert ask(grid, timeout=0.0) == [0, 1, 2]
+        assert said("partition 0, partition 1, partition 2 are late, after 5 min; waiting up to 55 min more")
+        assert clock.now - start < 2002
+
+    def test_a_hanging_site_is_called_late_and_left_out(self, flaky, clock, said):
+        grid = called(flaky)
+        ask(grid, timeout=0.0)
+        start = clock.now
+        flaky.seconds = 10_000.0
+        assert ask(grid, timeout=0.0) == []
+        assert 240 <= clock.now - start < 242
+        assert grid.reason_of_silence(0).startswith("no reply within 4 min, and it usually takes 2 s")
+        assert said("are late, after 1 min; waiting up to 3 min more, then the round fails: 0 of 3 can reply")
+
+    def test_a_server_that_was_suspended_leaves_nobody_out(self, flaky, clock):
+        grid = called(flaky)
+        ask(grid, timeout=0.0)
+        sleep, flaky.seconds = clock.sleep, 4000.0
+
+        def suspended(seconds):
+            sleep(seconds)
+            if not flaky.suspended:
+                flaky.suspended = True
+                clock.now += 3990.0  # the machine's lid was closed
+
+        flaky.suspended, clock.sleep = False, suspended
+        assert ask(grid, timeout=0.0) == [0, 1, 2]
+
+    def test_in_a_simulation_nobody_is_lost_to_the_time(self, flaky, clock):
+        flaky.heartbeat = 1e300
+        grid = called(flaky)
+        ask(grid, timeout=0.0)
+        flaky.seconds = 1000.0
+        assert ask(grid, timeout=0.0) == [0, 1, 2]  # a laptop that does other things
+
+    def test_a_question_says_so_too(self, flaky, clock, said):
+        grid = called(flaky)
+        flaky.online[101] = [(0.0, clock.now)]
+        flaky.answer = lambda message: Message(wire.encode_answer(wire.Answer(0)), reply_to=message)
+        grid.ask("moments", wire.encode_question(), 60.0)
+        assert said("moments: partition 1 is away; waiting up to 1 min more, then it goes on with the other 2")
+
+
 class TestRollCall:
     def test_clients_are_waited_for(self, flaky, clock):
         flaky.online[102] = [(30.0, float("inf"))]
@@ -360,7 +456,7 @@ class TestRollCall:
 
     def test_a_client_without_an_answer_is_named(self, flaky):
         flaky.seconds = 1000.0
-        with pytest.raises(FederationError, match="no answer from partition 0, 1, 2 within 60 s"):
+        with pytest.raises(FederationError, match="no answer from partition 0, 1, 2 .* within 60 s"):
             PatientGrid(flaky).roll_call(CONFIG)
 
     def test_two_nodes_with_one_partition_are_an_error(self, flaky):
@@ -378,3 +474,61 @@ class TestRollCall:
         flaky.odd[1] = wire.encode_roll_call(replace(theirs, fingerprint="old"))
         with pytest.raises(ProtocolError, match=r"partition 1 runs other code \(fingerprint old\)"):
             PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_who_is_here_and_who_is_awaited_is_said_while_it_waits(self, flaky, clock, caplog):
+        caplog.set_level("INFO", logger="fedgan.server")
+        flaky.names = {100: "hospital-a"}
+        flaky.online[102] = [(30.0, float("inf"))]
+        flaky.odd[1] = wire.encode_roll_call(who(1, site="clinic-b"))
+        PatientGrid(flaky).roll_call(CONFIG)
+        here = "2 of 3 sites are connected: site hospital-a (partition 0), site clinic-b (partition 1); waiting up to"
+        (line,) = [message for message in caplog.messages if message.startswith(here)]
+        assert line.endswith("more for partition 2")
+        assert caplog.messages[-1] == (
+            "all 3 sites are here: site hospital-a (partition 0) is node 100, site clinic-b (partition 1) is node 101, "
+            "partition 2 is node 102"
+        )
+
+    def test_who_has_not_answered_is_named_by_its_node(self, flaky):
+        flaky.names, flaky.seconds = {101: "hospital-b"}, 1000.0
+        with pytest.raises(FederationError, match=r"partition 0, 1, 2 \(node 100, hospital-b \(node 101\), node 102\)"):
+            PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_nobody_at_all_is_an_error_with_a_way_out(self, flaky):
+        flaky.online = {node: [] for node in flaky.online}
+        with pytest.raises(FederationError, match="^0 of 3 clients connected .*: start the SuperNodes and"):
+            PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_a_registered_name_is_taken_before_what_a_site_says(self, flaky):
+        flaky.names = {101: "hospital-b"}
+        flaky.odd[1] = wire.encode_roll_call(who(1, site="hospital-a"))
+        assert PatientGrid(flaky).roll_call(CONFIG).names == {1: "hospital-b"}
+
+    def test_one_name_for_two_sites_is_said(self, flaky, caplog):
+        flaky.names = {100: "clinic", 101: "clinic"}
+        PatientGrid(flaky).roll_call(CONFIG)
+        assert "2 sites are called clinic: partition 0, 1; give each its own name" in caplog.messages
+
+    def test_a_name_that_cannot_be_printed_is_refused(self, flaky):
+        flaky.odd[1] = wire.encode_roll_call(who(1, site="a\nfedgan: failed for good with exit code 2: no"))
+        with pytest.raises(ProtocolError, match="at most 64 printable characters"):
+            PatientGrid(flaky).roll_call(CONFIG)
+
+    def test_a_site_under_another_name_is_still_the_same(self, flaky, clock):
+        grid = called(flaky)
+        flaky.online[101] = [(0.0, clock.now)]
+        flaky.holders[555], flaky.online[555] = 1, [(clock.now, float("inf"))]
+        flaky.odd[1] = wire.encode_roll_call(who(1, site="renamed"))
+        grid.send_and_receive([Message(RecordDict(), 101, MessageType.TRAIN, group_id="1")], timeout=20.0)
+        assert grid.node_of(1) == 555
+
+    @pytest.mark.parametrize(
+        ("kind", "lasting"),
+        [("common.errors.DataError", True), ("common.errors.ConfigError", True), ("builtins.MemoryError", False)],
+    )
+    def test_a_site_s_own_failure_lasts_if_it_is_one_of_its_setting(self, flaky, kind, lasting):
+        flaky.odd[1] = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"<class '{kind}'>:<'no such folder'>")
+        with pytest.raises(FederationError, match="node 101: .*Error: no such folder") as caught:
+            PatientGrid(flaky).roll_call(CONFIG)
+        assert isinstance(caught.value, MismatchError) == lasting
+        assert caught.value.lasting == lasting

@@ -81,6 +81,7 @@ def test_without_room_on_disk_replies_stay_in_memory_and_the_log_says_so_once(tm
     assert "not there" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -21,6 +21,7 @@ def test_the_servers_share_of_a_round_has_as_many_threads_as_it_says_and_leaves_
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_replies_are_let_go_of_once_they_are_aggregated_although_flower_holds_on_to_the_messages(tmp_path, monkeypatch):
     config = RunConfig().replaced(
         {

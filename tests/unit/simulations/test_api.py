@@ -40,6 +40,7 @@ def result(tmp_path_factory):
     return simulations.run("quickstart", SETTINGS, seed=1, out=tmp_path_factory.mktemp("api") / "mine", quiet=True)
 
 
+@pytest.mark.slow
 def test_the_package_is_cheap_to_import_and_knows_its_names():
     code = "import simulations, sys; print('torch' in sys.modules, callable(simulations.run), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

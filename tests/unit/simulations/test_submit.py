@@ -8,6 +8,7 @@ import pytest
 from common.config import RunConfig
 from common.errors import ConfigError, FederationError
 from simulations import submit as submission
+from simulations import superlink
 from simulations.submit import Outcome, submit
 
 LOST = ("finished:failed", "No heartbeat received from the task")
@@ -131,9 +132,43 @@ def test_retries_end():
 
 
 def test_what_would_fail_again_is_not_tried_again():
-    superlink = Scripted(*[(["fedgan: failed with exit code 2: no such key"], LOST)] * 2)
+    superlink = Scripted(*[(["fedgan: failed for good with exit code 2: no such key"], LOST)] * 2)
     outcome, _ = follow(superlink, retries=1)
     assert (outcome.code, len(superlink.configs)) == (2, 1)
+
+
+def test_what_lasts_is_not_tried_again_and_that_is_said_whatever_the_exit_code():
+    log = ["fedgan: run directory: /srv/run", "fedgan: failed for good with exit code 1: the sites' data do not fit"]
+    superlink = Scripted(*[(log, LOST)] * 4)
+    outcome, said = follow(superlink, retries=3)
+    assert (outcome.code, len(superlink.configs)) == (1, 1)
+    assert outcome.reason.endswith("the sites' data do not fit; not submitted again, as it would fail again")
+    assert not any("submitting again" in line for line in said)
+
+
+def test_what_may_pass_is_tried_again_whatever_the_exit_code():
+    busy = ["fedgan: failed with exit code 2: another process is at work in output.dir='/srv/run'"]
+    superlink = Scripted((busy, LOST), ([], ("finished:completed", "")))
+    outcome, _ = follow(superlink, retries=1)
+    assert (outcome.code, len(superlink.configs)) == (0, 2)
+
+
+def test_tries_are_further_and_further_apart():
+    superlink = Scripted(*[([], LOST)] * 9)
+    follow(superlink, retries=8)
+    assert submission.time.now > 5 + 10 + 20 + 40 + 4 * 60
+
+
+def test_a_first_submission_that_fails_is_explained():
+    class Absent(Scripted):
+        def run(self, config):
+            raise FederationError("'flwr run' failed: Connection unavailable")
+
+        def explain_absence(self):
+            raise FederationError("nobody answers at 127.0.0.1:1")
+
+    with pytest.raises(FederationError, match="nobody answers at"):
+        follow(Absent())
 
 
 def test_a_superlink_that_is_away_for_a_while_is_waited_for():
@@ -154,7 +189,7 @@ def test_a_connection_that_flower_does_not_know_is_refused_with_what_to_write(tm
     monkeypatch.setenv("FLWR_HOME", str(tmp_path))
     if text is not None:
         (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(ConfigError, match=r"config.toml has no SuperLink 'gan': add \[superlink.gan\]"):
-        submission.check("gan")
+    with pytest.raises(ConfigError, match=r"config.toml has no SuperLink 'gan'.*: add \[superlink.gan\]"):
+        superlink.check("gan")
     (tmp_path / "config.toml").write_text("[superlink.gan]\naddress = '127.0.0.1:1'\n")
-    submission.check("gan")
+    superlink.check("gan")
