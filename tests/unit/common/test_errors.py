@@ -11,7 +11,7 @@ def kinds():
 
 @pytest.mark.parametrize("kind", kinds())
 def test_what_was_said_wrong_lasts_unless_it_is_only_the_moment(kind):
-    passing = {errors.FedGANError, errors.FederationError, errors.BusyError}
+    passing = {errors.FedGANError, errors.FederationError, errors.BusyError, errors.FetchError}
     assert errors.lasts(kind("x")) == errors.lasts_by_name(kind.__name__) == (kind not in passing)
 
 

@@ -118,7 +118,7 @@ class Flaky(Grid):
 
 def who(partition, num_examples=40, site=""):
     shape = ImageShape(1, 28, 1)
-    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint(), site)
+    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint(), site=site)
 
 
 @pytest.fixture
