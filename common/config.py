@@ -298,7 +298,13 @@ class RunConfig(Options):
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested tables as dotted keys; ``RunConfig.from_flat`` checks the values."""
+    """Returns nested tables as dotted keys; ``RunConfig.from_flat`` checks the values.
+
+    Raises:
+        ConfigError: They are nested much deeper than any key is.
+    """
+    if prefix.count(".") > _DEEPEST:
+        raise ConfigError(f"{prefix[:40]}...: no such key: its tables are nested too deeply")
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
@@ -334,4 +340,5 @@ def _fault_of_text(text: str) -> str | None:
 
 
 _READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+_DEEPEST = 20
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

@@ -6,19 +6,21 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from common.errors import CheckpointError, ConfigError
 from common.tree import Tree, apart, digest
 
+_LONGEST_TOML = 2**22  # bytes
 _SCRAP = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -50,6 +52,32 @@ def _synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_file(path: Path) -> IO[bytes]:
+    """Opens a file to read. A pipe or a device in its place is refused: it would be waited for, without end.
+
+    Raises:
+        OSError: It cannot be read, or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Returns the content of a file, of ``most`` bytes at most; see ``open_file``.
+
+    Raises:
+        OSError: It cannot be read, is no file, or is longer.
+    """
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is longer than {most:,} bytes", str(path))
+    return content
+
+
 def remove_scraps(*folders: Path) -> None:
     """Removes what ``write_atomically`` left in these folders in a process that was killed."""
     for folder in folders:
@@ -65,7 +93,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: No such file, not text in UTF-8, or not TOML; names it, and the line.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, _LONGEST_TOML)
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
@@ -84,6 +112,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         found = re.search(r"at line (\d+)", str(error))
         line = text.split("\n")[int(found[1]) - 1].strip() if found else ""
         raise ConfigError(f"{str(path)!r} is not TOML: {error}" + (f": {line!r}" if line else "")) from None
+    except (RecursionError, ValueError) as error:  # of thousands of brackets, or of digits
+        raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
 
 
 def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], tensors: Tree) -> None:
@@ -100,7 +130,11 @@ def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], 
     sealed["sha256"] = _seal(sealed, tensors)
     with replacing(path) as temporary:
         try:
-            save_file(apart({key: value.contiguous() for key, value in tensors.items()}), temporary, metadata=sealed)
+            whole = apart({key: value.contiguous() for key, value in tensors.items()})
+            if _is_utf8(temporary):
+                save_file(whole, temporary, metadata=sealed)
+            else:
+                temporary.write_bytes(save(whole, metadata=sealed))
         except SafetensorError as error:
             raise _as_os_error(error, temporary) from error
 
@@ -113,7 +147,10 @@ def load_sealed(path: Path, kind: str, version: int) -> tuple[dict[str, str], di
     """
     what = kind.replace("-", " ")
     try:
-        with safe_open(path, framework="pt") as file:
+        with (
+            open_file(path) as opened,
+            safe_open(path if _is_utf8(path) else f"/dev/fd/{opened.fileno()}", framework="pt") as file,
+        ):
             header = dict(file.metadata() or {})
             if header.get("format") != kind:
                 raise CheckpointError(f"{path} is not a {what}")
@@ -125,6 +162,15 @@ def load_sealed(path: Path, kind: str, version: int) -> tuple[dict[str, str], di
     if header.pop("sha256", None) != _seal(header, tensors):
         raise CheckpointError(f"{path} is damaged: it does not have the recorded SHA-256")
     return header, tensors
+
+
+def _is_utf8(path: Path) -> bool:
+    """Returns whether a path can be given to safetensors."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _as_os_error(error: SafetensorError, path: Path) -> OSError:

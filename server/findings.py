@@ -106,25 +106,25 @@ def failings(scores: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         names: Of the classes.
     """
     words = []
-    if "worst-client" in scores:
+    if {"worst-client", "worst-client-fid", "federated-fid"} <= scores.keys():
         words.append(
             f"It serves client {scores['worst-client']} worst: fid {scores['worst-client-fid']:.4g} to that client's "
             f"images, {scores['federated-fid']:.4g} to those of all."
         )
-    if "worst-class" in scores:
+    if {"worst-class", "worst-class-fid"} <= scores.keys():
         which = scores["worst-class"]
         name = f" ({names[which]})" if which < len(names) and names[which] != str(which) else ""
         words.append(f"It makes class {which}{name} worst: fid {scores['worst-class-fid']:.4g} to its images.")
-    if "worst-recalled-class" in scores:
+    if {"worst-recalled-class", "worst-class-recall"} <= scores.keys():
         words.append(
             f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."
         )
-    if "federated-clients" in scores:
+    if {"federated-clients", "client-fid"} <= scores.keys():
         told = ", ".join(map(str, scores["federated-clients"]))
         words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
-    if "most-memorised" in scores:
-        which, ratio = scores["most-memorised"], scores["most-memorised-ratio"]
-        error = scores["memorisation-error"][which]
+    errors = dict(enumerate(scores.get("memorisation-error", ())))
+    which, ratio = scores.get("most-memorised", -1), scores.get("most-memorised-ratio")
+    if ratio is not None and (error := errors.get(which)) is not None:
         sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
         words.append(
             f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "

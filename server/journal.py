@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +15,13 @@ import platformdirs
 
 from common.config import RunConfig, flatten
 from common.errors import BusyError, CheckpointError, ConfigError
-from common.files import read_toml, write_atomically
+from common.files import open_file, read_file, read_toml, write_atomically
+from server import reading
 
-Line = dict[str, Any]
+Line = reading.Line
 
 _LONGEST_REASON = 5000
+_LONGEST_FILE = 64 * 2**20  # bytes of a partition.json or summary.json
 _ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients")
 
 
@@ -38,6 +40,11 @@ class RunDirectory:
         self.moments = self.path / "moments.safetensors"
         self.summary = self.path / "summary.json"
         self.report = self.path / "report.html"
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its folder's name, in what can be written as UTF-8."""
+        return reading.printable(self.path.name)
 
     def sample(self, round: int) -> Path:
         """Returns the file for the pictures of a round."""
@@ -121,34 +128,30 @@ class RunDirectory:
         Raises:
             CheckpointError: The file is not whole; names it.
         """
-        if not self.summary.exists():
-            return {}
-        try:
-            found = json.loads(self.summary.read_text(encoding="utf-8", errors="replace"))
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or "scores" not in found:
-            raise CheckpointError(
-                f"{self.summary} is not whole: remove it, and resume the run, which writes it again "
-                f"(fedgan simulate --resume --out {shlex.quote(str(self.path))})"
-            )
-        return found
+        return self._read(self.summary, reading.summary)
 
     def read_partition(self) -> dict[str, Any]:
-        """Returns who holds what, and the classes; empty before the clients have answered.
+        """Returns who holds what, and the names of the classes; empty before the clients have answered.
 
         Raises:
             CheckpointError: The file is not whole; names it.
         """
-        if not self.partition.exists():
-            return {}
+        return self._read(self.partition, reading.roster)
+
+    def _read(self, path: Path, form: Callable[[Any], tuple[dict[str, Any], list[str]]]) -> dict[str, Any]:
         try:
-            found = json.loads(self.partition.read_text(encoding="utf-8", errors="replace"))
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict) or not isinstance(found.get("clients"), list):
+            found, problems = form(reading.document(read_file(path, _LONGEST_FILE)))
+            problems = reading.wrong(problems)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            problems = [error.strerror or str(error)]
+        except ValueError as error:
+            problems = [str(error)]
+        if problems:
             raise CheckpointError(
-                f"{self.partition} is not whole: remove it, and resume the run, which writes it again"
+                f"{path} is not whole ({'; '.join(problems[:3])}): remove it, and resume the run, which writes it "
+                f"again (fedgan simulate --resume --out {shlex.quote(str(self.path))})"
             )
         return found
 
@@ -260,20 +263,29 @@ def events(path: Path) -> list[Line]:
 
 
 def _all(path: Path) -> list[Line]:
-    if not path.exists():
+    try:
+        with open_file(path) as file:
+            content = file.read()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     found: list[Line] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, text in enumerate(lines, start=1):
+    rows = content.splitlines()
+    for number, row in enumerate(rows, start=1):
         try:
-            line = json.loads(text)
-            if not isinstance(line, dict) or not isinstance(line.get("round"), int):
-                raise ValueError(text)
-        except ValueError:
-            if number < len(lines):
-                raise CheckpointError(f"{path}, line {number}, is not a line of a journal: {text[:60]!r}") from None
-        else:
-            found.append(line)
+            line, problems = reading.journal_line(row)
+            problems = reading.wrong(problems)
+        except ValueError as error:
+            if number == len(rows) and not content.endswith(b"\n") and (found or row.startswith(b"{")):
+                break  # torn
+            problems = [str(error)]
+        if problems:
+            raise CheckpointError(
+                f"{path}, line {number}, is not a line of a journal: {'; '.join(problems[:3])}. Take that line out, or "
+                "put the file back as it was"
+            )
+        found.append(line)
     return found
 
 

@@ -54,7 +54,7 @@ def _tell(telling: "Telling", run: "RunDirectory") -> tuple[int, str | None]:
     from simulations.serve.record import Record
     from simulations.serve.state import state_of
 
-    record = Record(run.path.name, run)
+    record = Record(run.name, run)
     state, _ = state_of(record.view())
     if state in ("finished", "failed") and telling.is_told(ended=state == "finished"):
         return 0, None

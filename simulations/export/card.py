@@ -23,7 +23,7 @@ def facts(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     config = trained.config
     return {
         "made-by": provenance.software(),
-        "run": run.path.name,
+        "run": run.name,
         "round": trained.round,
         "rounds": config.federation.num_rounds,
         "model-sha256": trained.digest,
@@ -38,9 +38,14 @@ def facts(run: RunDirectory, trained: Trained) -> dict[str, Any]:
 
 def class_names(run: RunDirectory, trained: Trained) -> list[str]:
     """Returns the name of each class: what the clients told, else the labels themselves."""
-    names = run.read_summary().get("class-names") or _roster(run).get("class-names") or []
+    names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []
     classes = trained.shape.num_classes
     return list(names) if len(names) == classes else [str(label) for label in range(classes)]
+
+
+def cell(text: str) -> str:
+    """Returns text as it may stand in a table of Markdown."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def front_matter(licence: str, task: str, tags: Sequence[str]) -> list[str]:
@@ -168,12 +173,7 @@ def _origin(trained: Trained) -> str:
 
 
 def _clients(run: RunDirectory) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _roster(run).get("clients", [])
-    return found
-
-
-def _roster(run: RunDirectory) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run.partition.read_text(encoding="utf-8")) if run.partition.exists() else {}
+    found: list[dict[str, Any]] = run.read_partition().get("clients", [])
     return found
 
 

@@ -20,7 +20,7 @@ def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], 
     origin = f"--round {trained.round} --seed {manifest['seed']}"
     only = "" if manifest["label"] is None else f" --label {manifest['label']}"
     both = zip(manifest["class-names"], counts["train"], counts["validation"], strict=True)
-    rows = [f"| {name} | {train:,} | {held_out:,} |" for name, train, held_out in both]
+    rows = [f"| {card.cell(name)} | {train:,} | {held_out:,} |" for name, train, held_out in both]
     table = ["| class | train | validation |", "|---|---|---|", *rows]
     if not trained.conditional:
         table = ["The generator is not conditional: the images have **no labels**."]
@@ -33,7 +33,7 @@ def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], 
             "",
             f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "
             f"validation images, {shape.size}x{shape.size}, {card.colour(shape.channels)}; of round "
-            f"{trained.round} of the run `{run.path.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
+            f"{trained.round} of the run `{run.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
             f"Image number i is that of `fedgan generate RUN {origin}{only} --num N`, for any N > i.",
             "",
             "## Use",

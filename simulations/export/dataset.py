@@ -52,7 +52,7 @@ def export_dataset(run: RunDirectory, trained: Trained, out: Path, wanted: Wante
     asked = torch.full((wanted.num,), wanted.label) if wanted.label is not None else trained.in_turn(wanted.num)
     labels, names = (asked, card.class_names(run, trained)) if trained.conditional else (asked * 0, list(UNLABELLED))
     places = _split(labels, wanted.validation)
-    shared = provenance.origin(run.path.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
+    shared = provenance.origin(run.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
     with new_folder(out) as folder:
         about = About(
             {name: len(rows) for name, rows in places.items() if len(rows)}, names, trained.conditional, shared

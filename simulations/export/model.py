@@ -115,7 +115,7 @@ def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[st
     shape = trained.shape
     facts = {
         "made-by": provenance.software(),
-        "run": run.path.name,
+        "run": run.name,
         "round": trained.round,
         "model": trained.config.model,
         "model-sha256": trained.digest,

@@ -40,7 +40,7 @@ def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any],
             "",
             f"A {kind}GAN generator, trained by federated learning: {trained.config.federation.num_clients} clients "
             f"kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
-            f"`{run.path.name}` by {provenance.software()}.",
+            f"`{run.name}` by {provenance.software()}.",
             "",
             "## Use",
             "",

@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 
 from simulations.serve import documentation, provenance
 from simulations.serve.counters import Counted
+from simulations.serve.front import Front
 from simulations.serve.generate_routes import make_generate_routes
 from simulations.serve.health import make_health_routes
 from simulations.serve.library import Library
@@ -29,7 +30,11 @@ _ABOUT = "Runs of fedgan: what they do, and images of their generators. It reads
 
 
 def make_app(
-    library: Library, token: str = "", limits: Limits | None = None, is_stopping: Callable[[], bool] = lambda: False
+    library: Library,
+    token: str = "",
+    limits: Limits | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+    prefix: str = "",
 ) -> FastAPI:
     """Returns the application.
 
@@ -38,6 +43,7 @@ def make_app(
         token: Without which nothing is answered; empty: for this machine only, see ``security.Door``.
         limits: How much is taken on.
         is_stopping: Whether streams are to end.
+        prefix: That a proxy leaves before each path, such as ``/fedgan``; see ``front.Front``.
     """
     service = Service(library, limits or Limits())
     service.is_stopping = is_stopping
@@ -55,8 +61,10 @@ def make_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": "."}],  # beside this document, whatever the prefix
         lifespan=lifespan,
         middleware=[
+            Middleware(Front, prefix=prefix),
             Middleware(Counted, counters=service.counters),
             Middleware(Envelope),
             Middleware(Door, token=token, page=page),
@@ -81,6 +89,10 @@ def _add_pages(app: FastAPI, contents: Mapping[str, tuple[bytes, str]]) -> None:
     @app.get("/docs.css", include_in_schema=False)
     def docs_style() -> Response:
         return Response(documentation.style(), media_type="text/css")
+
+    @app.get("/docs.js", include_in_schema=False)
+    def docs_script() -> Response:
+        return Response(documentation.script(), media_type="text/javascript")
 
     @app.get("/{path:path}", include_in_schema=False)
     def page(path: str) -> Response:

@@ -1,5 +1,6 @@
 """The table of clients: what each holds, how it trains, and when it was left out."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ _MOST_REFUSALS = 100
 
 def client_rows(view: View) -> list[ClientRow]:
     """Returns a row a client, by partition; empty before the clients have answered."""
-    entries: dict[int, Mapping[str, Any]] = {int(entry["partition"]): entry for entry in view.roster.get("clients", ())}
+    entries: dict[int, Mapping[str, Any]] = {entry["partition"]: entry for entry in view.roster.get("clients", ())}
     distances = last_scores(view).get("client-fid") or ()
     refused: dict[int, list[Refusal]] = {k: [] for k in entries}
     for row in _refusals(view):
@@ -43,12 +44,17 @@ def client_rows(view: View) -> list[ClientRow]:
     return rows
 
 
+def last_scored(view: View) -> Mapping[str, Any]:
+    """Returns what has the scores to show: a finished run's summary, else its last scored round; empty without any."""
+    if view.summary.get("rounds") == view.last_round and view.summary.get("scores"):
+        return view.summary
+    return next((line for line in reversed(view.lines) if line["scores"]), {})
+
+
 def last_scores(view: View) -> Mapping[str, Any]:
     """Returns the scores of a finished run's end, else of the last scored round; empty if there are none."""
-    if view.summary.get("rounds") == view.last_round and view.summary.get("scores"):
-        found: Mapping[str, Any] = view.summary["scores"]
-        return found
-    return next((line["scores"] for line in reversed(view.lines) if line["scores"]), {})
+    found: Mapping[str, Any] = last_scored(view).get("scores", {})
+    return found
 
 
 def _refusals(view: View) -> list[Line]:
@@ -61,7 +67,7 @@ def _weights(view: View) -> dict[int, float]:
     if view.config is None or view.config.algorithm_component.own_weighting:
         return {}
     found: dict[int, float] = {}
-    wanted = {int(entry["partition"]) for entry in view.roster.get("clients", ())}
+    wanted = {entry["partition"] for entry in view.roster.get("clients", ())}
     for line in reversed(view.lines):
         new = {client["partition"] for client in line["clients"]} - found.keys()
         if new:
@@ -74,13 +80,19 @@ def _weights(view: View) -> dict[int, float]:
 
 def _shares(config: RunConfig, line: Line, roster: Mapping[str, Any]) -> dict[int, float]:
     replies = [Reply(c["partition"], c["num-examples"], {}, c) for c in line["clients"]]
-    clients = {c["partition"]: Client(c["num-examples"], c["label-counts"]) for c in roster["clients"]}
+    clients = {c["partition"]: Client(c["num-examples"], c["label-counts"]) for c in roster.get("clients", ())}
     if config.aggregator.one_vote_each:
         weights = [1.0] * len(replies)
     else:
         try:
             weights = config.weighting_component.weigh(replies, clients)
-        except (FedGANError, KeyError):
+        except (
+            FedGANError,
+            LookupError,
+            ArithmeticError,
+            ValueError,
+        ):  # of a record that has not all that it weighs by
             return {}
     total = sum(weights)
-    return {reply.partition: weight / total for reply, weight in zip(replies, weights, strict=True)} if total else {}
+    shares = {reply.partition: weight / total for reply, weight in zip(replies, weights, strict=True)} if total else {}
+    return {partition: share for partition, share in shares.items() if math.isfinite(share)}

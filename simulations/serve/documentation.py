@@ -6,13 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { margin-bottom: .3rem; }
-table { border-collapse: collapse; } code, pre { font-size: .9em; } pre { background: var(--soft); padding: .6rem; }
-td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-pre, .wide { overflow-x: auto; }
+h2 { margin-top: 2.6rem; padding-top: 1.1rem; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+h2 b { color: var(--accent); }
+h1 + p, h2 + p { margin: .5rem 0 .9rem; max-width: 75ch; }
+.wide { overflow-x: auto; margin: .7rem 0; }
+.wide table { width: 100%; border-collapse: collapse; font-size: .9rem; }
+.wide td, .wide th { border-bottom: 1px solid var(--line); padding: .35rem 1.2rem .35rem 0; text-align: left; }
+.wide td { vertical-align: top; } .wide th { color: var(--quiet); font-weight: 550; font-size: .82rem; }
+.wide td:last-child { min-width: 10rem; }
+h1.later { margin-top: 3.5rem; }
+[id] { scroll-margin-top: 4.5rem; }
 """
+_SCRIPT = """/* The colours that were chosen on the page. */
+const theme = localStorage.getItem("fedgan theme");
+if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+"""
+_HEAD = """<!doctype html><html lang=en><meta charset=utf-8>
+<meta name=viewport content='width=device-width, initial-scale=1'><title>fedgan: addresses</title>
+<link rel=icon href=icon.svg type='image/svg+xml'>
+<link rel=stylesheet href=style.css><link rel=stylesheet href=docs.css>
+<script src=docs.js></script>
+<header class=bar><a class=brand href='./'><img src=icon.svg alt='' width=26 height=26>fedgan</a>
+<nav aria-label=Main><a href='./'>Runs</a><a href=docs aria-current=page>API</a></nav></header>
+<main><h1>Addresses</h1>"""
 _EXAMPLE = """curl -s http://127.0.0.1:8808/api/runs
 curl -s http://127.0.0.1:8808/api/runs/RUN/generate -H 'Content-Type: application/json' \\
      -d '{"num": 100, "labels": [7], "format": "zip"}' -o sevens.zip
@@ -25,25 +41,30 @@ def style() -> str:
     return _STYLE
 
 
+def script() -> str:
+    """Returns the page's script."""
+    return _SCRIPT
+
+
 def page(document: Mapping[str, Any]) -> str:
     """Returns the page for an OpenAPI document."""
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        "<title>fedgan: addresses</title><link rel=stylesheet href='/docs.css'><h1>fedgan serve</h1>",
-        f"<p>{_(document['info'].get('description', ''))} For programs: <a href='/openapi.json'>openapi.json</a>.</p>",
+        _HEAD,
+        f"<p>{_(document['info'].get('description', ''))} For programs: <a href='openapi.json'>openapi.json</a>.</p>",
         f"<pre>{_(_EXAMPLE)}</pre>",
     ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             parts.append(
-                f"<h2><code>{method.upper()} {_(path)}</code></h2><p>{_(operation.get('description', ''))}</p>"
+                f"<h2><code><b>{method.upper()}</b> {_(path)}</code></h2><p>{_(operation.get('description', ''))}</p>"
             )
             parts.append(_parameters(operation.get("parameters", ())))
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 parts.append(f"<p>Body: {_kind(content['schema'])}</p>")
             rows = "".join(_answer(status, told) for status, told in sorted(operation["responses"].items()))
-            parts.append(f"<table><tr><th>status</th><th>meaning</th><th>content</th></tr>{rows}</table>")
-    parts.append("<h1>Objects</h1>")
+            head = "<tr><th>status</th><th>content</th><th>meaning</th></tr>"
+            parts.append(f"<div class=wide><table>{head}{rows}</table></div>")
+    parts.append("<h1 class=later>Objects</h1>")
     for name, schema in sorted(document.get("components", {}).get("schemas", {}).items()):
         rows = "".join(
             f"<tr><td><code>{_(key)}</code></td><td>{_kind(field)}</td><td>{_default(field)}</td>"
@@ -53,7 +74,7 @@ def page(document: Mapping[str, Any]) -> str:
         parts.append(f"<h2 id='{_(name)}'>{_(name)}</h2><p>{_(schema.get('description', ''))}</p>")
         head = "<tr><th>key</th><th>value</th><th>default</th><th>meaning</th></tr>"
         parts.append(f"<div class=wide><table>{head}{rows}</table></div>")
-    return "\n".join(parts)
+    return "\n".join([*parts, "</main></html>"])
 
 
 def _parameters(parameters: Any) -> str:
@@ -62,14 +83,15 @@ def _parameters(parameters: Any) -> str:
         f"<td>{_(entry.get('description', ''))}</td></tr>"
         for entry in parameters
     )
-    return f"<table>{rows}</table>" if rows else ""
+    head = "<tr><th>parameter</th><th>in</th><th>value</th><th>meaning</th></tr>"
+    return f"<div class=wide><table>{head}{rows}</table></div>" if rows else ""
 
 
 def _answer(status: str, told: Mapping[str, Any]) -> str:
     content = ", ".join(
         f"{_(media)} {_kind(entry.get('schema', {}))}" for media, entry in told.get("content", {}).items()
     )
-    return f"<tr><td>{_(status)}</td><td>{_(told.get('description', ''))}</td><td>{content}</td></tr>"
+    return f"<tr><td>{_(status)}</td><td>{content}</td><td>{_(told.get('description', ''))}</td></tr>"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -4,10 +4,9 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
-from server import guard
 from simulations.serve.counters import family
 from simulations.serve.service import Service
-from simulations.serve.state import state_of
+from simulations.serve.summaries import told_of
 
 
 class Health(BaseModel):
@@ -52,11 +51,10 @@ def _of_service(service: Service) -> str:
 
 
 def _of_runs(service: Service) -> str:
-    views = [record.view() for record in service.library.all().values()]
-    bests = [(view.name, best) for view in views if (best := guard.best(view.lines))]
-    states = [({"run": view.name, "state": state_of(view)[0]}, 1) for view in views]
-    rounds = [({"run": view.name}, view.last_round) for view in views]
-    fids = [({"run": name}, value) for name, line in bests if (value := guard.quality(line["scores"])) is not None]
+    runs = [told_of(record) for record in service.library.all().values()]
+    states = [({"run": run.id, "state": run.state}, 1) for run in runs]
+    rounds = [({"run": run.id}, run.round) for run in runs]
+    fids = [({"run": run.id}, run.best.fid) for run in runs if run.best is not None]
     return (
         family("fedgan_run_state", "gauge", "The state of each run.", states)
         + family("fedgan_run_round", "gauge", "Rounds done.", rounds)

@@ -12,6 +12,7 @@ from server.journal import RunDirectory
 from simulations.serve.record import Record
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SIGNS = frozenset({"config.toml", "journal.jsonl"})  # of a run directory, also of one that has lost a file
 _DEEPEST = 4  # folders between the served one and a run: a benchmark has protocol, algorithm, seed
 _MOST_FOLDERS = 20_000
 _LOOK_EVERY = 2.0  # seconds between two looks for new runs
@@ -56,7 +57,7 @@ class Library:
         for seen, (folder, below, files) in enumerate(os.walk(self._root)):
             path = Path(folder)
             depth = len(path.relative_to(self._root).parts)
-            is_run = "config.toml" in files
+            is_run = not _SIGNS.isdisjoint([*files, *below])  # whatever has taken a file's place
             if is_run:
                 found.append(path)
             if is_run or depth >= _DEEPEST or seen > _MOST_FOLDERS:

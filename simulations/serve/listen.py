@@ -19,7 +19,9 @@ _IDLE = 10  # seconds that a connection is kept between two requests
 _BACKLOG = 512
 
 
-def listen(root: Path, host: str, port: int, token: str, limits: Limits, tell: Callable[[str], None]) -> None:
+def listen(
+    root: Path, host: str, port: int, token: str, limits: Limits, tell: Callable[[str], None], prefix: str = ""
+) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
@@ -29,6 +31,7 @@ def listen(root: Path, host: str, port: int, token: str, limits: Limits, tell: C
         token: Needed on any host but this machine's own.
         limits: How much is taken on.
         tell: Is given a line for whoever started the server.
+        prefix: That a proxy leaves before each path.
 
     Raises:
         ConfigError: No such folder, no token where one is needed, or an address that cannot be had.
@@ -36,7 +39,7 @@ def listen(root: Path, host: str, port: int, token: str, limits: Limits, tell: C
     check_access(host, token)
     library = Library(root)
     bound = _bind(host.strip("[]"), port)
-    app = make_app(library, token, limits, is_stopping=lambda: server.should_exit)
+    app = make_app(library, token, limits, is_stopping=lambda: server.should_exit, prefix=prefix)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,9 @@ def read(path: Path) -> dict[str, Any]:
                 text = _from_image(image)
     except UnidentifiedImageError:
         raise ConfigError(f"{str(path)!r} is no PNG, JPEG, WebP, .npz or .zip") from None
-    except (OSError, ValueError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error, zlib.error) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}") from None
+    except (zipfile.BadZipFile, Image.DecompressionBombError) as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}") from None
     try:
         facts = json.loads(text)

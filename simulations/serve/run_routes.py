@@ -5,17 +5,23 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from common.files import read_file
 from simulations.serve import schemas, stream
+from simulations.serve.front import HEAD
 from simulations.serve.record import Record
 from simulations.serve.service import Service
-from simulations.serve.summaries import detail_of, partition_of, summary_of
+from simulations.serve.summaries import partition_of, told_in_full, told_of
 
 _MOST_LINES = 10_000
+_LONGEST_PICTURE = 64 * 2**20
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
+Known = Annotated[str | None, Header(max_length=500, description="the ETag of what you have")]
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as you have it"}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Problem, "description": "no such thing"}}
 INVALID: dict[int | str, dict[str, Any]] = {
     401: {"model": schemas.Problem, "description": "the token is missing"},
@@ -28,51 +34,55 @@ def make_run_routes(service: Service) -> APIRouter:
     """Returns what answers about runs; functions without ``async`` run in threads, as they read files."""
     router = APIRouter(prefix="/api/runs", tags=["runs"], responses=INVALID)
 
-    @router.get("", response_model=schemas.Runs)
-    def list_runs() -> schemas.Runs:
+    @router.get("", response_model=schemas.Runs, responses=UNCHANGED)
+    def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
-        return schemas.Runs(runs=[summary_of(record.view()) for record in service.library.all().values()])
+        runs = [told_of(record) for record in service.library.all().values()]
+        return _json(schemas.Runs(runs=runs), if_none_match)
 
-    @router.get("/{run}", response_model=schemas.RunDetail, responses=NOT_FOUND)
-    def show_run(run: RunName) -> schemas.RunDetail:
+    @router.get("/{run}", response_model=schemas.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
+    def show_run(run: RunName, if_none_match: Known = None) -> Response:
         """A run in full: curves, clients, what goes wrong."""
-        return detail_of(find(service, run).view())
+        return _json(told_in_full(find(service, run)), if_none_match)
 
     @router.get("/{run}/partition", response_model=schemas.Partition, responses=NOT_FOUND)
     def show_partition(run: RunName) -> schemas.Partition:
         """Who holds what."""
         view = find(service, run).view()
         if not view.roster:
-            raise HTTPException(404, "the clients have not answered yet")
+            of_it = [problem for problem in view.problems if problem.startswith("partition.json")]
+            raise HTTPException(404, of_it[0] if of_it else "the clients have not answered yet")
         return partition_of(view)
 
     @router.get(
         "/{run}/samples/{round}.png",
         response_class=Response,
-        responses={**NOT_FOUND, 200: {"content": {"image/png": {}}}, 304: {"description": "as you have it"}},
+        responses={**NOT_FOUND, **UNCHANGED, 200: {"content": {"image/png": {}}}},
     )
     def show_samples(
         run: RunName,
         round: Annotated[int, Path(ge=0, le=10**9, description="one of sample-rounds")],
-        if_none_match: Annotated[str | None, Header(max_length=500)] = None,
+        if_none_match: Known = None,
     ) -> Response:
         """The picture of samples after a round: the same latents at every round, a row a class."""
+        path = find(service, run).run.sample(round)
         try:
-            content = find(service, run).run.sample(round).read_bytes()
-        except OSError:
-            raise HTTPException(404, f"there are no samples of round {round}") from None
-        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}  # a run that went back draws a round again
-        if if_none_match is not None and tag in if_none_match:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type="image/png", headers=headers)
+            content = read_file(path, _LONGEST_PICTURE)
+        except OSError as error:
+            why = "" if isinstance(error, FileNotFoundError) else f": {path.name} cannot be read: {error.strerror}"
+            raise HTTPException(404, f"there are no samples of round {round}{why}") from None
+        if not content.startswith(_PNG):
+            raise HTTPException(404, f"there are no samples of round {round}: {path.name} is no PNG")
+        return _tagged(content, "image/png", if_none_match)  # a run that went back draws a round again
 
     @router.get(
         "/{run}/journal",
         response_model=schemas.Journal,
         responses={
             **NOT_FOUND,
+            **UNCHANGED,
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            204: {"description": "the run has ended, and you have all of its stream: do not come again"},
             429: {"model": schemas.Problem, "description": "too many streams"},
         },
     )
@@ -84,14 +94,20 @@ def make_run_routes(service: Service) -> APIRouter:
         last_event_id: Annotated[
             str, Header(pattern=r"^[0-9]{0,15}$", description="of a stream: the last id that you have")
         ] = "",
+        if_none_match: Known = None,
     ) -> Response:
-        """The journal: lines of rounds and of events. With `Accept: text/event-stream` live, from the first line on."""
+        """The journal: lines of rounds and of events. With `Accept: text/event-stream` live, from the first line on.
+
+        A stream ends with the event `end` when the run has ended. To ask now and then, take `first`.
+        """
         record = find(service, run)
         if "text/event-stream" in accept:
             return _streamed(service, record, int(last_event_id or 0))
         view = record.view()
         lines = [schemas.finite(line) for line in view.journal[first : first + num]]
-        return JSONResponse({"lines": lines, "unreadable": view.unreadable, "total": len(view.journal)})
+        total = len(view.journal)
+        found = schemas.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
+        return _json(found, if_none_match)
 
     return router
 
@@ -108,10 +124,25 @@ def find(service: Service, run: str) -> Record:
     return record
 
 
+def _json(found: schemas.Answer, known: str | None) -> Response:
+    return _tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
+
+
+def _tagged(content: bytes, media: str, known: str | None) -> Response:
+    """Returns an answer with a tag of its content, and without its content to whoever has it already."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if known is not None and (tag in known or known.strip() == "*"):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media, headers=headers)
+
+
 def _streamed(service: Service, record: Record, offset: int) -> Response:
+    if offset and stream.is_over(record) and offset == record.offset:
+        return Response(status_code=204)  # which tells a browser not to come again
     if not service.open_stream():
         raise HTTPException(429, "too many streams are open", {"Retry-After": "10"})
-    return _Stream(service, stream.events(record.run, offset, service.is_stopping))
+    return _Stream(service, stream.events(record, offset, service.is_stopping))
 
 
 class _Stream(StreamingResponse):
@@ -123,8 +154,11 @@ class _Stream(StreamingResponse):
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends until the server stops or the reader has gone."""
+        """Sends until the run has ended, the server stops or the reader has gone."""
         try:
-            await super().__call__(scope, receive, send)
+            if scope.get(HEAD):
+                await Response(headers=dict(self.headers))(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
         finally:
             self._service.close_stream()

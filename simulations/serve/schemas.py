@@ -26,7 +26,18 @@ class Problem(Answer):
 class Sign(Answer):
     """Something that goes wrong, or may, in words."""
 
-    kind: Literal["collapse", "coverage", "divergence", "refused", "lost-round", "drift", "stopped", "record"]
+    kind: Literal[
+        "collapse",
+        "coverage",
+        "divergence",
+        "refused",
+        "lost-round",
+        "drift",
+        "stopped",
+        "not-scored",
+        "features",
+        "record",
+    ]
     severity: Literal["warning", "error"]
     round: int = Field(description="the round that it was seen in, or last seen")
     client: int | None = Field(None, description="whom it is about; null: the whole federation")
@@ -38,6 +49,15 @@ class Best(Answer):
 
     round: int
     fid: float
+    num_images: int | None = Field(None, description="generated images that it was computed with; null: not told")
+
+
+class ScoredWith(Answer):
+    """What scores were computed with."""
+
+    extractor: str | None = Field(None, description="whose features: mnist-cnn or inception; null: none")
+    num_images: int | None = Field(None, description="generated images; null: not told")
+    utility_num_images: int | None = Field(None, description="of utility, where that was computed")
 
 
 class ImageKind(Answer):
@@ -50,27 +70,31 @@ class ImageKind(Answer):
     drawn: list[int] = Field(
         description="labels that clients have images of: those of balanced, and of rows of samples"
     )
-    conditional: bool = Field(description="whether labels can be asked for")
+    conditional: bool | None = Field(description="whether labels can be asked for; null: not known")
 
 
 class RunSummary(Answer):
-    """A run at a glance."""
+    """A run at a glance. What its record does not tell, or not any more, is null."""
 
     id: str = Field(description="in addresses")
     state: State
     words: str = Field(description="the state in a sentence, with the reason where there is one")
-    algorithm: str
-    aggregate: str
-    weighting: str
-    model: str
-    objective: str
-    data: str
-    partition: str
-    seed: int
-    clients: int
+    problem: str = Field(
+        description="why its configuration cannot be used, in words that begin with the file; empty: it can. Other "
+        "files that cannot be read have a sign of kind record each"
+    )
+    algorithm: str | None
+    aggregate: str | None
+    weighting: str | None
+    model: str | None
+    objective: str | None
+    data: str | None
+    partition: str | None
+    seed: int | None
+    clients: int | None
     round: int = Field(description="rounds done")
-    rounds: int = Field(description="rounds in all")
-    progress: float = Field(description="share of the rounds that is done, 0 to 1")
+    rounds: int | None = Field(description="rounds in all")
+    progress: float | None = Field(description="share of the rounds that is done, 0 to 1")
     seconds: float = Field(description="time of the rounds that are done")
     seconds_left: float | None = Field(description="to the last round, by the pace of the last ten; null: not known")
     updated: float = Field(description="when the record last changed, seconds since 1970")
@@ -79,6 +103,7 @@ class RunSummary(Answer):
     distance: str = Field(description="the score that rounds are compared by: fid, or federated-fid")
     scores: dict[str, Any] = Field(description="of the last scored round, or final ones of a finished run; by name")
     scores_round: int | None = Field(description="the round that `scores` are of")
+    scored_with: ScoredWith | None = Field(description="what `scores` were computed with; null: not told")
     quality_rounds: list[int] = Field(description="scored rounds, to compare runs in one chart")
     quality: list[float] = Field(description="`distance` of each of them")
     signs: list[Sign] = Field(description="collapse, divergence, refusals and the like, the latest first")
@@ -140,7 +165,7 @@ class Now(Answer):
     """What clients do in the round that is under way."""
 
     round: int
-    since: float = Field(description="when it began, seconds since 1970")
+    since: float = Field(description="when it began, seconds since 1970", allow_inf_nan=False)
     clients: dict[int, Doing] = Field(
         description="by partition; asked: and not answered yet; training, where the server can see it; answered; "
         "silent: its reply is no use; away: its node is. Others are not asked in this round"
@@ -152,7 +177,7 @@ class RunDetail(RunSummary):
 
     now: Now | None = Field(description="null where no round is under way, or it is not told (now.json)")
 
-    config: dict[str, Any] = Field(description="every key of the configuration")
+    config: dict[str, Any] = Field(description="every key of the configuration; of one with a `problem`, what it says")
     curves: Curves
     client_table: list[ClientRow]
     failings: list[str] = Field(description="whom and what the generator fails, in words")
@@ -172,6 +197,10 @@ class Journal(Answer):
     lines: list[dict[str, Any]] = Field(description="as in docs/reliability.md; numbers that are not finite are null")
     unreadable: int = Field(description="lines that were passed over, as a crash tore them")
     total: int = Field(description="lines in all")
+    cuts: int = Field(
+        description="how often lines were taken back since the server first looked: where it is not what it was, all "
+        "lines that you have are void, and first=0 is next"
+    )
 
 
 class PartitionClient(Answer):
@@ -190,9 +219,11 @@ class Partition(Answer):
 
 
 def finite(value: Any) -> Any:
-    """Returns a value of a JSON file with null for numbers that JSON has no way to write."""
+    """Returns a value of a JSON file with null for numbers that JSON, or who reads it, has no way to write."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(2**63) < value < 2**63:
+        return None
     if isinstance(value, dict):
         return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

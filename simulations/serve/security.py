@@ -110,8 +110,9 @@ class Door:
         if scope["path"] == "/":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
             if self._is_token(query.get("token", [""])[0]):
-                answer = RedirectResponse("/", 303)
-                answer.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict")
+                answer = RedirectResponse("./", 303)
+                # Without a path a browser takes that of the page: the prefix, where a proxy has given it one.
+                answer.set_cookie(COOKIE, self._cookie, path=None, httponly=True, samesite="strict")
                 return answer
             content, kind = self._page["index.html"]
             return Response(content, 401, media_type=kind)

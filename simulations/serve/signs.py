@@ -6,8 +6,10 @@ from statistics import median
 
 from server import guard
 from server.journal import Line, mean_of
+from simulations.serve.clients import last_scores
 from simulations.serve.record import View
 from simulations.serve.schemas import Sign
+from simulations.serve.state import is_finished, stop_of
 
 _RECENT = 5  # rounds that a sign of now is read from
 _WORSE = 2.0  # times the best fid that is called divergence
@@ -24,16 +26,43 @@ def signs_of(view: View) -> list[Sign]:
     """Returns what goes wrong, or may, the latest first."""
     lines = view.lines
     found = [*_distance(lines), *_losses(view), *_drift(lines), *_refusals(lines), *_events(view), *_recall(view)]
-    if view.unreadable:
-        found.append(
-            Sign(
-                kind="record",
-                severity="warning",
-                round=view.last_round,
-                words=f"{view.unreadable} line(s) of the journal cannot be read; they were passed over.",
-            )
-        )
+    found += [*_scoring(view), *_record(view)]
     return sorted(found, key=lambda sign: sign.round, reverse=True)
+
+
+def keeps_one(view: View) -> bool:
+    """Returns whether the server gets a generator, as far as the configuration tells: in some algorithms none does."""
+    return view.config is None or view.config.algorithm_component.publishes_generator
+
+
+def _record(view: View) -> Iterator[Sign]:
+    problems = [*view.problems, *_gaps(view)]
+    for problem in problems:
+        words = f"{problem.rstrip('.')}. What it does not tell is left out here."
+        yield Sign(kind="record", severity="warning", round=view.last_round, words=words)
+
+
+def _gaps(view: View) -> Iterator[str]:
+    """Yields what the journal of a run that is over should tell, and does not."""
+    done, scored = view.last_round, view.summary.get("rounds", 0)
+    if view.at_work:
+        return
+    if scored > done:
+        yield f"journal.jsonl ends after round {done}, and summary.json is of round {scored}"
+    elif not done and any(view.checkpoint_rounds):
+        yield f"journal.jsonl has no round, and there is a checkpoint of round {max(view.checkpoint_rounds)}"
+
+
+def _scoring(view: View) -> Iterator[Sign]:
+    """Yields why there are no scores, or why not to believe them: as the run says, once for each reason."""
+    told = {(it["event"], it["reason"]): it["round"] for it in view.events if it["event"] in ("not-scored", "features")}
+    for (kind, reason), round in told.items():
+        words = f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
+        yield Sign(kind=kind, severity="warning", round=round, words=words)
+    if is_finished(view) and not last_scores(view) and not any(kind == "not-scored" for kind, _ in told):
+        why = "no generator reaches the server" if not keeps_one(view) else "the record does not say why"
+        words = f"The run has ended without scores: {why}."
+        yield Sign(kind="not-scored", severity="warning", round=view.last_round, words=words)
 
 
 def _distance(lines: list[Line]) -> Iterator[Sign]:
@@ -80,7 +109,7 @@ def _losses(view: View) -> Iterator[Sign]:
             client=partition,
             words=f"Client {partition} reports a {key.replace('-', ' ')} that is not finite.",
         )
-    if view.config is None or not view.config.objective.startswith(_LOGISTIC) or len(lines) < _RECENT:
+    if not (view.text("objective") or "").startswith(_LOGISTIC) or len(lines) < _RECENT:
         return
     recent = [(mean_of(line, "d-real"), mean_of(line, "d-fake")) for line in lines[-_RECENT:]]
     if all(real is not None and fake is not None and real > _SURE and fake < -_SURE for real, fake in recent):
@@ -131,8 +160,9 @@ def _refusals(lines: list[Line]) -> Iterator[Sign]:
 
 
 def _events(view: View) -> Iterator[Sign]:
+    last_stop = stop_of(view)
     for event in view.events[-_LAST_INCIDENTS:]:
-        what, round, reason = event["event"], event["round"], event.get("reason", "")
+        what, round, reason = event["event"], event["round"], event["reason"]
         if what == "rollback":
             words = f"The generator diverged ({reason}); the run went back to round {round}, with other random numbers."
             yield Sign(kind="divergence", severity="warning", round=round, words=words)
@@ -142,8 +172,8 @@ def _events(view: View) -> Iterator[Sign]:
         elif what == "round-repeated":
             words = f"Round {round} had too few usable replies and was repeated: {reason}."
             yield Sign(kind="lost-round", severity="warning", round=round, words=words)
-        elif what == "stopped" and event is view.events[-1]:
-            yield Sign(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason}.")
+        elif what == "stopped" and event is last_stop:
+            yield Sign(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason.rstrip('.')}.")
 
 
 def _recall(view: View) -> Iterator[Sign]:

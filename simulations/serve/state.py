@@ -1,8 +1,8 @@
 """What a run is doing, from its files alone."""
 
+import math
 import time
 
-from common.config import RunConfig
 from server.journal import Line
 from simulations.serve.record import View
 from simulations.serve.schemas import State
@@ -20,32 +20,50 @@ def state_of(view: View) -> tuple[State, str]:
         return _at_work(view)
     if is_finished(view):
         return "finished", _how_it_finished(view)
-    return "failed", view.problem or _how_it_failed(view)
+    return "failed", _how_it_failed(view)
 
 
 def _at_work(view: View) -> tuple[State, str]:
-    done, federation = view.last_round, (view.config or RunConfig()).federation
+    done, rounds = view.last_round, view.rounds
     if view.began is not None and (view.roster_at is None or view.roster_at < view.began):
-        return "waiting for nodes", f"Waiting for all {federation.num_clients} clients to connect."
-    if done >= federation.num_rounds:
+        of_all = f"all {view.clients}" if view.clients else "the"
+        return "waiting for nodes", f"Waiting for {of_all} clients to connect."
+    if rounds is not None and done >= rounds:
         return "running", f"All {done} rounds are done; the last generator is being scored."
-    return "running", f"Round {done + 1} of {federation.num_rounds} is under way."
+    return "running", f"Round {done + 1}{f' of {rounds}' if rounds else ''} is under way."
 
 
 def _how_it_finished(view: View) -> str:
     done = view.last_round
-    for event in reversed(view.events):
-        if event["event"] == "early-stop" and event["round"] == done:
-            return f"Finished early, after round {done}: {event['reason']}."
+    if reason := _ended_early(view):
+        return f"Finished early, after round {done}: {reason}."
     return f"Finished after {done} rounds."
 
 
 def _how_it_failed(view: View) -> str:
-    done, last = view.last_round, view.events[-1] if view.events else None
+    done = view.last_round
     after = f"after round {done}" if done else "before its first round was done"
-    if last and last["event"] == "stopped" and last["round"] == done:
-        return f"Stopped {after}: {last['reason']}."
+    if stop := stop_of(view):
+        return f"Stopped {after}: {stop['reason'].rstrip('.')}."
+    if view.problem:
+        return f"No process is at work on it; it ended {after}, and its configuration cannot be read."
     return f"No process is at work on it; it ended {after} without saying why, and can be resumed."
+
+
+def stop_of(view: View) -> Line | None:
+    """Returns the event that says why the run stopped; None if it says nothing, or has gone on since."""
+    for line in reversed(view.journal):
+        if line.get("event", "resumed") == "resumed":  # a round has no event
+            return None
+        if line["event"] == "stopped":
+            return line
+    return None
+
+
+def _ended_early(view: View) -> str:
+    """Returns why the run was over before its last round; empty if it was not."""
+    early = (event for event in reversed(view.events) if event["event"] == "early-stop")
+    return next((event["reason"] for event in early if event["round"] == view.last_round), "")
 
 
 def is_finished(view: View) -> bool:
@@ -55,17 +73,17 @@ def is_finished(view: View) -> bool:
 
 def seconds_left(view: View, state: State) -> float | None:
     """Returns the time to the last round, by the pace of the last rounds; None where it is not known."""
-    if state != "running" or not view.lines or view.config is None:
+    if state != "running" or not view.lines or view.rounds is None:
         return None
     recent = view.lines[-_PACE:]
     pace = sum(seconds_of(line) for line in recent) / len(recent)
-    left = (view.config.federation.num_rounds - view.last_round) * pace
-    return max(0.0, left - min(pace, max(0.0, time.time() - view.updated)))
+    left = (view.rounds - view.last_round) * pace - min(pace, max(0.0, time.time() - view.updated))
+    return max(0.0, left) if math.isfinite(left) else None
 
 
 def seconds_of(line: Line) -> float:
     """Returns how long a round took."""
-    return float(sum(value for value in line["seconds"].values() if isinstance(value, int | float)))
+    return float(sum(line["seconds"].values()))
 
 
 def _fresh(view: View) -> bool:
@@ -75,6 +93,4 @@ def _fresh(view: View) -> bool:
 
 def _resumed_since(view: View) -> bool:
     """Returns whether the run went on after it had finished, as with more rounds: then its summary is an old one."""
-    rounds = view.config.federation.num_rounds if view.config else 0
-    early = any(event["event"] == "early-stop" and event["round"] == view.last_round for event in view.events)
-    return view.last_round < rounds and not early
+    return view.rounds is not None and view.last_round < view.rounds and not _ended_early(view)

@@ -6,29 +6,35 @@ from pathlib import Path
 
 import anyio
 
-from server.journal import RunDirectory
+from common.files import read_file
+from simulations.serve.record import Record
 from simulations.serve.schemas import Now, finite
+from simulations.serve.state import state_of
 from simulations.serve.tail import Tail
 
 _LOOK_EVERY = 0.5  # seconds
+_LOOKS_A_STATE = 4  # without news, after which it is looked whether the run has ended
+_LONGEST_NOW = 2**22
 _BREATH_EVERY = 20  # looks without news after which a comment keeps the line open
 
 
-async def events(run: RunDirectory, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[str]:
-    """Yields server-sent events until the server stops: ``round`` and ``event``, a line of the journal each.
+async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[str]:
+    """Yields server-sent events until the run has ended or the server stops.
 
-    Their id is where in the journal they end; a browser that comes back names its last one, and gets what followed.
-    ``reset`` says that the journal was cut, as when a run goes back to an earlier round, and begins again. ``now``,
-    without an id, is what clients do in the round that is under way, whenever that changes.
+    ``round`` and ``event`` are a line of the journal each. Their id is where in the journal they end; a browser that
+    comes back names its last one, and gets what followed. ``reset`` says that the journal was cut, as when a run goes
+    back to an earlier round, and begins again. ``now``, without an id, is what clients do in the round that is under
+    way, whenever that changes. ``end`` is the last: the run has finished or failed.
 
     Args:
-        run: Whose journal is there, or will be.
+        record: Of the run, whose journal is there, or will be.
         offset: The last id that the reader has; 0: none.
         stopping: Whether the server stops.
     """
-    tail = Tail(run.journal, offset)
+    tail = Tail(record.run.journal, offset)
     quiet = 0
-    now = await anyio.to_thread.run_sync(_now, run.now)
+    over = await anyio.to_thread.run_sync(is_over, record)  # before the last look
+    now = await anyio.to_thread.run_sync(_now, record.run.now)
     yield "retry: 2000\n\n"
     while not stopping():
         news = await anyio.to_thread.run_sync(tail.look)
@@ -39,18 +45,28 @@ async def events(run: RunDirectory, offset: int, stopping: Callable[[], bool]) -
             yield f"event: {name}\nid: {end}\ndata: {json.dumps(finite(line))}\n\n"
         if news.more:
             continue
-        if (latest := await anyio.to_thread.run_sync(_now, run.now)) != now:
+        if over:
+            yield f"event: end\nid: {tail.offset}\ndata: {{}}\n\n"
+            return
+        if (latest := await anyio.to_thread.run_sync(_now, record.run.now)) != now:
             now = latest
             yield f"event: now\ndata: {now}\n\n"
         quiet = 0 if news.lines or news.anew else quiet + 1
         if quiet and quiet % _BREATH_EVERY == 0:
             yield ": still here\n\n"
+        if quiet and quiet % _LOOKS_A_STATE == 0:
+            over = await anyio.to_thread.run_sync(is_over, record)
         await anyio.sleep(_LOOK_EVERY)
+
+
+def is_over(record: Record) -> bool:
+    """Returns whether a run has finished or failed."""
+    return state_of(record.view())[0] in ("finished", "failed")
 
 
 def _now(path: Path) -> str:
     """Returns ``now.json`` as it is told, in one line."""
     try:
-        return Now.model_validate_json(path.read_bytes()).model_dump_json(by_alias=True)
+        return Now.model_validate_json(read_file(path, _LONGEST_NOW)).model_dump_json(by_alias=True)
     except (OSError, ValueError):
         return "null"

@@ -1,15 +1,20 @@
 """What is answered about a run, made from one look at it."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
-from pydantic import ValidationError
-
-from common.config import RunConfig, Scalar
+from common import components
+from common.config import Scalar
+from common.errors import ConfigError
 from common.generation import held_classes
+from common.models import MODELS
 from server import guard
 from server.findings import MEANING, distance, failings, incidents, score_curves
-from simulations.serve.clients import client_rows, last_scores
-from simulations.serve.record import View
+from server.journal import Line
+from simulations.serve.clients import client_rows, last_scored, last_scores
+from simulations.serve.record import Record, View
 from simulations.serve.schemas import (
     Best,
     Curves,
@@ -20,56 +25,120 @@ from simulations.serve.schemas import (
     PartitionClient,
     RunDetail,
     RunSummary,
+    ScoredWith,
+    Sign,
     finite,
 )
-from simulations.serve.signs import signs_of
+from simulations.serve.signs import keeps_one, signs_of
 from simulations.serve.state import seconds_left, seconds_of, state_of
+
+log = logging.getLogger("fedgan.serve")
 
 _MOST_INCIDENTS = 100
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
-_NO_CONFIG = RunConfig().replaced({"federation.num-clients": 1, "federation.num-rounds": 1})
+
+
+def told_of(record: Record) -> RunSummary:
+    """Returns a run at a glance, whatever stands in its folder: one run's trouble is not that of the others."""
+    try:
+        return summary_of(record.view())
+    except Exception as error:  # nobody has foreseen it
+        return _untold(record.name, error)
+
+
+def told_in_full(record: Record) -> RunDetail:
+    """Returns a run in full, whatever stands in its folder."""
+    try:
+        return detail_of(record.view())
+    except Exception as error:  # nobody has foreseen it
+        curves = Curves(rounds=[], means={}, scores={}, seconds=[], bytes_up=[], bytes_down=[])
+        return RunDetail(
+            **dict(_untold(record.name, error)),
+            now=None,
+            config={},
+            curves=curves,
+            client_table=[],
+            failings=[],
+            incidents=[],
+            meaning=dict(MEANING),
+        )
+
+
+def _untold(name: str, error: Exception) -> RunSummary:
+    """Returns what is said of a run whose record leads to a defect here."""
+    log.error("the record of run %r cannot be told", name, exc_info=error)
+    words = f"Its record cannot be told: {type(error).__name__}, a defect of the server, whose log says more."
+    sign = Sign(kind="record", severity="error", round=0, words=words)
+    known: dict[str, Any] = dict.fromkeys(RunSummary.model_fields)
+    known |= {"id": name, "state": "failed", "words": words, "problem": words, "signs": [sign], "distance": "fid"}
+    known |= {"round": 0, "seconds": 0.0, "updated": 0.0, "images_seen": 0, "scores": {}, "generator": False}
+    known |= {key: [] for key in ("quality_rounds", "quality", "sample_rounds", "checkpoint_rounds")}
+    return RunSummary(**known)
 
 
 def summary_of(view: View) -> RunSummary:
     """Returns a run at a glance."""
     state, words = state_of(view)
-    config = view.config or _NO_CONFIG
-    best, rounds = guard.best(view.lines), config.federation.num_rounds
+    rounds = view.rounds
     points = [(ln["round"], value) for ln in view.lines if (value := finite(guard.quality(ln["scores"]))) is not None]
-    scored = [line["round"] for line in view.lines if line["scores"]]
-    final = view.summary.get("rounds") == view.last_round and bool(view.summary.get("scores"))
-    lowest = finite(guard.quality(best["scores"])) if best else None
+    scored = last_scored(view)
     return RunSummary(
         id=view.name,
         state=state,
         words=words,
-        algorithm=config.algorithm,
-        aggregate=config.aggregate,
-        weighting=config.weighting,
-        model=config.model,
-        objective=config.objective,
-        data=config.data.name,
-        partition=config.partition,
-        seed=config.seed,
-        clients=config.federation.num_clients,
+        problem=view.problem,
+        algorithm=view.text("algorithm"),
+        aggregate=view.text("aggregate"),
+        weighting=view.text("weighting"),
+        model=view.text("model"),
+        objective=view.text("objective"),
+        data=view.text("data.name"),
+        partition=view.text("partition"),
+        seed=_seed(view),
+        clients=view.clients,
         round=view.last_round,
         rounds=rounds,
-        progress=1.0 if state == "finished" else min(1.0, view.last_round / rounds),
-        seconds=sum(map(seconds_of, view.lines)),
+        progress=1.0 if state == "finished" else min(1.0, view.last_round / rounds) if rounds else None,
+        seconds=finite(sum(map(seconds_of, view.lines))) or 0.0,
         seconds_left=seconds_left(view, state),
         updated=view.updated,
         images_seen=view.lines[-1]["images-seen"] if view.lines else 0,
-        best=Best(round=best["round"], fid=lowest) if best and lowest is not None else None,
+        best=_best(view.lines),
         distance=distance(score_curves(view.lines)),
         scores=finite(last_scores(view)),
-        scores_round=view.last_round if final else (scored[-1] if scored else None),
+        scores_round=scored.get("round", scored.get("rounds")),
+        scored_with=_scored_with(scored),
         quality_rounds=[round for round, _ in points],
         quality=[value for _, value in points],
         signs=signs_of(view),
         sample_rounds=view.sample_rounds,
         checkpoint_rounds=view.checkpoint_rounds,
-        generator=bool(view.checkpoint_rounds) and config.algorithm_component.publishes_generator,
-        images=_images(view, config),
+        generator=bool(view.checkpoint_rounds) and view.config is not None and keeps_one(view),
+        images=_images(view),
+    )
+
+
+def _seed(view: View) -> int | None:
+    seed = view.settings.get("seed")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 else None
+
+
+def _best(lines: list[Line]) -> Best | None:
+    line = guard.best(lines)
+    lowest = finite(guard.quality(line["scores"])) if line else None
+    if line is None or lowest is None:
+        return None
+    return Best(round=line["round"], fid=lowest, num_images=line.get("scored-with", {}).get("num-images"))
+
+
+def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
+    if "scored-with" not in scored:
+        return None
+    told = scored["scored-with"]
+    return ScoredWith(
+        extractor=told["extractor"],
+        num_images=told["num-images"],
+        utility_num_images=scored.get("utility-num-images"),
     )
 
 
@@ -81,7 +150,7 @@ def detail_of(view: View) -> RunDetail:
     return RunDetail(
         **dict(summary),
         now=now_of(view) if summary.state == "running" else None,
-        config=_without_folders(view.config.flat()) if view.config else {},
+        config=finite(_without_folders(view.settings)),
         curves=Curves(
             rounds=[line["round"] for line in view.lines],
             means=view.columns.means,
@@ -99,14 +168,10 @@ def detail_of(view: View) -> RunDetail:
 
 def now_of(view: View) -> Now | None:
     """Returns what clients do in the round after the last one that is noted; None where it is not told."""
-    try:
-        now = Now.model_validate(view.now)
-    except ValidationError:
-        return None
-    return now if now.round == view.last_round + 1 else None
+    return view.now if view.now is not None and view.now.round == view.last_round + 1 else None
 
 
-def _without_folders(config: dict[str, Scalar]) -> dict[str, Scalar]:
+def _without_folders(config: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Returns a configuration in which places on this host are their last part: whoever watches need not know them."""
     return {
         key: PurePath(value).name if key in _PLACES and isinstance(value, str) else value
@@ -128,18 +193,29 @@ def partition_of(view: View) -> Partition:
 def class_names(view: View) -> list[str]:
     """Returns the name of each class; its number, where the record is of before names were written with the roster."""
     names = view.roster.get("class-names") or view.summary.get("class-names") or []
+    if view.classes and len(names) != view.classes:
+        names = []
     return [str(name) for name in names] or [str(label) for label in range(view.classes)]
 
 
-def _images(view: View, config: RunConfig) -> ImageKind | None:
+def _images(view: View) -> ImageKind | None:
     shape = view.roster.get("shape")
     if not shape:
         return None
+    clients = view.roster.get("clients", ())
     return ImageKind(
         channels=shape["channels"],
         size=shape["size"],
         classes=shape["num-classes"],
         class_names=class_names(view),
-        drawn=list(held_classes((client["label-counts"] for client in view.roster["clients"]), shape["num-classes"])),
-        conditional=shape["num-classes"] > 1 and bool(getattr(config.model_component, "conditional", False)),
+        drawn=list(held_classes((client["label-counts"] for client in clients), shape["num-classes"])),
+        conditional=_conditional(view),
     )
+
+
+def _conditional(view: View) -> bool | None:
+    try:
+        model = components.parse("model", MODELS, view.text("model") or "")
+    except ConfigError:
+        return None
+    return view.classes > 1 and bool(getattr(model, "conditional", False))

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from common.datasets.image_folder import ImageFolder
 from common.datasets.npz import Npz
 from common.errors import ConfigError
 from common.generation import balanced_labels, generate, in_parts
+from server.journal import RunDirectory
 from simulations.export import dataset, layouts
 from simulations.export.dataset import export_dataset
 from simulations.export.layouts import folder_names
@@ -203,3 +207,18 @@ def test_class_folders_sort_as_their_labels_and_are_safe_names():
     assert folder_names(["dog", "cat"]) == ["0-dog", "1-cat"]
     assert folder_names([str(k) for k in range(11)])[2:4] == ["02-2", "03-3"]
     assert folder_names(["../../etc", "", "b/c"]) == ["0-_._.._etc", "1-_", "2-b_c"]
+
+
+@pytest.mark.parametrize("layout", ["image-folder", "npz"])
+def test_names_that_are_no_utf8_break_no_export(run, tmp_path, layout):
+    names = ["caf\udce9", "\ud800", "a|b", "a\0b", "c\nd", *"efghi"]  # as older runs took them from their folders
+    odd = RunDirectory(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    shutil.copytree(run.path, odd.path)
+    for file in (odd.summary, odd.partition):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"class-names": names}))
+    told = export(odd, tmp_path / "out", layout=layout, num=20)
+    assert told["class-names"][:3] == ["caf\\xe9", "\\ud800", "a|b"]
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "caf\\xe9" in text
+    assert "| a\\|b |" in text
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))["run"] == "caf\\xe9"

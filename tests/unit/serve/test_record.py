@@ -249,3 +249,44 @@ def test_names_of_runs_are_looked_up_and_stay_the_same(written, tmp_path):
     assert list(Library(root / "a").all()) == ["a"]
     for path in ("../a", "a/", "bench/fedavg/seed-0", "", ".", str(root / "a")):
         assert Library(root).get(path) is None
+
+
+def test_a_run_that_ended_says_why_also_before_its_first_round_and_behind_other_remarks(written):
+    start = [event("not-scored", 0, "fid is not computed: no extractor"), event("stopped", 0, "the sites do not fit.")]
+    assert state_of(view_of(written(start, "a")))[1] == "Stopped before its first round was done: the sites do not fit."
+    rows = [line(1), event("stopped", 1, "a full disk"), event("features", 0, "these are no digits")]
+    assert state_of(view_of(written(rows, "b")))[1] == "Stopped after round 1: a full disk."
+    rows = [line(1), event("stopped", 1, "a full disk"), event("resumed", 1, "")]
+    assert "without saying why" in state_of(view_of(written(rows, "c")))[1]
+
+
+def test_why_there_are_no_scores_is_a_sign(written):
+    rows = [event("not-scored", 0, "fid is not computed"), event("features", 0, "no digits"), line(1), *[line(2)] * 30]
+    found = {(sign.kind, sign.severity, sign.words) for sign in signs_of(view_of(written([*rows, rows[0]], "a")))}
+    assert found == {("not-scored", "warning", "Fid is not computed."), ("features", "warning", "No digits.")}
+    ended = {"rounds": 10, "scores": {}}
+    lines = [line(k) for k in range(1, 11)]
+    [sign] = signs_of(view_of(written(lines, "b", summary=ended)))
+    assert (sign.kind, "does not say why" in sign.words) == ("not-scored", True)
+    config = {"algorithm": "fedavg sync=discriminator"}
+    [sign] = signs_of(view_of(written(lines, "c", summary=ended, **config)))
+    assert "no generator reaches the server" in sign.words
+    assert signs_of(view_of(written(lines, "d"))) == []
+
+
+def test_scores_and_the_best_say_what_they_were_computed_with(written):
+    told = {"extractor": "mnist-cnn", "num-images": 2000}
+    run = written([line(1, fid=9.0) | {"scored-with": told}, line(2)])
+    found = summary_of(view_of(run))
+    assert (found.scored_with.extractor, found.scored_with.num_images, found.best.num_images) == (
+        "mnist-cnn",
+        2000,
+        2000,
+    )
+    final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": told | {"num-images": 10_000}, "utility-num-images": 9}
+    run.summary.write_text(json.dumps(final))
+    found = summary_of(view_of(run))
+    assert (found.scored_with.num_images, found.scored_with.utility_num_images) == (10_000, 9)
+    assert found.best.num_images == 2000
+    old = summary_of(view_of(written([line(1, fid=9.0)], "old")))
+    assert (old.scored_with, old.best.num_images) == (None, None)

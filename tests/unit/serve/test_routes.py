@@ -275,7 +275,7 @@ def appended(run, text):
 def test_a_stream_brings_each_line_also_behind_a_torn_one(written, tmp_path):
     assert stream_file._LOOK_EVERY <= 0.5  # a quarter of the two seconds that a line may take
     run = written([line(1)])
-    with listening(tmp_path / "runs") as client:
+    with run.locked(), listening(tmp_path / "runs") as client:
         stream = Stream(client, "/api/runs/hand/journal")
         stream.wait(1)
         appended(run, json.dumps(line(2))[:40])  # a crash in the middle of a line
@@ -298,7 +298,7 @@ def test_a_stream_brings_each_line_also_behind_a_torn_one(written, tmp_path):
 
 def test_a_stream_says_what_clients_do_within_a_round_and_goes_on_from_the_last_line(written, tmp_path):
     run = written([line(1)])
-    with listening(tmp_path / "runs") as client:
+    with run.locked(), listening(tmp_path / "runs") as client:
         stream = Stream(client, "/api/runs/hand/journal")
         stream.wait(1)
         doing(run, 2, k0="training", k1="asked")
@@ -310,8 +310,8 @@ def test_a_stream_says_what_clients_do_within_a_round_and_goes_on_from_the_last_
 
 
 def test_streams_end_when_the_server_stops_and_only_so_many_are_open(written, tmp_path):
-    written([line(1)])
-    with listening(tmp_path / "runs", limits=Limits(streams=1)) as client:
+    run = written([line(1)])
+    with run.locked(), listening(tmp_path / "runs", limits=Limits(streams=1)) as client:
         Stream(client, "/api/runs/hand/journal").wait(1)
         answer = client.get("/api/runs/hand/journal", headers={"Accept": "text/event-stream"})
         assert answer.status_code == 429
@@ -319,8 +319,8 @@ def test_streams_end_when_the_server_stops_and_only_so_many_are_open(written, tm
 
 
 def test_a_reader_that_goes_makes_room_for_another(written, tmp_path):
-    written([line(1)])
-    with listening(tmp_path / "runs", limits=Limits(streams=1)) as client:
+    run = written([line(1)])
+    with run.locked(), listening(tmp_path / "runs", limits=Limits(streams=1)) as client:
         for _ in range(3):
             live = {"Accept": "text/event-stream"}
             with client.stream("GET", "/api/runs/hand/journal", headers=live) as answer:

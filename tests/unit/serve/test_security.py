@@ -78,7 +78,7 @@ def test_the_token_opens_every_address_and_health_needs_none(guarded):
 def test_a_browser_gets_a_cookie_for_the_token_that_scripts_cannot_read(guarded):
     assert guarded.get("/", params={"token": "wrong"}).status_code == 401
     answer = guarded.get("/", params={"token": TOKEN})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
     assert TOKEN not in cookie
     assert "HttpOnly" in cookie

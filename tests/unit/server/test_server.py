@@ -304,11 +304,17 @@ class TestCheckpoint:
             checkpoint.require_same_run(content, small(federation__num_rounds=1), roster().summary())
 
 
+def journal_line(round, **changes):
+    """Returns a line of a journal that has all its keys."""
+    counts = dict.fromkeys(("images-seen", "bytes-down", "bytes-up"), 0)
+    return {"round": round, **counts, "seconds": {}, "clients": [], "refused": [], "scores": {}} | changes
+
+
 class TestJournal:
     def test_lines_read_back_and_a_torn_last_line_is_left_out(self, tmp_path):
         path = tmp_path / "journal.jsonl"
         for round in (1, 2, 3):
-            journal.append(path, {"round": round, "scores": {}})
+            journal.append(path, journal_line(round))
         with path.open("a") as file:
             file.write('{"round": 4, "sco')
         assert [line["round"] for line in journal.read(path)] == [1, 2, 3]
@@ -317,7 +323,7 @@ class TestJournal:
 
     def test_a_torn_line_in_the_middle_is_an_error(self, tmp_path):
         path = tmp_path / "journal.jsonl"
-        path.write_text('{"round": 1}\n{"rou\n{"round": 3}\n')
+        path.write_text(f'{json.dumps(journal_line(1))}\n{{"rou\n{{"round": 3}}\n')
         with pytest.raises(CheckpointError, match="line 2, is not a line of a journal"):
             journal.read(path)
 
@@ -352,12 +358,13 @@ class TestJournal:
 
     def test_events_are_read_apart_from_rounds_and_outlive_a_cut(self, tmp_path):
         path = tmp_path / "journal.jsonl"
-        for line in ({"round": 1}, {"round": 2}, {"event": "rollback", "round": 1, "reason": "fid"}, {"round": 3}):
+        back = {"event": "rollback", "round": 1, "reason": "fid"}
+        for line in (journal_line(1), journal_line(2), back, journal_line(3)):
             journal.append(path, line)
         assert [line["round"] for line in journal.read(path)] == [1, 2, 3]
         journal.cut(path, 1)
-        assert journal.read(path) == [{"round": 1}]
-        assert journal.events(path) == [{"event": "rollback", "round": 1, "reason": "fid"}]
+        assert journal.read(path) == [journal_line(1)]
+        assert journal.events(path) == [back]
 
     def test_a_folder_is_one_process_at_a_time(self, tmp_path):
         run = journal.RunDirectory(tmp_path / "run")
@@ -397,7 +404,7 @@ def test_a_round_is_told_with_whom_and_what_it_fails():
 
 def test_a_running_run_knows_the_scores_of_its_journal_through_restarts_appended_rounds_and_cuts(tmp_path):
     def line(round):
-        return {"round": round, "scores": {"fid": 100.0 - round}, "clients": [{"partition": 0}]}
+        return journal_line(round, scores={"fid": 100.0 - round}, clients=[{"partition": 0, "num-examples": 1}])
 
     path = tmp_path / "journal.jsonl"
     journal.append(path, line(1))
