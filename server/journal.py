@@ -44,7 +44,7 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """What the run is called: its folder's name, in what can be written as UTF-8."""
-        return reading.printable(self.path.name)
+        return reading.writable(self.path.name)
 
     def sample(self, round: int) -> Path:
         """Returns the file for the pictures of a round."""

@@ -35,7 +35,7 @@ _FIGURES: tuple[str, ...] = (
 _FIGURES += ("worst-client-fid", "worst-class-fid", "worst-class-recall", "most-memorised-ratio")
 
 
-def printable(text: str) -> str:
+def writable(text: str) -> str:
     r"""Returns text that can be written as UTF-8: bytes that are none, as in a folder's name, become ``\xe9``."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -44,7 +44,7 @@ def printable(text: str) -> str:
 
 
 def document(content: bytes) -> Any:
-    """Returns what JSON says, its texts printable.
+    """Returns what JSON says, its texts such as can be written.
 
     Raises:
         ValueError: It is no JSON, or is nested deeper than any file of a run; says so in words.
@@ -255,11 +255,11 @@ def _bounded(told: dict[str, Any], problems: list[str]) -> dict[str, Any]:
 
 def _clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
-        return printable(value)
+        return writable(value)
     if isinstance(value, dict | list) and depth > 2 * _DEEPEST:
         raise ValueError("it is nested too deeply")
     if isinstance(value, dict):
-        return {printable(key): _clean(inner, depth + 1) for key, inner in value.items()}
+        return {writable(key): _clean(inner, depth + 1) for key, inner in value.items()}
     return [_clean(inner, depth + 1) for inner in value] if isinstance(value, list) else value
 
 

@@ -240,7 +240,7 @@ def _now(found: Any) -> tuple[Now | None, list[str]]:
         return Now.model_validate(found), []
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "it"
-        return None, [reading.printable(f"{where}: {error.errors()[0]['msg']}")]
+        return None, [reading.writable(f"{where}: {error.errors()[0]['msg']}")]
 
 
 def held(lock: Path) -> bool | None:

@@ -20,7 +20,8 @@ def run(trained, tmp_path):
     """Returns a run whose best round, 2, is not its last one."""
     copy = shutil.copytree(trained / "digits", tmp_path / "runs" / "digits")
     lines = [json.loads(line) for line in (copy / "journal.jsonl").read_text().splitlines()]
-    for line, fid in zip(lines, (9.0, 4.0, 7.0), strict=True):
+    rounds = [line for line in lines if "event" not in line]
+    for line, fid in zip(rounds, (9.0, 4.0, 7.0), strict=True):
         line["scores"] = {"fid": fid}
     (copy / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return copy
