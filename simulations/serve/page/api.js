@@ -1,5 +1,9 @@
 /* The server's addresses, and its refusals as failures of a known kind with words to show. */
 
+/* Where the page is, so that it works below any path of a proxy: /fedgan/ as well as /. */
+const HERE = new URL(".", import.meta.url);
+const addressOf = (path) => new URL(path, HERE).href;
+
 const PATIENCE = 20_000; /* milliseconds */
 const LONG_PATIENCE = 90_000;
 
@@ -16,12 +20,12 @@ const KINDS = { 401: "token", 403: "refused", 404: "missing", 409: "unready", 41
 async function ask(path, options = {}, patience = PATIENCE) {
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(patience), ...options });
+    answer = await fetch(addressOf(path), { credentials: "same-origin", signal: AbortSignal.timeout(patience), ...options });
   } catch (error) {
     const late = error.name === "TimeoutError";
     throw new Failure("gone", late ? `no answer within ${patience / 1000} seconds` : "the server cannot be reached");
   }
-  if (answer.ok) return answer;
+  if (answer.ok || answer.status === 304) return answer;
   let words = "";
   try {
     words = (await answer.json()).detail;
@@ -33,8 +37,14 @@ async function ask(path, options = {}, patience = PATIENCE) {
   throw new Failure(kind, words, Number(answer.headers.get("Retry-After")) || 0);
 }
 
+/* The last answer of each address: what has not changed since is not sent, read or drawn again. */
+const last = new Map();
+const MOST_KEPT = 20;
+
 async function askJson(path, isWhole) {
-  const answer = await ask(path);
+  const before = last.get(path);
+  const answer = await ask(path, before ? { headers: { "If-None-Match": before.tag } } : {});
+  if (answer.status === 304) return before.found;
   let found = null;
   try {
     found = await answer.json();
@@ -44,13 +54,17 @@ async function askJson(path, isWhole) {
   if (!found || !isWhole(found)) {
     throw new Failure("malformed", `${path} was not answered as expected: is this the page of another version?`);
   }
+  const tag = answer.headers.get("ETag");
+  last.delete(path);
+  if (tag) last.set(path, { tag, found });
+  if (last.size > MOST_KEPT) last.delete(last.keys().next().value);
   return found;
 }
 
-const runPath = (id) => `/api/runs/${encodeURIComponent(id)}`;
+const runPath = (id) => `api/runs/${encodeURIComponent(id)}`;
 
 export async function listRuns() {
-  return (await askJson("/api/runs", (it) => Array.isArray(it.runs) && it.runs.every((run) => run.id && run.state))).runs;
+  return (await askJson("api/runs", (it) => Array.isArray(it.runs) && it.runs.every((run) => run.id && run.state))).runs;
 }
 
 export function showRun(id) {
@@ -58,14 +72,18 @@ export function showRun(id) {
   return askJson(runPath(id), isWhole);
 }
 
-export const samplePath = (id, round) => `${runPath(id)}/samples/${round}.png`;
+const samplePath = (id, round) => `${runPath(id)}/samples/${round}.png`;
+
+export const sampleAddress = (id, round) => addressOf(samplePath(id, round));
 
 /* Returns an address of the picture in this page's memory. */
 export async function loadSample(id, round) {
   return URL.createObjectURL(await (await ask(samplePath(id, round))).blob());
 }
 
-export const generatePath = (id) => `${runPath(id)}/generate`;
+const generatePath = (id) => `${runPath(id)}/generate`;
+
+export const generateAddress = (id) => addressOf(generatePath(id));
 
 /* Returns images as a file, and where they come from. Comes again a few times when the server is busy. */
 export async function generate(id, wanted, onBusy) {
@@ -95,16 +113,5 @@ export async function generate(id, wanted, onBusy) {
 
 /* Gives the server its token, which answers with a cookie that scripts cannot read. */
 export async function enter(token) {
-  await ask(`/?token=${encodeURIComponent(token)}`);
-}
-
-/* Calls onNews for every line of a run's journal, from the first on, and onNow with what clients do within a round;
-   returns how to end it. */
-export function follow(id, onNews, onNow, onOpen) {
-  const source = new EventSource(`${runPath(id)}/journal`);
-  for (const name of ["round", "event", "reset"]) source.addEventListener(name, (it) => onNews(name, it.data));
-  source.addEventListener("now", (it) => onNow(JSON.parse(it.data)));
-  source.onopen = () => onOpen(true);
-  source.onerror = () => onOpen(false); /* the browser tries again, unless it was refused */
-  return () => source.close();
+  await ask(`./?token=${encodeURIComponent(token)}`);
 }

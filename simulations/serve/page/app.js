@@ -6,6 +6,7 @@ import { refresh, watch } from "./live.js";
 import { runView } from "./run.js";
 import { runsView } from "./runs.js";
 import { local, onDraw, redraw, remember, remembered, state } from "./store.js";
+import { roundOf } from "./words.js";
 
 const THEMES = { auto: ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
 const main = document.getElementById("main");
@@ -57,7 +58,7 @@ function draw() {
 function title() {
   if (state.route.view !== "run") return "fedgan";
   const { run } = state;
-  return run ? `${run.id} · round ${run.round} of ${run.rounds} · fedgan` : `${state.route.id} · fedgan`;
+  return run ? `${run.id} · ${roundOf(run)} · fedgan` : `${state.route.id} · fedgan`;
 }
 
 function bar() {
@@ -67,7 +68,7 @@ function bar() {
   const next = names[(names.indexOf(theme) + 1) % names.length];
   return [
     h("a", { class: "brand", href: "#/" }, h("img", { src: "icon.svg", alt: "", width: 26, height: 26 }), "fedgan"),
-    h("nav", { "aria-label": "Main" }, h("a", { href: "#/", "aria-current": state.route.view === "runs" ? "page" : null }, "Runs"), h("a", { href: "/docs" }, "Addresses")),
+    h("nav", { "aria-label": "Main" }, h("a", { href: "#/", "aria-current": state.route.view === "runs" ? "page" : null }, "Runs"), h("a", { href: "docs" }, "API")),
     h("button", { type: "button", class: "theme", "aria-label": `Colours: ${words}. Change to ${THEMES[next][1]}`, title: `Colours: ${words}`, onclick: () => { remember("theme", next); dress(next); redraw(); } }, h("span", { "aria-hidden": "true" }, sign)),
   ];
 }
@@ -116,4 +117,4 @@ onDraw(draw);
 addEventListener("hashchange", () => arrive(false));
 addEventListener("online", () => refresh());
 arrive(true);
-setInterval(redraw, 15_000); /* that times like "a minute ago" stay true */
+setInterval(() => document.hidden || redraw(), 15_000); /* that times like "a minute ago" stay true */

@@ -1,9 +1,9 @@
 /* Line charts: hover or arrow keys read values, dragging zooms, a table has all figures. */
 
 import { h, memo } from "./dom.js";
-import { limits, linear, logarithmic, logTicks, nearest, ticks } from "./scale.js";
+import { limits, linear, logarithmic, logTicks, nearest, ticks, tickWords } from "./scale.js";
 import { local, redraw } from "./store.js";
-import { number, tick } from "./words.js";
+import { number } from "./words.js";
 
 const TONES = 8;
 const MARGIN = { left: 48, right: 14, top: 10, bottom: 26 };
@@ -82,9 +82,11 @@ function drawing(own, { seen, first, last, height, xLabel, xFormat }) {
   const y = (isLog ? logarithmic : linear)(low, high, height - MARGIN.bottom, MARGIN.top);
   const invert = linear(MARGIN.left, own.width - MARGIN.right, first - pad, last + pad);
   const yTicks = isLog ? logTicks(low, high) : ticks(low, high, 4);
-  const xTicks = ticks(first, last, Math.max(2, own.width / 90), xLabel === "round");
+  const yWords = tickWords(yTicks);
+  const isRounds = xLabel === "round";
+  const xTicks = ticks(first, last, Math.max(3, own.width / (isRounds ? 48 : 90)), isRounds);
   const drawn = h("g", { "aria-hidden": "true" },
-    yTicks.map((it) => h("g", { class: "grid" }, h("line", { x1: MARGIN.left, x2: own.width - MARGIN.right, y1: y(it), y2: y(it) }), h("text", { x: MARGIN.left - 7, y: y(it) + 4, "text-anchor": "end" }, tick(it)))),
+    yTicks.map((it, at) => h("g", { class: "grid" }, h("line", { x1: MARGIN.left, x2: own.width - MARGIN.right, y1: y(it), y2: y(it) }), h("text", { x: MARGIN.left - 7, y: y(it) + 4, "text-anchor": "end" }, yWords[at]))),
     xTicks.map((it) => h("text", { class: "tick", x: x(it), y: height - 8, "text-anchor": "middle" }, xFormat(it))),
     seen.map((it) => curve(it, { x, y, first, last, isLog })));
   return { x, y, invert, drawn };

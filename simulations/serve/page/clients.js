@@ -3,13 +3,13 @@
 import { lineChart } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { heatmap } from "./heatmap.js";
-import { bar, clientHref, histogram, runHref } from "./parts.js";
+import { bar, clientHref, few, histogram, moreButton, runHref } from "./parts.js";
 import { local, redraw, state } from "./store.js";
 import { className, figureLabel, isAtWork, number, percent, plural, rank, whole } from "./words.js";
 
 const COLUMNS = [
   ["client", "client", (row) => row.client],
-  ["state", "doing", (row) => -row["lost-rounds"].length],
+  ["state", "status", (row) => -row["lost-rounds"].length],
   ["images", "images, by class", (row) => row.images],
   ["weight", "weight", (row) => row.weight],
   ["generator-loss", "G loss", (row) => row.last["generator-loss"]],
@@ -21,9 +21,11 @@ const COLUMNS = [
   ["trained", "rounds", (row) => row.trained],
 ];
 
+const MOST_ROWS = 24;
+
 export function clientsTab(run) {
   const rows = run["client-table"];
-  if (!rows.length) return h("section", { class: "card" }, h("h2", {}, "Clients"), h("p", { class: "quiet empty" }, `${plural(run.clients, "client")} are expected; none has answered yet.`));
+  if (!rows.length) return h("section", { class: "card" }, h("h2", {}, "Clients"), h("p", { class: "quiet empty" }, isAtWork(run) ? `${plural(run.clients, "client")} are to take part; none has answered yet.` : "No client answered in this run."));
   const chosen = rows.find((row) => String(row.client) === state.route.client);
   return [chosen && one(run, chosen), all(run, rows), heatmap(run, state.cursor)];
 }
@@ -45,8 +47,9 @@ function all(run, rows) {
     h("div", { class: "scroll" }, h("table", { class: "clients", role: "table" },
       h("caption", { class: "unseen" }, "Clients; buttons in the head sort"),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([key, words]) => h("th", { key, scope: "col", role: "columnheader", "aria-sort": own.by === key ? (own.isDown ? "descending" : "ascending") : null }, h("button", { type: "button", onclick: sort(key) }, words, h("span", { "aria-hidden": "true" }, own.by === key ? (own.isDown ? " ↓" : " ↑") : "")))))),
-      h("tbody", { role: "rowgroup" }, sorted.map((row) => h("tr", { key: row.client, role: "row", class: String(row.client) === state.route.client ? "chosen" : null },
-        columns.map(([key, words, get]) => h(key === "client" ? "th" : "td", { key, scope: key === "client" ? "row" : null, role: key === "client" ? "rowheader" : "cell", "data-label": words }, cell(run, row, key, get(row), most)))))))));
+      h("tbody", { role: "rowgroup" }, few(`clients ${run.id}`, sorted, MOST_ROWS).map((row) => h("tr", { key: row.client, role: "row", class: String(row.client) === state.route.client ? "chosen" : null },
+        columns.map(([key, words, get]) => h(key === "client" ? "th" : "td", { key, scope: key === "client" ? "row" : null, role: key === "client" ? "rowheader" : "cell", "data-label": words }, cell(run, row, key, get(row), most)))))))),
+    moreButton(`clients ${run.id}`, sorted, MOST_ROWS));
 }
 
 function cell(run, row, key, value, most) {
@@ -63,10 +66,10 @@ function cell(run, row, key, value, most) {
 function condition(run, row) {
   const sign = run.signs.find((it) => it.client === row.client);
   if (sign) return h("span", { class: `badge ${sign.severity}`, title: sign.words }, h("span", { "aria-hidden": "true" }, sign.severity === "error" ? "✕ " : "▲ "), sign.kind.replace("-", " "));
-  if (row["last-round"] === null) return h("span", { class: "quiet" }, "has not trained yet");
+  if (row["last-round"] === null) return h("span", { class: "quiet" }, isAtWork(run) ? "has not trained yet" : "never trained");
   const age = run.round - row["last-round"];
-  if (age > 0) return h("span", { class: "quiet" }, `round ${row["last-round"]}`);
-  return h("span", { class: "badge good" }, h("span", { "aria-hidden": "true" }, "✓ "), isAtWork(run) ? "in step" : "to the end");
+  if (age > 0 || run.state === "failed") return h("span", { class: "quiet" }, `trained last in round ${row["last-round"]}`);
+  return h("span", { class: "badge good" }, h("span", { "aria-hidden": "true" }, "✓ "), isAtWork(run) ? "up to date" : "trained to the end");
 }
 
 const isNumber = (it) => it !== null && it !== undefined;
@@ -79,12 +82,12 @@ function one(run, row) {
     h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),
     h("div", { class: "one-top" },
-      h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It keeps to itself which.")),
+      h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not tell how many of each class.")),
       h("dl", { class: "facts" }, [
         ["weight in the mean", row.weight === null ? "by the algorithm" : percent(row.weight)], ["rounds trained", whole(row.trained)], ["rounds lost", whole(row["lost-rounds"].length)], ["FID to its images", number(row.fid)],
       ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value)))))),
     row.refused.length > 0 && h("details", { open: true }, h("summary", {}, `Left out ${plural(row.refused.length, "time")}`), h("ul", { class: "reasons" }, row.refused.toReversed().slice(0, 30).map((it) => h("li", {}, h("b", {}, `round ${it.round}`), ` ${it.reason}`)))),
-    h("div", { class: "charts few" }, keys.map((key) => lineChart({ id: `${run.id} client ${key}`, title: figureLabel(key), series: against(run, row, key), height: 160, mark: state.cursor }))));
+    h("div", { class: "charts" }, keys.map((key) => lineChart({ id: `${run.id} client ${key}`, title: figureLabel(key), series: against(run, row, key), height: 160, mark: state.cursor }))));
 }
 
 /* A figure of a client beside the mean of all. */

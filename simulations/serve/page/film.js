@@ -1,16 +1,17 @@
-/* The samples over the rounds: the same latents each time, so that training plays as a film. */
+/* The samples over the rounds: the same latents each time, so that training plays as an animation. */
 
-import { loadSample, samplePath } from "./api.js";
+import { loadSample, sampleAddress } from "./api.js";
 import { h } from "./dom.js";
 import { local, redraw, state } from "./store.js";
-import { className, isAtWork } from "./words.js";
+import { className, hasClasses, isAtWork, labelsOf } from "./words.js";
 
 const AHEAD = 4; /* pictures fetched at a time */
 const MOST_KEPT = 400;
+const MOST_ROWS = 20; /* as drawn by the server */
 
 export function film(run) {
   const rounds = run["sample-rounds"];
-  if (!rounds.length) return h("section", { class: "card film" }, h("h2", {}, "Samples"), h("p", { class: "quiet empty" }, run.images ? "No samples yet." : "Samples come once the clients have answered."));
+  if (!rounds.length) return h("section", { class: "card film" }, h("h2", {}, "Samples"), h("p", { class: "quiet empty" }, !isAtWork(run) ? "This run has no pictures of samples." : run.images ? "No samples yet." : "Samples come once the clients have answered."));
   const own = local(`film ${run.id}`, () => ({ speed: 4, timer: 0, pictures: new Map(), underWay: 0, last: 0 }));
   if (run.round < own.last) forget(own); /* the run went back, and draws rounds again */
   own.last = run.round;
@@ -20,18 +21,26 @@ export function film(run) {
   const isPlaying = own.timer !== 0;
   return h("section", { class: "card film", "aria-labelledby": "film-title" },
     h("div", { class: "row" }, h("h2", { id: "film-title", class: "grow" }, round === 0 ? "Samples before training" : `Samples after round ${round}`), isAtWork(run) && (state.cursor === null ? h("span", { class: "badge good" }, "latest") : h("button", { type: "button", class: "small", onclick: () => pick(own, null) }, "latest"))),
-    h("div", { class: "screen" }, labels(run), h("img", { src: own.pictures.get(round) ?? samplePath(run.id, round), alt: `Generated samples ${round ? `after round ${round}` : "before training"}${run.images?.conditional ? ", a row a class" : ""}` })),
+    h("div", { class: "screen" }, labels(run), h("img", { src: own.pictures.get(round) ?? sampleAddress(run.id, round), alt: `Generated samples ${round ? `after round ${round}` : "before training"}${hasClasses(run) ? ", a row a class" : ""}` })),
     h("div", { class: "reel" },
-      h("button", { type: "button", class: "play", disabled: rounds.length < 2, "aria-label": isPlaying ? "Pause" : "Play the training as a film", onclick: () => (isPlaying ? pause(own) : play(run, own)) }, h("span", { "aria-hidden": "true" }, isPlaying ? "❚❚" : "▶")),
+      h("button", { type: "button", class: "play", disabled: rounds.length < 2, "aria-label": isPlaying ? "Pause" : "Play all rounds", onclick: () => (isPlaying ? pause(own) : play(run, own)) }, h("span", { "aria-hidden": "true" }, isPlaying ? "❚❚" : "▶")),
       h("input", { type: "range", min: 0, max: rounds.length - 1, step: 1, value: String(index), "aria-label": "Round of the samples", "aria-valuetext": `round ${round}`, oninput: (event) => { pause(own); pick(own, rounds[Number(event.currentTarget.value)]); } }),
       h("output", {}, `${round}`),
-      h("select", { "aria-label": "Speed of the film", value: String(own.speed), onchange: (event) => { own.speed = Number(event.currentTarget.value); if (isPlaying) play(run, own); redraw(); } }, [[2, "slow"], [4, "normal"], [10, "fast"]].map(([value, words]) => h("option", { key: value, value }, words)))),
-    h("p", { class: "quiet" }, "The same latents at every round. Charts and clients beside it show the same round."));
+      h("select", { "aria-label": "Speed", value: String(own.speed), onchange: (event) => { own.speed = Number(event.currentTarget.value); if (isPlaying) play(run, own); redraw(); } }, [[2, "slow"], [4, "normal"], [10, "fast"]].map(([value, words]) => h("option", { key: value, value }, words)))),
+    h("p", { class: "quiet" }, caption(run)));
 }
 
+/* What each row is: pictures of many classes show the first of them. */
 function labels(run) {
-  if (!run.images?.conditional || run.images.drawn.length > 20) return null;
-  return h("div", { class: "rows", "aria-hidden": "true" }, run.images.drawn.map((label) => h("span", {}, className(run, label))));
+  if (!hasClasses(run)) return null;
+  const names = labelsOf(run).slice(0, MOST_ROWS).map((label) => className(run, label));
+  return h("div", { class: "rows", "aria-hidden": "true" }, names.map((name) => h("span", { title: name }, name)));
+}
+
+function caption(run) {
+  const classes = labelsOf(run).length;
+  const rows = !hasClasses(run) ? "" : classes > MOST_ROWS ? `A row a class, the first ${MOST_ROWS} of ${classes}. ` : "A row a class. ";
+  return `${rows}The same latents at every round. Charts and clients show the round that is picked here.`;
 }
 
 /* Returns which picture a round shows: its own, or the last before it. */
@@ -82,7 +91,7 @@ function fetchAround(run, own, index) {
   for (const round of order) {
     if (own.underWay >= AHEAD) return;
     if (own.pictures.has(round)) continue;
-    own.pictures.set(round, samplePath(run.id, round));
+    own.pictures.set(round, sampleAddress(run.id, round));
     own.underWay += 1;
     loadSample(run.id, round)
       .then((address) => own.pictures.set(round, address))

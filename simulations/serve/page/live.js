@@ -1,12 +1,15 @@
-/* Keeps what is shown up to date: a run by its stream of journal lines, the rest by asking again and again. */
+/* Keeps what is shown up to date by asking again and again, a hidden page not at all.
 
-import { follow, listRuns, showRun } from "./api.js";
+   Each question is over within moments. A stream would hold one of the six connections that a browser has to a server,
+   so that a few windows side by side would leave none for anything else. */
+
+import { listRuns, showRun } from "./api.js";
 import { redraw, state } from "./store.js";
 import { isAtWork, spokenNews } from "./words.js";
 
-const SOON = 150; /* milliseconds: lines that come together are one piece of news */
-const QUICK = 1500;
+const QUICK = 1000; /* milliseconds */
 const CALM = 5000;
+const TROUBLED = 2000;
 
 let end = () => {};
 
@@ -15,29 +18,24 @@ export function watch(route) {
   end();
   state.missing = false;
   state.trouble = "";
-  state.streaming = false;
-  end = route.view === "run" ? watchRun(route.id) : watchRuns();
+  end = route.view === "run" ? watchRun(route.id) : loop(watchRuns);
 }
 
 /* Asks again now, as when a token was given. */
 export let refresh = () => {};
 
+/* Calls look() again after the pause that it returns, at once where the page is shown again; returns how to end it. */
 function loop(look) {
   let timer = 0;
   let isBusy = false;
   let isOver = false;
-  let isWanted = false;
 
   async function turn() {
+    if (isBusy || isOver) return;
     clearTimeout(timer);
-    if (isBusy) {
-      isWanted = true;
-      return;
-    }
     isBusy = true;
-    isWanted = false;
     const began = performance.now();
-    let pause = 2000;
+    let pause = TROUBLED;
     try {
       pause = await look(() => isOver);
       if (!isOver) Object.assign(state, { link: "ok", trouble: "" });
@@ -47,25 +45,18 @@ function loop(look) {
     isBusy = false;
     if (isOver) return;
     redraw();
-    const spent = performance.now() - began;
-    const wait = isWanted ? Math.max(SOON, spent) : Math.max(pause, 3 * spent);
-    if (isWanted || !document.hidden) timer = setTimeout(turn, wait);
+    const spent = performance.now() - began; /* a server that takes long is asked less often */
+    if (!document.hidden) timer = setTimeout(turn, Math.max(pause, 3 * spent));
   }
 
-  const onShown = () => document.hidden || turn();
+  const onShown = () => (document.hidden ? clearTimeout(timer) : turn());
   document.addEventListener("visibilitychange", onShown);
   refresh = turn;
   turn();
-  return {
-    soon() {
-      clearTimeout(timer);
-      timer = setTimeout(turn, SOON);
-    },
-    end() {
-      isOver = true;
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", onShown);
-    },
+  return () => {
+    isOver = true;
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", onShown);
   };
 }
 
@@ -79,43 +70,23 @@ function fail(failure) {
   }
 }
 
-function watchRuns() {
-  const turns = loop(async (isOver) => {
-    const runs = await listRuns();
-    if (!isOver()) state.runs = runs;
-    return runs.some(isAtWork) ? QUICK : CALM / 2;
-  });
-  return turns.end;
+async function watchRuns(isOver) {
+  const runs = await listRuns();
+  if (!isOver()) state.runs = runs;
+  return runs.some(isAtWork) ? QUICK : CALM / 2;
 }
 
 function watchRun(id) {
   if (state.run?.id !== id) state.run = null;
-  const turns = loop(async (isOver) => {
+  return loop(async (isOver) => {
     const run = await showRun(id);
     if (!isOver()) {
       tell(state.run, run);
       state.run = run;
       state.missing = false;
     }
-    return state.streaming ? CALM : QUICK;
+    return isAtWork(run) ? QUICK : CALM;
   });
-  const leave = follow(
-    id,
-    () => turns.soon(),
-    (now) => {
-      if (state.run?.id !== id || !now) return; /* without: the round is over, and its line comes */
-      state.run.now = now;
-      redraw();
-    },
-    (isOpen) => {
-      state.streaming = isOpen;
-      turns.soon();
-    },
-  );
-  return () => {
-    leave();
-    turns.end();
-  };
 }
 
 function tell(before, now) {

@@ -1,20 +1,23 @@
 /* Images of a run's generator, made as the controls are moved. */
 
-import { generate, generatePath } from "./api.js";
+import { generate, generateAddress } from "./api.js";
 import { h } from "./dom.js";
-import { choice } from "./parts.js";
+import { choice, few, moreButton } from "./parts.js";
 import { local, redraw, state } from "./store.js";
 import { morph } from "./morph.js";
-import { className, number, plural } from "./words.js";
+import { className, figureLabel, hasClasses, isAtWork, labelsOf, number, plural, roundsScoredWith, scoredWith } from "./words.js";
 
 const PAUSE = 250; /* milliseconds after the last change */
 const MOST_SHOWN = 200;
+const COLUMNS = 10;
+const MOST_COLUMNS = 12;
+const MOST_CLASSES = 40;
 const MOST_SEED = 2 ** 31;
 const FORMATS = { png: "PNG, one picture", webp: "WebP, one picture", jpeg: "JPEG, one picture", zip: "zip, a PNG an image", npz: "npz, arrays" };
 
 export function playgroundTab(run) {
   if (!run.generator) {
-    return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : "There is no generator yet: it can be asked once the first checkpoint is written."));
+    return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : isAtWork(run) ? "There is no generator yet: it can be asked once the first checkpoint is written." : "This run left no checkpoint, so there is no generator to ask."));
   }
   const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
@@ -23,11 +26,10 @@ export function playgroundTab(run) {
 
 /* The request that the controls stand for. */
 function requestOf(run, own) {
-  const conditional = run.images?.conditional;
   const between = own.mode === "between";
   const classes = [...own.classes].sort((a, b) => a - b);
   const wanted = { num: between ? own.steps : own.num, seed: own.seed, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
-  if (conditional && classes.length) wanted.labels = between ? [classes[0]] : classes;
+  if (hasClasses(run) && classes.length) wanted.labels = between ? [classes[0]] : classes;
   if (between) wanted.interpolate = { to: own.to };
   else {
     if (own.truncation !== null) wanted.truncation = own.truncation;
@@ -57,7 +59,7 @@ function want(run, own) {
 async function show(run, own, wanted) {
   const turn = (own.turn += 1);
   const count = wanted.num;
-  const columns = wanted.interpolate ? count : Math.min(count, run.images?.conditional && !own.classes.size ? run.images.drawn.length : 10);
+  const columns = wanted.interpolate ? count : Math.min(count, columnsOf(run, own));
   own.isBusy = true;
   redraw();
   try {
@@ -75,6 +77,12 @@ async function show(run, own, wanted) {
   }
   own.isBusy = false;
   redraw();
+}
+
+/* How many images a row, so that those of a class stand below each other where that fits. */
+function columnsOf(run, own) {
+  const kinds = !hasClasses(run) ? 1 : own.classes.size || labelsOf(run).length;
+  return kinds > MOST_COLUMNS ? COLUMNS : Math.max(1, Math.floor(COLUMNS / kinds)) * kinds;
 }
 
 function explain(failure) {
@@ -101,24 +109,32 @@ function controls(run, own) {
     seed("Seed", own.seed, (value) => change({ seed: value })),
     between && seed("To seed", own.to, (value) => change({ to: value })),
     between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
-    choice("Generator", own.round, [["best", "best round"], ["last", "last round"], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])], (round) => change({ round })),
-    !between && optional("Truncation", "off: latents as they are; less: likelier images, fewer kinds", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
-    !between && optional("Keep the most trusted", "share kept of what is made, by the discriminator's word", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
+    choice("Generator", own.round, [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean), (round) => change({ round })),
+    !between && optional("Truncation", "Off: latents as they are. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
+    !between && optional("Keep the most trusted", "More are made than asked for, and this share is kept: what the discriminator takes for real most. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
 }
 
 function classes(run, own, change) {
-  if (!run.images?.conditional) return h("p", { class: "quiet" }, "This generator knows no classes.");
+  if (!hasClasses(run)) return h("p", { class: "quiet" }, whyNoClasses(run.images));
   const between = own.mode === "between";
   const first = Math.min(...own.classes, Infinity);
-  const isOn = (label) => (between ? label === (first === Infinity ? run.images.drawn[0] : first) : own.classes.has(label));
+  const isOn = (label) => (between ? label === (first === Infinity ? labelsOf(run)[0] : first) : own.classes.has(label));
   const toggle = (label) => () => {
     const next = new Set(between ? [] : own.classes);
     if (!next.delete(label)) next.add(label);
     change({ classes: next });
   };
+  const labels = labelsOf(run);
   return h("fieldset", { class: "classes" }, h("legend", {}, between ? "Class" : "Classes"),
     !between && h("button", { key: "all", type: "button", "aria-pressed": String(!own.classes.size), onclick: () => change({ classes: new Set() }) }, "all"),
-    run.images.drawn.map((label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))));
+    few(`classes ${run.id}`, labels, MOST_CLASSES).map((label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))),
+    moreButton(`classes ${run.id}`, labels, MOST_CLASSES));
+}
+
+function whyNoClasses(images) {
+  if (images?.classes < 2) return "The images of this run have no classes.";
+  if (images?.conditional) return "All images of this run are of one class.";
+  return images?.conditional === false ? "This generator is unconditional: classes cannot be asked for." : "It is not known whether this generator is conditional.";
 }
 
 function seed(label, value, onchange) {
@@ -146,10 +162,19 @@ function result(run, own) {
     h("div", { role: "status" },
       own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
       own.note && h("p", { class: "note warning" }, own.note),
-      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))])),
+      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
     shown && (shown.wanted.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.wanted.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),
     !shown && !own.failure && h("p", { class: "quiet empty" }, "Making images…"),
     downloads(run, own));
+}
+
+/* How good the generator of a round is, as far as that was scored. */
+function scoreOf(run, round) {
+  const name = figureLabel(run.distance);
+  const final = run.scores[run.distance];
+  if (round === run["scores-round"] && Number.isFinite(final)) return `${name} of this round: ${number(final)} (${scoredWith(run["scored-with"])}).`;
+  const at = run["quality-rounds"].indexOf(round);
+  return at === -1 ? "This round was not scored." : `${name} of this round: ${number(run.quality[at])} (${roundsScoredWith(run)}).`;
 }
 
 function downloads(run, own) {
@@ -158,7 +183,7 @@ function downloads(run, own) {
     redraw();
   };
   const size = run.images?.size ?? 0;
-  const command = `curl -s ${location.origin}${generatePath(run.id)} -H 'Content-Type: application/json' -d '${JSON.stringify(fileRequest(run, own))}' -o images.${own.format}`;
+  const command = `curl -s ${generateAddress(run.id)} -H 'Content-Type: application/json' -d '${JSON.stringify(fileRequest(run, own))}' -o images.${own.format}`;
   return h("div", { class: "downloads" },
     h("div", { class: "row" },
       choice("File", own.format, Object.entries(FORMATS), change("format")),

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { bar, clientHref } from "./parts.js";
 import { local, redraw } from "./store.js";
-import { className, figureLabel, number, SCORES } from "./words.js";
+import { className, figureLabel, INCOMPARABLE, isAtWork, number, plural, roundsScoredWith, scoredWith, SCORES, whyNoScores } from "./words.js";
 
 export function recordTab(run) {
   return h("div", { class: "record" }, scores(run), perClass(run), incidents(run), config(run));
@@ -12,11 +12,12 @@ export function recordTab(run) {
 function scores(run) {
   const names = Object.keys(SCORES).filter((name) => run.scores[name] !== undefined);
   return h("section", { class: "card" }, h("h2", {}, run["scores-round"] === null ? "Scores" : `Scores of round ${run["scores-round"]}`),
+    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, run["scored-with"]?.["utility-num-images"] && `; utility from ${plural(run["scored-with"]["utility-num-images"], "generated image")}`, `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
     names.length
       ? h("table", { class: "figures scores" }, h("thead", {}, h("tr", {}, ["score", "value", "best over rounds", "meaning"].map((it) => h("th", { scope: "col" }, it)))),
         h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, run.meaning[name] ?? "")))))
-      : h("p", { class: "quiet empty" }, "Not scored yet."),
-    run.failings.length > 0 && [h("h3", {}, "Whom and what it fails"), h("ul", {}, run.failings.map((it) => h("li", {}, it)))]);
+      : h("p", { class: "quiet empty" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : isAtWork(run) ? "Not scored yet." : "No scores."),
+    run.failings.length > 0 && [h("h3", {}, "Which clients and classes the generator serves worst"), h("ul", {}, run.failings.map((it) => h("li", {}, it)))]);
 }
 
 function bestOf(run, name) {
@@ -40,10 +41,10 @@ function perClass(run) {
 }
 
 function incidents(run) {
-  return h("section", { class: "card" }, h("h2", {}, "What went wrong, and when"),
+  return h("section", { class: "card" }, h("h2", {}, "Incidents"),
     run.incidents.length
       ? h("div", { class: "scroll" }, h("table", { class: "figures incidents" }, h("thead", {}, h("tr", {}, ["round", "what", "why"].map((it) => h("th", { scope: "col" }, it)))), h("tbody", {}, run.incidents.toReversed().map((it) => h("tr", {}, h("td", {}, it.round), h("td", {}, it.what), h("td", {}, it.why))))))
-      : h("p", { class: "quiet" }, "Nothing."));
+      : h("p", { class: "quiet" }, "None is recorded."));
 }
 
 function config(run) {
@@ -51,5 +52,6 @@ function config(run) {
   const rows = Object.entries(run.config).filter(([key, value]) => `${key} ${value}`.toLowerCase().includes(own.words.toLowerCase()));
   return h("section", { class: "card wide" },
     h("div", { class: "row" }, h("h2", { class: "grow" }, "Configuration"), h("label", { class: "field" }, h("span", {}, "Find"), h("input", { type: "search", value: own.words, oninput: (event) => { own.words = event.currentTarget.value; redraw(); } }))),
+    !rows.length && h("p", { class: "quiet" }, own.words ? "No key is like that." : run.problem || "Its configuration cannot be read."),
     h("dl", { class: "config" }, rows.map(([key, value]) => h("div", { key }, h("dt", {}, key), h("dd", {}, String(value) || "(empty)")))));
 }

@@ -1,11 +1,11 @@
 /* All runs: what each does, how good it is, and several of them in one chart. */
 
-import { samplePath, showRun } from "./api.js";
+import { sampleAddress, showRun } from "./api.js";
 import { lineChart, sparkline } from "./chart.js";
 import { h, memo } from "./dom.js";
-import { progressBar, runHref, statePill } from "./parts.js";
+import { countSigns, progressBar, runHref, statePill } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { ago, brief, duration, figureLabel, isAtWork, number, plural, SCORES } from "./words.js";
+import { ago, bestInWords, brief, duration, figureLabel, INCOMPARABLE, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, UNKNOWN, whyNoScores } from "./words.js";
 
 const MOST_COMPARED = 8;
 const FIRST_COMPARED = 5;
@@ -13,7 +13,7 @@ const FEW = 6; /* runs that need no search */
 
 export function runsView() {
   const runs = state.runs;
-  if (!runs) return state.trouble ? [] : [h("h1", { tabindex: -1 }, "Runs"), h("div", { class: "card skeleton", "aria-hidden": "true" })];
+  if (!runs) return state.trouble ? [] : [h("div", { class: "headline" }, h("h1", { tabindex: -1 }, "Runs")), h("div", { class: "card skeleton", "aria-hidden": "true" })];
   if (!runs.length) return noRuns();
   const own = local("runs", () => ({ words: "", only: "all", compared: null, measure: "distance", over: "round", details: new Map() }));
   const sorted = [...runs].sort((a, b) => isAtWork(b) - isAtWork(a) || b.updated - a.updated);
@@ -61,30 +61,49 @@ function card(run, runs, own) {
     redraw();
   };
   return h("li", { class: "card run-card", key: run.id },
-    h("a", { class: "thumb", href: runHref(run.id), tabindex: -1, "aria-hidden": "true" }, sample === undefined ? h("span", { class: "quiet" }, "no samples yet") : h("img", { src: `${samplePath(run.id, sample)}?${Math.floor(run.updated)}`, alt: "", loading: "lazy" })),
+    h("a", { class: "thumb", href: runHref(run.id), tabindex: -1, "aria-hidden": "true" }, sample === undefined ? h("span", { class: "quiet" }, isAtWork(run) ? "no samples yet" : "no samples") : h("img", { src: `${sampleAddress(run.id, sample)}?${Math.floor(run.updated)}`, alt: "", loading: "lazy", onload: (event) => event.currentTarget.classList.toggle("tall", event.currentTarget.naturalHeight > 1.2 * event.currentTarget.naturalWidth) })),
     h("div", { class: "run-main" },
       h("h2", {}, h("a", { href: runHref(run.id) }, run.id)), statePill(run),
-      run.signs.length > 0 && h("a", { class: `badge ${errors ? "error" : "warning"}`, href: runHref(run.id), title: run.signs[0].words }, h("span", { "aria-hidden": "true" }, errors ? "✕ " : "▲ "), plural(run.signs.length, "sign of trouble", "signs of trouble")),
-      h("p", { class: "quiet" }, `${run.algorithm.split(" ")[0]} · ${run.model.split(" ")[0]} · ${run.data.split(" ")[0]} · ${brief(run.partition)} · ${plural(run.clients, "client")} · seed ${run.seed}`),
-      h("p", { class: "words" }, run.words, " ", h("span", { class: "quiet" }, isAtWork(run) ? `Last news ${ago(run.updated)}.` : `${duration(run.seconds)} of rounds; ${ago(run.updated)}.`)),
+      run.signs.length > 0 && h("a", { class: `badge ${errors ? "error" : "warning"}`, href: runHref(run.id), title: run.signs[0].words }, h("span", { "aria-hidden": "true" }, errors ? "✕ " : "▲ "), countSigns(run)),
+      h("p", { class: "quiet" }, configured(run)),
+      h("p", { class: "words" }, run.words, " ", h("span", { class: "quiet" }, isAtWork(run) ? `Last change ${ago(run.updated)}.` : `${duration(run.seconds)} of rounds; ${ago(run.updated)}.`)),
+      run.problem && run.problem !== run.words && h("p", { class: "note warning" }, run.problem),
       progressBar(run)),
     h("div", { class: "run-scores" }, standing(run, runs),
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: isCompared, disabled: !run.quality.length || (!isCompared && own.compared.size >= MOST_COMPARED), onchange: compare }), "compare")));
 }
 
-/* The score now, the best so far, and how that stands among runs on the same data. */
+/* What was configured, in a line; what is not known of it is said to be so. */
+function configured(run) {
+  const parts = [["algorithm", nameOf(run.algorithm)], ["model", nameOf(run.model)], ["data", nameOf(run.data)], ["split", brief(run.partition)], ["", plural(run.clients, "client")]];
+  const words = parts.map(([name, value]) => (value === UNKNOWN ? `${name} ${UNKNOWN}` : value));
+  return [...words, `seed ${run.seed ?? UNKNOWN}`].join(" · ");
+}
+
+/* Runs whose distances compare: on the same data set, by the same extractor, from as many images. Folders and files of
+   one's own are never known to be the same. */
+function yardstick(run) {
+  const name = nameOf(run.data);
+  if (!run.best || name === UNKNOWN || name === "npz" || name === "image-folder") return null;
+  return JSON.stringify([run.data, run.distance, run["scored-with"]?.extractor ?? null, run.best["num-images"] ?? null]);
+}
+
+/* The score now, the best one, and how that stands among runs that it compares with. */
 function standing(run, runs) {
-  const now = run.scores[run.distance] ?? run.quality.at(-1);
-  if (now === undefined || now === null) return h("p", { class: "quiet" }, "not scored yet");
-  const others = runs.filter((it) => it.best && it.data === run.data && it.distance === run.distance);
-  const lowest = Math.min(...others.map((it) => it.best.fid));
+  const isFinal = Number.isFinite(run.scores[run.distance]);
+  const now = isFinal ? run.scores[run.distance] : run.quality.at(-1);
   const score = run.scores.score;
-  const isBest = others.length > 1 && run.best?.fid === lowest;
+  const told = Number.isFinite(score) && h("p", { class: "quiet" }, `classifier score ${number(score)}`);
+  if (!Number.isFinite(now)) return [told || h("p", { class: "quiet" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : "Not scored yet.")];
+  const mine = yardstick(run);
+  const others = mine === null ? [] : runs.filter((it) => yardstick(it) === mine);
+  const lowest = Math.min(...others.map((it) => it.best.fid));
+  const isBest = others.length > 1 && run.best.fid === lowest;
   return [
-    h("p", { class: "figure" }, h("b", {}, number(now)), h("span", {}, figureLabel(run.distance)), isBest && h("span", { class: "badge good" }, "best here")),
-    run.best && h("p", { class: "quiet" }, run.best.fid < now ? `best ${number(run.best.fid)} in round ${run.best.round}` : "the best so far",
-      others.length > 1 && !isBest && lowest > 0 && ` · ${number(run.best.fid / lowest)}× the lowest here`),
-    score !== undefined && score !== null && h("p", { class: "quiet" }, `classifier score ${number(score)}`),
+    h("p", { class: "figure" }, h("b", {}, number(now)), h("span", {}, figureLabel(run.distance)), isBest && h("span", { class: "badge good", title: "Of the runs here on the same data, scored in the same way" }, "best of these runs")),
+    h("p", { class: "quiet" }, isFinal ? scoredWith(run["scored-with"]) : roundsScoredWith(run)),
+    run.best && h("p", { class: "quiet", title: INCOMPARABLE }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.fid / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
+    told,
     memo(`spark ${run.id}`, [run.round, run.quality.length, run.quality.at(-1)], () => sparkline(run["quality-rounds"].map((round, at) => [round, run.quality[at]]), { isLog: true, label: `${figureLabel(run.distance)} over rounds` })),
   ];
 }
@@ -109,11 +128,20 @@ function comparison(own, runs) {
       h("label", { class: "field" }, h("span", {}, "Over"), h("select", { value: own.over, onchange: change("over") }, Object.entries(OVER).map(([key, words]) => h("option", { key, value: key }, words))))),
     lineChart({
       id: `compare ${own.measure} ${own.over}`, title: name, height: 280, isLog: own.measure === "distance",
-      note: loading ? "Loading…" : SCORES[own.measure === "distance" ? "fid" : own.measure] ? `${SCORES[own.measure === "distance" ? "fid" : own.measure].better} is better` : null,
+      note: loading ? "Loading…" : noteOn(own.measure === "distance" ? "fid" : own.measure, chosen),
       xLabel: own.over === "round" ? "round" : own.over === "seconds" ? "after" : "images",
       xFormat: own.over === "seconds" ? duration : own.over === "images" ? number : String,
       series: chosen.map((run, at) => ({ name: run.id, tone: at, points: pointsOf(own, run) })),
     }));
+}
+
+/* What a measure says, and what it was computed from; where that differs, the curves do not compare, and it is said. */
+function noteOn(measure, runs) {
+  if (!SCORES[measure]) return null;
+  const better = `${SCORES[measure].better === "lower" ? "Lower" : "Higher"} is better.`;
+  const ways = [...new Set(runs.map((run) => roundsScoredWith(run)))];
+  if (ways.length === 1) return `${better} Computed with: ${ways[0]}.`;
+  return `${better} These runs were scored in different ways (${ways.join("; ")}), so their values do not compare.`;
 }
 
 function pointsOf(own, run) {

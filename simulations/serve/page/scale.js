@@ -1,8 +1,12 @@
 /* From figures to places on a chart. */
 
-const DECADE = [1, 2, 5];
+import { tick } from "./words.js";
 
-/* Returns ticks at round figures, about as many as wanted. */
+const STEPS = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 5], [1, 3], [1]];
+const FEWEST_TICKS = 3;
+const MOST_TICKS = 7;
+
+/* Returns ticks at round figures, about as many as wanted, and not fewer than three where there is room. */
 export function ticks(low, high, wanted, isWhole = false) {
   if (!(high > low)) return [low];
   const raw = (high - low) / Math.max(1, wanted);
@@ -11,16 +15,30 @@ export function ticks(low, high, wanted, isWhole = false) {
   if (isWhole) step = Math.max(1, Math.round(step));
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
-  return found;
+  const isTooFew = found.length < FEWEST_TICKS && !(isWhole && step === 1) && wanted < MOST_TICKS;
+  return isTooFew ? ticks(low, high, wanted + 1, isWhole) : found;
 }
 
+/* Returns ticks for a logarithmic scale: from three to seven at round figures. */
 export function logTicks(low, high) {
-  const found = [];
-  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) {
-    for (const it of DECADE) if (it * power >= low * 0.999 && it * power <= high * 1.001) found.push(it * power);
+  if (high < 4 * low) return ticks(low, high, 4);
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  for (const steps of STEPS) {
+    const found = [];
+    for (let power = first; power <= last; power += 1) {
+      for (const it of steps) if (it * 10 ** power >= low * 0.999 && it * 10 ** power <= high * 1.001) found.push(it * 10 ** power);
+    }
+    if (found.length <= MOST_TICKS) return found.length >= FEWEST_TICKS ? found : ticks(low, high, 4).filter((it) => it > 0);
   }
-  if (found.length > 7) return found.filter((it) => Math.abs(Math.log10(it) - Math.round(Math.log10(it))) < 1e-6);
-  return found.length > 1 ? found : ticks(low, high, 3).filter((it) => it > 0);
+  const every = Math.ceil((last - first) / MOST_TICKS);
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at).filter((it) => it % every === 0).map((it) => 10 ** it).filter((it) => it >= low && it <= high);
+}
+
+/* Returns words for ticks, with as many digits as tell them exactly. */
+export function tickWords(values) {
+  const room = 1e-3 * Math.abs((values[1] ?? 0) - values[0]);
+  const digits = [3, 4, 5, 6, 7, 8].find((it) => values.every((value) => Math.abs(Number(value.toPrecision(it)) - value) <= room)) ?? 9;
+  return values.map((value) => tick(value, digits));
 }
 
 /* Returns a function from values in [low, high] to pixels in [from, to]. */

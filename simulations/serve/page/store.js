@@ -7,7 +7,6 @@ export const state = {
   missing: false, /* whether that run is not there (any more) */
   link: "ok", /* to the server: ok, gone, or token: it wants one */
   trouble: "", /* why the last answer could not be used, in words */
-  streaming: false, /* whether news of the run come by themselves */
   cursor: null, /* the round that film, charts and clients show; null: the latest */
 };
 

@@ -3,23 +3,25 @@
 import { lineChart } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { film } from "./film.js";
-import { clientHref, showRound } from "./parts.js";
-import { local, redraw, state } from "./store.js";
-import { ago, bytes, duration, figureLabel, number, whole } from "./words.js";
+import { clientHref, few, moreButton, showRound } from "./parts.js";
+import { state } from "./store.js";
+import { ago, bytes, duration, figureLabel, isAtWork, number, roundsScoredWith, whole } from "./words.js";
 
 const CHARTS = [
-  { id: "distance", title: "Distance to real images", note: "Lower is better.", names: ["fid", "federated-fid", "worst-client-fid", "worst-class-fid"], isLog: true },
+  { id: "distance", title: "Distance to real images", note: "Lower is better.", isScore: true, names: ["fid", "federated-fid", "worst-client-fid", "worst-class-fid"], isLog: true },
   { id: "losses", title: "Losses", note: "Means over clients, weighted by images.", names: ["discriminator-loss", "generator-loss"] },
   { id: "logits", title: "D(real) and D(fake)", note: "The discriminator's logits. Far apart: it tells real from generated easily; together: it cannot.", names: ["d-real", "d-fake"] },
-  { id: "score", title: "Classifier score", note: "Higher is better.", names: ["score"] },
-  { id: "kid", title: "KID", note: "Lower is better.", names: ["kid"], isLog: true },
-  { id: "shares", title: "Fidelity and variety", note: "Higher is better.", names: ["precision", "recall", "density", "coverage", "utility"] },
+  { id: "score", title: "Classifier score", note: "Higher is better.", isScore: true, names: ["score"] },
+  { id: "kid", title: "KID", note: "Lower is better.", isScore: true, names: ["kid"], isLog: true },
+  { id: "shares", title: "Fidelity and variety", note: "Higher is better.", isScore: true, names: ["precision", "recall", "density", "coverage", "utility"] },
 ];
+
+const [ROW, GAP] = [4, 16]; /* pixels, as in parts.css */
 
 export function trainingTab(run) {
   if (!run.curves.rounds.length) {
     return [
-      h("div", { class: "training" }, h("div", {}, film(run)), h("section", { class: "card" }, h("h2", {}, "Curves"), h("p", { class: "quiet empty" }, "Curves begin when the first round is done."))),
+      h("div", { class: "training" }, tile("film", film(run)), tile("curves", h("section", { class: "card" }, h("h2", {}, "Curves"), h("p", { class: "quiet empty" }, isAtWork(run) ? "Curves begin when the first round is done." : "None: no round was done.")), true)),
       underWay(run),
     ];
   }
@@ -28,13 +30,20 @@ export function trainingTab(run) {
   const mark = state.cursor === null ? null : Math.min(state.cursor, latest);
   return [
     h("div", { class: "training" },
-      h("div", { class: "stay" }, film(run)),
-      h("div", { class: "charts" },
-        charts.map(([it, series], at) => h("section", { class: `card${at === 0 ? " first" : ""}`, key: it.id }, lineChart({ ...it, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 240 : 190 }))),
-        cost(run, mark))),
+      tile("film", film(run)),
+      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ ...it, note: it.isScore ? `${it.note} Computed with: ${roundsScoredWith(run)}.` : it.note, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
+      tile("cost", cost(run, mark))),
     underWay(run),
     round(run, mark ?? latest),
   ];
+}
+
+/* One part of the training's view. It takes as many of the grid's low rows as it is high, so that what follows fills the
+   place below it, in whichever column that is. */
+function tile(key, content, isWide = false) {
+  return h("div", { class: `tile${isWide ? " wide" : ""}`, key, mount: (node) => new ResizeObserver(([entry]) => {
+    node.style.gridRowEnd = `span ${Math.ceil((entry.borderBoxSize[0].blockSize + GAP) / ROW)}`;
+  }).observe(node.firstElementChild) }, content);
 }
 
 function seriesOf(run, { id, names }) {
@@ -62,20 +71,18 @@ function round(run, which) {
   const at = run.curves.rounds.indexOf(which);
   const index = at === -1 ? run.curves.rounds.findLastIndex((it) => it <= which) : at;
   const shown = run.curves.rounds[index];
-  const own = local(`tiles ${run.id}`, () => ({ all: false }));
   const rows = run["client-table"];
   const tiles = rows.map((row) => [row, doing(row, index, shown)]);
   const counts = ["trained", "left out", "not asked"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
-  const few = own.all ? tiles : tiles.slice(0, 24);
   return h("section", { class: "card", key: "tiles", "aria-labelledby": "tiles-title" },
     h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
     h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), "."),
-    h("ul", { class: "tiles" }, few.map(([row, it]) => h("li", { key: row.client, class: it.what.replace(" ", "-") },
+    h("ul", { class: "tiles" }, few(`tiles ${run.id}`, tiles, 24).map(([row, it]) => h("li", { key: row.client, class: it.what.replace(" ", "-") },
       h("a", { href: clientHref(run, row.client) }, `client ${row.client}`),
       h("span", { class: "what" }, h("span", { "aria-hidden": "true" }, { trained: "✓ ", "left out": "✕ ", "not asked": "· " }[it.what]), it.what),
       it.reason && h("p", { class: "reason" }, it.reason),
       it.figures.length > 0 && h("dl", {}, it.figures.map(([key, value]) => h("div", { key }, h("dt", {}, figureLabel(key)), h("dd", {}, number(value)))))))),
-    tiles.length > 24 && h("button", { type: "button", class: "small", "aria-expanded": String(own.all), onclick: () => { own.all = !own.all; redraw(); } }, own.all ? "fewer" : `all ${tiles.length}`));
+    moreButton(`tiles ${run.id}`, tiles, 24));
 }
 
 const DOING = {
@@ -90,18 +97,16 @@ const DOING = {
 function underWay(run) {
   if (run.state !== "running" || !run.now || run.now.round <= run.round) return null;
   const { round, since, clients } = run.now;
-  const own = local(`now ${run.id}`, () => ({ all: false }));
   const order = Object.keys(DOING);
   const rows = Object.entries(clients).sort(([, a], [, b]) => order.indexOf(a) - order.indexOf(b));
   const counts = order.map((it) => [it, rows.filter(([, doing]) => doing === it).length]).filter(([, count]) => count);
-  const others = run.clients - rows.length;
-  const few = own.all ? rows : rows.slice(0, 36);
+  const others = (run.clients ?? rows.length) - rows.length;
   return h("section", { class: "card now", key: "now", "aria-labelledby": "now-title" },
     h("h2", { id: "now-title" }, h("span", { class: "live" }, h("i", { class: "on" })), ` Round ${round} is under way`),
     h("p", { class: "quiet" }, counts.map(([it, count]) => `${whole(count)} ${DOING[it][1]}`).join(", "), others > 0 && `, ${whole(others)} not asked`, `. Began ${ago(since)}.`),
-    h("ul", { class: "chips" }, few.map(([client, doing]) => h("li", { key: client, class: doing },
+    h("ul", { class: "chips" }, few(`now ${run.id}`, rows, 36).map(([client, doing]) => h("li", { key: client, class: doing },
       h("a", { href: clientHref(run, client) }, `client ${client}`), h("span", {}, h("span", { "aria-hidden": "true" }, `${DOING[doing][0]} `), DOING[doing][1])))),
-    rows.length > 36 && h("button", { type: "button", class: "small", "aria-expanded": String(own.all), onclick: () => { own.all = !own.all; redraw(); } }, own.all ? "fewer" : `all ${rows.length}`));
+    moreButton(`now ${run.id}`, rows, 36));
 }
 
 function doing(row, index, round) {

@@ -30,14 +30,19 @@ export const figureLabel = (key) => FIGURES[key] ?? SCORES[key]?.label ?? key.re
 
 export const KINDS = {
   collapse: ["Collapse", "The generator makes fewer kinds of images than it should: some classes, or many copies of one image. Look at the samples: rows that look alike have collapsed."],
-  coverage: ["Covers little", "Most real images have no generated ones near them. Early on that is how it begins; at the end of a long run it means that the generator makes few kinds of images, or images of low quality."],
+  coverage: ["Low coverage", "Most real images have no generated ones near them. Early on that is how it begins; at the end of a long run it means that the generator makes few kinds of images, or images of low quality."],
   divergence: ["Divergence", "Training goes away from its goal instead of towards it: the distance to real images grows, or numbers stop being finite. A run goes back to its last good round by itself where it may; lower learning rates help."],
   refused: ["Refused", "A client's update did not enter the mean of a round, as it was not usable or stood out. One refusal costs little; a client that is refused always contributes nothing."],
   "lost-round": ["Lost round", "Too few clients sent something usable, so a round was done again."],
   drift: ["Drift", "A client's weights end far from everybody's mean: its images differ from the others', or its training goes wrong."],
   stopped: ["Stopped", "The run ended before its last round. fedgan simulate --resume goes on from its last whole round."],
   record: ["Record", "Part of the run's own record cannot be read, so figures of some rounds may be missing."],
+  "not-scored": ["Not scored", "Some scores of this run are not computed. Without them nothing here can tell how good its images are."],
+  features: ["Features", "Scores compare features that a network finds in images. A network that was trained on other kinds of images finds little that matters in these, so scores say less than they seem to."],
 };
+
+/* Signs that tell what is known of a run, and are no trouble by themselves. */
+export const isRemark = (sign) => sign.kind === "not-scored" || sign.kind === "features";
 
 export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
@@ -49,12 +54,26 @@ export function number(value) {
 }
 
 /* The same without zeros at the end, for scales. */
-export const tick = (value) => (Math.abs(value) < 1000 ? String(Number(value.toPrecision(3))).replace("-", "−") : number(value));
+export function tick(value, digits = 3) {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return Number(value.toPrecision(digits)).toExponential().replace("-", "−");
+  return size < 1000 ? String(Number(value.toPrecision(digits))).replace("-", "−") : Number(value.toPrecision(Math.max(digits, 4))).toLocaleString("en").replace("-", "−");
+}
+
+/* What a run's record does not tell is said to be unknown: no default stands in for it. */
+export const UNKNOWN = "unknown";
+const isKnown = (value) => value !== null && value !== undefined && value !== "";
+
+/* The name of a component as configured, without its options. */
+export const nameOf = (component) => (isKnown(component) ? String(component).split(" ")[0] : UNKNOWN);
 
 /* A component as configured, without what is off. */
-export const brief = (component) => component.replace(/ (images-per-client=0|min-images=1)\b/g, "");
+export const brief = (component) => (isKnown(component) ? component.replace(/ (images-per-client=0|min-images=1)\b/g, "") : UNKNOWN);
 
-export const whole = (value) => (value ?? 0).toLocaleString("en");
+export const whole = (value) => (isKnown(value) ? value.toLocaleString("en") : UNKNOWN);
+
+export const roundOf = (run) => `round ${whole(run.round)} of ${whole(run.rounds)}`;
+
 export const percent = (value) => `${number(100 * value)} %`;
 
 export function bytes(value) {
@@ -76,13 +95,57 @@ export function duration(seconds) {
 }
 
 export function ago(time) {
+  if (!time) return "at an unknown time";
   const seconds = Math.max(0, Date.now() / 1000 - time);
   return seconds < 5 ? "just now" : `${duration(seconds).replace(/ \d\d s$/, "")} ago`;
 }
 
+/* "3 clients", "1 client"; "an unknown number of clients" where it is not known. */
+export const plural = (count, one, many = `${one}s`) => (isKnown(count) ? `${whole(count)} ${count === 1 ? one : many}` : `an unknown number of ${many}`);
+
+const EXTRACTORS = { "mnist-cnn": "features of mnist-cnn", inception: "features of Inception" };
+
 export const isAtWork = (run) => run.state === "running" || run.state === "waiting for nodes";
 
-export const plural = (count, one, many = `${one}s`) => `${whole(count)} ${count === 1 ? one : many}`;
+/* What scores were computed from: how many images, and whose features. Records of earlier versions do not tell. */
+export function scoredWith(told, count = told?.["num-images"]) {
+  if (!isKnown(count) && !isKnown(told?.extractor)) return "images and extractor unknown";
+  return `${isKnown(count) ? plural(count, "image") : "number of images unknown"}, ${isKnown(told?.extractor) ? (EXTRACTORS[told.extractor] ?? `features of ${told.extractor}`) : "extractor unknown"}`;
+}
+
+/* The same of the scores of rounds, which are of fewer images than the final ones. */
+export const roundsScoredWith = (run) => scoredWith(run["scored-with"], run.best?.["num-images"]);
+
+export const INCOMPARABLE = "Distances from different numbers of images are not comparable: fewer images give a higher one.";
+
+/* The best round beside the score that is shown: "best 30 in round 10". Final scores are of more images than those of
+   rounds, and it is said that they do not compare. */
+export function bestInWords(run, now) {
+  if (!run.best) return "";
+  const [of, its] = [run["scored-with"]?.["num-images"], run.best["num-images"]];
+  const ofRound = run.quality[run["quality-rounds"].indexOf(run["scores-round"])];
+  const isAlike = isKnown(of) && isKnown(its) ? of === its : ofRound === now;
+  const soFar = isAtWork(run) ? " so far" : "";
+  if (isAlike && !(run.best.fid < now)) return run.quality.length < 2 ? "" : soFar ? "the best so far" : "the best of all scored rounds";
+  const words = `best${soFar} ${number(run.best.fid)} in round ${run.best.round}`;
+  if (isAlike) return words;
+  return `${words}, from ${isKnown(its) ? plural(its, "image") : "another number of images"} (not comparable)`;
+}
+
+/* Why a run has no scores; empty where they may come. That a metric beside the distance is left out is no reason. */
+export function whyNoScores(run) {
+  const reasons = run.signs.filter((sign) => sign.kind === "not-scored" && /\bfid\b/i.test(sign.words)).map((sign) => sign.words);
+  if (reasons.length) return reasons.join(" ");
+  if (isAtWork(run)) return "";
+  if (run.state === "failed") return "The run ended before any round was scored.";
+  return "Its record does not tell why.";
+}
+
+/* The labels that images can be asked for: of classes that clients have images of. */
+export const labelsOf = (run) => (run.images?.conditional ? run.images.drawn : []);
+
+/* Whether there are classes to pick from; images without labels are all of one. */
+export const hasClasses = (run) => labelsOf(run).length > 1;
 
 export const className = (run, label) => {
   const name = run.images?.["class-names"]?.[label];
@@ -95,5 +158,5 @@ export function spokenNews(before, now) {
   if (now.round <= before.round) return "";
   const latest = now["scores-round"] === now.round ? `, ${figureLabel(now.distance)} ${number(now.quality.at(-1))}` : "";
   const signs = now.signs.length > before.signs.length ? `. ${now.signs[0].words}` : "";
-  return `Round ${now.round} of ${now.rounds} is done${latest}${signs}`;
+  return `Round ${whole(now.round)} of ${whole(now.rounds)} is done${latest}${signs}`;
 }

@@ -1,6 +1,8 @@
 """A small trained run, records written by hand, and a server that listens."""
 
 import json
+import os
+import shutil
 import socket
 import threading
 import time
@@ -79,19 +81,34 @@ def trained(tmp_path_factory):
     return folder
 
 
+class Proxy:
+    """Passes on what is asked below a path, without it, as nginx does."""
+
+    def __init__(self, app, below):
+        self._app, self._below = app, below
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            inner = scope["path"].removeprefix(self._below)
+            outside = not scope["path"].startswith(f"{self._below}/")
+            scope = scope | {"path": "/outside/of/it" if outside else inner, "raw_path": inner.encode()}
+        await self._app(scope, receive, send)
+
+
 @contextmanager
-def listening(folder, **options):
-    """Serves a folder on a free port while the block runs; gives a client."""
+def listening(folder, below="", **options):
+    """Serves a folder on a free port while the block runs, perhaps below a path as of a proxy; gives a client."""
     stopping = threading.Event()
     app = make_app(Library(folder), is_stopping=stopping.is_set, **options)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="on", server_header=False))
+    asked = Proxy(app, below) if below else app
+    server = uvicorn.Server(uvicorn.Config(asked, log_level="error", ws="none", lifespan="on", server_header=False))
     bound = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}{below}", timeout=30) as client:
             client.service = app.state.service
             client.document = app.openapi()
             yield client
@@ -107,3 +124,49 @@ def listening(folder, **options):
 def client(trained):
     with listening(trained) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Starts Debian's Chromium, or Playwright's own."""
+    from tests.unit.serve import browsing
+
+    with browsing.playwright.sync_playwright() as driver:
+        names = (found for name in browsing.NAMES if (found := shutil.which(name)))
+        path = next(names, driver.chromium.executable_path)
+        if not os.path.exists(path):
+            pytest.skip("there is no Chromium: apt-get install chromium, or playwright install chromium")
+        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, client):
+    """Returns a function that opens a path, after ``before(page)``.
+
+    At the end no script has failed, and nothing was asked elsewhere.
+    """
+    from tests.unit.serve.browsing import SECONDS, is_odd
+
+    contexts, problems = [], []
+
+    def open_page(path="/", at=None, expected=(), before=None, **options):
+        base = str(at or client.base_url)
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(SECONDS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: is_odd(said) and not expected and problems.append(said.text))
+        page.on("request", lambda it: it.url.startswith((base, "blob:", "data:")) or problems.append(it.url))
+        if before is not None:
+            before(page)
+        page.goto(base.rstrip("/") + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not problems

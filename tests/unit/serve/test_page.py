@@ -47,8 +47,17 @@ def test_scripts_and_styles_are_files_of_their_own_as_the_security_policy_wants(
         assert tag != "style"
         for name in ("src", "href"):
             target = attributes.get(name, "#main")
-            assert target.startswith(("#", "/docs")) or target in TEXTS
+            assert target.startswith("#") or target in {"docs", *TEXTS}
     assert not any(re.search(r"\beval\(|new Function|innerHTML|document\.write", text) for text in SCRIPTS.values())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_address_begins_at_the_root_as_a_proxy_may_put_the_page_below_a_path(name):
+    assert not re.search(r"""["'`(]/(api|docs|healthz|metrics|openapi|\?)""", TEXTS[name])
+
+
+def test_nothing_is_held_open_as_a_browser_has_six_connections_to_a_server():
+    assert not [name for name, text in SCRIPTS.items() if re.search(r"EventSource|WebSocket", text)]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
