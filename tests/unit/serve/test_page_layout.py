@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.unit.serve.browsing import SECONDS, expect, seen
+from tests.unit.serve.browsing import expect, seen
 from tests.unit.serve.conftest import line, listening
 
 pytestmark = pytest.mark.slow
@@ -56,9 +56,7 @@ def test_nothing_sticks_out_and_all_views_of_a_run_are_in_sight(visit, kinds, wi
         for tab in ("", "/clients", "/clients/0", "/playground", "/record"):
             page.goto(f"{kinds.base_url}/#/run/{name}{tab}")
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
-            page.wait_for_function(
-                "width => document.documentElement.scrollWidth <= width", arg=width, timeout=SECONDS / 4
-            )
+            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
             for link in page.locator(".tabs a").all():
                 box = link.evaluate(BOX)
                 assert box["left"] >= 0, (name, tab)

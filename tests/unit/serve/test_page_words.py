@@ -126,7 +126,10 @@ def test_every_score_says_what_it_was_computed_from_and_what_does_not_compare(to
     expect(page.locator("figure").first).to_contain_text("Computed with: 2,000 images, features of mnist-cnn.")
     page.get_by_role("link", name="Record", exact=True).click()
     seen(page, "Computed with: 10,000 images, features of mnist-cnn; utility from 30,000 generated images.")
-    seen(page, "Those of the rounds before with: 2,000 images, features of mnist-cnn. Distances from different numbers of")
+    seen(
+        page,
+        "Those of the rounds before with: 2,000 images, features of mnist-cnn. Distances from different numbers of",
+    )
     page.get_by_role("link", name="Runs").first.click()
     card = page.locator(".run-scores")
     expect(card).to_contain_text("10,000 images, features of mnist-cnn")
