@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from common.components import Options
+from common.machine import processor
 from common.threads import available_cores
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +132,7 @@ def this_machine() -> Machine:
         except PackageNotFoundError:
             continue
     return Machine(
-        processor=_processor(),
+        processor=processor(),
         cores=available_cores(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         python=platform.python_version(),
@@ -139,15 +140,6 @@ def this_machine() -> Machine:
         code=_code(),
         date=str(date.today()),
     )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _code() -> str:

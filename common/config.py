@@ -318,7 +318,7 @@ def _fault(value: object, wanted: type) -> str | None:
     """Returns why a value cannot be one of a type that is wanted; None if it may be."""
     if not isinstance(value, bool | int | float | str):
         return "expected a number, a string, true or false"
-    kinds = {bool: bool, int: int | float, float: int | float, str: str}
+    kinds = {bool: bool, int: int, float: int | float, str: str}
     if not isinstance(value, kinds[wanted]) or isinstance(value, bool) != (wanted is bool):
         plain = value.strip().lower() if isinstance(value, str) else ""
         return f"expected {_NAMES[wanted]}" + (f": {plain}, without quotes" if _READABLE.fullmatch(plain) else "")

@@ -26,6 +26,7 @@ from common import wire
 from common.config import RunConfig, Scalar
 from common.errors import CheckpointError, OtherRunError, OutputError, in_words
 from common.files import write_atomically
+from common.machine import instructions, processor
 from common.threads import available_cores
 from server import checkpoint, journal
 from server.evaluation import Evaluator
@@ -200,7 +201,8 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
 def machine(num_workers: int | None) -> dict[str, Any]:
     """Returns on what a run is made, and by which code."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
+        "instructions": instructions(),
         "cores": available_cores(),
         "workers": num_workers or available_cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
@@ -216,15 +218,6 @@ def _note_machine(path: Path, num_workers: int | None) -> None:
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     if (here := machine(num_workers)) not in known:
         _write(file, [*known, here])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _differences(theirs: RunConfig, ours: RunConfig) -> list[str]:

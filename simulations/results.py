@@ -24,7 +24,7 @@ from common.errors import ConfigError
 from common.files import write_atomically
 from simulations.figures import CURVES, FINAL, SAMPLES
 from simulations.protocols import written
-from simulations.tables import Results, markdown
+from simulations.tables import Results, machines_of, markdown
 
 PUBLISHED = Path(__file__).parent / "published.toml"
 
@@ -153,7 +153,7 @@ def _section(name: str, results: Results, notes: Mapping[str, Any], place: Path)
         f"{config['local.batch-size']} images. Final scores: {scored}, features of "
         f"`{extractor}`; utility: {config['evaluation.utility-num-images']:,} generated images.",
         f"```bash\n{command(results)}\n```",
-        _machines(results["rows"]),
+        machines_of(results),
         markdown(results).strip(),
         _real_remark(real),
         *(f"- `{label}`: {text}" for label, text in notes.get("remarks", {}).items()),
@@ -176,25 +176,6 @@ def _real_remark(real: Mapping[str, Any]) -> str:
         f"{real['utility-images']:,}), other ones for each seed: the ceiling of every metric, and the floor of fid "
         "and kid."
     )
-
-
-def _machines(rows: Iterable[Mapping[str, Any]]) -> str:
-    found = [machine for row in rows for machine in row["machines"]]
-    if not found:
-        return ""
-    kinds = sorted({_machine(machine) for machine in found})
-    dates = sorted({machine["date"] for machine in found})
-    codes = sorted({machine["code"] for machine in found})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    several = f" **The runs are of {len(codes)} versions of the code.**" if len(codes) > 1 else ""
-    return f"Machine: {'; '.join(kinds)}; {when}; code {', '.join(codes)}.{several}"
-
-
-def _machine(found: Mapping[str, Any]) -> str:
-    gpu = f", {found['gpu']}" if found["gpu"] else ""
-    at_a_time = f"{found['workers']} client{'s' if found['workers'] > 1 else ''} at a time"
-    versions = f"Python {found['python']}, torch {found['torch']}"
-    return f"{found['processor']}, {found['cores']} cores{gpu}, {at_a_time}, {versions}"
 
 
 def _published(protocol: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_atomically
+from common.machine import UNKNOWN
 from server import journal
 from server.journal import RunDirectory
 from simulations.benchmark import finished
@@ -141,12 +142,42 @@ def markdown(results: Results) -> str:
     return "\n".join(parts)
 
 
+def machines_of(results: Results) -> str:
+    """Returns on which machines the runs of a table were made, when, and by which code; ``unknown`` where none says."""
+    found = [machine for row in results["rows"] for machine in row.get("machines", ())]
+    if not found:
+        return f"Machine: {UNKNOWN}."
+    kinds = sorted({_machine(machine) for machine in found})
+    dates, codes = (sorted({machine.get(key) or UNKNOWN for machine in found}) for key in ("date", "code"))
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    several = f" **The runs are of {len(codes)} versions of the code.**" if len(codes) > 1 else ""
+    if len(on := {_on(machine) for machine in found}) > 1:
+        several += (
+            f" **The runs are of {len(on)} kinds of processor**: the same seed gives other weights on each, and figures "
+            "within the seeds' spread."
+        )
+    return f"Machine: {'; '.join(kinds)}; {when}; code {', '.join(codes)}.{several}"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    gpu = f", {found['gpu']}" if found.get("gpu") else ""
+    workers = found.get("workers", UNKNOWN)
+    at_a_time = f"{workers} client{'' if workers == 1 else 's'} at a time"
+    versions = f"Python {found.get('python', UNKNOWN)}, torch {found.get('torch', UNKNOWN)}"
+    return f"{_on(found)}, {found.get('cores', UNKNOWN)} cores{gpu}, {at_a_time}, {versions}"
+
+
+def _on(machine: Mapping[str, Any]) -> str:
+    """Returns the processor, and the instructions that the last digits of weights hang on as well."""
+    return f"{machine.get('processor') or UNKNOWN} (instructions: {machine.get('instructions') or UNKNOWN})"
+
+
 def write_table(folder: Path, real: Path | None = None) -> Results:
     """Writes ``results.json`` and ``table.md`` of a table's folder, and returns what is in them."""
     results = collect(folder, real)
     write_atomically(folder / "results.json", json.dumps(results).encode())
     heading = f"# {results['protocol']}, {results['budget']} budget: {results['title']}\n\n"
-    write_atomically(folder / "table.md", (heading + markdown(results)).encode())
+    write_atomically(folder / "table.md", f"{heading}{machines_of(results)}\n\n{markdown(results)}".encode())
     return results
 
 
@@ -164,9 +195,11 @@ def _row(folder: Path, entry: Entry) -> dict[str, Any]:
     for path in sorted((folder / entry.slug).glob("seed-*"), key=lambda path: int(path.name[5:])):
         seed, run, failure = int(path.name[5:]), RunDirectory(path), path / "failure.json"
         if run.config.exists() and finished(run):
-            runs.append({"seed": seed, **figures_of(run, entry.kind == "centralised")})
             noted = path / "machines.json"
-            machines += json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
+            theirs = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
+            made_on = {"processors": sorted({_on(machine) for machine in theirs})}
+            runs.append({"seed": seed, **figures_of(run, entry.kind == "centralised"), **made_on})
+            machines += theirs
         elif failure.exists():
             failed.append({"seed": seed, **json.loads(failure.read_text(encoding="utf-8"))})
         else:

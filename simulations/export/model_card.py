@@ -21,7 +21,9 @@ def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any],
     """
     shape = trained.shape
     names = card.class_names(run, trained)
-    kind = "class-conditional " if trained.conditional else ""
+    kind = "class-conditional" if trained.conditional else "unconditional"
+    article = "A" if trained.conditional else "An"
+    task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
     code = usage.format(
         latent_size=manifest["inputs"]["latents"][1],
         classes=shape.num_classes,
@@ -35,11 +37,11 @@ def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any],
     )
     return "\n".join(
         [
-            *card.front_matter(licence, "unconditional-image-generation", ["gan", "federated-learning", "fedgan"]),
+            *card.front_matter(licence, task, ["gan", f"{kind}-image-generation", "federated-learning", "fedgan"]),
             f"# Generator of {card.data_name(trained)} ({shape.size}x{shape.size}, {card.colour(shape.channels)})",
             "",
-            f"A {kind}GAN generator, trained by federated learning: {trained.config.federation.num_clients} clients "
-            f"kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
+            f"{article} {kind} GAN generator, trained by federated learning: {trained.config.federation.num_clients} "
+            f"clients kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
             f"`{run.name}` by {provenance.software()}.",
             "",
             "## Use",

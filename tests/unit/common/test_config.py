@@ -44,8 +44,15 @@ def test_flat_and_toml_read_back():
         ("local.step", 3, ["local.step=3", "no such key", "did you mean 'local.steps'"]),
         ("local.steps", 0, ["local.steps=0", "greater than or equal to 1"]),
         ("local.steps", "many", ["local.steps='many'", "a whole number"]),
+        ("local.steps", "3", ["local.steps='3'", "a whole number"]),
         ("local.steps", True, ["local.steps=True", "a whole number"]),
-        ("local.steps", 2.5, ["local.steps=2.5", "integer"]),
+        ("local.steps", 2.5, ["local.steps=2.5", "a whole number"]),
+        ("local.steps", 2.0, ["local.steps=2.0", "a whole number"]),
+        ("federation.fraction", "0.5", ["federation.fraction='0.5'", "a number"]),
+        ("federation.fraction", True, ["federation.fraction=True", "a number"]),
+        ("local.mixed-precision", "true", ["local.mixed-precision='true'", "true or false"]),
+        ("model", 3, ["model=3", "a string"]),
+        ("data.root", 3, ["data.root=3", "a string"]),
         ("local.mixed-precision", 1, ["local.mixed-precision=1", "true or false"]),
         ("federation.fraction", 1.5, ["federation.fraction=1.5", "less than or equal to 1"]),
         ("local.learning-rate", float("nan"), ["local.learning-rate=nan"]),
@@ -62,6 +69,10 @@ def test_a_bad_value_is_one_line_with_key_value_and_what_is_allowed(key, value, 
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_whole_number_is_a_number():
+    assert RunConfig.from_flat({"federation.fraction": 1}).federation.fraction == 1.0
 
 
 def test_patience_needs_scores_between_the_first_round_and_the_last():

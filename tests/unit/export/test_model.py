@@ -141,6 +141,17 @@ def test_the_card_has_data_split_clients_rounds_scores_privacy_and_licence(run, 
         assert words in card
 
 
+def test_the_card_says_whether_the_generator_takes_classes(run, plain_run, tmp_path):
+    cards = {}
+    for name, one in (("conditional", run), ("plain", plain_run)):
+        export(one, load_trained(one.path), "safetensors", tmp_path / name, precisions=["float32"], fid_images=0)
+        cards[name] = (tmp_path / name / "README.md").read_text()
+    assert "A class-conditional GAN generator" in cards["conditional"]
+    assert "unconditional" not in cards["conditional"]
+    assert "pipeline_tag: unconditional-image-generation" in cards["plain"]
+    assert "An unconditional GAN generator" in cards["plain"]
+
+
 def test_the_card_names_the_classes_of_a_run_that_has_not_ended(run, trained, tmp_path):
     going = RunDirectory(shutil.copytree(run.path, tmp_path / "copy"))
     going.summary.unlink()

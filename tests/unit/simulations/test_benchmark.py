@@ -288,7 +288,12 @@ def write_run(path, seed, **changes):
     best = {"round": figures["best"], "images-seen": 640 * figures["best"], "scores": {"fid": figures["fid"] - 1}}
     (path / "best.json").write_text(json.dumps(best))
     (path / "machines.json").write_text(
-        json.dumps([bench.machine(2) | {"processor": "Abacus", "date": f"2026-01-0{seed + 1}", "code": "c0de"}])
+        json.dumps(
+            [
+                bench.machine(2)
+                | {"processor": "Abacus", "instructions": "BEADS", "date": f"2026-01-0{seed + 1}", "code": "c0de"}
+            ]
+        )
     )
 
 
@@ -340,6 +345,24 @@ def test_a_table_has_mean_and_spread_of_the_figures_of_its_runs(table):
     assert shown.endswith("| 1 of 2, 1 failed |")
     assert "- `centralised`, seed 1, **failed**: round 3: not finite" in lines
     assert "- `fedavg`: not finished: seed 2." in lines
+
+
+def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_known_of_them(table):
+    found = tables.write_table(table)
+    row = found["rows"][1]
+    assert row["runs"][0]["processors"] == ["Abacus (instructions: BEADS)"]
+    assert "Machine: Abacus (instructions: BEADS), " in (table / "table.md").read_text()
+    assert "kinds of processor" not in tables.machines_of(found)
+    for machine in row["machines"]:  # as tables were stored before
+        del machine["instructions"]
+    del row["machines"][0]["processor"]
+    shown = tables.machines_of(found)
+    assert "Abacus (instructions: unknown), " in shown
+    assert "unknown (instructions: unknown), " in shown
+    assert "**The runs are of 3 kinds of processor**" in shown
+    for row in found["rows"]:
+        del row["machines"]
+    assert tables.machines_of(found) == "Machine: unknown."
 
 
 def test_figures_show_mean_and_range_of_the_seeds(table):
