@@ -152,10 +152,7 @@ def machines_of(results: Results) -> str:
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     several = f" **The runs are of {len(codes)} versions of the code.**" if len(codes) > 1 else ""
     if len(on := {_on(machine) for machine in found}) > 1:
-        several += (
-            f" **The runs are of {len(on)} kinds of processor**: the same seed gives other weights on each, and figures "
-            "within the seeds' spread."
-        )
+        several += f" **The runs are of {len(on)} kinds of processor**: the same seed gives other weights on each."
     return f"Machine: {'; '.join(kinds)}; {when}; code {', '.join(codes)}.{several}"
 
 

@@ -1,5 +1,6 @@
 """How a processor is named, by what the systems of several machines tell of it."""
 
+import functools
 import platform
 
 import pytest
@@ -26,8 +27,8 @@ def test_linux_names_processors_in_several_ways(told, name, tmp_path, monkeypatc
 
 def test_other_systems_name_it_or_at_least_its_kind_and_nothing_at_all_is_unknown(tmp_path, monkeypatch):
     told = {"processor": "Alpha 3", "machine": "beta", "system": "Gamma"}
-    for what in told:
-        monkeypatch.setattr(platform, what, lambda what=what: told[what])
+    for what in list(told):
+        monkeypatch.setattr(platform, what, functools.partial(told.get, what))
     gone = tmp_path / "none"
     assert machine.processor(gone) == "Alpha 3"
     told["processor"] = ""
