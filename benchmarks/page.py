@@ -100,7 +100,8 @@ def _bars(results: Results) -> str:
         figure = result.figure(bar.key) if (result := results.get(bar.benchmark)) else None
         shown = str(figure) if figure else "not measured"
         verdict = "" if figure is None else "met" if bar.met_by(figure) else "**missed**"
-        lines.append(f"| [{bar.benchmark}](#{bar.benchmark}): {bar.what} | {bar} | {shown} | {verdict} |")
+        name = f"[{bar.benchmark}](#{bar.benchmark})" if result else bar.benchmark  # its section, if there is one
+        lines.append(f"| {name}: {bar.what} | {bar} | {shown} | {verdict} |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,150 @@
+"""The documentation is so: its links lead somewhere, and its commands and settings are there."""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pages
+from pages import PAGES, name_of
+
+from common import components
+from common.config import TABLES, RunConfig
+from common.errors import ConfigError
+from simulations.cli import app
+from simulations.options import read_overrides, read_preset
+from simulations.protocols import PROTOCOLS
+
+COMMAND = typer.main.get_command(app)
+KEYS = RunConfig.keys()
+SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
+PLACEHOLDER = re.compile(r"\b(KEY|VALUE|FILE|NAME|SPLIT|DIR|HASH|VARIABLE)\b|\.\.\.")
+
+
+def every(items, page):
+    found = list(items(page))
+    return [pytest.param(page, item, id=f"{name_of(page)}-{k}") for k, item in enumerate(found)]
+
+
+def cases(items):
+    return [case for page in PAGES for case in every(items, page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading(page):
+    broken = []
+    for target, anchor in pages.links(page):
+        if not target.resolve().exists():
+            broken.append(f"no file {target}")
+        elif anchor and anchor not in pages.slugs(target):
+            broken.append(f"no heading #{anchor} in {target.name}: {sorted(pages.slugs(target))}")
+    assert not broken
+
+
+def test_anchors_are_those_of_github():
+    text = "# A `b.c`, d's & e\n## Same\n## Same\n### [Linked](x.md) -- (twice)\n"
+    page = type("Page", (), {"read_text": lambda self: text})()
+    assert pages.slugs(page) == {"a-bc-ds--e", "same", "same-1", "linked----twice"}
+
+
+def test_commands_are_taken_out_of_a_block():
+    text = "A=1 fedgan a 'b c' \\\n   --d  # why\ncd x && .venv/bin/fedgan e | head\ntee f <<'EOT'\nnot this\nEOT\n"
+    assert list(pages.commands_in(text)) == [
+        ["fedgan", "a", "b c", "--d"], ["cd", "x"], [".venv/bin/fedgan", "e"], ["head"], ["tee", "f"],
+    ]  # fmt: skip
+
+
+def of_fedgan(page):
+    return [words[1:] for words in pages.commands(page) if Path(words[0]).name == "fedgan"]
+
+
+@pytest.mark.parametrize(("page", "words"), cases(of_fedgan))
+def test_every_command_can_be_called_as_it_is_written(page, words):
+    name, *rest = words
+    assert name in COMMAND.commands, name
+    command = COMMAND.commands[name]
+    try:
+        context = command.make_context(name, list(rest), parent=click.Context(COMMAND))
+    except click.ClickException as error:
+        pytest.fail(f"{' '.join(words)}: {error.format_message()}")
+    given = context.params
+    if name in ("simulate", "partition"):
+        RunConfig.from_flat(read_preset(given["preset"] or "quickstart") | read_overrides(given["config"]))
+    elif name == "submit":
+        RunConfig.from_flat(read_overrides(given["config"]))
+    elif name == "benchmark":
+        assert given["protocol"].upper() in PROTOCOLS
+        variants = [text.partition("=")[2] for text in given["variant"] or ()]
+        for text in [*variants, *(given["config"] or ())]:
+            RunConfig.from_flat(read_overrides([text]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_settings_of_flowers_own_commands_are_there(page):
+    for words in pages.commands(page):
+        if words[:2] == ["flwr", "run"]:
+            for flag, value in zip(words, words[1:], strict=False):
+                if flag == "-c":
+                    values = read_preset(value) if value.endswith(".toml") else read_overrides([value])
+                    RunConfig.from_flat(values)
+
+
+def mentioned(page):
+    """Commands within sentences, as ``fedgan submit --retries``: not whole, but there."""
+    return [span for span in pages.spans(page) if span.startswith("fedgan ")]
+
+
+@pytest.mark.parametrize(("page", "span"), cases(mentioned))
+def test_every_command_within_a_sentence_is_there_with_its_options(page, span):
+    name, *rest = span.split()[1:]
+    if name == "COMMAND":
+        return
+    assert name in COMMAND.commands, span
+    known = {option for parameter in COMMAND.commands[name].params for option in parameter.opts}
+    known |= {"--help", "-h"}
+    for word in rest:
+        if re.match(r"--?[a-z]", word):
+            assert word.partition("=")[0] in known, span
+
+
+def settings(page):
+    """Keys within sentences, perhaps with a value, as ``local.steps=20``; and keys without a dot with a quoted one."""
+    for span in pages.spans(page):
+        key, _, value = span.partition("=")
+        if re.fullmatch(r"[a-z]+\.[a-z0-9-]+", key) and key.partition(".")[0] in SECTIONS:
+            yield key, value
+        elif key in KEYS and value.startswith('"'):
+            yield key, value
+
+
+@pytest.mark.parametrize(("page", "setting"), cases(settings))
+def test_every_setting_within_a_sentence_is_there(page, setting):
+    key, value = setting
+    assert key in KEYS, components.suggestion(key, list(KEYS))
+    if not value or PLACEHOLDER.search(value) or re.search(r"\bN\b", value):
+        return
+    text = value if KEYS[key] is not str or value[0] in "\"'" else f'"{value}"'
+    try:
+        RunConfig.from_flat(read_overrides([f"{key}={text}"]))
+    except ConfigError as error:
+        assert "scores the last one only" in str(error) or "counts scored rounds" in str(error), f"{setting}: {error}"
+
+
+def test_the_table_of_choices_names_every_component_and_none_that_is_not():
+    rows = re.findall(r"^\| `([a-z.]+)` \| (.*) \|$", (pages.ROOT / "README.md").read_text(), re.MULTILINE)
+    shown = {key: re.findall(r"`([^`]+)`", words) for key, words in rows if key in TABLES}
+    assert set(shown) == set(TABLES)
+    for key, choices in shown.items():
+        whole = [text for text in choices if text.split()[0] in TABLES[key]]
+        assert {text.split()[0] for text in whole} == set(TABLES[key]), key
+        for text in whole:
+            if not PLACEHOLDER.search(text):
+                components.parse(key, TABLES[key], text)
+        options = {field.alias for kind in TABLES[key].values() for field in kind.model_fields.values()}
+        for text in set(choices) - set(whole):
+            name = re.match(r"([a-z0-9-]+)=", text)
+            assert not name or name[1] in options, f"{key}: {text}"
