@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,12 @@ def spans(page):
 
 def slugs(page):
     """Returns the anchors of a page's headings, by GitHub's rule."""
-    found = []
+    seen = Counter()
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", prose(page), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()  # a link's words count
         slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        count = sum(one == slug or one.startswith(f"{slug}-") and one[len(slug) + 1 :].isdecimal() for one in found)
-        found.append(f"{slug}-{count}" if count else slug)
-    return set(found)
+        seen[slug] += 1
+    return {f"{slug}-{k}" if k else slug for slug, count in seen.items() for k in range(count)}
 
 
 def links(page):
