@@ -155,7 +155,7 @@ def test_examples_pass_the_contract_tests_once_they_are_files_and_entries(tmp_pa
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *sorted(files)]
     command += ["-k", " or ".join([*EXAMPLES, "every_objective_has"])]
     env = os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "500"}
-    outcome = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    outcome = subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout[-3000:]
     for name in EXAMPLES:
         assert re.search(rf"\[([^\]]*[- ])?{name}([- ][^\]]*)?\] PASSED", outcome.stdout), name
