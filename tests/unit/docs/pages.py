@@ -28,6 +28,12 @@ def blocks(page, language=None):
     return [block for block in found if language in (None, block.language)]
 
 
+def files(page):
+    """Returns the files that a page gives, by name: blocks of code whose first line is ``# NAME``."""
+    heads = [(re.match(r"# (\S+\.\w+)\n", block.text), block.text) for block in blocks(page)]
+    return {head[1]: text[head.end() :] for head, text in heads if head}
+
+
 def prose(page):
     """Returns a page without its blocks of code."""
     return _FENCE.sub("", page.read_text())

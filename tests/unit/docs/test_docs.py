@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ import pages
 from pages import PAGES, name_of
 
 from common import components
-from common.config import TABLES, RunConfig
+from common.config import TABLES, RunConfig, flatten
 from simulations.cli import app
 from simulations.options import read_overrides, read_preset
 from simulations.protocols import PROTOCOLS
@@ -62,6 +63,11 @@ def of_fedgan(page):
     return [words[1:] for words in pages.commands(page) if Path(words[0]).name == "fedgan"]
 
 
+def preset_of(name, page):
+    file = pages.files(page).get(name)
+    return read_preset(name) if file is None else flatten(tomllib.loads(file))
+
+
 @pytest.mark.parametrize(("page", "words"), cases(of_fedgan))
 def test_every_command_can_be_called_as_it_is_written(page, words):
     name, *rest = words
@@ -73,7 +79,7 @@ def test_every_command_can_be_called_as_it_is_written(page, words):
         pytest.fail(f"{' '.join(words)}: {error.format_message()}")
     given = context.params
     if name in ("simulate", "partition"):
-        RunConfig.from_flat(read_preset(given["preset"] or "quickstart") | read_overrides(given["config"]))
+        RunConfig.from_flat(preset_of(given["preset"] or "quickstart", page) | read_overrides(given["config"]))
     elif name == "submit":
         RunConfig.from_flat(read_overrides(given["config"]))
     elif name == "benchmark":
@@ -91,6 +97,21 @@ def test_settings_of_flowers_own_commands_are_there(page):
                 if flag == "-c":
                     values = read_preset(value) if value.endswith(".toml") else read_overrides([value])
                     RunConfig.from_flat(values)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_run_that_a_command_uses_was_made_by_one_before(page):
+    made = set()
+    for name, *rest in of_fedgan(page):
+        given = COMMAND.commands[name].make_context(name, list(rest), parent=click.Context(COMMAND)).params
+        if name in ("generate", "evaluate", "export", "report", "track"):
+            assert str(given["run"]) in made, f"nothing on {name_of(page)} makes {given['run']}"
+        elif given.get("resume"):
+            assert str(given["out"]) in made
+        elif given.get("out"):
+            made.add(str(given["out"]))
+    asked = re.findall(r"localhost:8808/api/runs/([\w-]+)/", page.read_text())
+    assert set(asked) <= {Path(run).name for run in made}
 
 
 def mentioned(page):

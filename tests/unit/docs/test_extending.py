@@ -69,9 +69,7 @@ class Example:
 
 
 def _examples():
-    texts = [block.text for block in pages.blocks(PAGE, "python")]
-    heads = [re.match(r"# (common/\w+/\w+\.py)\n", text) for text in texts]
-    return [Example(head[1], text[head.end() :]) for head, text in zip(heads, texts, strict=True) if head]
+    return [Example(name, code) for name, code in pages.files(PAGE).items() if name.startswith("common/")]
 
 
 def _lines_of_tests():

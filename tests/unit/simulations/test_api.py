@@ -151,6 +151,15 @@ def test_export_is_that_of_the_command(result, tmp_path):
 def test_what_cannot_be_is_refused_by_its_value(result, tmp_path):
     for call, words in (
         (lambda: simulations.run("quikstart"), "'quikstart': no such preset"),
+        (
+            lambda: simulations.run(settings={"local.steps": "3"}, out=tmp_path / "x"),
+            "local.steps='3': expected a whole",
+        ),
+        (
+            lambda: simulations.run(settings={"local.steps": 2.0}, out=tmp_path / "x"),
+            "local.steps=2.0: expected a whole",
+        ),
+        (lambda: simulations.run(seed="1", out=tmp_path / "x"), "seed='1': expected a whole number"),
         (lambda: simulations.run(settings={"local.step": 1}, out=tmp_path / "x"), "local.step=1: no such key"),
         (lambda: simulations.run(resume=True), "resume=True needs out=DIR"),
         (lambda: simulations.run(out=result.path), "holds a run already"),

@@ -1,0 +1,74 @@
+"""docs/own-images.md is followed from top to bottom, as printed, with runs that are shorter."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pages
+from pages import ROOT
+
+PAGE = ROOT / "docs" / "own-images.md"
+SHORT = "federation.num-rounds=2 local.steps=1 evaluation.utility-num-images=300"
+PASSED_OVER = ("needs a download", "goes on until Ctrl-C")
+
+
+def commands():
+    text = PAGE.read_text()
+    for reason in PASSED_OVER:
+        text = re.sub(rf"<!-- {reason} -->\n```bash\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for block in re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield from pages.commands_in(block)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """Does what the page says in a new folder, and returns the folder and what each command said."""
+    place = tmp_path_factory.mktemp("own")
+    for name, text in pages.files(PAGE).items():
+        (place / name).write_text(text)
+    said = {}
+    for words in commands():
+        program = {"python": [sys.executable], "fedgan": [sys.executable, "-m", "simulations.cli"]}[words[0]]
+        command = [*program, *words[1:], *(["-c", SHORT] if words[1] == "simulate" else [])]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+        said[shlex.join(words)] = done.stdout + done.stderr
+    return place, said
+
+
+@pytest.mark.slow
+def test_the_page_can_be_followed_from_top_to_bottom(followed):
+    place, said = followed
+    assert len(list((place / "shapes").rglob("*.png"))) == 1800
+    assert "32x32, 3 channel(s), 3 class(es)" in said["fedgan data image-folder --root shapes"]
+    assert said["fedgan data npz --root unlabelled.npz"].endswith("1 class(es)\n")
+    for picture in ("split.png", "shapes.png", "unlabelled.png", "triangles/000000.png", "triangles/000199.png"):
+        with Image.open(place / picture) as image:
+            image.load()
+
+
+@pytest.mark.slow
+def test_scores_are_those_that_the_page_tells_of(followed):
+    place, said = followed
+    shapes = json.loads((place / "runs" / "shapes" / "summary.json").read_text())["scores"]
+    assert "utility" in shapes
+    assert "fid" not in shapes
+    assert "fid is not computed" in said["fedgan simulate shapes.toml --out runs/shapes"]
+    assert not json.loads((place / "runs" / "unlabelled" / "summary.json").read_text())["scores"]
+
+
+@pytest.mark.slow
+def test_cards_say_whether_there_are_classes(followed):
+    place, _ = followed
+    assert "class-conditional GAN" in (place / "shapes-generator" / "README.md").read_text()
+    assert "circle, square, triangle" in (place / "shapes-generator" / "README.md").read_text()
+    assert "unconditional GAN" in (place / "unlabelled-generator" / "README.md").read_text()
