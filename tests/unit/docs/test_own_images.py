@@ -62,7 +62,7 @@ def test_scores_are_those_that_the_page_tells_of(followed):
     shapes = json.loads((place / "runs" / "shapes" / "summary.json").read_text())["scores"]
     assert "utility" in shapes
     assert "fid" not in shapes
-    assert "fid is not computed" in said["fedgan simulate shapes.toml --out runs/shapes"]
+    assert "no extractor for 32x32 images" in said["fedgan simulate shapes.toml --out runs/shapes"]
     assert not json.loads((place / "runs" / "unlabelled" / "summary.json").read_text())["scores"]
 
 
