@@ -50,12 +50,12 @@ class Pace:
         left, rounds = self.left(), self._config.federation.num_rounds - self._done
         if len(self._rounds) != 1 or left < _LONG:
             return None
-        each = f" at {duration(left / rounds)} a round" if rounds > 1 else ""
-        return f"about {duration(left)} for the {rounds} round{'s' * (rounds > 1)} left{each}, and the final scores"
+        each = f" at {roughly(left / rounds)} a round" if rounds > 1 else ""
+        return f"about {roughly(left)} for the {rounds} round{'s' * (rounds > 1)} left{each}, and the final scores"
 
 
-def duration(seconds: float) -> str:
-    """Returns a time as people say it: ``8 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+def roughly(seconds: float) -> str:
+    """Returns a time to two digits or so, as an estimate is said: ``8 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if round(seconds) < 60:

@@ -98,7 +98,7 @@ def _partition(summary: Mapping[str, Any]) -> "Figure":
     axes.set_ylabel("client")
     shown = range(0, classes, -(-classes // 50))
     axes.set_xticks(shown, [_short(names[k]) if k < len(names) else str(k) for k in shown], rotation=90 if low else 0)
-    axes.set_yticks(named, [f"{clients[k]['partition']}  ({clients[k]['num-examples']})" for k in named])
+    axes.set_yticks(named, [_client(clients[k]) for k in named])
     images = sum(client["num-examples"] for client in clients)
     figure.suptitle(f"{images:,} images of {len(clients):,} client{'s' if len(clients) > 1 else ''}", fontsize=11)
     if classes <= _MOST_NUMBERED and len(clients) <= _MOST_ROWS:
@@ -197,6 +197,11 @@ def _svg(draw: Callable[[], "Figure"], alt: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL).replace("#000000", "currentColor")
     style = f"style='max-width:min(100%,{float(width) * 4 / 3:.0f}px)'"
     return f"<svg class=plot role=img aria-label='{html.escape(alt)}' {style} viewBox='0 0 {width} {height}'>{body}"
+
+
+def _client(told: Mapping[str, Any]) -> str:
+    name = _short(f"{told['partition']} {told.get('site', '')}".strip())
+    return f"{name}  ({told['num-examples']})"
 
 
 def _short(name: str) -> str:

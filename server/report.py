@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common import provenance
-from common.files import write_atomically
+from common.files import read_file, write_atomically
 from common.generation import balanced_labels, generate, tile
 from server import journal, plots
 from server.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
@@ -25,6 +25,7 @@ SAMPLE_COLUMNS = 10
 _SAMPLE_ROWS = 20
 _STRIP = 7
 _INCIDENTS = 100
+_LONGEST_PICTURE = 64 * 2**20  # bytes
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -161,7 +162,7 @@ def _samples(run: RunDirectory, names: Sequence[str], conditional: bool) -> str:
 def _row_names(path: Path, names: Sequence[str]) -> list[str]:
     """Returns the name of the class of each row of a picture of samples, from the labels that the picture tells."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(read_file(path, _LONGEST_PICTURE))) as picture:
             picture.load()
             told = json.loads(getattr(picture, "text", {}).get(provenance.KEY, "{}"))
         labels = [int(label) for label in told.get("labels", [])][::SAMPLE_COLUMNS]
@@ -241,7 +242,8 @@ def _warning(words: str) -> str:
 
 
 def _picture(path: Path) -> str:
-    if not path.exists():
-        return ""
-    data = base64.b64encode(path.read_bytes()).decode()
+    try:
+        data = base64.b64encode(read_file(path, _LONGEST_PICTURE)).decode()
+    except OSError as error:
+        return f"<p>The picture cannot be shown: {html.escape(str(error.strerror))}.</p>"
     return f"<img alt='samples after round {int(path.stem[6:])}' src='data:image/png;base64,{data}'>"

@@ -24,7 +24,7 @@ from server.evaluation import Scores
 from server.grid import PatientGrid
 from server.journal import RunDirectory
 from server.now import Now
-from server.pace import Pace, duration, is_scored
+from server.pace import Pace, is_scored, roughly
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
 from server.scoring import Scoring
 from server.shelf import Shelf
@@ -314,7 +314,7 @@ class Run:
         self._pace.add(state.round, record.seconds["evaluate"])
         left = self._pace.left()
         words = journal.describe(line, self._config.federation.num_rounds)
-        log.info("%s", f"{words}  {duration(left)} left" if left else words, extra={"line": line})
+        log.info("%s", f"{words}  {roughly(left)} left" if left else words, extra={"line": line})
         if estimate := self._pace.estimate():
             log.info("%s", estimate)
 

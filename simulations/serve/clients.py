@@ -29,6 +29,7 @@ def client_rows(view: View) -> list[ClientRow]:
         rows.append(
             ClientRow(
                 client=k,
+                site=str(entries[k].get("site", "")),
                 images=entries[k]["num-examples"],
                 label_counts=entries[k]["label-counts"],
                 weight=weights.get(k),

@@ -137,6 +137,7 @@ class ClientRow(Answer):
     """One client."""
 
     client: int = Field(description="its partition")
+    site: str = Field(description="what people call it; empty: it has no name")
     images: int
     label_counts: list[int] | None = Field(description="images of each class; null: it keeps them to itself")
     weight: float | None = Field(

@@ -53,7 +53,7 @@ function all(run, rows) {
 }
 
 function cell(run, row, key, value, most) {
-  if (key === "client") return h("a", { href: clientHref(run, row.client) }, row.client);
+  if (key === "client") return h("a", { href: clientHref(run, row.client) }, row.site ? `${row.client} ${row.site}` : row.client);
   if (key === "state") return condition(run, row);
   if (key === "images") return h("span", { class: "images" }, h("b", {}, whole(row.images)), histogram(run, row["label-counts"], most.count));
   if (key === "weight") return bar(value, most.weight, value === null ? "" : percent(value));
@@ -79,7 +79,7 @@ function one(run, row) {
   const counts = row["label-counts"];
   const keys = Object.keys(row.curves).filter((key) => key !== "images").sort((a, b) => rank(a) - rank(b)); /* images: the same each round */
   return h("section", { class: "card one", "aria-labelledby": "one-title", key: `one ${row.client}` },
-    h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
+    h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, row.site ? `Client ${row.client}: ${row.site}` : `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),
     h("div", { class: "one-top" },
       h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not tell how many of each class.")),

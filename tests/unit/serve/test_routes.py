@@ -354,3 +354,13 @@ def test_the_pages_need_nothing_from_elsewhere(client):
         assert answer.status_code == 200
         assert "//" not in answer.text.replace("http://127.0.0.1:8808", "")
     assert "<b>POST</b> /api/runs/{run}/generate" in client.get("/docs").text
+
+
+def test_a_client_is_told_with_the_name_of_its_site(written, tmp_path):
+    run = written([line(1, [(0, {}), (1, {})])], clients=2)
+    told = json.loads(run.partition.read_text())
+    told["clients"][1]["site"] = "hospital-b"
+    run.partition.write_text(json.dumps(told))
+    with listening(tmp_path / "runs") as client:
+        rows = client.get("/api/runs/hand").json()["client-table"]
+    assert [row["site"] for row in rows] == ["", "hospital-b"]

@@ -1,6 +1,7 @@
 """The report of a run, and the plots in it: read as text, as a browser does."""
 
 import json
+import os
 import re
 
 import pytest
@@ -46,7 +47,7 @@ def draw(run, round, shape=SHAPE):
     model = MLP(width=16, latent_size=8)
     weights = {f"generator.{key}": value for key, value in model.build(shape, 0)["generator"].state_dict().items()}
     origin = provenance.origin("run", "npz", round, 0, "0" * 64)
-    report.draw_samples(load_generator(model, shape, weights), shape, origin, run.sample(round))
+    report.draw_samples(load_generator(model, shape, weights), range(shape.num_classes), origin, run.sample(round))
 
 
 def write_partition(run, counts, names=NAMES):
@@ -71,6 +72,11 @@ def test_samples_without_classes_have_no_names(run):
     page = report.write_report(run).read_text()
     assert "<li" not in page
     assert "without classes" in page
+
+
+def test_a_pipe_in_the_place_of_a_picture_does_not_stop_a_report(run):
+    os.mkfifo(run.sample(1))
+    assert "The picture cannot be shown" in report.write_report(run).read_text()
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])
@@ -111,6 +117,11 @@ def test_a_class_is_as_wide_in_a_split_of_few_classes_as_in_one_of_many(classes)
     svg = plots.partition_svg({"clients": clients, "class-names": NAMES})
     width, height = re.search(r'<image[^>]*?width="([\d.]+)" height="([\d.]+)"', svg).groups()
     assert 1.4 < float(width) / classes / (float(height) / 5) < 2.2
+
+
+def test_a_split_calls_clients_by_their_names():
+    svg = plots.partition_svg({"clients": [{"partition": 0, "num-examples": 3, "label-counts": [3], "site": "north"}]})
+    assert "0 north  (3)" in texts(svg)
 
 
 def test_a_split_names_its_classes():
