@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import records, wire
-from common.algorithms import Client, Federation, Payload, Reply, ServerState
+from common.algorithms import Client, Payload, Reply, ServerContext, ServerState
 from common.compression import decompress
 from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
@@ -102,7 +102,7 @@ class FederatedGAN(Strategy):
         self._client_states = client_states
         self._shelf = shelf or Shelf(Path(), 0)
         self._rollbacks = snapshot.rollbacks
-        self._federation = federation_of(config, roster, snapshot.rollbacks)
+        self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client of the round was sent, if they reply with updates of it
 
@@ -123,14 +123,14 @@ class FederatedGAN(Strategy):
         round = state.round + 1
         if self.snapshot.rollbacks != self._rollbacks:
             self._rollbacks = self.snapshot.rollbacks
-            self._federation = federation_of(self._config, self._roster, self._rollbacks)
-        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._federation)
-        federation = self._federation = replace(self._federation, cohort=cohort)
+            self._context = context_of(self._config, self._roster, self._rollbacks)
+        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
+        context = self._context = replace(self._context, cohort=cohort)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
         with _threads(self._config.local.num_threads):
-            payloads = self._algorithm.broadcast(state, cohort, federation)
+            payloads = self._algorithm.broadcast(state, cohort, context)
         if self._config.wire.compression != "none":
             self._sent = {partition: payload.arrays for partition, payload in payloads.items()}
         for partition, payload in payloads.items():
@@ -171,9 +171,9 @@ class FederatedGAN(Strategy):
             )
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with _threads(self._config.local.num_threads):
-            state = self._algorithm.update(before.state, admitted, self._federation)
+            state = self._algorithm.update(before.state, admitted, self._context)
         state = replace(state, parameters=FrozenTree(state.parameters))
-        for partition, what in self._algorithm.incidents(before.state, admitted, self._federation).items():
+        for partition, what in self._algorithm.incidents(before.state, admitted, self._context).items():
             self._refuse(partition, f"{self.record.refused[partition]}; {what}")
         for tree in (state.parameters, state.average, *state.slots.values()):
             if broken := not_finite(tree):  # what all runs to come would start from
@@ -217,7 +217,7 @@ class FederatedGAN(Strategy):
         Why the others may not is noted.
         """
         round = self.record.round
-        template = self._algorithm.reply_template(self.snapshot.state, self._federation)
+        template = self._algorithm.reply_template(self.snapshot.state, self._context)
         cohort = set(self.record.cohort)
         sound: dict[int, Reply] = {}
         anew: set[int] = set()
@@ -291,7 +291,7 @@ def _threads(num: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Federation:
+def context_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> ServerContext:
     """Returns what the server half of the run's algorithm works with.
 
     Raises:
@@ -305,7 +305,7 @@ def federation_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> Fede
             f"class every client holds, and {which} keeps that to itself (disclose-labels=false): take "
             "another algorithm or weighting, or ask these sites"
         )
-    return Federation(
+    return ServerContext(
         seed=derive_seed(config.seed, "rollback", rollbacks) if rollbacks else config.seed,
         clients={k: Client(client.num_examples, client.label_counts) for k, client in roster.clients.items()},
         aggregator=config.aggregator,

@@ -1,6 +1,6 @@
 """Federated algorithms: one a file, with both its halves."""
 
-from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.algorithms.effgan import EFFGAN
 from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
@@ -32,10 +32,10 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Client",
-    "Federation",
     "LocalTrainer",
     "Memory",
     "Payload",
     "Reply",
+    "ServerContext",
     "ServerState",
 ]

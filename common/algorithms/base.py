@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.aggregators import Aggregator, Mean
+from common.aggregators import Aggregator
 from common.components import Component
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
@@ -16,14 +16,10 @@ from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
 from common.local import LocalConfig
 from common.models import Model
-from common.models.dcgan import DCGAN
 from common.objectives import Objective
-from common.objectives.non_saturating import NonSaturating
 from common.seeding import numpy_generator
 from common.tree import Tree, interpolate, select
-from common.weightings import Images, Weighting
-
-_MNIST = ImageShape(1, 28, 10)
+from common.weightings import Weighting
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class ServerState:
 
 
 @dataclass(frozen=True)
-class Federation:
+class ServerContext:
     """What the server half of an algorithm works with, beside its state.
 
     Attributes:
@@ -66,19 +62,19 @@ class Federation:
         shape: Of the images, and the number of classes.
         local: Settings of training: batch size, rates, Adam's decays.
         num_rounds: Rounds of the run.
-        cohort: Partitions that are asked in the round at hand, ascending.
+        cohort: Partitions that are asked in the round at hand, ascending; empty before the first.
         device: Where the server computes what takes a network; weights and replies are on the CPU.
     """
 
-    seed: int = 0
-    clients: Mapping[int, Client] = field(default_factory=dict)
-    aggregator: Aggregator = field(default_factory=Mean)
-    weighting: Weighting = field(default_factory=Images)
-    model: Model = field(default_factory=DCGAN)
-    objective: Objective = field(default_factory=NonSaturating)
-    shape: ImageShape = _MNIST
-    local: LocalConfig = field(default_factory=LocalConfig)
-    num_rounds: int = 1
+    seed: int
+    clients: Mapping[int, Client]
+    aggregator: Aggregator
+    weighting: Weighting
+    model: Model
+    objective: Objective
+    shape: ImageShape
+    local: LocalConfig
+    num_rounds: int
     cohort: Sequence[int] = ()
     device: str = "cpu"
 
@@ -158,14 +154,14 @@ class Algorithm(Component):
         average = select(shared, ["generator"]) if self.ema_half_life > 0 else {}
         return ServerState(round=0, parameters=shared, average=average)
 
-    def cohort(self, size: int, round: int, federation: Federation) -> list[int]:
+    def cohort(self, size: int, round: int, context: ServerContext) -> list[int]:
         """Returns the partition ids of a round's clients, ascending: a function of the seed and the round alone."""
-        ids = list(federation.clients)
+        ids = list(context.clients)
         if size < len(ids):
-            ids = numpy_generator(federation.seed, "cohort", round).choice(ids, size=size, replace=False).tolist()
+            ids = numpy_generator(context.seed, "cohort", round).choice(ids, size=size, replace=False).tolist()
         return sorted(ids)
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
         """Returns what each client of the round gets; ``cohort`` holds partition ids in ascending order."""
         payload = Payload(state.parameters)
         return dict.fromkeys(cohort, payload)
@@ -174,7 +170,7 @@ class Algorithm(Component):
         """Trains on one client, reading and updating its ``memory``, and returns what goes back."""
         raise NotImplementedError
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         """Returns the arrays of a reply that changed nothing.
 
         A reply is admitted if its arrays have these keys, shapes and dtypes.
@@ -192,27 +188,27 @@ class Algorithm(Component):
         """Returns the parts of a reply whose updates differ in size; each has a limit of its own to its norm."""
         return [template]
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
         """Returns the state with new ``parameters`` and ``slots``; ``replies`` in order of partition, not empty."""
         raise NotImplementedError
 
-    def incidents(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, str]:
+    def incidents(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> dict[int, str]:
         """Returns what the journal is to say of clients that were asked and left out, by partition; by default nothing.
 
         Takes what ``aggregate`` takes.
         """
         return {}
 
-    def update(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
+    def update(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
         """Returns the state after a round; the order of ``replies`` does not matter. No reply: the same state.
 
         Raises:
-            FederationError: Fewer replies than ``federation.aggregator`` needs.
+            FederationError: Fewer replies than ``context.aggregator`` needs.
         """
         if not replies:
             return state
         before = state.parameters
-        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), federation)
+        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), context)
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state

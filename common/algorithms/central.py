@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.aggregators import Aggregator
-from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.algorithms.on_server import (
     DISCRIMINATOR,
     GENERATOR,
@@ -52,21 +52,21 @@ class CentralGenerator(OnServer):
     def shared(self, parameters: Tree) -> dict[str, Tensor]:
         return select(parameters, [GENERATOR])
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
         round = state.round + 1
-        network = load(state.parameters, GENERATOR, federation)
-        latents, labels = self.inputs(round, federation)
-        common: Tree = {"images": _make(network, latents, labels, federation), "labels": labels}
-        num = federation.local.steps * federation.local.batch_size
+        network = load(state.parameters, GENERATOR, context)
+        latents, labels = self.inputs(round, context)
+        common: Tree = {"images": _make(network, latents, labels, context), "labels": labels}
+        num = context.local.steps * context.local.batch_size
         payloads = {}
         for k in cohort:
-            client = federation.clients.get(k)
+            client = context.clients.get(k)
             counts = client.label_counts if client else None
-            random = torch_generator(federation.seed, "server", round, "fakes", k)
-            own = draw_labels(counts or [1] * federation.shape.num_classes, num, random)
-            latents = torch.randn(len(own), latent_size(federation), generator=random)
-            fakes: Tree = {"fakes": _make(network, latents, own, federation), "fake-labels": own}
-            scalars = {**batch_size(federation), _OF_OWN_LABELS: float(counts is not None)}
+            random = torch_generator(context.seed, "server", round, "fakes", k)
+            own = draw_labels(counts or [1] * context.shape.num_classes, num, random)
+            latents = torch.randn(len(own), latent_size(context), generator=random)
+            fakes: Tree = {"fakes": _make(network, latents, own, context), "fake-labels": own}
+            scalars = {**batch_size(context), _OF_OWN_LABELS: float(counts is not None)}
             payloads[k] = Payload({**common, **fakes}, scalars)
         return payloads
 
@@ -83,8 +83,8 @@ class CentralGenerator(OnServer):
         memory[DISCRIMINATOR] = select(trainer.parameters(), [DISCRIMINATOR])
         return Reply(partition, trainer.num_examples, {"logits": logits, "gradients": gradients}, metrics)
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
-        num, shape = self.num_steps(federation) * federation.local.batch_size, federation.shape
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
+        num, shape = self.num_steps(context) * context.local.batch_size, context.shape
         return {"logits": torch.zeros(num), "gradients": torch.zeros(num, shape.channels, shape.size, shape.size)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:
@@ -92,45 +92,45 @@ class CentralGenerator(OnServer):
         weights = select(template, [DISCRIMINATOR])
         return [weights] if weights else []
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        _, labels = self.inputs(state.round + 1, federation)
-        pull = self.pull(bounded(replies), labels, federation)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        _, labels = self.inputs(state.round + 1, context)
+        pull = self.pull(bounded(replies), labels, context)
 
         def loss(rows: slice, images: Tensor, labels: Tensor) -> Tensor:
             return (pull[rows].to(images.device) * images).sum()
 
-        return self.descend(state, federation, loss)
+        return self.descend(state, context, loss)
 
-    def pull(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
+    def pull(self, replies: Sequence[Reply], labels: Tensor, context: ServerContext) -> Tensor:
         """Returns the gradient (N, C, S, S) of the generator's loss by every image, float32; sums are in float64."""
-        slopes = self.all_slopes(replies, labels, federation)
+        slopes = self.all_slopes(replies, labels, context)
         total = torch.zeros_like(replies[0].arrays["gradients"], dtype=torch.float64)
         for reply, slope in zip(replies, slopes, strict=True):
             total += slope[:, None, None, None] * reply.arrays["gradients"].double()
         return total.float()
 
-    def all_slopes(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
+    def all_slopes(self, replies: Sequence[Reply], labels: Tensor, context: ServerContext) -> Tensor:
         """Returns by how much each client's logit of each image (K, N) moves the loss of the image's batch, float64.
 
         An image whose label no client holds moves nothing.
         """
         logits = torch.stack([reply.arrays["logits"].double() for reply in replies])
-        shares = self.shares([reply.partition for reply in replies], labels, federation)
+        shares = self.shares([reply.partition for reply in replies], labels, context)
         found = torch.zeros_like(logits)
-        for start in range(0, len(labels), federation.local.batch_size):
-            rows = torch.arange(start, start + federation.local.batch_size)
+        for start in range(0, len(labels), context.local.batch_size):
+            rows = torch.arange(start, start + context.local.batch_size)
             rows = rows[shares[:, rows].sum(0) > 0]
             if len(rows):
-                found[:, rows] = self.slopes(logits[:, rows], shares[:, rows], adversarial(federation.objective))
+                found[:, rows] = self.slopes(logits[:, rows], shares[:, rows], adversarial(context.objective))
         return found
 
-    def shares(self, partitions: Sequence[int], labels: Tensor, federation: Federation) -> Tensor:
+    def shares(self, partitions: Sequence[int], labels: Tensor, context: ServerContext) -> Tensor:
         """Returns pi_k(y), the share of the images with label y that client k holds, at each label (K, N), float64.
 
         Of a label that none of the clients holds it is zero. Where a client keeps its counts to itself all clients
         have the same share.
         """
-        clients = [federation.clients.get(k) for k in partitions]
+        clients = [context.clients.get(k) for k in partitions]
         counts = [client.label_counts for client in clients if client and client.label_counts]
         if len(counts) < len(clients):
             return torch.full((len(clients), len(labels)), 1.0 / len(clients), dtype=torch.float64)
@@ -178,9 +178,9 @@ def require_mean(algorithm: Algorithm, aggregator: Aggregator, how: str) -> None
 
 
 @torch.no_grad()
-def _make(network: nn.Module, latents: Tensor, labels: Tensor, federation: Federation) -> Tensor:
+def _make(network: nn.Module, latents: Tensor, labels: Tensor, context: ServerContext) -> Tensor:
     """Returns the images (N, C, S, S) of latents (N, Z) and labels (N,), on the CPU, made in batches as in training."""
-    size, device = federation.local.batch_size, federation.device
+    size, device = context.local.batch_size, context.device
     batches = zip(torch.split(latents, size), torch.split(labels, size), strict=True)
     return torch.cat([network(z.to(device), y.to(device)).cpu() for z, y in batches])
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from common.algorithms.base import Federation, ServerState
+from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.fedavg import PERSONAL, FedAvg
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
@@ -51,13 +51,13 @@ class EFFGAN(FedAvg):
     def ends_otherwise(self) -> bool:
         return 0 < self.finetune < 1
 
-    def finetunes(self, state: ServerState, federation: Federation) -> bool:
+    def finetunes(self, state: ServerState, context: ServerContext) -> bool:
         """Returns whether clients fine-tune in the round after ``state``."""
-        rounds = int(self.finetune * federation.num_rounds + 0.5)
-        return MIXTURE in state.slots or (rounds > 0 and state.round >= federation.num_rounds - rounds)
+        rounds = int(self.finetune * context.num_rounds + 0.5)
+        return MIXTURE in state.slots or (rounds > 0 and state.round >= context.num_rounds - rounds)
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
-        payload = Payload(state.parameters, {_FINETUNE: float(self.finetunes(state, federation))})
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
+        payload = Payload(state.parameters, {_FINETUNE: float(self.finetunes(state, context))})
         return dict.fromkeys(cohort, payload)
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
@@ -69,22 +69,22 @@ class EFFGAN(FedAvg):
         trained = memory[PERSONAL] = trainer.parameters()
         return Reply(partition, trainer.num_examples, select(trained, ["generator"]), metrics)
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
-        return select(state.parameters, ["generator"]) if self.finetunes(state, federation) else state.parameters
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
+        return select(state.parameters, ["generator"]) if self.finetunes(state, context) else state.parameters
 
     def origins(self, state: ServerState, partition: int, template: Tree) -> list[Tree]:
         accepted = self._accepted(state)
         own = {key: accepted[name] for key in template if (name := f"{partition}.{key}") in accepted}
         return [template, own] if own else [template]
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        if not self.finetunes(state, federation):
-            return super().aggregate(state, replies, federation)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        if not self.finetunes(state, context):
+            return super().aggregate(state, replies, context)
         members = _by_number(state.slots.get(MIXTURE, {}))
         shared = members.pop(_NOT_YET, state.average or select(state.parameters, ["generator"]))
         for reply in replies:
             members[reply.partition] = self._published(members.get(reply.partition, shared), reply, state.round + 1)
-        held = {k: _per_class(client, federation.shape.num_classes) for k, client in federation.clients.items()}
+        held = {k: _per_class(client, context.shape.num_classes) for k, client in context.clients.items()}
         waiting = [counts for k, counts in held.items() if k not in members]
         shares = {k: held[k] for k in members}
         if waiting:

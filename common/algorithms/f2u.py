@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from common.aggregators import Aggregator
-from common.algorithms.base import Federation
+from common.algorithms.base import ServerContext
 from common.algorithms.central import CentralGenerator, require_mean
 from common.objectives import Objective
 
@@ -28,9 +28,9 @@ class F2U(CentralGenerator):
         super().check(objective, aggregator)
         require_mean(self, aggregator, "takes the largest of the clients' logits")
 
-    def shares(self, partitions: Sequence[int], labels: Tensor, federation: Federation) -> Tensor:
+    def shares(self, partitions: Sequence[int], labels: Tensor, context: ServerContext) -> Tensor:
         if self.by_label:
-            return super().shares(partitions, labels, federation)
+            return super().shares(partitions, labels, context)
         return torch.full((len(partitions), len(labels)), 1.0 / len(partitions), dtype=torch.float64)
 
     def mixed(self, logits: Tensor, shares: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.tree import Tree, networks_of, select
 
@@ -56,5 +56,5 @@ class FedAvg(Algorithm):
         """Trains the loaded networks and returns the means; a variant adds its loss or its change of gradients here."""
         return trainer.fit()
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        return replace(state, parameters=federation.mean(replies, state.parameters))
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        return replace(state, parameters=context.mean(replies, state.parameters))

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from common.algorithms.base import Federation, ServerState
+from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.fedavg import FedAvg
 from common.exchange import Reply
 
@@ -39,11 +39,11 @@ class FedOpt(FedAvg):
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment; adam and yogi")
     tau: float = Field(1e-3, gt=0, description="adaptivity: updates smaller than this are stepped in proportion")
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        mean = federation.mean(replies, state.parameters)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        mean = context.mean(replies, state.parameters)
         moments = {name: state.slots.get(name, {}) for name in (FIRST, SECOND)}
         slots: dict[str, dict[str, Tensor]] = {FIRST: {}} if self.optimizer == "momentum" else {FIRST: {}, SECOND: {}}
-        for key in federation.parameter_keys(state.parameters):
+        for key in context.parameter_keys(state.parameters):
             start = state.parameters[key].double()
             delta = mean[key].double() - start
             first = moments[FIRST].get(key, torch.zeros(())).double() * self.beta1

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from common.aggregators import Aggregator
-from common.algorithms.base import Federation, ServerState, require_weights
+from common.algorithms.base import ServerContext, ServerState, require_weights
 from common.algorithms.fedavg import FedAvg
 from common.errors import FederationError
 from common.exchange import Reply
@@ -35,15 +35,15 @@ class FeGAN(FedAvg):
     def check(self, objective: Objective, aggregator: Aggregator) -> None:
         require_weights(self, aggregator)
 
-    def cohort(self, size: int, round: int, federation: Federation) -> list[int]:
-        silent = [k for k, client in federation.clients.items() if client.label_counts is None]
+    def cohort(self, size: int, round: int, context: ServerContext) -> list[int]:
+        silent = [k for k, client in context.clients.items() if client.label_counts is None]
         if silent:
             which = ", ".join(map(str, silent))
             raise FederationError(f"partition {which} has not said how many images of each class it holds")
-        generator = numpy_generator(federation.seed, "cohort", round)
-        left = generator.permutation(list(federation.clients)).tolist()
-        counts = {k: np.array(client.label_counts, dtype=np.int64) for k, client in federation.clients.items()}
-        held = np.zeros(federation.shape.num_classes, dtype=np.int64)
+        generator = numpy_generator(context.seed, "cohort", round)
+        left = generator.permutation(list(context.clients)).tolist()
+        counts = {k: np.array(client.label_counts, dtype=np.int64) for k, client in context.clients.items()}
+        held = np.zeros(context.shape.num_classes, dtype=np.int64)
         chosen: list[int] = []
         while left and len(chosen) < size:
             classes = generator.permutation(len(held))
@@ -54,5 +54,5 @@ class FeGAN(FedAvg):
             held += counts[following]
         return sorted(chosen)
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        return replace(state, parameters=federation.mean(replies, state.parameters, KLSkewed()))
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        return replace(state, parameters=context.mean(replies, state.parameters, KLSkewed()))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from common.aggregators import Aggregator
-from common.algorithms.base import Federation, ServerState, require_weights
+from common.algorithms.base import ServerContext, ServerState, require_weights
 from common.algorithms.fedavg import FedAvg
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.objectives import Objective
@@ -35,8 +35,8 @@ class IFLGAN(FedAvg):
         reply = super().run(payload, trainer, memory, partition)
         return replace(reply, metrics={**reply.metrics, **self._weighting.measure(trainer)})
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        return replace(state, parameters=federation.mean(replies, state.parameters, self._weighting))
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        return replace(state, parameters=context.mean(replies, state.parameters, self._weighting))
 
     @property
     def _weighting(self) -> MMD:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from common.algorithms.base import Federation, ServerState
+from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.central import CentralGenerator
 from common.algorithms.on_server import DISCRIMINATOR
 from common.exchange import LocalTrainer, Memory, Payload, Reply
@@ -40,8 +40,8 @@ class MDGAN(CentralGenerator):
     swap_every: int = Field(1, ge=0, description="rounds between swaps of the discriminators; 0: they stay")
     by_label: bool = Field(True, description="feedback on an image counts by the client's share of its label's images")
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
-        payloads = super().broadcast(state, cohort, federation)
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
+        payloads = super().broadcast(state, cohort, context)
         return {
             k: Payload(
                 {**payload.arrays, **state.slots.get(f"{_ON_ITS_WAY}{k}", {})},
@@ -56,18 +56,18 @@ class MDGAN(CentralGenerator):
             return reply
         return replace(reply, arrays={**reply.arrays, **memory[DISCRIMINATOR]})
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
-        template = super().reply_template(state, federation)
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
+        template = super().reply_template(state, context)
         if not self._swaps(state.round + 1):
             return template
-        networks = federation.model.build(federation.shape, seed=0).state_dict()
+        networks = context.model.build(context.shape, seed=0).state_dict()
         travelling = select(networks, [DISCRIMINATOR])
         return {**template, **{key: torch.zeros_like(value) for key, value in travelling.items()}}
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        after = super().aggregate(state, replies, federation)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        after = super().aggregate(state, replies, context)
         # A discriminator has arrived when its new client has answered; until then it is sent again.
-        tries = {k: tried for k, tried in self._tries(state, replies, federation).items() if tried < _MOST_TRIES}
+        tries = {k: tried for k, tried in self._tries(state, replies, context).items() if tried < _MOST_TRIES}
         slots = {
             name: slot
             for name, slot in after.slots.items()
@@ -75,29 +75,29 @@ class MDGAN(CentralGenerator):
         }
         if failed := {str(k): torch.tensor(tried) for k, tried in tries.items() if tried}:
             slots[_TRIES] = failed
-        return replace(after, slots=slots | self._swapped(state.round + 1, replies, federation))
+        return replace(after, slots=slots | self._swapped(state.round + 1, replies, context))
 
-    def incidents(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, str]:
+    def incidents(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> dict[int, str]:
         return {
             k: f"the discriminator on its way to it was sent {tried} times and is given up: it goes on with its own"
-            for k, tried in self._tries(state, replies, federation).items()
+            for k, tried in self._tries(state, replies, context).items()
             if tried >= _MOST_TRIES
         }
 
-    def pull(self, replies: Sequence[Reply], labels: Tensor, federation: Federation) -> Tensor:
-        if not federation.aggregator.one_vote_each:
-            return super().pull(replies, labels, federation)
-        slopes = self.all_slopes(replies, labels, federation) * len(replies)
+    def pull(self, replies: Sequence[Reply], labels: Tensor, context: ServerContext) -> Tensor:
+        if not context.aggregator.one_vote_each:
+            return super().pull(replies, labels, context)
+        slopes = self.all_slopes(replies, labels, context) * len(replies)
         trees = [
             {"gradients": (slope[:, None, None, None] * reply.arrays["gradients"].double()).float()}
             for reply, slope in zip(replies, slopes, strict=True)
         ]
         origin = {"gradients": torch.zeros_like(trees[0]["gradients"])}
-        return federation.aggregator.combine(trees, [1.0] * len(trees), origin)["gradients"]
+        return context.aggregator.combine(trees, [1.0] * len(trees), origin)["gradients"]
 
-    def shares(self, partitions: Sequence[int], labels: Tensor, federation: Federation) -> Tensor:
-        if self.by_label and not federation.aggregator.one_vote_each:
-            return super().shares(partitions, labels, federation)
+    def shares(self, partitions: Sequence[int], labels: Tensor, context: ServerContext) -> Tensor:
+        if self.by_label and not context.aggregator.one_vote_each:
+            return super().shares(partitions, labels, context)
         return torch.full((len(partitions), len(labels)), 1.0 / len(partitions), dtype=torch.float64)
 
     def slopes(self, logits: Tensor, shares: Tensor, objective: AdversarialObjective) -> Tensor:
@@ -106,21 +106,21 @@ class MDGAN(CentralGenerator):
         (slopes,) = torch.autograd.grad(losses, looked_at, [torch.ones_like(loss) for loss in losses])
         return shares * slopes
 
-    def _tries(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> dict[int, int]:
+    def _tries(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> dict[int, int]:
         """Returns how often each discriminator that has not arrived was sent, by its new client's partition."""
         heard = {reply.partition for reply in replies}
         waiting = sorted(_partition(name) for name in state.slots if name.startswith(_ON_ITS_WAY))
         before = state.slots.get(_TRIES, {})
-        return {k: int(before.get(str(k), 0)) + (k in federation.cohort) for k in waiting if k not in heard}
+        return {k: int(before.get(str(k), 0)) + (k in context.cohort) for k in waiting if k not in heard}
 
     def _swaps(self, round: int) -> bool:
         return self.swap_every > 0 and round % self.swap_every == 0
 
-    def _swapped(self, round: int, replies: Sequence[Reply], federation: Federation) -> dict[str, Tree]:
+    def _swapped(self, round: int, replies: Sequence[Reply], context: ServerContext) -> dict[str, Tree]:
         """Returns the discriminators of the replies by the slot of the client that each goes to."""
         if not self._swaps(round) or len(replies) < 2:
             return {}
-        order = numpy_generator(federation.seed, "server", round, "swap").permutation(len(replies)).tolist()
+        order = numpy_generator(context.seed, "server", round, "swap").permutation(len(replies)).tolist()
         return {
             f"{_ON_ITS_WAY}{replies[to].partition}": select(replies[of].arrays, [DISCRIMINATOR])
             for of, to in zip(order, order[1:] + order[:1], strict=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from common.adam import Adam
 from common.aggregators import Aggregator
-from common.algorithms.base import Algorithm, Federation, ServerState
+from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Payload
 from common.objectives import Objective
@@ -65,43 +65,43 @@ class OnServer(Algorithm):
 
         return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes, extra_loss=penalise if self.penalty else None)
 
-    def num_steps(self, federation: Federation) -> int:
+    def num_steps(self, context: ServerContext) -> int:
         """Returns the generator's steps in a round."""
-        return self.generator_steps or federation.local.steps
+        return self.generator_steps or context.local.steps
 
-    def inputs(self, round: int, federation: Federation) -> tuple[Tensor, Tensor]:
+    def inputs(self, round: int, context: ServerContext) -> tuple[Tensor, Tensor]:
         """Returns the latents (N, Z) and labels (N,) of the round's generator steps, a batch after another.
 
         Labels are distributed as the images of all clients together, or evenly where a client keeps its own to itself.
         """
-        num = self.num_steps(federation) * federation.local.batch_size
-        random = torch_generator(federation.seed, "server", round, "generator-steps")
-        labels = draw_labels(_pooled(federation), num, random)
-        return torch.randn(num, latent_size(federation), generator=random), labels
+        num = self.num_steps(context) * context.local.batch_size
+        random = torch_generator(context.seed, "server", round, "generator-steps")
+        labels = draw_labels(_pooled(context), num, random)
+        return torch.randn(num, latent_size(context), generator=random), labels
 
     def descend(
-        self, state: ServerState, federation: Federation, loss: Callable[[slice, Tensor, Tensor], Tensor]
+        self, state: ServerState, context: ServerContext, loss: Callable[[slice, Tensor, Tensor], Tensor]
     ) -> ServerState:
         """Returns the state with a generator that has taken its steps of the round.
 
         Args:
             state: Where the round started.
-            federation: Batch size, rates and where to compute.
+            context: Batch size, rates and where to compute.
             loss: Called with the rows of ``inputs`` at hand, the images (B, C, S, S) that the generator now makes of
-                them, and their labels (B,), both on ``federation.device``; returns the scalar to descend.
+                them, and their labels (B,), both on ``context.device``; returns the scalar to descend.
         """
-        network = load(state.parameters, GENERATOR, federation)
-        local = federation.local
+        network = load(state.parameters, GENERATOR, context)
+        local = context.local
         rate = self.generator_learning_rate or local.learning_rate
-        share = local.rate_share(state.round + 1, federation.num_rounds)
+        share = local.rate_share(state.round + 1, context.num_rounds)
         adam = Adam(network, rate * share, local.beta1, local.beta2)
         for key, value in state.slots.get(_MOMENTS, {}).items():
             adam.slots[key].copy_(value)
-        latents, labels = self.inputs(state.round + 1, federation)
+        latents, labels = self.inputs(state.round + 1, context)
         for start in range(0, len(labels), local.batch_size):
             rows = slice(start, start + local.batch_size)
-            chosen = labels[rows].to(federation.device)
-            images = network(latents[rows].to(federation.device), chosen)
+            chosen = labels[rows].to(context.device)
+            images = network(latents[rows].to(context.device), chosen)
             adam.zero_grad()
             loss(rows, images, chosen).backward()  # type: ignore[no-untyped-call]
             adam.step()
@@ -113,9 +113,9 @@ class OnServer(Algorithm):
         )
 
 
-def batch_size(federation: Federation) -> dict[str, float]:
+def batch_size(context: ServerContext) -> dict[str, float]:
     """Returns what a client has to know beside arrays, for ``OnServer.train_discriminator``."""
-    return {_BATCH_SIZE: float(federation.local.batch_size)}
+    return {_BATCH_SIZE: float(context.local.batch_size)}
 
 
 def adversarial(objective: Objective) -> AdversarialObjective:
@@ -138,24 +138,24 @@ def draw_labels(counts: Sequence[int], num: int, generator: torch.Generator) -> 
     return torch.searchsorted(ends, torch.randint(int(ends[-1]), (num,), generator=generator), right=True)
 
 
-def load(parameters: Mapping[str, Tensor], name: str, federation: Federation) -> nn.Module:
-    """Returns a new network of this name with its ``parameters``, ready to be trained, on ``federation.device``."""
-    network = federation.model.build(federation.shape, seed=0)[name]
+def load(parameters: Mapping[str, Tensor], name: str, context: ServerContext) -> nn.Module:
+    """Returns a new network of this name with its ``parameters``, ready to be trained, on ``context.device``."""
+    network = context.model.build(context.shape, seed=0)[name]
     prefix = f"{name}."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)})
-    return network.to(federation.device).train()
+    return network.to(context.device).train()
 
 
-def latent_size(federation: Federation) -> int:
+def latent_size(context: ServerContext) -> int:
     """Returns the numbers in a latent of the generator."""
     with torch.device("meta"):
-        network = federation.model.networks(federation.shape)[GENERATOR]
+        network = context.model.networks(context.shape)[GENERATOR]
     return int(getattr(network, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
 
 
-def _pooled(federation: Federation) -> list[int]:
+def _pooled(context: ServerContext) -> list[int]:
     """Returns how many images of each class all clients hold together; ones where a client keeps that to itself."""
-    counts = [client.label_counts for client in federation.clients.values() if client.label_counts]
-    if not counts or len(counts) < len(federation.clients):
-        return [1] * federation.shape.num_classes
+    counts = [client.label_counts for client in context.clients.values() if client.label_counts]
+    if not counts or len(counts) < len(context.clients):
+        return [1] * context.shape.num_classes
     return [sum(column) for column in zip(*counts, strict=True)]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from common.algorithms.base import Federation, ServerState
+from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.fedavg import FedAvg
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.tree import Tree
@@ -34,8 +34,8 @@ class Scaffold(FedAvg):
 
     source: ClassVar[str] = "Karimireddy et al. 2020 (arXiv 1910.06378), algorithm 1"
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
-        payload = Payload({**state.parameters, **_prefixed(self._variate(state, federation))})
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
+        payload = Payload({**state.parameters, **_prefixed(self._variate(state, context))})
         return dict.fromkeys(cohort, payload)
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
@@ -49,29 +49,29 @@ class Scaffold(FedAvg):
         memory[VARIATE] = means = gradients.means()
         return replace(reply, arrays={**reply.arrays, **_prefixed({key: means[key] - own[key] for key in means})})
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
-        zeros = {key: torch.zeros_like(state.parameters[key]) for key in federation.parameter_keys(state.parameters)}
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
+        zeros = {key: torch.zeros_like(state.parameters[key]) for key in context.parameter_keys(state.parameters)}
         return {**state.parameters, **_prefixed(zeros)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         variates = {key: value for key, value in template.items() if key.startswith(_PREFIX)}
         return [{key: value for key, value in template.items() if key not in variates}, variates]
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        _, zeros = self.reply_parts(self.reply_template(state, federation))
-        change = _variates(federation.mean(replies, zeros, Uniform()))
-        share = len(replies) / max(len(replies), len(federation.clients))
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        _, zeros = self.reply_parts(self.reply_template(state, context))
+        change = _variates(context.mean(replies, zeros, Uniform()))
+        share = len(replies) / max(len(replies), len(context.clients))
         variate = {
             key: (value.double() + share * change[key].double()).to(value.dtype)
-            for key, value in self._variate(state, federation).items()
+            for key, value in self._variate(state, context).items()
         }
-        parameters = federation.mean(replies, state.parameters)
+        parameters = context.mean(replies, state.parameters)
         return replace(state, parameters=parameters, slots={**state.slots, VARIATE: variate})
 
-    def _variate(self, state: ServerState, federation: Federation) -> Tree:
+    def _variate(self, state: ServerState, context: ServerContext) -> Tree:
         if VARIATE in state.slots:
             return state.slots[VARIATE]
-        return _variates(self.reply_template(state, federation))
+        return _variates(self.reply_template(state, context))
 
 
 class Gradients:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from common.algorithms.base import Federation, ServerState
+from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.on_server import DISCRIMINATOR, OnServer, adversarial, batch_size, load
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
@@ -47,8 +47,8 @@ class ServerGenerator(OnServer):
             raise ConfigError(f"noise={self.noise:g} counts in clip / replies: give clip=, the longest change")
         return self
 
-    def broadcast(self, state: ServerState, cohort: Sequence[int], federation: Federation) -> dict[int, Payload]:
-        return dict.fromkeys(cohort, Payload(state.parameters, batch_size(federation)))
+    def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
+        return dict.fromkeys(cohort, Payload(state.parameters, batch_size(context)))
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         trainer.load(payload.arrays)
@@ -67,23 +67,23 @@ class ServerGenerator(OnServer):
             for key, value in trained.items()
         }
 
-    def reply_template(self, state: ServerState, federation: Federation) -> Tree:
+    def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         return select(state.parameters, [DISCRIMINATOR])
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], federation: Federation) -> ServerState:
-        origin = self.reply_template(state, federation)
+    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
+        origin = self.reply_template(state, context)
         weighting = WEIGHTINGS["uniform"]() if self.noise else None
-        mean = federation.mean(replies, origin, weighting)
+        mean = context.mean(replies, origin, weighting)
         if self.noise:
-            random = torch_generator(federation.seed, "server", state.round + 1, "noise")
+            random = torch_generator(context.seed, "server", state.round + 1, "noise")
             mean = _noised(mean, self.noise * self.clip / len(replies), random)
-        network = load(mean, DISCRIMINATOR, federation).requires_grad_(False)
-        objective = adversarial(federation.objective)
+        network = load(mean, DISCRIMINATOR, context).requires_grad_(False)
+        objective = adversarial(context.objective)
 
         def loss(rows: slice, images: Tensor, labels: Tensor) -> Tensor:
             return objective.generator_loss(network(images, labels))
 
-        return self.descend(replace(state, parameters={**state.parameters, **mean}), federation, loss)
+        return self.descend(replace(state, parameters={**state.parameters, **mean}), context, loss)
 
 
 def _noised(tree: Tree, std: float, generator: torch.Generator) -> dict[str, Tensor]:

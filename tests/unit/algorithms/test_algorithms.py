@@ -9,7 +9,7 @@ from torch import nn
 
 from common import tree
 from common.aggregators import AGGREGATORS
-from common.algorithms import ALGORITHMS, Client, Federation, Reply
+from common.algorithms import ALGORITHMS, Client, Reply
 from common.algorithms.base import relative_distance
 from common.components import parse
 from common.models import Model
@@ -17,6 +17,7 @@ from common.tree import weighted_mean
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.strategy import Snapshot
+from tests.unit.algorithms.training import make_context
 
 INITIAL = {
     "generator.w": torch.tensor([1.0, -2.0, 0.5]),
@@ -95,7 +96,7 @@ class ToyModel(Model):
         return nn.ModuleDict(self.networks(shape))
 
 
-FEDERATION = Federation(
+CONTEXT = make_context(
     model=ToyModel(), clients={k: Client(10 + k, tuple(k + (k == label) for label in range(10))) for k in range(10)}
 )
 
@@ -116,7 +117,7 @@ class ToyTrainer:
         self.weights |= tree.clone(weights)
 
     def fit(self, *, networks=None, fakes=None, extra_loss=None, gradient_hook=None):
-        for name, network in ToyModel().networks(FEDERATION.shape).items():
+        for name, network in ToyModel().networks(CONTEXT.shape).items():
             if networks and name not in networks:
                 continue
             network.load_state_dict({k[len(name) + 1 :]: v for k, v in tree.select(self.weights, [name]).items()})
@@ -151,7 +152,7 @@ def make(spec):
 
 def train(algorithm, state, trainers, memories=None):
     memories = memories or {k: {} for k in trainers}
-    payloads = algorithm.broadcast(state, sorted(trainers), FEDERATION)
+    payloads = algorithm.broadcast(state, sorted(trainers), CONTEXT)
     return [algorithm.run(payloads[k], trainer, memories[k], k) for k, trainer in trainers.items()]
 
 
@@ -167,9 +168,9 @@ def test_one_client_is_local_training(spec):
     for _ in range(3):
         alone.fit()
     trainers, memories = clients(7), {0: {}}
-    federation = replace(FEDERATION, clients={0: FEDERATION.clients[0]})
+    context = replace(CONTEXT, clients={0: CONTEXT.clients[0]})
     for _ in range(3):
-        state = algorithm.update(state, train(algorithm, state, trainers, memories), federation)
+        state = algorithm.update(state, train(algorithm, state, trainers, memories), context)
     assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters()))
     assert state.round == 3
 
@@ -183,7 +184,7 @@ def test_identical_clients_give_that_clients_weights(spec):
     expected = tree.digest(algorithm.shared(trained.parameters()))
     replies = train(algorithm, state, {k: ToyTrainer(4, size) for k, size in enumerate([3, 10, 999, 1, 1])})
     for aggregator in (kind() for kind in AGGREGATORS.values()):
-        after = algorithm.update(state, replies, replace(FEDERATION, aggregator=aggregator))
+        after = algorithm.update(state, replies, replace(CONTEXT, aggregator=aggregator))
         assert tree.digest(after.parameters) == expected
 
 
@@ -192,7 +193,7 @@ def test_the_order_of_replies_changes_no_bit(spec):
     algorithm = make(spec)
     state = algorithm.init(INITIAL)
     replies = train(algorithm, state, clients(3, 5, 11))
-    states = [algorithm.update(state, list(order), FEDERATION) for order in itertools.permutations(replies)]
+    states = [algorithm.update(state, list(order), CONTEXT) for order in itertools.permutations(replies)]
     assert len({tree.digest(s.parameters) + tree.digest(s.average) for s in states}) == 1
 
 
@@ -204,7 +205,7 @@ def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregat
     replies = train(algorithm, state, clients(3, 5, 11, 2, 2))
     aggregator = AGGREGATORS[aggregate]()
     ends = [
-        algorithm.update(state, order, replace(FEDERATION, aggregator=aggregator))
+        algorithm.update(state, order, replace(CONTEXT, aggregator=aggregator))
         for order in (replies, replies[::-1], replies[2:] + replies[:2])
     ]
     assert len({tree.digest(end.parameters) for end in ends}) == 1
@@ -214,7 +215,7 @@ def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregat
 def test_no_reply_leaves_the_state_as_it_was(spec):
     algorithm = make(spec)
     state = algorithm.init(INITIAL)
-    assert algorithm.update(state, [], FEDERATION) is state
+    assert algorithm.update(state, [], CONTEXT) is state
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -230,14 +231,14 @@ def test_clients_do_not_write_to_what_they_receive(spec):
 def test_a_saved_and_loaded_state_goes_on_to_the_same_bits(spec, tmp_path):
     algorithm = make(spec)
     state, trainers, memories = algorithm.init(INITIAL), clients(3, 5), {0: {}, 1: {}}
-    state = algorithm.update(state, train(algorithm, state, trainers, memories), FEDERATION)
+    state = algorithm.update(state, train(algorithm, state, trainers, memories), CONTEXT)
     path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
     loaded = checkpoint.load_checkpoint(path).snapshot
     ends = []
     for start, kept in ((state, memories), (loaded.state, {k: dict(m) for k, m in loaded.clients.items()})):
         fresh = clients(3, 5)
         memory = {k: dict(kept.get(k, {})) for k in fresh}
-        end = algorithm.update(start, train(algorithm, start, fresh, memory), FEDERATION)
+        end = algorithm.update(start, train(algorithm, start, fresh, memory), CONTEXT)
         ends.append(tree.digest(end.parameters) + tree.digest(end.average) + str(end.round))
     assert ends[0] == ends[1]
 
@@ -246,7 +247,7 @@ def test_fedavg_weights_by_images():
     algorithm = make("fedavg")
     state = algorithm.init(INITIAL)
     replies = train(algorithm, state, clients(1, 3))
-    after = algorithm.update(state, replies, FEDERATION)
+    after = algorithm.update(state, replies, CONTEXT)
     # client 0 adds 0.1, client 1 adds 0.2: (1 * 0.1 + 3 * 0.2) / 4
     assert after.parameters["generator.w"].tolist() == pytest.approx([1.175, -1.825, 0.675], abs=1e-6)
     expected = weighted_mean([r.arrays for r in replies], [1, 3])
@@ -261,7 +262,7 @@ def test_an_algorithm_takes_the_mean_that_it_is_given_from_where_the_round_start
     steps = {"median": 0.4, "trimmed-mean": 0.5, "krum": 0.3, "multi-krum m=2": 0.35, "norm-clipped ratio=1.5": 0.4}
     for aggregate, step in steps.items():
         aggregator = parse("aggregate", AGGREGATORS, aggregate)
-        after = algorithm.update(state, replies, replace(FEDERATION, aggregator=aggregator)).parameters
+        after = algorithm.update(state, replies, replace(CONTEXT, aggregator=aggregator)).parameters
         for key, value in state.parameters.items():
             if value.is_floating_point():
                 torch.testing.assert_close(after[key], value + step)
@@ -277,7 +278,7 @@ def test_what_is_not_averaged_stays_with_its_client(sync, kept):
         trainers = clients(1, 1)  # new processes: all they know is their memory
         replies = train(algorithm, state, trainers, memories)
         assert all(tree.networks_of(reply.arrays) == (sync,) for reply in replies)
-        state = algorithm.update(state, replies, FEDERATION)
+        state = algorithm.update(state, replies, CONTEXT)
     for k, memory in memories.items():
         assert tree.networks_of(memory["personal"]) == (kept,)
         step = 2 * 0.1 * (k + 1)  # two rounds of its own direction, from the common start
@@ -288,10 +289,10 @@ def test_moving_average_has_the_half_life_it_says():
     algorithm = make("fedavg ema-half-life=2 ema-ramp=1")
     state = algorithm.init(INITIAL)
     first = {k: v + 1 for k, v in algorithm.shared(INITIAL).items()}
-    after_one = algorithm.update(state, [Reply(0, 1, first)], FEDERATION)
+    after_one = algorithm.update(state, [Reply(0, 1, first)], CONTEXT)
     # round 1: the half-life is ramped to 1 round, so half of the way
     assert torch.allclose(after_one.average["generator.w"], INITIAL["generator.w"] + 0.5)
-    after_two = algorithm.update(after_one, [Reply(0, 1, first)], FEDERATION)
+    after_two = algorithm.update(after_one, [Reply(0, 1, first)], CONTEXT)
     # round 2 on: half-life 2, so 1 - 2^-1/2 of what is left
     expected = INITIAL["generator.w"] + 1 - 0.5 * 0.5**0.5
     assert torch.allclose(after_two.average["generator.w"], expected)
@@ -304,15 +305,15 @@ def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     weights = INITIAL["generator.w"]
     for moved, share in ((weights * 3, 0.5), (weights, 0.0), (-weights, 1.0), (weights * 1.5, 0.2)):
         reply = Reply(0, 1, INITIAL | {"generator.w": moved, "discriminator.w": torch.tensor([[1e6, 0.0]])})
-        after = algorithm.update(start, [reply], FEDERATION)
+        after = algorithm.update(start, [reply], CONTEXT)
         torch.testing.assert_close(after.average["generator.w"], weights + share * (moved - weights))
     # the share is that of the last round's step, whatever the average has become
-    there = algorithm.update(start, [Reply(0, 1, INITIAL | {"generator.w": weights * 3})], FEDERATION)
-    back = algorithm.update(there, [Reply(0, 1, INITIAL)], FEDERATION)
+    there = algorithm.update(start, [Reply(0, 1, INITIAL | {"generator.w": weights * 3})], CONTEXT)
+    back = algorithm.update(there, [Reply(0, 1, INITIAL)], CONTEXT)
     torch.testing.assert_close(back.average["generator.w"], weights * 1.5)  # half of 2 and 1
     # and the start is forgotten as it is without: half of it in the first round, under a ramp of 1
     first = make("fedavg ema-adaptive=true ema-ramp=1")
-    after = first.update(first.init(INITIAL), [Reply(0, 1, INITIAL | {"generator.w": weights * 1.5})], FEDERATION)
+    after = first.update(first.init(INITIAL), [Reply(0, 1, INITIAL | {"generator.w": weights * 1.5})], CONTEXT)
     torch.testing.assert_close(after.average["generator.w"], weights * 1.25)
 
 
@@ -330,10 +331,10 @@ def test_a_generator_moves_by_the_share_of_its_bits_that_flip_and_by_shares_in_b
 def test_the_published_generator_is_the_average_if_there_is_one():
     reply = [Reply(0, 1, {k: v + 1 for k, v in INITIAL.items()})]
     plain = make("fedavg ema-half-life=0")
-    state = plain.update(plain.init(INITIAL), reply, FEDERATION)
+    state = plain.update(plain.init(INITIAL), reply, CONTEXT)
     assert torch.equal(state.generator()["generator.w"], INITIAL["generator.w"] + 1)
     averaged = make("fedavg ema-half-life=5 ema-ramp=1")
-    state = averaged.update(averaged.init(INITIAL), reply, FEDERATION)
+    state = averaged.update(averaged.init(INITIAL), reply, CONTEXT)
     assert torch.equal(state.generator()["generator.w"], state.average["generator.w"])
     assert not torch.equal(state.generator()["generator.w"], state.parameters["generator.w"])
     none = make("fedavg sync=discriminator")

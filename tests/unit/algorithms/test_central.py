@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training import MODEL, SHAPE, one_round, trainer_of
 
 from common import tree
-from common.algorithms import ALGORITHMS, Client, Federation, Reply
+from common.algorithms import ALGORITHMS, Client, Reply
 from common.algorithms.central import CentralGenerator
 from common.algorithms.on_server import draw_labels, load
 from common.components import parse
@@ -25,11 +25,12 @@ from common.seeding import torch_generator
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.strategy import Snapshot
+from tests.unit.algorithms.training import make_context
 
 CENTRAL = [name for name, kind in ALGORITHMS.items() if issubclass(kind, CentralGenerator)]
 LOCAL = LocalConfig(steps=4, batch_size=8)
 ONE_CLASS_EACH = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(4)}
-FEDERATION = Federation(seed=5, clients=ONE_CLASS_EACH, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(seed=5, clients=ONE_CLASS_EACH, model=MODEL, shape=SHAPE, local=LOCAL)
 
 
 def make(spec):
@@ -37,23 +38,23 @@ def make(spec):
 
 
 def alone(partition=0):
-    return replace(FEDERATION, clients={partition: ONE_CLASS_EACH[partition]})
+    return replace(CONTEXT, clients={partition: ONE_CLASS_EACH[partition]})
 
 
-def play(algorithm, rounds, partitions, *, federation=FEDERATION, state=None, memories=None):
+def play(algorithm, rounds, partitions, *, context=CONTEXT, state=None, memories=None):
     """Returns state and memories after some rounds of real training."""
     state = state or algorithm.init(trainer_of().initial())
     memories = {k: {} for k in partitions} if memories is None else memories
     for _ in range(rounds):
-        replies = one_round(algorithm, state, memories, federation=federation)
-        state = algorithm.update(state, replies, federation)
+        replies = one_round(algorithm, state, memories, context=context)
+        state = algorithm.update(state, replies, context)
     return state, memories
 
 
-def reference(algorithm, state, federation, loss):
+def reference(algorithm, state, context, loss):
     """Returns the generator's gradient down ``loss`` of its images and labels, end to end, and one step of Adam."""
-    generator = load(state.parameters, "generator", federation)
-    latents, labels = algorithm.inputs(state.round + 1, federation)
+    generator = load(state.parameters, "generator", context)
+    latents, labels = algorithm.inputs(state.round + 1, context)
     loss(generator(latents, labels), labels).backward()
     gradients, stepped = {}, {}
     for name, weight in generator.named_parameters():
@@ -72,8 +73,8 @@ def close(ours, theirs):
 def test_before_one_client_the_generator_descends_its_loss_through_that_discriminator(name):
     algorithm = make(f"{name} generator-steps=1")
     before = algorithm.init(trainer_of().initial())
-    after, memories = play(algorithm, 1, [0], federation=alone())
-    discriminator = load(memories[0]["discriminator"], "discriminator", FEDERATION)
+    after, memories = play(algorithm, 1, [0], context=alone())
+    discriminator = load(memories[0]["discriminator"], "discriminator", CONTEXT)
 
     gradients, stepped = reference(
         algorithm, before, alone(), lambda images, labels: F.softplus(-discriminator(images, labels)).mean()
@@ -95,14 +96,14 @@ MIXTURES = {
 def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algorithm_makes_of_them(spec):
     algorithm = make(f"{spec} generator-steps=1")
     counts = [(4, 1, 4), (0, 7, 2), (3, 3, 3)]
-    federation = replace(FEDERATION, clients={k: Client(9, (*own, *[0] * 7)) for k, own in enumerate(counts)})
+    context = replace(CONTEXT, clients={k: Client(9, (*own, *[0] * 7)) for k, own in enumerate(counts)})
     state = algorithm.init(trainer_of().initial())
-    payload = algorithm.broadcast(state, [0], federation)[0]
+    payload = algorithm.broadcast(state, [0], context)[0]
     networks, replies = [], []
     for k in range(3):  # discriminators that differ, and say both yes and no
         weights = tree.select(MODEL.build(SHAPE, k + 1).state_dict(), ["discriminator"])
         weights["discriminator.logit.bias"] += 0.5 * (k - 1)
-        networks.append(load(weights, "discriminator", federation))
+        networks.append(load(weights, "discriminator", context))
         trainer = trainer_of(k)
         trainer.load(weights)
         logits, gradients = trainer.feedback(payload.arrays["images"], payload.arrays["labels"])
@@ -117,17 +118,17 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
         logits = torch.stack([network(images, labels) for network in networks])
         return MIXTURES[spec](logits, (table / table.sum(0))[:, labels])
 
-    gradients, _ = reference(algorithm, state, federation, loss)
-    close(algorithm.update(state, replies, federation).slots["generator-moments"], gradients)
+    gradients, _ = reference(algorithm, state, context, loss)
+    close(algorithm.update(state, replies, context).slots["generator-moments"], gradients)
 
 
 @pytest.mark.parametrize("spec", ["md-gan swap-every=0", "ua-gan", "f2u"])
 @pytest.mark.parametrize("key", ["gradients", "logits"])
 def test_one_clients_huge_feedback_does_not_stop_the_generator_for_good(spec, key):
     algorithm = make(spec)
-    federation = replace(FEDERATION, objective=OBJECTIVES["non-saturating" if spec == "ua-gan" else "lsgan"]())
+    context = replace(CONTEXT, objective=OBJECTIVES["non-saturating" if spec == "ua-gan" else "lsgan"]())
     start = algorithm.init(trainer_of().initial())
-    payload = algorithm.broadcast(start, [0], federation)[0]
+    payload = algorithm.broadcast(start, [0], context)[0]
     replies = []
     for k in range(3):
         trainer = trainer_of(k)
@@ -136,8 +137,8 @@ def test_one_clients_huge_feedback_does_not_stop_the_generator_for_good(spec, ke
     hostile = replace(replies[1], arrays={**replies[1].arrays, key: torch.full_like(replies[1].arrays[key], 1e38)})
 
     def moved(second):
-        once = algorithm.update(start, [replies[0], second, replies[2]], federation)
-        twice = algorithm.update(once, replies, federation)
+        once = algorithm.update(start, [replies[0], second, replies[2]], context)
+        twice = algorithm.update(once, replies, context)
         return tree.distance(twice.parameters, once.parameters)
 
     assert moved(hostile) > 0.05 * moved(replies[1])
@@ -145,7 +146,7 @@ def test_one_clients_huge_feedback_does_not_stop_the_generator_for_good(spec, ke
 
 def test_with_one_client_all_of_them_are_the_same_algorithm_to_the_bit():
     ends = {
-        tree.digest(play(make(spec), 3, [2], federation=alone(2))[0].parameters)
+        tree.digest(play(make(spec), 3, [2], context=alone(2))[0].parameters)
         for spec in ("md-gan", "md-gan by-label=false", "ua-gan", "f2u", "f2u by-label=false")
     }
     assert len(ends) == 1
@@ -172,9 +173,9 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(name, tmp_
 def test_replies_are_as_the_template_says_and_no_larger_than_what_it_takes(name):
     algorithm = make(f"{name} generator-steps=2")
     state = algorithm.init(trainer_of().initial())
-    template = algorithm.reply_template(state, FEDERATION)
-    payload = algorithm.broadcast(state, [1], FEDERATION)[1]
-    for reply in one_round(algorithm, state, {k: {} for k in range(3)}, federation=FEDERATION):
+    template = algorithm.reply_template(state, CONTEXT)
+    payload = algorithm.broadcast(state, [1], CONTEXT)[1]
+    for reply in one_round(algorithm, state, {k: {} for k in range(3)}, context=CONTEXT):
         assert {k: (v.shape, v.dtype) for k, v in reply.arrays.items()} == {
             k: (v.shape, v.dtype) for k, v in template.items()
         }
@@ -187,21 +188,21 @@ def test_replies_are_as_the_template_says_and_no_larger_than_what_it_takes(name)
 def test_fakes_have_their_clients_labels_and_the_images_to_judge_those_of_all_together():
     algorithm = make("f2u")
     state = algorithm.init(trainer_of().initial())
-    payloads = algorithm.broadcast(state, [1, 3], FEDERATION)
+    payloads = algorithm.broadcast(state, [1, 3], CONTEXT)
     assert [set(payloads[k].arrays["fake-labels"].tolist()) for k in (1, 3)] == [{1}, {3}]
     assert all(set(payload.arrays["labels"].tolist()) == {0, 1, 2, 3} for payload in payloads.values())
     assert torch.equal(payloads[1].arrays["images"], payloads[3].arrays["images"])
-    again = algorithm.broadcast(state, [3], FEDERATION)[3]
+    again = algorithm.broadcast(state, [3], CONTEXT)[3]
     assert tree.digest(again.arrays) == tree.digest(payloads[3].arrays)
-    later = algorithm.broadcast(replace(state, round=1), [3], FEDERATION)[3]
+    later = algorithm.broadcast(replace(state, round=1), [3], CONTEXT)[3]
     assert not torch.equal(later.arrays["images"], again.arrays["images"])
 
 
 def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_takes_those_of_its_own():
     silent = {**ONE_CLASS_EACH, 3: Client(9, None)}
-    algorithm, federation = make("f2u"), replace(FEDERATION, clients=silent, local=LocalConfig(steps=20, batch_size=8))
+    algorithm, context = make("f2u"), replace(CONTEXT, clients=silent, local=LocalConfig(steps=20, batch_size=8))
     state = algorithm.init(trainer_of().initial())
-    payload = algorithm.broadcast(state, [3], federation)[3]
+    payload = algorithm.broadcast(state, [3], context)[3]
     assert set(payload.arrays["fake-labels"].tolist()) == set(payload.arrays["labels"].tolist()) == set(range(10))
     trainer, seen = trainer_of(3), {}
 
@@ -222,14 +223,14 @@ def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_t
 def test_an_image_whose_label_nobody_holds_who_answered_moves_nothing(name):
     algorithm = make(f"{name} generator-steps=1")
     state = algorithm.init(trainer_of().initial())
-    replies = one_round(algorithm, state, {0: {}, 1: {}}, federation=FEDERATION)
-    _, labels = algorithm.inputs(1, FEDERATION)
-    pull = algorithm.pull(replies, labels, FEDERATION)
+    replies = one_round(algorithm, state, {0: {}, 1: {}}, context=CONTEXT)
+    _, labels = algorithm.inputs(1, CONTEXT)
+    pull = algorithm.pull(replies, labels, CONTEXT)
     owned = labels < 2
     assert bool(owned.any())
     assert not bool(owned.all())
     assert bool((pull.flatten(1).abs().sum(1) > 0).eq(owned).all())
-    assert not bool(algorithm.pull(replies, torch.full_like(labels, 9), FEDERATION).any())
+    assert not bool(algorithm.pull(replies, torch.full_like(labels, 9), CONTEXT).any())
 
 
 @pytest.mark.parametrize("name", CENTRAL)
@@ -247,7 +248,7 @@ def test_discriminators_stay_with_their_clients_and_adams_moments_with_the_serve
 def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_common_start(spec):
     algorithm = make(spec)
     state = algorithm.init(trainer_of().initial())
-    payload = algorithm.broadcast(state, [0], FEDERATION)[0]
+    payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     kept = tree.select(MODEL.build(SHAPE, 7).state_dict(), ["discriminator"])
     for memory, expected in (({"discriminator": kept}, kept), ({}, trainer_of().initial())):
         trainer = trainer_of()
@@ -261,7 +262,7 @@ def test_another_rate_of_the_generator_is_taken_from_the_option():
     start = make("f2u").init(trainer_of().initial())
     moved = []
     for rate in (0.0, 4e-3, 8e-3):
-        after, _ = play(make(f"f2u generator-steps=1 generator-learning-rate={rate}"), 1, [0], federation=alone())
+        after, _ = play(make(f"f2u generator-steps=1 generator-learning-rate={rate}"), 1, [0], context=alone())
         moved.append(tree.distance(after.parameters, start.parameters))
     assert moved[0] == moved[1]  # 0 is local.learning-rate, 4e-3
     assert moved[2] == pytest.approx(2 * moved[1], rel=1e-3)
@@ -272,9 +273,9 @@ def test_the_generators_rate_falls_as_the_clients_do():
     moved = {}
     for round, num_rounds in ((1, 1), (1, 3), (2, 3), (3, 3)):
         local = LocalConfig(steps=1, schedule="linear", final_rate=0.1)
-        federation = replace(alone(), local=local, num_rounds=num_rounds)
+        context = replace(alone(), local=local, num_rounds=num_rounds)
         state = replace(start, round=round - 1)
-        after, _ = play(make("f2u generator-steps=1"), 1, [0], state=state, federation=federation)
+        after, _ = play(make("f2u generator-steps=1"), 1, [0], state=state, context=context)
         moved[round, num_rounds] = tree.distance(after.parameters, start.parameters)
     assert moved[1, 3] == moved[1, 1]
     assert moved[2, 3] / moved[1, 1] == pytest.approx(0.55, rel=1e-2)
@@ -298,12 +299,12 @@ def test_labels_are_drawn_in_proportion_to_counts():
 @pytest.mark.parametrize("name", [*CENTRAL, "server-generator"])
 def test_an_objective_without_a_loss_of_logits_is_refused(name):
     with pytest.raises(ConfigError, match="no loss of a discriminator's logits"):
-        make(name).check(Objective(), FEDERATION.aggregator)
-    make(name).check(OBJECTIVES["non-saturating"](), FEDERATION.aggregator)
+        make(name).check(Objective(), CONTEXT.aggregator)
+    make(name).check(OBJECTIVES["non-saturating"](), CONTEXT.aggregator)
 
 
 @pytest.mark.parametrize(("spec", "limited"), [("f2u", 0), ("md-gan swap-every=0", 0), ("md-gan", 1)])
 def test_the_length_of_feedback_is_not_limited_and_that_of_a_travelling_discriminator_is(spec, limited):
     algorithm = make(spec)
-    parts = algorithm.reply_parts(algorithm.reply_template(algorithm.init(trainer_of().initial()), FEDERATION))
+    parts = algorithm.reply_parts(algorithm.reply_template(algorithm.init(trainer_of().initial()), CONTEXT))
     assert [tree.networks_of(part) for part in parts] == [("discriminator",)] * limited

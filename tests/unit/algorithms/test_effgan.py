@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training import MODEL, SHAPE, one_round, trainer_of
 
 from common import tree
-from common.algorithms import ALGORITHMS, Client, Federation
+from common.algorithms import ALGORITHMS, Client
 from common.algorithms.effgan import EFFGAN
 from common.algorithms.fedavg import FedAvg
 from common.components import parse
@@ -21,17 +21,18 @@ from common.generation import MIXTURE, generate, load_generator
 from server import admission, checkpoint
 from server.checkpoint import Checkpoint
 from server.strategy import Snapshot
+from tests.unit.algorithms.training import make_context
 
 COUNTS = {0: (9, 0, 1), 3: (0, 6, 4)}
 CLIENTS = {k: Client(sum(counts), counts + (0,) * 7) for k, counts in COUNTS.items()}
-FEDERATION = Federation(model=MODEL, clients=CLIENTS, num_rounds=5)
+CONTEXT = make_context(model=MODEL, clients=CLIENTS, num_rounds=5)
 
 
-def rounds(algorithm, num, memories, state=None, federation=FEDERATION):
+def rounds(algorithm, num, memories, state=None, context=CONTEXT):
     state = state or algorithm.init(trainer_of().initial())
     for _ in range(num):
-        replies = one_round(algorithm, state, memories, federation=federation)
-        state = algorithm.update(state, replies, federation)
+        replies = one_round(algorithm, state, memories, context=context)
+        state = algorithm.update(state, replies, context)
     return state
 
 
@@ -64,8 +65,8 @@ def test_fine_tuning_starts_from_the_average_and_leaves_it_as_it_is(sync):
     assert state.slots == {}
     assert state.average
     kept = [dict(memory) for memory in memories.values()]
-    assert not algorithm.finetunes(replace(state, round=2), FEDERATION)
-    assert algorithm.finetunes(state, FEDERATION)
+    assert not algorithm.finetunes(replace(state, round=2), CONTEXT)
+    assert algorithm.finetunes(state, CONTEXT)
     tuned = rounds(algorithm, 1, memories, state)
     assert tree.digest(tuned.parameters) == tree.digest(state.parameters)
     assert tuned.average == {}
@@ -94,7 +95,7 @@ def test_a_published_generator_is_the_average_of_its_clients_from_the_shared_ave
 
 def test_a_run_for_more_rounds_goes_on_fine_tuning():
     state = rounds(EFFGAN(finetune=1), 1, {0: {}, 3: {}})
-    assert EFFGAN(finetune=0.2).finetunes(state, replace(FEDERATION, num_rounds=100))
+    assert EFFGAN(finetune=0.2).finetunes(state, replace(CONTEXT, num_rounds=100))
 
 
 def test_a_client_that_has_not_fine_tuned_has_the_shared_generator_in_the_mixture():
@@ -110,21 +111,21 @@ def test_a_client_that_has_not_fine_tuned_has_the_shared_generator_in_the_mixtur
 
 
 def test_a_client_that_keeps_its_labels_to_itself_counts_as_if_they_were_even():
-    federation = replace(FEDERATION, clients={0: CLIENTS[0], 3: Client(50)})
-    state = rounds(EFFGAN(finetune=1), 1, {0: {}, 3: {}}, federation=federation)
+    context = replace(CONTEXT, clients={0: CLIENTS[0], 3: Client(50)})
+    state = rounds(EFFGAN(finetune=1), 1, {0: {}, 3: {}}, context=context)
     assert state.slots[MIXTURE]["shares"].tolist() == [list(CLIENTS[0].label_counts), [5.0] * 10]
 
 
 def test_the_mixture_survives_a_checkpoint_to_the_bit_with_more_than_ten_clients(tmp_path):
-    federation = Federation(model=MODEL, clients={k: Client(1, (k,) * 10) for k in (0, 2, 10)}, num_rounds=2)
-    memories = {k: {} for k in federation.clients}
+    context = make_context(model=MODEL, clients={k: Client(1, (k,) * 10) for k in (0, 2, 10)}, num_rounds=2)
+    memories = {k: {} for k in context.clients}
     algorithm = EFFGAN(finetune=1)
-    state = rounds(algorithm, 1, memories, federation=federation)
+    state = rounds(algorithm, 1, memories, context=context)
     path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
     loaded = checkpoint.load_checkpoint(path).snapshot
     ends = []
     for start, kept in ((state, memories), (loaded.state, loaded.clients)):
-        end = rounds(algorithm, 1, {k: dict(kept[k]) for k in memories}, start, federation)
+        end = rounds(algorithm, 1, {k: dict(kept[k]) for k in memories}, start, context)
         images = generate(load_generator(MODEL, SHAPE, end.generator()), torch.arange(30) % 10, 1)
         ends.append((tree.digest(end.generator()), tree.digest({"images": images})))
     assert ends[0] == ends[1]
@@ -134,8 +135,8 @@ def test_the_mixture_survives_a_checkpoint_to_the_bit_with_more_than_ten_clients
 def test_the_template_of_a_reply_is_what_is_sent_in_that_phase():
     for algorithm, networks in ((EFFGAN(finetune=1), ("generator",)), (EFFGAN(finetune=0), None)):
         state = algorithm.init(trainer_of().initial())
-        (reply,) = one_round(algorithm, state, {0: {}}, federation=FEDERATION)
-        template = algorithm.reply_template(state, FEDERATION)
+        (reply,) = one_round(algorithm, state, {0: {}}, context=CONTEXT)
+        template = algorithm.reply_template(state, CONTEXT)
         assert template.keys() == reply.arrays.keys()
         assert networks is None or tree.networks_of(template) == networks
 
@@ -143,22 +144,22 @@ def test_the_template_of_a_reply_is_what_is_sent_in_that_phase():
 @pytest.mark.parametrize("half_life", [0, 2])
 def test_a_clients_update_is_measured_from_its_own_last_weights_and_not_from_the_shared_ones(half_life):
     clients = {k: Client(9) for k in range(4)}
-    federation = replace(FEDERATION, clients=clients)
+    context = replace(CONTEXT, clients=clients)
     algorithm = EFFGAN(finetune=1, ema_half_life=half_life)
     memories = {k: {} for k in clients}
     state = algorithm.init(trainer_of().initial())
     for _ in range(12):  # only client 3 is asked, as may happen with a fraction of the clients
-        state = rounds(algorithm, 1, {3: memories[3]}, state, federation)
+        state = rounds(algorithm, 1, {3: memories[3]}, state, context)
 
     def refused(memories):
-        template = algorithm.reply_template(state, federation)
+        template = algorithm.reply_template(state, context)
         origins = {k: algorithm.origins(state, k, template) for k in clients}
-        replies = one_round(algorithm, state, memories, federation=federation)
+        replies = one_round(algorithm, state, memories, context=context)
         return admission.outliers({reply.partition: reply for reply in replies}, origins, template.keys(), 3.0)
 
-    template = algorithm.reply_template(state, federation)
-    (gone,) = one_round(algorithm, state, {3: dict(memories[3])}, federation=federation)
-    (fresh,) = one_round(algorithm, state, {1: {}}, federation=federation)
+    template = algorithm.reply_template(state, context)
+    (gone,) = one_round(algorithm, state, {3: dict(memories[3])}, context=context)
+    (fresh,) = one_round(algorithm, state, {1: {}}, context=context)
     assert tree.distance(gone.arrays, template) > 3 * tree.distance(fresh.arrays, template)
     assert refused({k: dict(memory) for k, memory in memories.items()}) == {}
     assert refused({k: {} for k in clients}) == {}  # one that lost its memory begins anew from the shared weights

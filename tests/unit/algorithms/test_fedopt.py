@@ -12,10 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training import MODEL, SHAPE, one_round, trainer_of
 
 from common import tree
-from common.algorithms import Federation, Reply
+from common.algorithms import Reply
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.fedopt import FIRST, SECOND, FedOpt
 from common.models import MODELS, Model
+from tests.unit.algorithms.training import make_context
 
 START = torch.tensor([1.0, -2.0, 0.5, 0.0])
 DELTAS = torch.tensor([[0.1, -0.3, 0.0, 1e-5], [-0.2, -0.1, 0.05, 2.0], [0.1, 0.4, -0.7, -2.0]])
@@ -34,7 +35,7 @@ class VectorModel(Model):
         return {"generator": Vector()}
 
 
-FEDERATION = Federation(model=VectorModel())
+CONTEXT = make_context(model=VectorModel())
 
 
 def path_of(algorithm):
@@ -43,7 +44,7 @@ def path_of(algorithm):
     for delta in DELTAS:
         here = state.parameters["generator.w"]
         replies = [Reply(0, 1, {"generator.w": here - 2 * delta}), Reply(1, 3, {"generator.w": here + 2 * delta})]
-        state = algorithm.update(state, replies, FEDERATION)
+        state = algorithm.update(state, replies, CONTEXT)
         weights.append(state.parameters["generator.w"].numpy())
     return weights, state
 
@@ -84,10 +85,10 @@ def test_the_first_step_goes_where_the_clients_went(optimizer):
 def test_lr_1_and_momentum_0_are_fedavg_to_the_bit():
     ends = []
     for algorithm in (FedAvg(), FedOpt(optimizer="momentum", lr=1, beta1=0)):
-        federation, memories = Federation(model=MODEL), {0: {}, 3: {}, 5: {}}
+        context, memories = make_context(model=MODEL), {0: {}, 3: {}, 5: {}}
         state = algorithm.init(trainer_of().initial())
         for _ in range(3):
-            state = algorithm.update(state, one_round(algorithm, state, memories), federation)
+            state = algorithm.update(state, one_round(algorithm, state, memories), context)
         ends.append(tree.digest(state.parameters) + tree.digest(state.average))
     assert ends[0] == ends[1]
 
@@ -95,13 +96,13 @@ def test_lr_1_and_momentum_0_are_fedavg_to_the_bit():
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "yogi"])
 def test_buffers_are_averaged_and_never_stepped(optimizer):
     model = MODELS["dcgan"](width=4, norm="batch")
-    federation = Federation(model=model, shape=SHAPE)
+    context = make_context(model=model, shape=SHAPE)
     initial = model.build(SHAPE, 0).state_dict()
     algorithm = FedOpt(optimizer=optimizer, lr=5.0)
     state = algorithm.init(initial)
     trained = {k: v + 0.01 if v.is_floating_point() else v + 7 for k, v in initial.items()}
     for _ in range(2):
-        state = algorithm.update(state, [Reply(k, 1, trained) for k in range(2)], federation)
+        state = algorithm.update(state, [Reply(k, 1, trained) for k in range(2)], context)
     buffers = {key for key in initial if "running" in key or "num_batches" in key}
     assert buffers
     for key in initial:
@@ -113,6 +114,6 @@ def test_the_other_network_stays_with_its_client_under_sync():
     algorithm = FedOpt(sync="generator")
     state = algorithm.init(trainer_of().initial())
     memories = {0: {}, 1: {}}
-    state = algorithm.update(state, one_round(algorithm, state, memories), Federation(model=MODEL))
+    state = algorithm.update(state, one_round(algorithm, state, memories), make_context(model=MODEL))
     assert tree.networks_of(state.parameters) == tree.networks_of(state.slots[FIRST]) == ("generator",)
     assert tree.networks_of(memories[0]["personal"]) == ("discriminator",)

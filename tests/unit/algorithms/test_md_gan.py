@@ -12,14 +12,15 @@ from training import MODEL, SHAPE, one_round, trainer_of
 
 from common import tree
 from common.aggregators import AGGREGATORS
-from common.algorithms import Client, Federation, Reply
+from common.algorithms import Client, Reply
 from common.algorithms.md_gan import MDGAN
 from common.local import LocalConfig
 from common.objectives import OBJECTIVES
+from tests.unit.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=2, batch_size=4)
 CLIENTS = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(5)}
-FEDERATION = Federation(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=LOCAL)
 SMALL = {"steps": 2, "batch_size": 4}
 
 
@@ -45,10 +46,10 @@ def test_every_discriminator_moves_to_another_client_and_all_are_still_there():
     state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in CLIENTS}
     seen = set()
     for _ in range(4):
-        replies = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
-        state = algorithm.update(state, replies, FEDERATION)
+        replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
+        state = algorithm.update(state, replies, CONTEXT)
         before = kept(memories)
-        after = arriving(algorithm.broadcast(state, list(CLIENTS), FEDERATION))
+        after = arriving(algorithm.broadcast(state, list(CLIENTS), CONTEXT))
         assert sorted(after.values()) == sorted(before.values())
         assert all(after[k] != before[k] for k in CLIENTS)
         seen.add(tuple(list(before.values()).index(after[k]) for k in CLIENTS))
@@ -58,8 +59,8 @@ def test_every_discriminator_moves_to_another_client_and_all_are_still_there():
 def test_what_arrives_is_what_is_trained_on():
     algorithm = MDGAN()
     state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
-    state = algorithm.update(state, one_round(algorithm, state, memories, federation=FEDERATION), FEDERATION)
-    payload = algorithm.broadcast(state, [0], FEDERATION)[0]
+    state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT), CONTEXT)
+    payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     trainer = trainer_of(0, 2)
     trainer.fit = lambda **given: {}
     algorithm.run(payload, trainer, memories[0], 0)
@@ -69,39 +70,39 @@ def test_what_arrives_is_what_is_trained_on():
 def test_one_that_is_asked_later_gets_its_discriminator_then_and_nobody_else_does():
     algorithm = MDGAN()
     state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in CLIENTS}
-    first = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
-    state = algorithm.update(state, first, FEDERATION)
-    waiting = arriving(algorithm.broadcast(state, [4], FEDERATION))[4]
+    first = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
+    state = algorithm.update(state, first, CONTEXT)
+    waiting = arriving(algorithm.broadcast(state, [4], CONTEXT))[4]
     for cohort in ([0, 1], [1, 2, 3]):
         some = {k: memories[k] for k in cohort}
-        replies = one_round(algorithm, state, some, federation=FEDERATION, **SMALL)
-        assert waiting not in arriving(algorithm.broadcast(state, cohort, FEDERATION)).values()
-        state = algorithm.update(state, replies, FEDERATION)
-    assert arriving(algorithm.broadcast(state, [4], FEDERATION))[4] == waiting
+        replies = one_round(algorithm, state, some, context=CONTEXT, **SMALL)
+        assert waiting not in arriving(algorithm.broadcast(state, cohort, CONTEXT)).values()
+        state = algorithm.update(state, replies, CONTEXT)
+    assert arriving(algorithm.broadcast(state, [4], CONTEXT))[4] == waiting
 
 
 def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
     algorithm = MDGAN()
     state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
-    state = algorithm.update(state, one_round(algorithm, state, memories, federation=FEDERATION, **SMALL), FEDERATION)
-    lost = arriving(algorithm.broadcast(state, [2], FEDERATION))[2]
-    replies = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
-    state = algorithm.update(state, replies[:2], FEDERATION)  # the third reply was lost, or refused
-    assert arriving(algorithm.broadcast(state, [2], FEDERATION))[2] == lost
+    state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT, **SMALL), CONTEXT)
+    lost = arriving(algorithm.broadcast(state, [2], CONTEXT))[2]
+    replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
+    state = algorithm.update(state, replies[:2], CONTEXT)  # the third reply was lost, or refused
+    assert arriving(algorithm.broadcast(state, [2], CONTEXT))[2] == lost
 
 
 def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after_three_rounds_and_the_journal_told():
     algorithm = MDGAN()
-    federation = replace(FEDERATION, cohort=(0, 1, 2))
+    context = replace(CONTEXT, cohort=(0, 1, 2))
     state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
-    state = algorithm.update(state, one_round(algorithm, state, memories, federation=federation, **SMALL), federation)
+    state = algorithm.update(state, one_round(algorithm, state, memories, context=context, **SMALL), context)
     sent, told = [], []
     for asked in ((0, 1, 2), (0, 1), (0, 1, 2), (0, 1, 2), (0, 1, 2)):  # client 2 is asked, but in one round, and fails
-        federation = replace(FEDERATION, cohort=asked)
-        sent.append(bool(arriving(algorithm.broadcast(state, [2], federation))[2] != tree.digest({})))
-        replies = one_round(algorithm, state, memories, federation=federation, **SMALL)[:2]
-        told.append(algorithm.incidents(state, replies, federation))
-        state = algorithm.update(state, replies, federation)
+        context = replace(CONTEXT, cohort=asked)
+        sent.append(bool(arriving(algorithm.broadcast(state, [2], context))[2] != tree.digest({})))
+        replies = one_round(algorithm, state, memories, context=context, **SMALL)[:2]
+        told.append(algorithm.incidents(state, replies, context))
+        state = algorithm.update(state, replies, context)
     assert sent == [True, True, True, True, False]
     assert [list(incidents) for incidents in told] == [[], [], [], [2], []]
     assert "was sent 3 times and is given up: it goes on with its own" in told[3][2]
@@ -109,12 +110,12 @@ def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after
 
 
 def test_a_discriminator_that_arrives_late_is_no_longer_counted():
-    algorithm, federation = MDGAN(), replace(FEDERATION, cohort=(0, 1, 2))
+    algorithm, context = MDGAN(), replace(CONTEXT, cohort=(0, 1, 2))
     state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
     for answering in (3, 2, 2, 3, 2, 2):
-        replies = one_round(algorithm, state, memories, federation=federation, **SMALL)[:answering]
-        assert algorithm.incidents(state, replies, federation) == {}
-        state = algorithm.update(state, replies, federation)
+        replies = one_round(algorithm, state, memories, context=context, **SMALL)[:answering]
+        assert algorithm.incidents(state, replies, context) == {}
+        state = algorithm.update(state, replies, context)
     assert {key: int(value) for key, value in state.slots["tries"].items()} == {"2": 2}
 
 
@@ -123,9 +124,9 @@ def test_a_discriminator_that_has_arrived_is_not_sent_again_over_what_its_client
     state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
     sent = []
     for _ in range(4):
-        sent.append(any("discriminator" in key for key in algorithm.broadcast(state, [0], FEDERATION)[0].arrays))
-        replies = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
-        state = algorithm.update(state, replies, FEDERATION)
+        sent.append(any("discriminator" in key for key in algorithm.broadcast(state, [0], CONTEXT)[0].arrays))
+        replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
+        state = algorithm.update(state, replies, CONTEXT)
     assert sent == [False, False, True, False]
 
 
@@ -134,20 +135,20 @@ def test_discriminators_travel_in_the_rounds_of_a_swap_only(every, rounds):
     algorithm = MDGAN(swap_every=every)
     state, memories, travelled = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}, []
     for round in range(1, 5):
-        template = algorithm.reply_template(state, FEDERATION)
-        replies = one_round(algorithm, state, memories, federation=FEDERATION, **SMALL)
+        template = algorithm.reply_template(state, CONTEXT)
+        replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
         assert all(reply.arrays.keys() == template.keys() for reply in replies)
         if any(key.startswith("discriminator") for key in template):
             travelled.append(round)
-        state = algorithm.update(state, replies, FEDERATION)
+        state = algorithm.update(state, replies, CONTEXT)
     assert travelled == rounds
 
 
 def test_a_lone_client_keeps_its_discriminator():
     algorithm = MDGAN()
     state, memories = algorithm.init(trainer_of().initial()), {0: {}}
-    state = algorithm.update(state, one_round(algorithm, state, memories, federation=FEDERATION, **SMALL), FEDERATION)
-    payload = algorithm.broadcast(state, [0], FEDERATION)[0]
+    state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT, **SMALL), CONTEXT)
+    payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     assert not tree.select(payload.arrays, ["discriminator"])
 
 
@@ -165,21 +166,21 @@ def replies_of(gradients):
 )
 def test_a_robust_aggregate_replaces_the_mean_of_the_gradients_with_one_vote_a_client(aggregate, expected):
     algorithm = MDGAN(generator_steps=1, swap_every=0, by_label=False)
-    federation = replace(FEDERATION, aggregator=AGGREGATORS[aggregate]())
-    _, labels = algorithm.inputs(1, federation)
-    pull = algorithm.pull(replies_of([1.0, 2.0, 2.0, -3.0, 100.0]), labels, federation)
+    context = replace(CONTEXT, aggregator=AGGREGATORS[aggregate]())
+    _, labels = algorithm.inputs(1, context)
+    pull = algorithm.pull(replies_of([1.0, 2.0, 2.0, -3.0, 100.0]), labels, context)
     assert torch.allclose(pull, torch.tensor(-0.5 / LOCAL.batch_size * expected))
 
 
 def test_without_labels_from_all_every_client_counts_alike():
-    silent = replace(FEDERATION, clients={**CLIENTS, 3: Client(9, None)})
+    silent = replace(CONTEXT, clients={**CLIENTS, 3: Client(9, None)})
     _, labels = MDGAN(generator_steps=1).inputs(1, silent)
     replies = replies_of([1.0, 2.0, 6.0, -3.0])
     pulls = [
-        MDGAN(generator_steps=1, by_label=by_label).pull(replies, labels, federation)
-        for by_label, federation in ((True, silent), (False, silent), (False, FEDERATION))
+        MDGAN(generator_steps=1, by_label=by_label).pull(replies, labels, context)
+        for by_label, context in ((True, silent), (False, silent), (False, CONTEXT))
     ]
     assert torch.equal(pulls[0], pulls[1])
     assert torch.equal(pulls[0], pulls[2])
-    own = MDGAN(generator_steps=1).pull(replies, torch.full((LOCAL.batch_size,), 2), FEDERATION)
+    own = MDGAN(generator_steps=1).pull(replies, torch.full((LOCAL.batch_size,), 2), CONTEXT)
     assert torch.allclose(own, torch.tensor(-0.5 / LOCAL.batch_size * 6.0))

@@ -12,11 +12,12 @@ from training import MODEL, one_round, trainer_of
 
 from common import tree
 from common.aggregators import AGGREGATORS
-from common.algorithms import Client, Federation, Payload, Reply
+from common.algorithms import Client, Payload, Reply
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.scaffold import VARIATE, Gradients, Scaffold
 from common.models import Model
 from server import admission
+from tests.unit.algorithms.training import make_context
 
 
 class Point(nn.Module):
@@ -68,12 +69,12 @@ OPTIMUM = torch.tensor([(1.0 * 1 - 0.2 * 3) / 1.2, (0.2 * 1 + 1.0 * 2) / 1.2])  
 
 
 def run(algorithm, rounds, memories):
-    federation = Federation(model=PointModel(), clients={k: Client(1) for k in CLIENTS})
+    context = make_context(model=PointModel(), clients={k: Client(1) for k in CLIENTS})
     state = algorithm.init(INITIAL)
     for _ in range(rounds):
-        payloads = algorithm.broadcast(state, list(CLIENTS), federation)
+        payloads = algorithm.broadcast(state, list(CLIENTS), context)
         replies = [algorithm.run(payloads[k], Quadratic(*CLIENTS[k]), memories[k], k) for k in CLIENTS]
-        state = algorithm.update(state, replies, federation)
+        state = algorithm.update(state, replies, context)
     return state
 
 
@@ -117,26 +118,26 @@ def test_the_correction_is_the_servers_variate_less_the_clients_and_nothing_else
 
 
 def test_the_servers_variate_moves_by_the_share_of_the_clients_who_replied():
-    algorithm, federation = Scaffold(), Federation(model=PointModel(), clients={k: Client(1) for k in range(8)})
+    algorithm, context = Scaffold(), make_context(model=PointModel(), clients={k: Client(1) for k in range(8)})
     state = algorithm.init(INITIAL)
     changes = ([1.0, -2.0], [3.0, -4.0])
     replies = [Reply(k, 10**k, {**INITIAL, f"{VARIATE}.generator.w": torch.tensor(c)}) for k, c in enumerate(changes)]
-    state = algorithm.update(state, replies, federation)
+    state = algorithm.update(state, replies, context)
     assert state.slots[VARIATE]["generator.w"].tolist() == [0.5, -0.75]  # 2/8 of the plain mean
-    state = algorithm.update(state, replies, federation)
+    state = algorithm.update(state, replies, context)
     assert state.slots[VARIATE]["generator.w"].tolist() == [1.0, -1.5]
 
 
 def test_a_robust_mean_holds_the_variates_too():
     algorithm = Scaffold()
-    federation = Federation(
+    context = make_context(
         model=PointModel(), clients={k: Client(1) for k in range(3)}, aggregator=AGGREGATORS["median"]()
     )
     replies = [
         Reply(k, 1, {**INITIAL, f"{VARIATE}.generator.w": torch.full((2,), value)})
         for k, value in enumerate((1, 2, 1e9))
     ]
-    state = algorithm.update(algorithm.init(INITIAL), replies, federation)
+    state = algorithm.update(algorithm.init(INITIAL), replies, context)
     assert state.slots[VARIATE]["generator.w"].tolist() == [2.0, 2.0]
 
 
@@ -144,11 +145,11 @@ def test_the_first_round_is_that_of_fedavg_to_the_bit_and_the_second_is_not():
     digests = []
     for algorithm in (FedAvg(), Scaffold()):
         clients = {k: Client(9) for k in (0, 3)}
-        federation, memories = Federation(model=MODEL, clients=clients), {0: {}, 3: {}}
+        context, memories = make_context(model=MODEL, clients=clients), {0: {}, 3: {}}
         state = algorithm.init(trainer_of().initial())
         for _ in range(2):
-            replies = one_round(algorithm, state, memories, federation=federation)
-            state = algorithm.update(state, replies, federation)
+            replies = one_round(algorithm, state, memories, context=context)
+            state = algorithm.update(state, replies, context)
             digests.append(tree.digest(state.parameters))
     assert digests[0] == digests[2]
     assert digests[1] != digests[3]
@@ -156,9 +157,9 @@ def test_the_first_round_is_that_of_fedavg_to_the_bit_and_the_second_is_not():
 
 @pytest.mark.parametrize("part", ["weights", "variates"])
 def test_weights_and_variates_are_each_held_to_their_own_norm(part):
-    algorithm, federation = Scaffold(), Federation(model=PointModel())
+    algorithm, context = Scaffold(), make_context(model=PointModel())
     state = algorithm.init(INITIAL)
-    template = algorithm.reply_template(state, federation)
+    template = algorithm.reply_template(state, context)
     assert {key: value.tolist() for key, value in template.items() if key.startswith(VARIATE)} == {
         f"{VARIATE}.generator.w": [0.0, 0.0]
     }

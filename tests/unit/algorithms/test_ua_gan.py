@@ -10,15 +10,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training import MODEL, SHAPE, one_round, trainer_of
 
 from common.aggregators import AGGREGATORS
-from common.algorithms import Client, Federation
+from common.algorithms import Client
 from common.algorithms.ua_gan import UAGAN
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.local import LocalConfig
 from common.objectives import OBJECTIVES
+from tests.unit.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=6, batch_size=8)
-FEDERATION = Federation(clients={0: Client(9, (9, *[0] * 9))}, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(clients={0: Client(9, (9, *[0] * 9))}, model=MODEL, shape=SHAPE, local=LOCAL)
 SHARES = torch.tensor([[0.75, 0.5, 1.0], [0.25, 0.5, 0.0]], dtype=torch.float64)
 LOGITS = torch.tensor([[2.0, -3.0, 0.5], [-1.0, 0.4, 9.0]], dtype=torch.float64)
 
@@ -54,7 +55,7 @@ def steepness(penalty, **options):
     algorithm = UAGAN(penalty=penalty)
     trainer = trainer_of(0, steps=6)
     state = algorithm.init(trainer.initial())
-    algorithm.run(algorithm.broadcast(state, [0], FEDERATION)[0], trainer, {}, 0)
+    algorithm.run(algorithm.broadcast(state, [0], CONTEXT)[0], trainer, {}, 0)
     _, gradients = trainer.feedback(*trainer.real(64, "test"))
     return float(gradients.square().flatten(1).sum(1).mean())
 
@@ -79,7 +80,7 @@ def test_the_penalty_is_that_of_the_loss_with_its_weight():
     trainer = trainer_of()
     trainer.fit = fit
     algorithm = UAGAN(penalty=7)
-    one_payload = algorithm.broadcast(algorithm.init(trainer.initial()), [0], FEDERATION)[0]
+    one_payload = algorithm.broadcast(algorithm.init(trainer.initial()), [0], CONTEXT)[0]
     algorithm.run(one_payload, trainer, {}, 0)
     assert added[0] == pytest.approx(added[2], rel=1e-5)
     assert added[0] != added[1]  # on images drawn anew
@@ -99,5 +100,5 @@ def test_no_image_is_drawn_for_a_penalty_that_is_off():
     trainer.real = None
     algorithm = UAGAN(penalty=0)
     state = algorithm.init(trainer.initial())
-    algorithm.run(algorithm.broadcast(state, [0], FEDERATION)[0], trainer, {}, 0)
-    assert one_round(algorithm, state, {0: {}}, federation=FEDERATION)
+    algorithm.run(algorithm.broadcast(state, [0], CONTEXT)[0], trainer, {}, 0)
+    assert one_round(algorithm, state, {0: {}}, context=CONTEXT)

@@ -3,14 +3,32 @@
 import torch
 
 from client.trainer import Assignment, Trainer
-from common.algorithms import Federation
+from common.aggregators import AGGREGATORS
+from common.algorithms import ServerContext
 from common.datasets.base import ImageSet, ImageShape
 from common.local import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
+from common.weightings import WEIGHTINGS
 
 SHAPE = ImageShape(1, 28, 10)
 MODEL = MODELS["mlp"](width=16, latent_size=8)
+
+
+def make_context(**changes):
+    """Returns what the server half of an algorithm works with: nobody's clients, and defaults for the rest."""
+    parts = {
+        "seed": 0,
+        "clients": {},
+        "aggregator": AGGREGATORS["mean"](),
+        "weighting": WEIGHTINGS["images"](),
+        "model": MODEL,
+        "objective": OBJECTIVES["non-saturating"](),
+        "shape": SHAPE,
+        "local": LocalConfig(),
+        "num_rounds": 1,
+    }
+    return ServerContext(**parts | changes)
 
 
 def trainer_of(partition=0, round=1, *, model=MODEL, **local):
@@ -24,9 +42,9 @@ def trainer_of(partition=0, round=1, *, model=MODEL, **local):
     return trainer
 
 
-def one_round(algorithm, state, memories, *, federation=None, **options):
+def one_round(algorithm, state, memories, *, context=None, **options):
     """Returns the replies of a round of real training by the clients that have a memory, in order."""
-    payloads = algorithm.broadcast(state, sorted(memories), federation or Federation(model=MODEL))
+    payloads = algorithm.broadcast(state, sorted(memories), context or make_context())
     return [
         algorithm.run(payloads[k], trainer_of(k, state.round + 1, **options), memories[k], k) for k in sorted(memories)
     ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import files, tree
-from common.algorithms import Client, Federation, Reply, ServerState
+from common.algorithms import Client, Reply, ServerState
 from common.algorithms.fedavg import FedAvg
 from common.config import FederationConfig
 from common.datasets.base import ImageShape
@@ -17,6 +17,7 @@ from server import admission, checkpoint, guard, journal
 from server.checkpoint import Checkpoint
 from server.cohort import Roster, form_roster, reason_of
 from server.strategy import Snapshot
+from tests.unit.algorithms.training import make_context
 
 TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
 
@@ -173,8 +174,8 @@ class TestGuard:
 class TestCohort:
     @staticmethod
     def cohort(size, seed, round):
-        federation = Federation(seed=seed, clients={k: Client(1) for k in range(10)})
-        return FedAvg().cohort(size, round, federation)
+        context = make_context(seed=seed, clients={k: Client(1) for k in range(10)})
+        return FedAvg().cohort(size, round, context)
 
     def test_everyone_takes_part_at_fraction_one(self):
         assert self.cohort(10, seed=0, round=1) == list(range(10))
