@@ -15,7 +15,10 @@ from common.errors import ProtocolError
 from common.tree import FrozenTree, Tree, apart, clone
 
 _TREE, _FORMAT = "tree", "safetensors"
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.int8, torch.uint8)
+_DTYPES = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool),
+)
 
 
 class _TreeArray(Array):

@@ -20,6 +20,7 @@ from common import records
 from common.tree import FrozenTree, joined, split
 
 _SHARED = Path("/dev/shm")
+_Rest = dict[str, tuple[NDArray[np.uint8], torch.dtype, tuple[int, ...]]]  # bytes, as NumPy has no bfloat16
 _LEAST_BYTES = 1 << 16  # smaller trees go through the pipe
 
 
@@ -62,7 +63,11 @@ class Shared:
     def reduced(self, tree: FrozenTree) -> tuple[Any, ...]:
         """Returns how a tree is pickled."""
         packed = {key: value for key, value in sorted(tree.items()) if value.dtype == torch.float32 and value.numel()}
-        rest = {key: value.numpy() for key, value in tree.items() if key not in packed}
+        rest = {
+            key: (value.reshape(-1).view(torch.uint8).numpy(), value.dtype, tuple(value.shape))
+            for key, value in tree.items()
+            if key not in packed
+        }
         shapes = {key: tuple(value.shape) for key, value in packed.items()}
         vector = joined(packed).numpy() if packed else np.zeros(0, np.float32)
         path = self._file(tree, vector) if vector.nbytes >= _LEAST_BYTES else None
@@ -111,15 +116,11 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _tree(
-    vector: NDArray[np.float32], shapes: dict[str, tuple[int, ...]], rest: dict[str, NDArray[Any]], order: list[str]
-) -> FrozenTree:
+def _tree(vector: NDArray[np.float32], shapes: dict[str, tuple[int, ...]], rest: _Rest, order: list[str]) -> FrozenTree:
     return _assembled(torch.from_numpy(vector), shapes, rest, order)
 
 
-def _mapped(
-    path: str, mine: bool, shapes: dict[str, tuple[int, ...]], rest: dict[str, NDArray[Any]], order: list[str]
-) -> FrozenTree:
+def _mapped(path: str, mine: bool, shapes: dict[str, tuple[int, ...]], rest: _Rest, order: list[str]) -> FrozenTree:
     size = os.stat(path).st_size // np.dtype(np.float32).itemsize
     vector = torch.from_file(path, shared=False, size=size, dtype=torch.float32)
     if mine:
@@ -127,10 +128,8 @@ def _mapped(
     return _assembled(vector, shapes, rest, order)
 
 
-def _assembled(
-    vector: torch.Tensor, shapes: dict[str, tuple[int, ...]], rest: dict[str, NDArray[Any]], order: list[str]
-) -> FrozenTree:
+def _assembled(vector: torch.Tensor, shapes: dict[str, tuple[int, ...]], rest: _Rest, order: list[str]) -> FrozenTree:
     like = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     found = split(vector, like) if like else {}
-    found |= {key: torch.from_numpy(value) for key, value in rest.items()}
+    found |= {key: torch.from_numpy(value).view(dtype).view(shape) for key, (value, dtype, shape) in rest.items()}
     return FrozenTree({key: found[key] for key in order})

@@ -55,7 +55,7 @@ def materialise(network: nn.Module, device: torch.device | str = "cpu") -> None:
 
 
 class Embedding(nn.Embedding):
-    """An embedding whose weights ``initialise`` alone fills.
+    """An embedding that starts standard normal.
 
     On the meta device, where networks are laid out, torch's own start imports ``torch._dynamo``, which takes a second.
     """
@@ -63,41 +63,54 @@ class Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
         """Leaves the weights as they are."""
 
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draws the weights; see ``initialise``."""
+        self.weight.normal_(0.0, 1.0, generator=generator)
+
 
 class ZeroEmbedding(Embedding):
     """An embedding that starts at zero: a class projection that says nothing until it has learned something."""
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Zeroes the weights; see ``initialise``."""
+        self.weight.zero_()
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator, weight_std: float | None = None) -> None:
     """Fills all weights and buffers of ``network`` in place, with draws from ``generator`` only.
 
-    Convolutions and linear layers: normal with standard deviation ``weight_std``, by default sqrt(2 / fan_in) (He et
-    al. 2015), and zero bias. Embeddings: standard normal; ``ZeroEmbedding``: zero. Normalisations: identity.
+    A module with a method ``init_weights(generator)`` fills its own parameters and buffers by it, those of the modules
+    inside it apart. For torch's layers there are rules: convolutions and linear layers are normal with standard
+    deviation ``weight_std``, by default sqrt(2 / fan_in) (He et al. 2015), with zero bias; embeddings standard normal;
+    normalisations the identity.
 
     Raises:
-        TypeError: A layer with weights of a kind that has no rule here.
+        TypeError: A module with parameters or buffers of its own that has neither; names it and the way out.
     """
     for module in network.modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        rule = getattr(module, "init_weights", None)
+        if callable(rule):
+            rule(generator)
+        elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             std = weight_std or math.sqrt(2.0 / module.weight[0].numel())
             module.weight.normal_(0.0, std, generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.Embedding):
-            if isinstance(module, ZeroEmbedding):
-                module.weight.zero_()
-            else:
-                module.weight.normal_(0.0, 1.0, generator=generator)
-        elif isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
-            if module.weight is not None:
-                module.weight.fill_(1.0)
-                module.bias.zero_()
-            if isinstance(module, nn.BatchNorm2d):
+            module.weight.normal_(0.0, 1.0, generator=generator)
+        elif isinstance(module, _NORMALISATIONS):
+            for name, parameter in module.named_parameters(recurse=False):
+                parameter.fill_(1.0 if name == "weight" else 0.0)
+            if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.reset_running_stats()
         elif own:
-            raise TypeError(f"no rule to initialise {type(module).__name__}")
+            name = type(module).__name__
+            raise TypeError(f"no rule to initialise {name}: give it a method init_weights(generator) that fills it")
+
+
+_NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 def require_size(model: str, shape: ImageShape, sizes: tuple[int, ...]) -> None:

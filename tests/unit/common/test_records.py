@@ -7,6 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from common import records, tree
 from common.errors import ProtocolError
+from common.files import load_sealed, save_sealed
 from simulations import engine
 
 TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
@@ -80,7 +81,7 @@ def damaged(change):
         damaged(lambda data: data + b"more"),
         damaged(lambda data: data.replace(b"F32", b"F64")),
         damaged(lambda data: b"\xff" * 8 + data[8:]),
-        damaged(lambda data: safetensors.torch.save({"generator.w": torch.zeros(2, dtype=torch.bfloat16)})),
+        damaged(lambda data: safetensors.torch.save({"generator.w": torch.zeros(2, dtype=torch.uint16)})),
         ArrayRecord(),
         ArrayRecord({"tree": Array("uint8", (4,), "numpy.ndarray", b"abcd")}),
         ArrayRecord({**records.encode_tree(TREE), "more": Array("uint8", (0,), "safetensors", b"")}),
@@ -104,6 +105,18 @@ def test_empty_scalar_and_strided_tensors_travel(value):
     assert torch.equal(decoded, value)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16, torch.float16, torch.int32, torch.int8])
+def test_buffers_of_any_common_type_travel_are_averaged_or_carried_and_kept_in_files(tmp_path, dtype):
+    values = {"g.buffer": torch.tensor([[0.0, 1.0], [1.0, 1.0]]).to(dtype), "g.one": torch.ones((), dtype=dtype)}
+    values["g.w"] = torch.randn(3, generator=torch.Generator().manual_seed(0))
+    decoded = records.decode_tree(as_bytes(records.encode_tree(values)))
+    assert tree.digest(decoded) == tree.digest(values) == tree.digest(tree.weighted_mean([values, values], [1, 2]))
+    assert tree.digest(tree.clone(values)) == tree.digest(tree.interpolate(values, values, 0.5)) == tree.digest(values)
+    assert tree.not_finite(values) is None
+    save_sealed(tmp_path / "file", "test", 1, {}, values)
+    assert tree.digest(load_sealed(tmp_path / "file", "test", 1)[1]) == tree.digest(values)
+
+
 def test_a_type_that_does_not_travel_is_refused_by_name():
-    with pytest.raises(TypeError, match=r"g\.w is bfloat16"):
-        records.encode_tree({"g.w": torch.zeros(2, dtype=torch.bfloat16)})
+    with pytest.raises(TypeError, match=r"g\.w is complex64"):
+        records.encode_tree({"g.w": torch.zeros(2, dtype=torch.complex64)})

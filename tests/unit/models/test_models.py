@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from common import tree
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
-from common.models import MODELS
+from common.models import MODELS, base
 from common.models.dcgan import ImageToMap, MapToImage
 from common.seeding import torch_generator
 
@@ -146,3 +146,39 @@ def test_residual_blocks_are_two_convolutions_beside_a_shortcut_as_in_the_paper(
     first = networks["discriminator"].blocks[0]
     seen = F.avg_pool2d(first.second(first.first(images).relu()) + first.shortcut(images), 2)
     assert torch.allclose(first(images), seen, atol=1e-5)
+
+
+class OwnRule(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.positions = torch.nn.Parameter(torch.empty(3, 4))
+        self.register_buffer("mask", torch.empty(3, dtype=torch.bool))
+        self.norms = torch.nn.ModuleList([torch.nn.LayerNorm(4), torch.nn.RMSNorm(4), torch.nn.BatchNorm1d(4)])
+        self.inner = torch.nn.Conv1d(4, 2, 3)
+
+    def init_weights(self, generator):
+        self.positions.normal_(0.0, 0.5, generator=generator)
+        self.mask.fill_(True)
+
+
+def test_a_module_says_by_which_rule_its_weights_start():
+    def made(seed):
+        with torch.device("meta"):
+            network = OwnRule()
+        base.materialise(network)
+        base.initialise(network, torch_generator(seed, "weights"))
+        return network
+
+    network, same, other = made(0), made(0), made(1)
+    assert tree.digest(network.state_dict()) == tree.digest(same.state_dict()) != tree.digest(other.state_dict())
+    assert network.mask.all()
+    assert 0.1 < network.positions.std() < 1.0
+    assert network.inner.weight.std() > 0
+    for norm in network.norms:
+        assert torch.equal(norm.weight, torch.ones(4))
+    assert torch.equal(network.norms[2].running_var, torch.ones(4))
+
+
+def test_a_module_without_a_rule_is_named_with_the_way_out():
+    with pytest.raises(TypeError, match=r"no rule to initialise PReLU: give it a method init_weights\(generator\)"):
+        base.initialise(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.PReLU()), torch_generator(0, "weights"))
