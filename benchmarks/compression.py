@@ -9,7 +9,7 @@ import torch
 from benchmarks.figures import Figure, Measured, Plan, clock
 from client import data
 from client.site import Site
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common import records
 from common.compression import Compression, compress, decompress
 from common.config import RunConfig
@@ -57,14 +57,7 @@ def _trainer_of(config: RunConfig) -> Trainer:
     """Returns the first client's, before the first round."""
     torch.set_num_threads(config.local.num_threads)
     shard = data.shard(config, Site.of({"partition-id": 0, "num-partitions": config.federation.num_clients}))
-    trainer = Trainer(
-        config.model_component,
-        config.objective_component,
-        shard.shape,
-        config.local,
-        config.seed,
-        torch.device("cpu"),
-    )
+    trainer = Trainer(TrainerSpec.of(config, shard.shape, torch.device("cpu")))
     trainer.assign(Assignment(shard.images, config.seed, 0, 1, config.federation.num_rounds), None)
     return trainer
 

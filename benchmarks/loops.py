@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from client.data import load, split
 from common.config import RunConfig
 from common.datasets.base import normalise
+from common.optimisers.adam import Adam
 from common.seeding import torch_generator
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -48,7 +49,7 @@ class Work:
             torch.optim.Adam(
                 network.parameters(),
                 lr=config.local.learning_rate,
-                betas=(config.local.beta1, config.local.beta2),
+                betas=adam_betas(config),
                 fused=True if fused else None,
             )
             for network in (self.generator, self.discriminator)
@@ -64,6 +65,13 @@ class Work:
     def step(self, batch: Batch) -> None:
         """Steps the discriminator, then the generator."""
         gan_step(self.generator, self.discriminator, *self._optimizers, batch, self._joint)
+
+
+def adam_betas(config: RunConfig) -> tuple[float, float]:
+    """Returns the decays of a run whose optimiser is Adam."""
+    rule = config.optimiser_component
+    assert isinstance(rule, Adam), "the loops that a person writes have Adam"
+    return rule.beta1, rule.beta2
 
 
 def gan_step(

@@ -23,7 +23,7 @@ from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
 from torch import nn
 
-from benchmarks.loops import Batch, gan_step
+from benchmarks.loops import Batch, adam_betas, gan_step
 from client.data import load, split
 from common.config import RunConfig
 from common.datasets.base import normalise
@@ -68,7 +68,7 @@ class Optimizers:
 
     def __init__(self, module: Networks, config: RunConfig, rate: float) -> None:
         self.each = [
-            torch.optim.Adam(network.parameters(), lr=rate, betas=(config.local.beta1, config.local.beta2), fused=True)
+            torch.optim.Adam(network.parameters(), lr=rate, betas=adam_betas(config), fused=True)
             for network in (module.networks["generator"], module.networks["discriminator"])
         ]
 

@@ -13,7 +13,7 @@ from benchmarks.federation import Federation
 from benchmarks.figures import Figure, Measured, Plan, Skipped, in_turn
 from benchmarks.loops import HandWritten, Work
 from client.data import load
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
 
 _NUM_STEPS = 20
@@ -120,14 +120,7 @@ class _Ours:
 
     def __init__(self, config: RunConfig) -> None:
         data = load(config.data)
-        self._trainer = Trainer(
-            config.model_component,
-            config.objective_component,
-            data.shape,
-            config.local,
-            config.seed,
-            torch.device("cpu"),
-        )
+        self._trainer = Trainer(TrainerSpec.of(config, data.shape, torch.device("cpu")))
         self._images = data.train
 
     def run(self) -> float:

@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 
 from client import data, evaluation, state
 from client.site import Site
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common import wire
 from common.compression import compress
 from common.config import RunConfig, Scalar
@@ -25,7 +25,7 @@ from common.tree import FrozenTree, Tree, clone, not_finite
 app = ClientApp()
 
 MOMENTS, UNSENT = "moments", "unsent"
-_RESIDENT = threading.local()  # networks and optimizers of this thread, loaded in place; holds nothing between rounds
+_RESIDENT = threading.local()  # networks and optimisers of this thread, loaded in place; holds nothing between rounds
 
 
 @app.query()
@@ -76,8 +76,8 @@ def _answer(
     return Message(wire.encode_answer(answer), reply_to=message)
 
 
-def make_trainers_by(make: Callable[..., Trainer]) -> None:
-    """Has trainers of the calling thread made by ``make``, which takes the arguments of ``Trainer``."""
+def make_trainers_by(make: Callable[[TrainerSpec], Trainer]) -> None:
+    """Has trainers of the calling thread made by ``make``."""
     _RESIDENT.make = make
 
 
@@ -163,11 +163,9 @@ def _parsed(items: tuple[tuple[str, Scalar], ...]) -> RunConfig:
 
 
 def _trainer(config: RunConfig, shape: ImageShape, device: torch.device) -> Trainer:
-    key = (config.model, config.objective, config.local, config.seed, shape, device)
-    if getattr(_RESIDENT, "key", None) != key:
-        _RESIDENT.trainer = getattr(_RESIDENT, "make", Trainer)(
-            config.model_component, config.objective_component, shape, config.local, config.seed, device
-        )
-        _RESIDENT.key = key
+    spec = TrainerSpec.of(config, shape, device)
+    if getattr(_RESIDENT, "spec", None) != spec:
+        _RESIDENT.trainer = getattr(_RESIDENT, "make", Trainer)(spec)
+        _RESIDENT.spec = spec
     trainer: Trainer = _RESIDENT.trainer
     return trainer

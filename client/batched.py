@@ -14,7 +14,6 @@ ask for different things, and networks or losses that ``torch.func`` has no rule
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch import Tensor
 from client.recorded import cuda_graph
 from client.seat import Request, Result, Seat, caught
 from client.together import Fit, Skeleton, Tape
+from client.trainer import TrainerSpec
 from common.tree import Tree
 
 log = logging.getLogger("fedgan.client")
@@ -32,20 +32,20 @@ class Table:
 
     Args:
         num_seats: Most clients at a time.
-        make: The arguments of ``Trainer``.
+        spec: What trainers are made of.
     """
 
-    def __init__(self, num_seats: int, make: tuple[Any, ...]) -> None:
-        self._num_seats, self._make = num_seats, make
+    def __init__(self, num_seats: int, spec: TrainerSpec) -> None:
+        self._num_seats, self._spec = num_seats, spec
         self._weights: dict[str, Tensor] = {}
         self._skeleton = Skeleton()
-        self._tape = Tape(cuda_graph if make[-1].type == "cuda" else None)
+        self._tape = Tape(cuda_graph if spec.device.type == "cuda" else None)
         self._proven: set[tuple[object, ...]] = set()  # numbers and kinds that have been trained together
         self._refused: set[tuple[object, ...]] = set()
 
     def seat(self, number: int, fit: Callable[[Seat, Request], dict[str, float]]) -> Seat:
         """Returns a new trainer for a row of the weights."""
-        seat = Seat(number, fit, self._make)
+        seat = Seat(number, fit, self._spec)
         self._tape.steps.clear()  # they know the memory of who sat there
         if not self._weights:
             self._skeleton = Skeleton(seat.networks)

@@ -6,10 +6,10 @@ them (``client/batched.py``).
 """
 
 import threading
-from typing import Any
 
 from client.batched import Table
 from client.seat import Request, Result, Seat
+from client.trainer import TrainerSpec
 
 
 class Room:
@@ -23,7 +23,7 @@ class Room:
         self.num_seats = num_seats
         self._changed = threading.Condition()
         self._table: Table | None = None
-        self._make: tuple[Any, ...] = ()
+        self._spec: TrainerSpec | None = None
         self._present = 0
         self._waiting: dict[int, tuple[Seat, Request]] = {}
         self._results: dict[int, Result] = {}
@@ -38,11 +38,11 @@ class Room:
             self._present -= 1
             self._train_if_complete()
 
-    def seat(self, number: int, *make: Any) -> Seat:
-        """Returns a new trainer for a seat, from 0; ``make`` are the arguments of ``Trainer``."""
+    def seat(self, number: int, spec: TrainerSpec) -> Seat:
+        """Returns a new trainer for a seat, from 0."""
         with self._changed:
-            if self._table is None or self._make != make:
-                self._table, self._make = Table(self.num_seats, make), make
+            if self._table is None or self._spec != spec:
+                self._table, self._spec = Table(self.num_seats, spec), spec
             return self._table.seat(number, self._fit)
 
     def _fit(self, seat: Seat, request: Request) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.trainer import Trainer
+from client.trainer import Trainer, TrainerSpec
 from common.objectives import Batch, Phase
 from common.tree import Tree
 
@@ -37,13 +37,13 @@ class Seat(Trainer):
     Args:
         number: Its row in the table's weights, from 0.
         fit: Trains it together with others, for the clients that call the method of this name.
-        make: The arguments of ``Trainer``.
+        spec: What it is made of.
     """
 
-    def __init__(self, number: int, fit: Callable[["Seat", Request], dict[str, float]], make: tuple[Any, ...]) -> None:
-        super().__init__(*make)
+    def __init__(self, number: int, fit: Callable[["Seat", Request], dict[str, float]], spec: TrainerSpec) -> None:
+        super().__init__(spec)
         self.number, self._fit = number, fit
-        self.networks, self.optimizers = self._networks, self._optimizers
+        self.networks, self.steppers = self._networks, self._steppers
         self._modules = nn.ModuleDict(self._networks)
 
     def fit(
@@ -72,7 +72,7 @@ class Seat(Trainer):
 
     def terms(self) -> tuple[object, ...]:
         """Returns what must be equal for clients to be trained together, beside what they ask for."""
-        return self._assigned.round, *(optimizer.learning_rate for optimizer in self.optimizers.values())
+        return self._assigned.round, *(stepper.learning_rate for stepper in self.steppers.values())
 
     def drawn(self, schedule: Sequence[Phase], request: Request) -> Iterator[Batch]:
         """Yields a batch for each phase, on the CPU, whence those of all clients go to their device together."""
@@ -81,7 +81,8 @@ class Seat(Trainer):
     def take_back(self, weights: Tree, moments: Tree) -> None:
         """Goes back to what ``parameters`` and ``moments`` returned."""
         self.load(weights)
-        torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
+        if self._slots:
+            torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
 
     def move_to(self, weights: Mapping[str, Tensor]) -> None:
         """Keeps its weights and buffers in its row of ``weights`` (N, ...) from here on."""

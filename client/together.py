@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from client.recorded import Record, Recorded, Tensors
 from client.seat import Request, Result, Seat, caught
 from client.vectorised import Generators, vectorised
-from common.adam import step_together
 from common.objectives import Batch, Phase
+from common.optimisers import step_together
 
 _STACKED = tuple(entry.name for entry in fields(Batch) if entry.name not in ("generator", "step", "kept"))
 
@@ -158,9 +158,9 @@ class Fit:
     def _replay(self, phases: Sequence[Phase], supply: Sequence[_Supply]) -> list[tuple[Tensor, Tensors]]:
         tape = self._tape
         assert tape.record is not None
-        for name, optimizer in self._seats[0].optimizers.items():
+        for name, stepper in self._seats[0].steppers.items():
             rate = tape.rates.setdefault(name, torch.zeros((), device=self._device))
-            rate.fill_(optimizer.learning_rate)
+            rate.fill_(stepper.learning_rate)
         turns = tuple(given.step % (phase.period or 1) for phase, given in zip(phases, supply, strict=True))
         key = len(self._seats), self._requests[0].kind, turns
         inputs = [given.tensors for given in supply]
@@ -204,7 +204,7 @@ class Fit:
             for seat, request in zip(self._seats, self._requests, strict=True):
                 if request.gradient_hook is not None:
                     request.gradient_hook(network, seat.networks[network])
-            step_together([seat.optimizers[network] for seat in self._seats], None if rates is None else rates[network])
+            step_together([seat.steppers[network] for seat in self._seats], None if rates is None else rates[network])
             if phase.after is not None:
                 with torch.no_grad():
                     for seat in self._seats:

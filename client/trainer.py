@@ -1,7 +1,7 @@
 """The local training loop, the only one in the project.
 
-It knows phases (``common/objectives``) and nothing of any GAN. One trainer owns resident networks and optimizers that
-are loaded in place; whatever outlives a fit is read out by the caller (weights, Adam's moments).
+It knows phases (``common/objectives``) and nothing of any GAN. One trainer owns resident networks and optimisers that
+are loaded in place; whatever outlives a fit is read out by the caller (weights, the optimisers' slots).
 """
 
 import math
@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from common.adam import Adam
+from common.config import RunConfig
 from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
 from common.local import LocalConfig
 from common.models import Model
 from common.objectives import Batch, Objective, Phase
+from common.optimisers import Optimiser, Stepper
 from common.seeding import torch_generator
 from common.tree import Tree, clone
 
@@ -41,52 +42,78 @@ class Assignment:
     num_rounds: int = 1
 
 
-class Trainer:
-    """Local training of one client at a time on resident networks.
+@dataclass(frozen=True)
+class TrainerSpec:
+    """All that a trainer is made of; equal ones give trainers that train alike.
 
-    Args:
+    Attributes:
         model: Builds the networks.
         objective: Gives the phases of a step.
+        optimiser: Steps each network.
         shape: Of the images.
         local: Steps, batch size, rates, precision.
         seed: The run's seed, from which the initial weights follow.
         device: Where to train.
     """
 
-    def __init__(
-        self, model: Model, objective: Objective, shape: ImageShape, local: LocalConfig, seed: int, device: torch.device
-    ) -> None:
-        objective.check(shape)
-        networks = model.build(shape, seed)
+    model: Model
+    objective: Objective
+    optimiser: Optimiser
+    shape: ImageShape
+    local: LocalConfig
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, config: RunConfig, shape: ImageShape, device: torch.device) -> "TrainerSpec":
+        """Returns that of a run, for images of this shape."""
+        return cls(
+            config.model_component,
+            config.objective_component,
+            config.optimiser_component,
+            shape,
+            config.local,
+            config.seed,
+            device,
+        )
+
+
+class Trainer:
+    """Local training of one client at a time on resident networks."""
+
+    def __init__(self, spec: TrainerSpec) -> None:
+        spec.objective.check(spec.shape)
+        shape, local, device = spec.shape, spec.local, spec.device
+        networks = spec.model.build(shape, spec.seed)
         self._initial = clone(networks.state_dict())
         self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
         self._num_classes = shape.num_classes
         self._latent_size = int(getattr(networks["generator"], "latent_size", 0))
-        self._phases = objective.phases()
+        self._phases = spec.objective.phases()
         self._local = local
         self._device = device
         self._rates = {
             name: local.discriminator_learning_rate if name == "discriminator" else local.learning_rate
             for name in self._networks
         }
-        self._optimizers = {
-            name: Adam(network, self._rates[name], local.beta1, local.beta2) for name, network in self._networks.items()
+        self._steppers = {
+            name: Stepper(network, spec.optimiser, self._rates[name]) for name, network in self._networks.items()
         }
         self._slots = {
-            f"{name}.{slot}": value
-            for name, optimizer in self._optimizers.items()
-            for slot, value in optimizer.slots.items()
+            f"{name}.{slot}": value for name, stepper in self._steppers.items() for slot, value in stepper.slots.items()
         }
         self._assignment: Assignment | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
-        """Turns to another client: its shard, its random numbers, its rates, and Adam's moments (None: zero)."""
+        """Turns to another client: its shard, its random numbers, its rates, and its optimisers' slots (None: zero)."""
         self._assignment = assignment
         share = self._local.rate_share(assignment.round, assignment.num_rounds)
-        for name, optimizer in self._optimizers.items():
-            optimizer.learning_rate = self._rates[name] * share
+        for name, stepper in self._steppers.items():
+            stepper.learning_rate = self._rates[name] * share
+        if not self._slots:
+            return
         if moments:
             torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
         else:
@@ -115,7 +142,7 @@ class Trainer:
         return clone(self._state)
 
     def moments(self) -> dict[str, Tensor]:
-        """Returns a copy of Adam's moments and step counts, on the CPU; ``assign`` takes it back."""
+        """Returns a copy of the optimisers' slots, on the CPU; ``assign`` takes it back."""
         return clone(self._slots)
 
     def fit(
@@ -212,12 +239,12 @@ class Trainer:
         for name in phase.networks:
             if extra_loss is not None:
                 loss = loss + extra_loss(name, self._networks[name])
-            self._optimizers[name].zero_grad()
+            self._steppers[name].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         for name in phase.networks:
             if gradient_hook is not None:
                 gradient_hook(name, self._networks[name])
-            self._optimizers[name].step()
+            self._steppers[name].step()
             if phase.after is not None:
                 with torch.no_grad():
                     phase.after(self._networks[name])

@@ -23,6 +23,7 @@ from common.errors import ConfigError
 from common.local import LocalConfig
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
+from common.optimisers import OPTIMISERS, Optimiser
 from common.partitioners import PARTITIONERS, Partitioner
 from common.weightings import WEIGHTINGS, Weighting
 
@@ -31,6 +32,7 @@ Scalar = bool | int | float | str
 TABLES: dict[str, Mapping[str, type[Component]]] = {
     "model": MODELS,
     "objective": OBJECTIVES,
+    "optimiser": OPTIMISERS,
     "algorithm": ALGORITHMS,
     "aggregate": AGGREGATORS,
     "weighting": WEIGHTINGS,
@@ -135,6 +137,7 @@ class RunConfig(Options):
     seed: int = Field(0, ge=0, lt=2**63, description="root of every random number")
     model: Annotated[str, _spec_of("model")] = Field("dcgan", description="networks")
     objective: Annotated[str, _spec_of("objective")] = Field("non-saturating", description="adversarial loss")
+    optimiser: Annotated[str, _spec_of("optimiser")] = Field("adam", description="how weights follow gradients")
     algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
     weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
@@ -201,6 +204,8 @@ class RunConfig(Options):
         known = cls.keys()
         nested: dict[str, Any] = {}
         for key, value in values.items():
+            if key in _MOVED:
+                raise ConfigError(f"{key}={value!r}: it is an option of the optimiser now: {_MOVED[key]}={value}'")
             if key not in known:
                 raise ConfigError(f"{key}={value!r}: no such key; {keys.hint(key, value, known, TABLES)}")
             if fault := _fault(value, known[key]):
@@ -272,6 +277,11 @@ class RunConfig(Options):
         return components.parse("objective", OBJECTIVES, self.objective)
 
     @cached_property
+    def optimiser_component(self) -> Optimiser:
+        """What steps the networks down their gradients."""
+        return components.parse("optimiser", OPTIMISERS, self.optimiser)
+
+    @cached_property
     def algorithm_component(self) -> Algorithm:
         """The federated algorithm."""
         return components.parse("algorithm", ALGORITHMS, self.algorithm)
@@ -314,6 +324,15 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration that an earlier version wrote, by dotted keys, in the keys of this one."""
+    if not _MOVED.keys() & flat.keys():
+        return dict(flat)
+    decays = {key.removeprefix("local."): str(flat[key]) for key in _MOVED if key in flat}
+    adam = components.parse("optimiser", OPTIMISERS, " ".join(["adam", *(f"{k}={v}" for k, v in decays.items())]))
+    return {key: value for key, value in flat.items() if key not in _MOVED} | {"optimiser": adam.spec()}
+
+
 def _fault(value: object, wanted: type) -> str | None:
     """Returns why a value cannot be one of a type that is wanted; None if it may be."""
     if not isinstance(value, bool | int | float | str):
@@ -341,4 +360,5 @@ def _fault_of_text(text: str) -> str | None:
 
 _READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 _DEEPEST = 20
+_MOVED = {f"local.{decay}": f"optimiser='adam {decay}" for decay in ("beta1", "beta2")}
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

@@ -13,17 +13,15 @@ class LocalConfig(Options):
 
     steps: int = Field(20, ge=1, description="local steps a round; a step runs every phase of the objective")
     batch_size: int = Field(32, ge=1, description="images a phase")
-    learning_rate: float = Field(4e-3, gt=0, description="Adam's rate, of all networks but the discriminator")
-    discriminator_learning_rate: float = Field(4e-3, gt=0, description="Adam's rate of the discriminator")
+    learning_rate: float = Field(4e-3, gt=0, description="rate of all networks but the discriminator")
+    discriminator_learning_rate: float = Field(4e-3, gt=0, description="rate of the discriminator")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="how both rates fall from the first round to the last"
     )
     final_rate: float = Field(
         0.05, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
     )
-    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment")
-    moments: Literal["keep", "reset"] = Field("reset", description="Adam's moments from round to round")
+    moments: Literal["keep", "reset"] = Field("reset", description="the optimiser's moments from round to round")
     fake_labels: Literal["own", "balanced", "uniform"] = Field(
         "own",
         description="labels of fakes: as in the client's images, evenly over the classes it holds, or over all classes",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common import tree
 from common.algorithms import ServerState
-from common.config import RunConfig
+from common.config import RunConfig, upgraded
 from common.errors import CheckpointError, OtherRunError
 from common.files import load_sealed, save_sealed
 from server.strategy import Snapshot
@@ -125,7 +125,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         rollbacks=int(header["rollbacks"]),
         run=header["run"],
     )
-    return Checkpoint(snapshot, json.loads(header["config"]), json.loads(header["roster"]))
+    return Checkpoint(snapshot, upgraded(json.loads(header["config"])), json.loads(header["roster"]))
 
 
 def memory_rounds(folder: Path, last_round: int) -> dict[int, Mapping[int, int]]:

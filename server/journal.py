@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from common.config import RunConfig, flatten
+from common.config import RunConfig, flatten, upgraded
 from common.errors import BusyError, CheckpointError, ConfigError
 from common.files import open_file, read_file, read_toml, write_atomically
 from server import reading
@@ -114,7 +114,7 @@ class RunDirectory:
         Raises:
             ConfigError: The file is not there or not whole; names it.
         """
-        flat = flatten(read_toml(self.config))
+        flat = upgraded(flatten(read_toml(self.config)))
         if missing := [key for key in _ALWAYS if key not in flat]:
             raise ConfigError(
                 f"{self.config} is not whole, as it has no {', '.join(missing)}: write it again as the run was started "

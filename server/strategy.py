@@ -312,6 +312,7 @@ def context_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> ServerC
         weighting=config.weighting_component,
         model=config.model_component,
         objective=config.objective_component,
+        optimiser=config.optimiser_component,
         shape=roster.shape,
         local=config.local,
         num_rounds=config.federation.num_rounds,

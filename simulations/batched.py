@@ -92,7 +92,7 @@ def _threads(num: int) -> list[ThreadPoolExecutor]:
 
 
 def _sit(room: Room, number: int) -> None:
-    make_trainers_by(lambda *make: room.seat(number, *make))
+    make_trainers_by(lambda spec: room.seat(number, spec))
 
 
 def _visit(room: Room, call: Callable[[T], R], item: T) -> R:

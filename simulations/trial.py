@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 
 from client.batched import Table
 from client.seat import Request
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
 from common.datasets.base import ImageSet, ImageShape
 from common.seeding import torch_generator
@@ -58,9 +57,9 @@ def compare(
         device: Where to train; None: on the CPU.
     """
     device = device or torch.device("cpu")
-    make = _make(config, shape, device, steps)
+    spec = _spec(config, shape, device, steps)
     images = _noise(config, shape)
-    trainer, table = Trainer(*make), Table(num_seats, make)
+    trainer, table = Trainer(spec), Table(num_seats, spec)
     seats = [table.seat(number, lambda seat, request: {}) for number in range(num_seats)]
 
     def begin(trainer: Trainer, partition: int) -> None:
@@ -97,7 +96,7 @@ def seats_that_fit(config: RunConfig, shape: ImageShape, device: torch.device) -
         return SEATS_ON_CPU
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(*_make(config, shape, device, steps=1))
+    trainer = Trainer(_spec(config, shape, device, steps=1))
     trainer.assign(Assignment(_noise(config, shape), config.seed, 0, 1), None)
     trainer.fit()
     each = torch.cuda.max_memory_allocated(device) - before
@@ -105,10 +104,10 @@ def seats_that_fit(config: RunConfig, shape: ImageShape, device: torch.device) -
     return max(1, min(_MOST_SEATS, int(_SHARE_OF_MEMORY * free / max(1, each))))
 
 
-def _make(config: RunConfig, shape: ImageShape, device: torch.device, steps: int) -> tuple[Any, ...]:
-    """Returns the arguments of ``Trainer``."""
-    local = config.local.model_copy(update={"steps": steps})
-    return config.model_component, config.objective_component, shape, local, config.seed, device
+def _spec(config: RunConfig, shape: ImageShape, device: torch.device, steps: int) -> TrainerSpec:
+    """Returns the trainer of a run, with another number of steps."""
+    spec = TrainerSpec.of(config, shape, device)
+    return replace(spec, local=spec.local.model_copy(update={"steps": steps}))
 
 
 def _noise(config: RunConfig, shape: ImageShape) -> ImageSet:

@@ -17,6 +17,7 @@ from common.generation import MIXTURE
 from common.local import LocalConfig
 from common.models import Model
 from common.objectives import Objective
+from common.optimisers import Optimiser
 from common.seeding import numpy_generator
 from common.tree import Tree, interpolate, select
 from common.weightings import Weighting
@@ -59,8 +60,9 @@ class ServerContext:
         weighting: Says how much each client counts in it.
         model: Builds the networks.
         objective: The loss.
+        optimiser: Steps a network that is trained on the server.
         shape: Of the images, and the number of classes.
-        local: Settings of training: batch size, rates, Adam's decays.
+        local: Settings of training: batch size, rates.
         num_rounds: Rounds of the run.
         cohort: Partitions that are asked in the round at hand, ascending; empty before the first.
         device: Where the server computes what takes a network; weights and replies are on the CPU.
@@ -72,6 +74,7 @@ class ServerContext:
     weighting: Weighting
     model: Model
     objective: Objective
+    optimiser: Optimiser
     shape: ImageShape
     local: LocalConfig
     num_rounds: int

@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.adam import Adam
 from common.aggregators import Aggregator
 from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Payload
 from common.objectives import Objective
 from common.objectives.base import AdversarialObjective, squared_gradient_norm
+from common.optimisers import Stepper
 from common.seeding import torch_generator
 from common.tree import clone
 
@@ -23,7 +23,7 @@ _BATCH_SIZE = "batch-size"
 
 
 class OnServer(Algorithm):
-    """Base of the algorithms that train the generator on the server, with Adam's moments kept in the state.
+    """Base of the algorithms that train the generator on the server, with the optimiser's slots kept in the state.
 
     Within a round a discriminator takes all its steps before one and the same generator, and learns its images by heart
     unless something holds it back. So all of these algorithms have the zero-centred gradient penalty that the paper of
@@ -32,7 +32,7 @@ class OnServer(Algorithm):
 
     generator_steps: int = Field(0, ge=0, description="the generator's steps a round, on the server; 0: local.steps")
     generator_learning_rate: float = Field(
-        0.0, ge=0, description="Adam's rate of the generator on the server; 0: local.learning-rate"
+        0.0, ge=0, description="rate of the generator on the server; 0: local.learning-rate"
     )
 
     penalty: float = Field(10.0, ge=0, description="weight of E|grad D(x)|^2 on real images at the clients; 0: off")
@@ -94,22 +94,22 @@ class OnServer(Algorithm):
         local = context.local
         rate = self.generator_learning_rate or local.learning_rate
         share = local.rate_share(state.round + 1, context.num_rounds)
-        adam = Adam(network, rate * share, local.beta1, local.beta2)
+        stepper = Stepper(network, context.optimiser, rate * share)
         for key, value in state.slots.get(_MOMENTS, {}).items():
-            adam.slots[key].copy_(value)
+            stepper.slots[key].copy_(value)
         latents, labels = self.inputs(state.round + 1, context)
         for start in range(0, len(labels), local.batch_size):
             rows = slice(start, start + local.batch_size)
             chosen = labels[rows].to(context.device)
             images = network(latents[rows].to(context.device), chosen)
-            adam.zero_grad()
+            stepper.zero_grad()
             loss(rows, images, chosen).backward()  # type: ignore[no-untyped-call]
-            adam.step()
+            stepper.step()
         trained = {f"{GENERATOR}.{key}": value for key, value in network.state_dict().items()}
         return replace(
             state,
             parameters={**state.parameters, **clone(trained)},
-            slots={**state.slots, _MOMENTS: clone(adam.slots)},
+            slots={**state.slots, _MOMENTS: clone(stepper.slots)},
         )
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.adam import Adam
 from common.datasets import normalise
 from common.models import base
+from common.optimisers import Stepper
+from common.optimisers.adamw import AdamW
 
 MAX_SHIFT = 2  # pixels, in each direction
 
@@ -91,16 +92,17 @@ def fit(
     steps = len(images) // batch_size
     schedule = (one_cycle(step, epochs * steps + 1, peak_rate) for step in range(epochs * steps))
     network.to(memory_format=torch.channels_last).train()
-    optimizer = Adam(network, peak_rate, 0.0, 0.999, weight_decay)
+    stepper = Stepper(network, AdamW(beta2=0.999, weight_decay=weight_decay), peak_rate)
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator, device=images.device)
         for rows in torch.split(order[: steps * batch_size], batch_size):
             batch = random_shift(to_float(images[rows]), generator)
             loss = functional.cross_entropy(network(batch), labels[rows])
-            optimizer.zero_grad()
+            stepper.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.learning_rate, optimizer.beta1 = next(schedule)
-            optimizer.step()
+            stepper.learning_rate, beta1 = next(schedule)
+            stepper.optimiser = stepper.optimiser.model_copy(update={"beta1": beta1})
+            stepper.step()
     network.eval()
 
 

@@ -259,7 +259,7 @@ def test_clients_that_lost_only_what_they_left_unsent_are_not_left_out(small, mo
 
 
 def test_clients_trained_together_send_updates_like_those_trained_alone(small):
-    settings = COMPRESSED | {"local.beta1": 0.5, "local.moments": "keep"}
+    settings = COMPRESSED | {"optimiser": "adam beta1=0.5", "local.moments": "keep"}
     alone, together = (
         snapshot_of(run(small(name, **settings), num_workers=1, engine=name)) for name in ("threads", "batched")
     )

@@ -2,13 +2,14 @@
 
 import torch
 
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
 from common.datasets.base import ImageSet, ImageShape
 from common.local import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
+from common.optimisers import OPTIMISERS
 from common.weightings import WEIGHTINGS
 
 SHAPE = ImageShape(1, 28, 10)
@@ -24,6 +25,7 @@ def make_context(**changes):
         "weighting": WEIGHTINGS["images"](),
         "model": MODEL,
         "objective": OBJECTIVES["non-saturating"](),
+        "optimiser": OPTIMISERS["adam"](),
         "shape": SHAPE,
         "local": LocalConfig(),
         "num_rounds": 1,
@@ -34,7 +36,8 @@ def make_context(**changes):
 def trainer_of(partition=0, round=1, *, model=MODEL, **local):
     """Returns a trainer at work for one client, who holds 9 random images of one class."""
     config = LocalConfig(**({"steps": 4, "batch_size": 8} | local))
-    trainer = Trainer(model, OBJECTIVES["non-saturating"](), SHAPE, config, 0, torch.device("cpu"))
+    parts = model, OBJECTIVES["non-saturating"](), OPTIMISERS["adam"]()
+    trainer = Trainer(TrainerSpec(*parts, SHAPE, config, 0, torch.device("cpu")))
     source = torch.Generator().manual_seed(partition)
     pixels = torch.randint(0, 256, (9, 1, 28, 28), dtype=torch.uint8, generator=source)
     images = ImageSet(pixels, torch.full((9,), partition % 10))

@@ -9,13 +9,15 @@ import torch
 from client import batched
 from client.batched import Table
 from client.seat import Request
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
+from common.components import parse
 from common.config import LocalConfig
 from common.datasets.base import ImageSet, ImageShape
 from common.errors import DivergenceError
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES
+from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
 ASKED = Request()
@@ -33,12 +35,22 @@ def shard(partition, shape=SHAPE, num=20):
     return ImageSet(images, torch.tensor([partition, partition + 3]).repeat(num)[:num])
 
 
-def making(model="mlp", objective="non-saturating", shape=SHAPE, device="cpu", model_options=None, width=8, **local):
-    """Returns the arguments of ``Trainer``; ``objective`` may be one."""
+def making(
+    model="mlp",
+    objective="non-saturating",
+    shape=SHAPE,
+    device="cpu",
+    model_options=None,
+    width=8,
+    rule="adam",
+    **local,
+):
+    """Returns what a trainer is made of; ``objective`` may be one."""
     made = OBJECTIVES[objective]() if isinstance(objective, str) else objective
     networks = MODELS[model](width=width, latent_size=8, **(model_options or {}))
     settings = LocalConfig(**({"steps": 3, "batch_size": 4} | local))
-    return networks, made, shape, settings, 0, torch.device(device)
+    optimiser = parse("optimiser", OPTIMISERS, rule)
+    return TrainerSpec(networks, made, optimiser, shape, settings, 0, torch.device(device))
 
 
 def assigned(trainer, partition, shape=SHAPE, num=20, round=1):
@@ -48,12 +60,12 @@ def assigned(trainer, partition, shape=SHAPE, num=20, round=1):
     return trainer
 
 
-def cohort(make, num=3, nums=None):
+def cohort(spec, num=3, nums=None):
     """Returns a table and as many seats, each with a client."""
-    table = Table(num, make)
+    table = Table(num, spec)
     seats = [table.seat(k, lambda seat, request: {}) for k in range(num)]
     for k, seat in enumerate(seats):
-        assigned(seat, k, make[2], nums[k] if nums else 20)
+        assigned(seat, k, spec.shape, nums[k] if nums else 20)
     return table, seats
 
 
@@ -66,9 +78,9 @@ def together(table, seats, requests=None):
     return results
 
 
-def by_itself(make, partition, request=ASKED, num=20):
+def by_itself(spec, partition, request=ASKED, num=20):
     """Returns a trainer in the loop that has trained a client, and its means."""
-    trainer = assigned(Trainer(*make), partition, make[2], num)
+    trainer = assigned(Trainer(spec), partition, spec.shape, num)
     asked = {name: getattr(request, name) for name in ("networks", "fakes", "extra_loss", "gradient_hook")}
     return trainer, trainer.fit(**asked)
 
@@ -100,13 +112,13 @@ def in_float64(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", lambda value: cast(value, torch.float64))
 
 
-def largest_difference(make, num=3, request=ASKED):
-    table, seats = cohort(make, num)
+def largest_difference(spec, num=3, request=ASKED):
+    table, seats = cohort(spec, num)
     means = together(table, seats, [request] * num)
     assert not table._refused, "trained in the loop"
     found = 0.0
     for k, seat in enumerate(seats):
-        alone, expected = by_itself(make, k, request)
+        alone, expected = by_itself(spec, k, request)
         found = max(found, apart(seat, alone))
         assert expected.keys() == means[k].keys()
         for key in expected.keys() - {"seconds"}:
@@ -124,8 +136,8 @@ PAIRS = [
 def test_every_model_and_objective_is_trained_together_as_in_the_loop(in_float64, model, objective):
     # With five critic steps to each of the generator's, 20 steps of wgan-gp are more than float64 can tell: there a
     # loop whose weights start 2e-15 apart ends as far from itself as from the batch.
-    make = making(model, OBJECTIVES[objective](critic_steps=1), steps=20, batch_size=2, width=4)
-    assert largest_difference(make, num=2) < EXACT
+    spec = making(model, OBJECTIVES[objective](critic_steps=1), steps=20, batch_size=2, width=4)
+    assert largest_difference(spec, num=2) < EXACT
 
 
 VARIANTS = {
@@ -146,24 +158,24 @@ def test_several_critic_steps_are_trained_together_as_in_the_loop(in_float64, ob
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_trained_together_as_in_the_loop(in_float64, variant):
     options, model_options = VARIANTS[variant]
-    make = making("dcgan", HINGE(**options), COLOUR, model_options=model_options, steps=5)
-    assert largest_difference(make, num=2) < EXACT
+    spec = making("dcgan", HINGE(**options), COLOUR, model_options=model_options, steps=5)
+    assert largest_difference(spec, num=2) < EXACT
 
 
 def test_float32_weights_are_as_far_apart_after_a_step_as_rounding_puts_them():
     # One step: Adam's first moves a weight by its rate times g / |g|, so gradients near zero count by their sign.
-    make = making("dcgan", "lsgan", steps=1, beta1=0.9)
-    table, seats = cohort(make)
+    spec = making("dcgan", "lsgan", steps=1, rule="adam beta1=0.9")
+    table, seats = cohort(spec)
     together(table, seats)
     for k, seat in enumerate(seats):
-        alone, _ = by_itself(make, k)
+        alone, _ = by_itself(spec, k)
         for key, value in alone.moments().items():
             torch.testing.assert_close(seat.moments()[key], value, rtol=1e-3, atol=1e-6)
 
 
 def test_a_batch_of_dense_networks_keeps_its_clients_apart():
-    make = making(steps=4)
-    table, seats = cohort(make)
+    spec = making(steps=4)
+    table, seats = cohort(spec)
     before = together(table, seats)
     weights = [tree.digest(seat.parameters()) for seat in seats]
     for k, seat in enumerate(seats):
@@ -183,34 +195,34 @@ def test_a_batch_of_dense_networks_keeps_its_clients_apart():
 
 
 def test_shards_of_any_size_are_trained_together(in_float64):
-    make, nums = making(batch_size=8), [3, 20, 57]
-    table, seats = cohort(make, nums=nums)
+    spec, nums = making(batch_size=8), [3, 20, 57]
+    table, seats = cohort(spec, nums=nums)
     together(table, seats)
     assert not table._refused
     for k, seat in enumerate(seats):
-        assert apart(seat, by_itself(make, k, num=nums[k])[0]) < EXACT
+        assert apart(seat, by_itself(spec, k, num=nums[k])[0]) < EXACT
 
 
 def test_fewer_clients_than_seats_and_then_more_train_as_in_the_loop(in_float64):
-    make = making()
-    table, seats = cohort(make, num=4)
+    spec = making()
+    table, seats = cohort(spec, num=4)
     for num in (2, 4, 3):
         at_work = [assigned(seat, k) for k, seat in enumerate(seats[:num])]
         together(table, at_work)
-        assert all(apart(seat, by_itself(make, k)[0]) < EXACT for k, seat in enumerate(at_work))
+        assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(at_work))
 
 
 def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_float64):
-    make = making()
-    _, [_, veteran] = cohort(make, num=2)
+    spec = making()
+    _, [_, veteran] = cohort(spec, num=2)
     veteran.fit_alone(Request())
-    table, seats = cohort(make, num=2)
+    table, seats = cohort(spec, num=2)
     for k, kept in enumerate((None, veteran.moments())):
         seats[k].assign(seats[k]._assigned, kept)
     together(table, seats)
     assert not table._refused
     for k, kept in enumerate((None, veteran.moments())):
-        alone = assigned(Trainer(*make), k)
+        alone = assigned(Trainer(spec), k)
         alone.assign(alone._assigned, kept)
         alone.fit()
         assert apart(seats[k], alone) < EXACT
@@ -218,16 +230,16 @@ def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_flo
 
 
 def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
-    make = making("dcgan", steps=4)
+    spec = making("dcgan", steps=4)
     requests = [
         Request(networks=("discriminator",), fakes=(torch.full((6, 1, 28, 28), 0.1 * k).double(), torch.arange(6)))
         for k in range(3)
     ]
-    table, seats = cohort(make)
+    table, seats = cohort(spec)
     together(table, seats, requests)
     assert not table._refused
     for k, seat in enumerate(seats):
-        assert apart(seat, by_itself(make, k, requests[k])[0]) < EXACT
+        assert apart(seat, by_itself(spec, k, requests[k])[0]) < EXACT
         moved = tree.select(seat.parameters(), ["generator"])
         assert tree.distance(moved, tree.select(seat.initial(), ["generator"])) == 0
 
@@ -243,13 +255,13 @@ def test_each_client_has_its_own_extra_loss_and_gradient_hook(in_float64):
 
         return Request(extra_loss=extra_loss, gradient_hook=hook)
 
-    make = making("dcgan", OBJECTIVES["wgan"](critic_steps=2))
+    spec = making("dcgan", OBJECTIVES["wgan"](critic_steps=2))
     requests = [request(share) for share in (0.0, 0.1, 0.5)]
-    table, seats = cohort(make)
+    table, seats = cohort(spec)
     means = together(table, seats, requests)
     assert not table._refused
     for k, seat in enumerate(seats):
-        alone, expected = by_itself(make, k, requests[k])
+        alone, expected = by_itself(spec, k, requests[k])
         assert apart(seat, alone) < EXACT
         assert means[k]["discriminator-loss"] == pytest.approx(expected["discriminator-loss"], rel=1e-6)
 
@@ -263,15 +275,15 @@ def test_weights_are_clipped_after_each_update():
 
 
 def test_one_client_diverges_and_the_others_do_not_notice():
-    make = making()
-    table, seats = cohort(make)
+    spec = making()
+    table, seats = cohort(spec)
     seats[1].load({"discriminator.logit.bias": torch.tensor([math.inf])})
     results = table.fit(seats, [Request()] * 3)
     assert isinstance(results[1], DivergenceError)
     assert "partition 1" in str(results[1])
     for k in (0, 2):
         assert tree.not_finite(seats[k].parameters()) is None
-        assert results[k]["generator-loss"] == pytest.approx(by_itself(make, k)[1]["generator-loss"], rel=1e-4)
+        assert results[k]["generator-loss"] == pytest.approx(by_itself(spec, k)[1]["generator-loss"], rel=1e-4)
 
 
 def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(caplog):
@@ -279,8 +291,8 @@ def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(
         def generator_loss(self, fake_logits):
             return super().generator_loss(fake_logits) * (1.0 if fake_logits.mean().item() < 1e9 else 0.0)
 
-    make = making("dcgan", Peeking())
-    table, seats = cohort(make)
+    spec = making("dcgan", Peeking())
+    table, seats = cohort(spec)
     batched._say.cache_clear()
     with caplog.at_level(logging.WARNING, "fedgan.client"):
         for _ in range(2):
@@ -290,15 +302,15 @@ def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(
     assert len(caplog.records) == 1
     assert "one after another" in caplog.text
     for k, seat in enumerate(seats):
-        alone, expected = by_itself(make, k)
+        alone, expected = by_itself(spec, k)
         assert apart(seat, alone) == 0
         assert means[k]["generator-loss"] == expected["generator-loss"]
 
 
 @pytest.mark.parametrize("case", ["one", "rounds", "requests", "rows"])
 def test_clients_that_do_not_go_together_train_in_the_loop_to_the_bit(case):
-    make = making("dcgan")
-    table, seats = cohort(make)
+    spec = making("dcgan")
+    table, seats = cohort(spec)
     requests = [Request()] * 3
     if case == "one":
         seats, requests = seats[:1], requests[:1]
@@ -310,7 +322,7 @@ def test_clients_that_do_not_go_together_train_in_the_loop_to_the_bit(case):
         seats, requests = seats[1:], requests[1:]
     together(table, seats, requests)
     for seat, request in zip(seats, requests, strict=True):
-        alone = assigned(Trainer(*make), seat.number, round=2 if case == "rounds" and seat.number == 2 else 1)
+        alone = assigned(Trainer(spec), seat.number, round=2 if case == "rounds" and seat.number == 2 else 1)
         alone.fit(networks=request.networks)
         assert apart(seat, alone) == 0
 
@@ -326,9 +338,14 @@ def test_a_failure_of_what_was_batched_before_is_every_clients_error(monkeypatch
     assert [str(result) for result in table.fit(seats, [Request()] * 3)] == ["out of memory"] * 3
 
 
+@pytest.mark.parametrize("rule", ["adamw", "sgd", "sgd momentum=0.9"])
+def test_every_optimiser_steps_a_cohort_as_it_steps_a_client(rule):
+    assert largest_difference(making(steps=5, rule=rule), num=2) < EXACT
+
+
 def test_seats_share_the_weights_of_their_table_and_nothing_else():
-    make = making()
-    table = Table(2, make)
+    spec = making()
+    table = Table(2, spec)
     one, other = (table.seat(k, lambda seat, request: {}) for k in range(2))
     key = "generator.layers.0.weight"
     one.load({key: torch.full_like(one.parameters()[key], 7.0)})
@@ -340,8 +357,8 @@ def test_seats_share_the_weights_of_their_table_and_nothing_else():
 def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_float64, options):
     # On the CPU a repetition computes again on the recording's own memory. Rates in it are float32, which these fit.
     rates = {"learning_rate": 2.0**-8, "discriminator_learning_rate": 2.0**-7}
-    make = making("dcgan", HINGE(**options), steps=7, **rates)
-    table, seats = cohort(make)
+    spec = making("dcgan", HINGE(**options), steps=7, **rates)
+    table, seats = cohort(spec)
     recordings = []
 
     def record(compute):
@@ -354,7 +371,7 @@ def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_flo
             assigned(seat, k, round=round)
         together(table, seats)
         for k, seat in enumerate(seats):
-            alone = assigned(Trainer(*make), k, round=round)
+            alone = assigned(Trainer(spec), k, round=round)
             alone.fit()
             assert apart(seat, alone) < EXACT
     assert len(recordings) == options.get("r1_every", 1)
@@ -378,20 +395,20 @@ def test_clients_are_trained_together_where_a_recording_fails(in_float64):
     def fail(compute):
         raise RuntimeError("not permitted while recording")
 
-    make = making()
-    table, seats = cohort(make)
+    spec = making()
+    table, seats = cohort(spec)
     table._tape.record = fail
     together(table, seats)
     assert not table._refused
-    assert all(apart(seat, by_itself(make, k)[0]) < EXACT for k, seat in enumerate(seats))
+    assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(seats))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("model", MODELS)
 def test_clients_on_a_gpu_train_together_as_in_the_loop(in_float64, model):
-    make = making(model, HINGE(r1=1.0), device="cuda")
-    assert largest_difference(make) < EXACT
+    spec = making(model, HINGE(r1=1.0), device="cuda")
+    assert largest_difference(spec) < EXACT
 
 
 @pytest.mark.gpu
@@ -407,8 +424,8 @@ def test_clients_train_together_in_mixed_precision_on_a_gpu():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("model", MODELS)
 def test_a_cuda_graph_trains_as_the_steps_that_it_records(model):
-    make = making(model, "lsgan", device="cuda", steps=4, beta1=0.9, batch_size=16)
-    (plain, others), (table, seats) = cohort(make), cohort(make)
+    spec = making(model, "lsgan", device="cuda", steps=4, rule="adam beta1=0.9", batch_size=16)
+    (plain, others), (table, seats) = cohort(spec), cohort(spec)
     plain._tape.record = None
     together(plain, others)
     together(table, seats)

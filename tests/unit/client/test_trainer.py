@@ -4,13 +4,14 @@ import itertools
 import pytest
 import torch
 
-from client.trainer import Assignment, Trainer
+from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
 from common.config import LocalConfig
 from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import ConfigError, DivergenceError
 from common.models import MODELS
 from common.objectives import OBJECTIVES
+from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
 SHAPE = ImageShape(1, 28, 10)
@@ -23,11 +24,10 @@ def shard(num=20, seed=0, labels=(3, 7)):
     return ImageSet(images, torch.tensor(labels).repeat(num)[:num])
 
 
-def make(model="mlp", objective="non-saturating", seed=0, options=None, **local):
+def make(model="mlp", objective="non-saturating", seed=0, options=None, optimiser="adam", **local):
     settings = LocalConfig(**({"steps": 3, "batch_size": 8} | local))
-    return Trainer(
-        MODELS[model](width=16, latent_size=8), OBJECTIVES[objective](**options or {}), SHAPE, settings, seed, CPU
-    )
+    networks, loss = MODELS[model](width=16, latent_size=8), OBJECTIVES[objective](**options or {})
+    return Trainer(TrainerSpec(networks, loss, OPTIMISERS[optimiser](), SHAPE, settings, seed, CPU))
 
 
 def assign(trainer, round=1, partition=0, moments=None, images=None, seed=0):
@@ -115,13 +115,28 @@ def test_one_batch_of_fakes_serves_both_networks(objective, critic_steps):
     ]
 
 
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_an_optimiser_keeps_goes_on_where_it_is_kept(optimiser):
+    through, parts = (make(steps=2, optimiser=optimiser) for _ in range(2))
+    assign(through).fit()
+    assign(parts).fit()
+    weights, kept = parts.parameters(), parts.moments()
+    again = make(steps=2, optimiser=optimiser)
+    assign(again, round=2, moments=kept)
+    again.load(weights)
+    again.fit()
+    through.assign(Assignment(shard(), 0, 0, 2), through.moments())
+    through.fit()
+    assert tree.digest(through.parameters()) == tree.digest(again.parameters())
+
+
 def test_a_step_is_the_one_that_a_person_would_write():
     trainer = assign(make(objective="hinge", steps=3))
     written = MODELS["mlp"](width=16, latent_size=8).build(SHAPE, 0).train()
     generator, discriminator = written["generator"], written["discriminator"]
     local = LocalConfig()
     steps = {
-        name: torch.optim.Adam(network.parameters(), local.learning_rate, (local.beta1, local.beta2), fused=True)
+        name: torch.optim.Adam(network.parameters(), local.learning_rate, (0.0, 0.99), fused=True)
         for name, network in written.items()
     }
     for batch in list(trainer._batches(trainer._phases * 3))[::2]:
@@ -325,9 +340,8 @@ def test_cuda_trains_close_to_the_cpu(mixed):
     losses = []
     for device in ("cpu", "cuda"):
         settings = LocalConfig(steps=5, batch_size=16, mixed_precision=mixed)
-        trainer = Trainer(
-            MODELS["dcgan"](width=16), OBJECTIVES["non-saturating"](), SHAPE, settings, 0, torch.device(device)
-        )
+        parts = MODELS["dcgan"](width=16), OBJECTIVES["non-saturating"](), OPTIMISERS["adam"]()
+        trainer = Trainer(TrainerSpec(*parts, SHAPE, settings, 0, torch.device(device)))
         losses.append(assign(trainer).fit())
     for key in ("discriminator-loss", "generator-loss"):
         assert losses[1][key] == pytest.approx(losses[0][key], rel=0.1 if mixed else 0.01)

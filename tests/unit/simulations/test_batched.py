@@ -95,7 +95,7 @@ def test_items_of_other_groups_sit_elsewhere(rooms):
 def test_every_algorithm_ends_with_the_loops_weights_when_its_clients_are_trained_together(small, seated, spec):
     # Six small steps in float32: what rounding makes of them, far below what they move.
     one, other = (
-        small(name, algorithm=spec, federation__fraction=0.75, local__moments="keep", local__beta1=0.5)
+        small(name, algorithm=spec, federation__fraction=0.75, local__moments="keep", optimiser="adam beta1=0.5")
         for name in ("loop", "batch")
     )
     simulate(one, num_workers=1)
