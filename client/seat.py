@@ -21,14 +21,19 @@ class Request:
     """What a client asks of ``fit``; see ``LocalTrainer``."""
 
     networks: tuple[str, ...] | None = None
-    fakes: tuple[Tensor, Tensor] | None = None
+    given: Tree | None = None
     extra_loss: Callable[[str, nn.Module], Tensor] | None = None
     gradient_hook: Callable[[str, nn.Module], None] | None = None
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What must be equal for clients to be trained together."""
-        return self.networks, self.fakes is None, self.extra_loss is None, self.gradient_hook is None
+        return (
+            self.networks,
+            None if self.given is None else tuple(sorted(self.given)),
+            self.extra_loss is None,
+            self.gradient_hook is None,
+        )
 
 
 class Seat(Trainer):
@@ -50,12 +55,12 @@ class Seat(Trainer):
         self,
         *,
         networks: Sequence[str] | None = None,
-        fakes: tuple[Tensor, Tensor] | None = None,
+        given: Tree | None = None,
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
         asked = None if networks is None else tuple(networks)
-        return self._fit(self, Request(asked, fakes, extra_loss, gradient_hook))
+        return self._fit(self, Request(asked, given, extra_loss, gradient_hook))
 
     def fit_alone(self, request: Request) -> dict[str, float]:
         """Trains this client by itself, in the loop."""
@@ -76,7 +81,7 @@ class Seat(Trainer):
 
     def drawn(self, schedule: Sequence[Phase], request: Request) -> Iterator[Batch]:
         """Yields a batch for each phase, on the CPU, whence those of all clients go to their device together."""
-        return self._batches(schedule, request.fakes, torch.device("cpu"))
+        return self._batches(schedule, request.given, torch.device("cpu"))
 
     def take_back(self, weights: Tree, moments: Tree) -> None:
         """Goes back to what ``parameters`` and ``moments`` returned."""

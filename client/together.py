@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from client.vectorised import Generators, vectorised
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
 
-_STACKED = tuple(entry.name for entry in fields(Batch) if entry.name not in ("generator", "step", "kept"))
+_DRAWS = "draws."
 
 
 class Skeleton(nn.ModuleDict):
@@ -43,11 +43,18 @@ class Tape:
 
 @dataclass
 class _Supply:
-    """What one phase of all clients takes: batches (N, ...); the very dictionary of the phase before if it goes on."""
+    """What one phase of all clients takes: batches (N, ...); the very dictionary of before if it is reused."""
 
     tensors: Tensors
     generators: Generators
     step: int
+
+
+def _tensors_of(batch: Batch) -> Tensors:
+    """Returns all tensors of a batch by name."""
+    return {"examples": batch.examples, "labels": batch.labels} | {
+        f"{_DRAWS}{name}": value for name, value in batch.draws.items()
+    }
 
 
 class Fit:
@@ -117,11 +124,11 @@ class Fit:
         last: Batch | None = None
         tensors: Tensors = {}
         for batches in zip(*draws, strict=True):
-            if last is None or batches[0].kept is not last.kept:  # else the phase goes on with the batch before
+            if last is None or batches[0].carry is not last.carry:  # else the phase reuses the batch before
+                rows = [_tensors_of(batch) for batch in batches]
                 tensors = {
-                    name: torch.stack([getattr(batch, name) for batch in batches]).to(self._device, non_blocking=True)
-                    for name in _STACKED
-                    if getattr(batches[0], name) is not None
+                    name: torch.stack([row[name] for row in rows]).to(self._device, non_blocking=True)
+                    for name in rows[0]
                 }
             last = batches[0]
             yield _Supply(tensors, Generators([batch.generator for batch in batches]), last.step)
@@ -144,7 +151,7 @@ class Fit:
             if given.tensors is not before:
                 kept = {}
             before = given.tensors
-            self._freeze_all_but({*phase.networks, *(after.networks if after and after.goes_on else ())})
+            self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
             loss, watched, kept = self._step(phase, given, kept, rates)
             found.append((loss, watched))
             drew = drew or given.generators.used
@@ -153,7 +160,7 @@ class Fit:
     def _is_steady(self, phases: Sequence[Phase]) -> bool:
         request = self._requests[0]
         plain = request.extra_loss is None and request.gradient_hook is None
-        return plain and not phases[0].goes_on and all(phase.period is not None for phase in phases)
+        return plain and not phases[0].reuses_batch and all(phase.period is not None for phase in phases)
 
     def _replay(self, phases: Sequence[Phase], supply: Sequence[_Supply]) -> list[tuple[Tensor, Tensors]]:
         tape = self._tape
@@ -187,9 +194,12 @@ class Fit:
         self, phase: Phase, given: _Supply, kept: Tensors, rates: Mapping[str, Tensor] | None
     ) -> tuple[Tensor, Tensors, Tensors]:
         def alone(weights: Any, tensors: Any, kept: Any) -> Any:
-            batch = Batch(**tensors, generator=given.generators, step=given.step, kept=dict(kept))
+            draws = {name.removeprefix(_DRAWS): value for name, value in tensors.items() if name.startswith(_DRAWS)}
+            batch = Batch(
+                tensors["examples"], tensors["labels"], draws, given.generators, step=given.step, carry=dict(kept)
+            )
             loss, watched = torch.func.functional_call(self._skeleton, weights, (phase.loss, batch))
-            return loss, watched, batch.kept
+            return loss, watched, batch.carry
 
         with self._seats[0].autocast():
             losses, watched, kept = vectorised(alone)(self._weights, given.tensors, kept)

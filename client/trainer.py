@@ -17,7 +17,7 @@ from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
 from common.local import LocalConfig
 from common.models import Model
-from common.objectives import Batch, Objective, Phase
+from common.objectives import Batch, DrawSource, Objective, Phase
 from common.optimisers import Optimiser, Stepper
 from common.seeding import torch_generator
 from common.tree import Tree, clone
@@ -91,6 +91,8 @@ class Trainer:
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
         self._num_classes = shape.num_classes
         self._latent_size = int(getattr(networks["generator"], "latent_size", 0))
+        self._noise_shape = (self._latent_size,)
+        self._objective = spec.objective
         self._phases = spec.objective.phases()
         self._local = local
         self._device = device
@@ -149,17 +151,17 @@ class Trainer:
         self,
         *,
         networks: Sequence[str] | None = None,
-        fakes: tuple[Tensor, Tensor] | None = None,
+        given: Tree | None = None,
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
         """Trains for ``local.steps`` steps; returns the means of losses and diagnostics, ``images`` and ``seconds``.
 
-        ``images`` counts the real images that phases looked at.
+        ``images`` counts the real examples that phases used.
 
         Args:
             networks: Only phases that step these; None: all phases.
-            fakes: See ``LocalTrainer``.
+            given: See ``LocalTrainer``.
             extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
             gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
 
@@ -171,8 +173,8 @@ class Trainer:
         diagnostics: dict[str, list[Tensor]] = {}
         schedule = self.schedule(networks)
         following = [*schedule[1:], None]
-        for phase, after, batch in zip(schedule, following, self._batches(schedule, fakes), strict=True):
-            self._freeze_all_but({*phase.networks, *(after.networks if after and after.goes_on else ())})
+        for phase, after, batch in zip(schedule, following, self._batches(schedule, given), strict=True):
+            self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
             loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
             losses.setdefault(f"{phase.name}-loss", []).append(loss)
             for key, value in watched.items():
@@ -197,7 +199,7 @@ class Trainer:
             DivergenceError: See ``fit``.
         """
         means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
-        images = self._local.batch_size * sum(phase.looks_at_images for phase in schedule)
+        images = self._local.batch_size * sum(phase.uses_examples for phase in schedule)
         return means | {"images": images, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
@@ -258,21 +260,19 @@ class Trainer:
     def _batches(
         self,
         phases: Iterable[Phase],
-        given: tuple[Tensor, Tensor] | None = None,
+        given: Tree | None = None,
         device: torch.device | None = None,
     ) -> Iterator[Batch]:
         """Yields a batch for each of the phases, on ``device`` or the trainer's own.
 
-        What it draws depends on the assignment and the phases alone. A phase that goes on with the batch of the one
-        before it draws nothing.
-        Real images come from one shuffled pass over the shard after another; a pass may end inside a batch, so every
-        batch is full even where the shard is smaller. Fake labels are drawn as ``local.fake_labels`` says, or are those
-        of the ``given`` fakes, which phases that look at real images take one batch after another, and again from the
-        first.
+        What it draws depends on the assignment and the phases alone. A phase that reuses the batch of the one before it
+        draws nothing. Real examples come from one shuffled pass over the shard after another; a pass may end inside a
+        batch, so every batch is full even where the shard is smaller. The rest is drawn by the objective, or ``given``.
         """
         assigned, size, device = self._assigned, self._local.batch_size, device or self._device
-        shard, pool = assigned.images, self._fake_labels(assigned.images.labels)
-        generator = self._generator()
+        shard, generator = assigned.images, self._generator()
+        pool = self._label_pool(assigned.images.labels)
+        source = DrawSource(size, generator, pool, self._noise_shape, shard.image_shape)
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
         runs: dict[str, int] = {}
@@ -280,36 +280,29 @@ class Trainer:
         for phase in phases:
             step = runs.setdefault(phase.name, (assigned.round - 1) * self._local.steps * phase.repeats)
             runs[phase.name] += 1
-            if phase.goes_on and batch is not None:
+            if phase.reuses_batch and batch is not None:
                 yield replace(batch, step=step)
                 continue
-            num_real = size if phase.looks_at_images else 0
+            num_real = size if phase.uses_examples else 0
             while len(order) < num_real:
                 order = torch.cat([order, torch.randperm(len(shard), generator=generator)])
             chosen, order = order[:num_real], order[num_real:]
-            fake = torch.randint(len(pool), (size,), generator=generator)
-            latents = torch.randn(size, self._latent_size, generator=generator)
-            uniforms = torch.rand(size, generator=generator)
-            fake_labels, fakes = pool[fake], None
-            if given is not None and phase.looks_at_images:
-                rows = torch.arange(taken, taken + size) % len(given[1])
-                fakes, fake_labels = given[0][rows].to(device, non_blocking=True), given[1][rows]
+            draws = self._objective.draw(source)
+            if given is not None and phase.uses_examples:
+                draws |= {name: rows[torch.arange(taken, taken + size) % len(rows)] for name, rows in given.items()}
                 taken += size
             images, labels = shard.take(chosen)
             batch = Batch(
-                images=normalise(images.to(device, non_blocking=True)),
+                examples=normalise(images.to(device, non_blocking=True)),
                 labels=labels.to(device, non_blocking=True),
-                latents=latents.to(device, non_blocking=True),
-                fake_labels=fake_labels.to(device, non_blocking=True),
-                uniforms=uniforms.to(device, non_blocking=True),
+                draws={name: value.to(device, non_blocking=True) for name, value in draws.items()},
                 generator=generator,
-                fakes=fakes,
                 step=step,
             )
             yield batch
 
-    def _fake_labels(self, labels: Tensor) -> Tensor:
-        """Returns the labels, each as likely as the others, that fakes are made of."""
+    def _label_pool(self, labels: Tensor) -> Tensor:
+        """Returns the labels, each as likely as the others, that examples are generated for."""
         if self._local.fake_labels == "own":
             return labels
         return torch.unique(labels) if self._local.fake_labels == "balanced" else torch.arange(self._num_classes)

@@ -67,7 +67,7 @@ class LocalTrainer(Protocol):
         self,
         *,
         networks: Sequence[str] | None = None,
-        fakes: tuple[Tensor, Tensor] | None = None,
+        given: Tree | None = None,
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
@@ -75,8 +75,8 @@ class LocalTrainer(Protocol):
 
         Args:
             networks: Only phases that step these; None: all phases.
-            fakes: Images (N, C, S, S) and labels (N,) that the discriminator sees as fakes, a batch after another and
-                again from the first after the last, instead of its own generator's.
+            given: Draws by name (N, ...), see ``Objective.draw``, that phases with real examples take instead of drawn
+                ones, a batch after another and again from the first after the last.
             extra_loss: Called with the name and the network that a phase steps; its scalar is added to the loss.
             gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
         """

@@ -63,7 +63,8 @@ class OnServer(Algorithm):
             looked_at = images.requires_grad_(True)
             return self.penalty * squared_gradient_norm(network(looked_at, labels), looked_at).mean()
 
-        return trainer.fit(networks=(DISCRIMINATOR,), fakes=fakes, extra_loss=penalise if self.penalty else None)
+        given = None if fakes is None else {"fakes": fakes[0], "fake-labels": fakes[1]}
+        return trainer.fit(networks=(DISCRIMINATOR,), given=given, extra_loss=penalise if self.penalty else None)
 
     def num_steps(self, context: ServerContext) -> int:
         """Returns the generator's steps in a round."""

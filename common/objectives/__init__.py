@@ -1,6 +1,6 @@
 """What local training minimises: one objective a file."""
 
-from common.objectives.base import AdversarialObjective, Batch, Objective, Phase
+from common.objectives.base import AdversarialObjective, Batch, DrawSource, Objective, Phase
 from common.objectives.hinge import Hinge
 from common.objectives.lsgan import LSGAN
 from common.objectives.non_saturating import NonSaturating
@@ -15,4 +15,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "wgan-gp": WGANGP,
 }
 
-__all__ = ["OBJECTIVES", "AdversarialObjective", "Batch", "Objective", "Phase"]
+__all__ = ["OBJECTIVES", "AdversarialObjective", "Batch", "DrawSource", "Objective", "Phase"]

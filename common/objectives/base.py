@@ -18,30 +18,54 @@ from common.objectives.augment import change, parse_changes, require_colour
 
 @dataclass(frozen=True)
 class Batch:
-    """What one phase may look at; every field is drawn by the loop from the client's own generator.
+    """What one phase may look at; everything in it is drawn by the loop from the client's own generator.
 
     Attributes:
-        images: Real images (B, C, S, S), float32 in [-1, 1]; none (B = 0) in a phase that does not look at any.
+        examples: Real examples (B, ...), as a network takes them; none (B = 0) in a phase that does not use any.
         labels: Their labels (B,), int64.
-        latents: Standard normal (B, Z), float32.
-        fake_labels: Labels (B,) to generate images for, drawn from the client's own label distribution.
-        uniforms: Uniform in [0, 1) (B,), float32: interpolation points and the like.
+        draws: What ``Objective.draw`` drew, by name.
         generator: For further draws, on the CPU; the number of them may depend on nothing but the phase.
-        fakes: Images (B, C, S, S) that the discriminator is to tell from real ones, of ``fake_labels``; None: those
-            that the generator makes of ``latents``.
         step: How often the client has run this phase before, from round 1 on and as if it had trained in every round.
-        kept: What a phase leaves, with its graph, to the one that goes on with its batch (``Phase.goes_on``).
+        carry: What a phase leaves, with its graph, to the one that reuses its batch (``Phase.reuses_batch``).
     """
 
-    images: Tensor
+    examples: Tensor
     labels: Tensor
-    latents: Tensor
-    fake_labels: Tensor
-    uniforms: Tensor
+    draws: Mapping[str, Tensor]
     generator: torch.Generator
-    fakes: Tensor | None = None
     step: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    carry: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DrawSource:
+    """What an objective draws a batch's random numbers from.
+
+    Attributes:
+        size: Examples in a batch.
+        generator: The client's, on the CPU.
+        label_pool: Labels (K,), int64, each as likely as the others to be one that an example is generated for.
+        noise_shape: Of the noise that the sampler makes one example of.
+        example_shape: Of one example, as a network takes it.
+    """
+
+    size: int
+    generator: torch.Generator
+    label_pool: Tensor
+    noise_shape: tuple[int, ...]
+    example_shape: tuple[int, ...]
+
+    def labels(self) -> Tensor:
+        """Draws labels (B,), int64, to generate examples for."""
+        return self.label_pool[torch.randint(len(self.label_pool), (self.size,), generator=self.generator)]
+
+    def noise(self) -> Tensor:
+        """Draws standard normal noise (B, *noise_shape), float32."""
+        return torch.randn(self.size, *self.noise_shape, generator=self.generator)
+
+    def uniforms(self) -> Tensor:
+        """Draws numbers (B,), float32, uniform in [0, 1)."""
+        return torch.rand(self.size, generator=self.generator)
 
 
 Networks = Mapping[str, nn.Module]
@@ -57,10 +81,10 @@ class Phase:
         networks: The networks whose weights this phase steps; the others get no gradient.
         loss: Returns a scalar to minimise, and detached scalars worth watching (``d-real``, ``d-fake``).
         repeats: How often the phase runs in a step, each time on a new batch.
-        looks_at_images: Whether the loss uses real images; those of a client are passed over for these phases only.
+        uses_examples: Whether the loss uses real examples; those of a client are passed over for these phases only.
         after: Called with the stepped network after each update (weight clipping), under no_grad.
-        goes_on: Whether it looks at the batch of the phase before it, if there is one, and at what that one kept there:
-            the phase before then builds graphs through this one's networks too.
+        reuses_batch: Whether it takes the batch of the phase before it, if there is one, and what that one left in its
+            ``carry``: the phase before then builds graphs through this one's networks too.
         period: The loss depends on ``Batch.step`` by its remainder after division by this alone; None: in any way.
     """
 
@@ -68,9 +92,9 @@ class Phase:
     networks: tuple[str, ...]
     loss: Loss
     repeats: int = 1
-    looks_at_images: bool = True
+    uses_examples: bool = True
     after: Callable[[nn.Module], None] | None = None
-    goes_on: bool = False
+    reuses_batch: bool = False
     period: int | None = None
 
 
@@ -80,6 +104,13 @@ class Objective(Component):
     def phases(self) -> tuple[Phase, ...]:
         """Returns the phases of one local step, in order."""
         raise NotImplementedError
+
+    def draw(self, source: DrawSource) -> dict[str, Tensor]:
+        """Draws what a batch takes beside examples, by name, with B rows each; by default nothing.
+
+        Their number and order may depend on nothing but the objective and ``source``.
+        """
+        return {}
 
     def check(self, shape: ImageShape) -> None:
         """Raises ConfigError if the options mean nothing for images of ``shape``."""
@@ -126,6 +157,13 @@ class AdversarialObjective(Objective):
         """Returns a further term of the discriminator's loss on fakes (B, C, S, S), or None."""
         return None
 
+    def draw(self, source: DrawSource) -> dict[str, Tensor]:
+        """Draws ``fake-labels`` (B,), the ``latents`` (B, Z) of fakes, and ``uniforms`` (B,) for penalties.
+
+        A caller of ``LocalTrainer.fit`` may give ``fakes`` (B, C, S, S) of these labels, instead of the generator's.
+        """
+        return {"fake-labels": source.labels(), "latents": source.noise(), "uniforms": source.uniforms()}
+
     def phases(self) -> tuple[Phase, ...]:
         return (
             Phase(
@@ -136,7 +174,7 @@ class AdversarialObjective(Objective):
                 after=self._after(),
                 period=self.r1_every,
             ),
-            Phase("generator", ("generator",), self._generator_phase, looks_at_images=False, goes_on=True, period=1),
+            Phase("generator", ("generator",), self._generator_phase, uses_examples=False, reuses_batch=True, period=1),
         )
 
     def check(self, shape: ImageShape) -> None:
@@ -147,28 +185,30 @@ class AdversarialObjective(Objective):
 
     def _discriminator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         discriminator = networks["discriminator"]
-        fakes = batch.fakes
+        labels = batch.draws["fake-labels"]
+        fakes = batch.draws.get("fakes")
         if fakes is None:
-            fakes = batch.kept["fakes"] = networks["generator"](batch.latents, batch.fake_labels)
+            fakes = batch.carry["fakes"] = networks["generator"](batch.draws["latents"], labels)
             fakes = fakes.detach()
         penalised = self.r1 > 0 and batch.step % self.r1_every == 0
-        images = self._seen(batch.images, batch).detach().requires_grad_(penalised)
+        images = self._seen(batch.examples, batch).detach().requires_grad_(penalised)
         fakes = self._seen(fakes, batch)
         real_logits = discriminator(images, batch.labels)
-        fake_logits = discriminator(fakes, batch.fake_labels)
+        fake_logits = discriminator(fakes, labels)
         loss = self.discriminator_loss(real_logits, fake_logits)
         if penalised:
             loss = loss + 0.5 * self.r1 * self.r1_every * squared_gradient_norm(real_logits, images).mean()
-        penalty = self.penalty(discriminator, replace(batch, images=images), fakes)
+        penalty = self.penalty(discriminator, replace(batch, examples=images), fakes)
         if penalty is not None:
             loss = loss + penalty
         return loss, {"d-real": real_logits.detach().mean(), "d-fake": fake_logits.detach().mean()}
 
     def _generator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        fakes = batch.kept.pop("fakes", None)
+        labels = batch.draws["fake-labels"]
+        fakes = batch.carry.pop("fakes", None)
         if fakes is None or not fakes.requires_grad:
-            fakes = networks["generator"](batch.latents, batch.fake_labels)
-        fake_logits = networks["discriminator"](self._seen(fakes, batch), batch.fake_labels)
+            fakes = networks["generator"](batch.draws["latents"], labels)
+        fake_logits = networks["discriminator"](self._seen(fakes, batch), labels)
         return self.generator_loss(fake_logits), {}
 
     def _seen(self, images: Tensor, batch: Batch) -> Tensor:

@@ -26,7 +26,7 @@ class WGANGP(AdversarialObjective):
         return -fake_logits.mean()
 
     def penalty(self, discriminator: nn.Module, batch: Batch, fakes: Tensor) -> Tensor:
-        share = batch.uniforms.view(-1, 1, 1, 1)
-        between = (share * batch.images + (1.0 - share) * fakes).detach().requires_grad_(True)
+        share = batch.draws["uniforms"].view(-1, 1, 1, 1)
+        between = (share * batch.examples + (1.0 - share) * fakes).detach().requires_grad_(True)
         norms = squared_gradient_norm(discriminator(between, batch.labels), between).add(1e-12).sqrt()
         return self.gp_weight * (norms - 1.0).square().mean()

@@ -116,7 +116,7 @@ class ToyTrainer:
         assert set(weights) <= set(self.weights)
         self.weights |= tree.clone(weights)
 
-    def fit(self, *, networks=None, fakes=None, extra_loss=None, gradient_hook=None):
+    def fit(self, *, networks=None, given=None, extra_loss=None, gradient_hook=None):
         for name, network in ToyModel().networks(CONTEXT.shape).items():
             if networks and name not in networks:
                 continue

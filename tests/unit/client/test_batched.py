@@ -81,7 +81,7 @@ def together(table, seats, requests=None):
 def by_itself(spec, partition, request=ASKED, num=20):
     """Returns a trainer in the loop that has trained a client, and its means."""
     trainer = assigned(Trainer(spec), partition, spec.shape, num)
-    asked = {name: getattr(request, name) for name in ("networks", "fakes", "extra_loss", "gradient_hook")}
+    asked = {name: getattr(request, name) for name in ("networks", "given", "extra_loss", "gradient_hook")}
     return trainer, trainer.fit(**asked)
 
 
@@ -104,8 +104,10 @@ def in_float64(monkeypatch):
 
     def doubled(trainer, *arguments):
         for batch in batches(trainer, *arguments):
-            fields = {name: getattr(batch, name).double() for name in ("images", "latents", "uniforms")}
-            yield dataclasses.replace(batch, **fields)
+            draws = {
+                name: value.double() if value.is_floating_point() else value for name, value in batch.draws.items()
+            }
+            yield dataclasses.replace(batch, examples=batch.examples.double(), draws=draws)
 
     monkeypatch.setattr(Model, "build", lambda model, shape, seed: build(model, shape, seed).double())
     monkeypatch.setattr(Trainer, "_batches", doubled)
@@ -232,7 +234,10 @@ def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_flo
 def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
     spec = making("dcgan", steps=4)
     requests = [
-        Request(networks=("discriminator",), fakes=(torch.full((6, 1, 28, 28), 0.1 * k).double(), torch.arange(6)))
+        Request(
+            networks=("discriminator",),
+            given={"fakes": torch.full((6, 1, 28, 28), 0.1 * k).double(), "fake-labels": torch.arange(6)},
+        )
         for k in range(3)
     ]
     table, seats = cohort(spec)

@@ -140,13 +140,16 @@ def test_a_step_is_the_one_that_a_person_would_write():
         for name, network in written.items()
     }
     for batch in list(trainer._batches(trainer._phases * 3))[::2]:
-        fakes = generator(batch.latents, batch.fake_labels)
+        fakes = generator(batch.draws["latents"], batch.draws["fake-labels"])
         written.zero_grad()
-        real, fake = discriminator(batch.images, batch.labels), discriminator(fakes.detach(), batch.fake_labels)
+        real, fake = (
+            discriminator(batch.examples, batch.labels),
+            discriminator(fakes.detach(), batch.draws["fake-labels"]),
+        )
         (torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()).backward()
         steps["discriminator"].step()
         written.zero_grad()
-        (-discriminator(fakes, batch.fake_labels).mean()).backward()
+        (-discriminator(fakes, batch.draws["fake-labels"]).mean()).backward()
         steps["generator"].step()
     trainer.fit()
     for key, value in written.state_dict().items():
@@ -169,8 +172,8 @@ def test_batches_pass_over_the_whole_shard_and_are_full():
     trainer = assign(make(batch_size=8), images=images)
     phases = [phase for phase in trainer._phases for _ in range(5)]
     batches = list(trainer._batches(phases))[:5]  # 40 images: two passes over 20
-    assert all(len(batch.images) == 8 for batch in batches)
-    seen = torch.cat([batch.images for batch in batches])
+    assert all(len(batch.examples) == 8 for batch in batches)
+    seen = torch.cat([batch.examples for batch in batches])
     for image in normalise(images.images):
         assert (seen == image).flatten(1).all(1).sum() == 2
 
@@ -182,7 +185,7 @@ def test_the_discriminator_sees_the_whole_shard_before_any_image_again():
     phase, other = trainer._phases
 
     def looking(networks, batch):
-        seen.append(batch.images)
+        seen.append(batch.examples)
         return phase.loss(networks, batch)
 
     trainer._phases = (dataclasses.replace(phase, loss=looking), other)
@@ -197,13 +200,13 @@ def test_images_seen_counts_what_critics_see():
 
 def test_a_shard_smaller_than_a_batch_fills_it():
     batch = first_batch(assign(make(batch_size=8), images=shard(num=3)))
-    assert len(batch.images) == 8
+    assert len(batch.examples) == 8
 
 
 def test_fake_labels_have_the_clients_own_distribution():
     images = shard(num=4, labels=(3, 3, 3, 7))
     trainer = assign(make(batch_size=100), images=images)
-    labels = torch.cat([batch.fake_labels for batch in trainer._batches(trainer._phases * 10)])
+    labels = torch.cat([batch.draws["fake-labels"] for batch in trainer._batches(trainer._phases * 10)])
     assert set(labels.tolist()) == {3, 7}
     assert (labels == 3).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
@@ -211,7 +214,7 @@ def test_fake_labels_have_the_clients_own_distribution():
 def fake_labels(kind):
     images = shard(num=4, labels=(3, 3, 3, 7))
     trainer = assign(make(batch_size=100, fake_labels=kind), images=images)
-    return torch.cat([batch.fake_labels for batch in trainer._batches(trainer._phases * 10)])
+    return torch.cat([batch.draws["fake-labels"] for batch in trainer._batches(trainer._phases * 10)])
 
 
 def test_balanced_fake_labels_are_even_over_the_classes_that_the_client_holds():
@@ -257,7 +260,7 @@ def test_images_and_labels_stay_together():
         bytes(i.numpy().tobytes()): int(k) for i, k in zip(normalise(images.images), images.labels, strict=True)
     }
     batch = first_batch(assign(make(), images=images))
-    assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.images] == batch.labels.tolist()
+    assert [by_bytes[bytes(i.numpy().tobytes())] for i in batch.examples] == batch.labels.tolist()
 
 
 def test_batches_count_the_runs_of_their_phase_from_the_first_round_on():

@@ -62,11 +62,13 @@ def networks():
 def batch():
     generator = torch_generator(0, "test")
     return Batch(
-        images=torch.rand(6, 1, 2, 2, generator=generator),
+        examples=torch.rand(6, 1, 2, 2, generator=generator),
         labels=torch.arange(6) % 3,
-        latents=torch.randn(6, 4, generator=generator),
-        fake_labels=torch.arange(6) % 2,
-        uniforms=torch.rand(6, generator=generator),
+        draws={
+            "latents": torch.randn(6, 4, generator=generator),
+            "fake-labels": torch.arange(6) % 2,
+            "uniforms": torch.rand(6, generator=generator),
+        },
         generator=generator,
     )
 
@@ -95,9 +97,9 @@ def test_losses_are_those_of_the_literature(name):
 def test_phases_feed_the_losses_with_d_of_x_and_d_of_g_of_z(name, networks, batch):
     """The generator's loss is on D(G(z)), not on pixels; real and fake are not swapped."""
     objective = OBJECTIVES[name]()
-    fakes = networks["generator"](batch.latents, batch.fake_labels)
-    real_logits = networks["discriminator"](batch.images, batch.labels)
-    fake_logits = networks["discriminator"](fakes, batch.fake_labels)
+    fakes = networks["generator"](batch.draws["latents"], batch.draws["fake-labels"])
+    real_logits = networks["discriminator"](batch.examples, batch.labels)
+    fake_logits = networks["discriminator"](fakes, batch.draws["fake-labels"])
     loss, _ = phases(name)["generator"].loss(networks, batch)
     assert loss.item() == pytest.approx(objective.generator_loss(fake_logits).item(), abs=1e-6)
     loss, watched = phases(name)["discriminator"].loss(networks, batch)
@@ -128,7 +130,11 @@ def test_the_discriminators_loss_gives_the_generator_no_gradient(name, r1, netwo
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_generator_step_raises_the_logits_of_fakes(name, networks, batch):
     def fooled():
-        return networks["discriminator"](networks["generator"](batch.latents, batch.fake_labels), None).mean().item()
+        return (
+            networks["discriminator"](networks["generator"](batch.draws["latents"], batch.draws["fake-labels"]), None)
+            .mean()
+            .item()
+        )
 
     before = fooled()
     loss, _ = phases(name)["generator"].loss(networks, batch)
@@ -176,7 +182,7 @@ def test_r1_reaches_the_discriminators_weights(networks, batch):
 def test_gradient_penalty_draws_the_norm_to_one(networks, batch):
     # |w| = sqrt(0.5): 10 (sqrt(0.5) - 1)^2 = 0.857864
     objective = OBJECTIVES["wgan-gp"]()
-    fakes = networks["generator"](batch.latents, batch.fake_labels)
+    fakes = networks["generator"](batch.draws["latents"], batch.draws["fake-labels"])
     penalty = objective.penalty(networks["discriminator"], batch, fakes)
     assert penalty.item() == pytest.approx(0.857864, abs=1e-5)
 
@@ -189,11 +195,11 @@ def test_gradient_penalty_looks_between_real_and_fake(batch):
             seen.append((images.detach(), labels))
             return super().forward(images, labels)
 
-    fakes = torch.full_like(batch.images, -1.0)
+    fakes = torch.full_like(batch.examples, -1.0)
     OBJECTIVES["wgan-gp"]().penalty(Recorder(), batch, fakes)
     points, labels = seen[-1]
-    share = batch.uniforms.view(-1, 1, 1, 1)
-    assert torch.allclose(points, share * batch.images + (1 - share) * fakes)
+    share = batch.draws["uniforms"].view(-1, 1, 1, 1)
+    assert torch.allclose(points, share * batch.examples + (1 - share) * fakes)
     assert torch.equal(labels, batch.labels)
 
 
@@ -266,14 +272,14 @@ class Recorder(ToyDiscriminator):
 def test_real_and_fake_images_are_changed_on_their_way_into_the_discriminator(name, option, networks, batch):
     recorder = Recorder()
     objective = OBJECTIVES[name](**{option: CHANGED[option]})
-    fakes = networks["generator"](batch.latents, batch.fake_labels)
+    fakes = networks["generator"](batch.draws["latents"], batch.draws["fake-labels"])
     discriminator, generator = objective.phases()
     discriminator.loss(networks | {"discriminator": recorder}, batch)
     real_seen, fake_seen = recorder.seen[:2]
-    assert not torch.allclose(real_seen, batch.images)
+    assert not torch.allclose(real_seen, batch.examples)
     assert not torch.allclose(fake_seen, fakes)
     if len(recorder.seen) > 2:  # a penalty between what the discriminator saw
-        share = batch.uniforms.view(-1, 1, 1, 1)
+        share = batch.draws["uniforms"].view(-1, 1, 1, 1)
         assert torch.allclose(recorder.seen[2], share * real_seen + (1 - share) * fake_seen)
     generator.loss(networks | {"discriminator": recorder}, batch)
     assert not torch.allclose(recorder.seen[-1], fakes)
@@ -307,14 +313,12 @@ def test_without_options_nothing_is_drawn_and_the_images_are_those_of_the_batch(
     for phase in OBJECTIVES[name]().phases():
         phase.loss(networks | {"discriminator": recorder}, batch)
     assert torch.equal(batch.generator.get_state(), before)
-    assert torch.equal(recorder.seen[0], batch.images)
+    assert torch.equal(recorder.seen[0], batch.examples)
 
 
 def test_instance_noise_has_its_standard_deviation(networks, batch):
     recorder = Recorder()
-    many = dataclasses.replace(
-        batch, images=torch.zeros(5000, 1, 2, 2), labels=torch.zeros(5000, dtype=torch.int64), fakes=None
-    )
+    many = dataclasses.replace(batch, examples=torch.zeros(5000, 1, 2, 2), labels=torch.zeros(5000, dtype=torch.int64))
     OBJECTIVES["hinge"](instance_noise=0.3).phases()[0].loss({**networks, "discriminator": recorder}, many)
     assert recorder.seen[0].std().item() == pytest.approx(0.3, rel=0.02)
     assert recorder.seen[0].mean().item() == pytest.approx(0.0, abs=0.01)
@@ -326,7 +330,9 @@ def test_r1_is_the_gradient_at_what_the_discriminator_sees(networks, batch):
             return 0.5 * images.square().flatten(1).sum(1)  # gradient: the image itself
 
     networks["discriminator"] = Quadratic()
-    white = dataclasses.replace(batch, images=torch.ones(6, 1, 8, 8), fakes=torch.zeros(6, 1, 8, 8))
+    white = dataclasses.replace(
+        batch, examples=torch.ones(6, 1, 8, 8), draws={**batch.draws, "fakes": torch.zeros(6, 1, 8, 8)}
+    )
     losses = [
         OBJECTIVES["wgan"](r1=2.0, augment=names).phases()[0].loss(networks, white)[0].item()
         - OBJECTIVES["wgan"](augment=names).phases()[0].loss(networks, dataclasses.replace(white))[0].item()
