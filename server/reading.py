@@ -155,7 +155,8 @@ def _clients(line: Mapping[str, Any], problems: list[str]) -> list[Line]:
             isinstance(client, dict)
             and _is_index(client.get("partition"))
             and _is_count(client.get("num-examples"))
-            and all(map(_is_figure, client.values()))
+            and _is_text(client.get("site", ""))
+            and all(_is_figure(value) for key, value in client.items() if key != "site")
         ):
             kept.append(client)
         else:

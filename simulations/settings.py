@@ -36,7 +36,15 @@ def read_overrides(arguments: Sequence[str] | None) -> dict[str, Any]:
             found |= flatten(read_toml(Path(text)))
         else:
             found |= _read_pairs(text)
-    return found
+    return {key: _whole(key, value) for key, value in found.items()}
+
+
+def _whole(key: str, value: Any) -> Any:
+    """Returns a number that is written like ``1e3`` or ``5.0`` as the whole number that the key wants."""
+    from common.config import RunConfig
+
+    is_whole = isinstance(value, float) and value.is_integer() and RunConfig.keys().get(key) is int
+    return int(value) if is_whole else value
 
 
 def read_preset(name: str) -> dict[str, Any]:

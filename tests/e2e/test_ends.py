@@ -139,8 +139,10 @@ class TestWithinTheRun:
         assert reason in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-    def test_a_signal_ends_it_with_a_checkpoint_and_the_way_on(self, small, capsys, name):
-        before = signal.getsignal(getattr(signal, name))
+    def test_a_signal_ends_it_with_a_checkpoint_and_the_way_on(self, small, capsys, name, request):
+        earlier = signal.signal(getattr(signal, name), signal.SIG_DFL)  # nohup has SIGHUP ignored
+        request.addfinalizer(lambda: signal.signal(getattr(signal, name), earlier))
+        before = signal.SIG_DFL
         config, turns = small(), iter(range(100))
 
         def end(partition):

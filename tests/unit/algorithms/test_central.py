@@ -212,7 +212,7 @@ def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_t
 
     trainer.fit = fit
     algorithm.run(payload, trainer, {}, 3)
-    images, labels = seen["fakes"]
+    images, labels = seen["given"]["fakes"], seen["given"]["fake-labels"]
     assert set(labels.tolist()) == {3}
     own = payload.arrays["fakes"][payload.arrays["fake-labels"] == 3]
     assert len(images) == len(labels) == 20 * 8

@@ -45,6 +45,6 @@ def test_a_folder_without_mnist_is_named_and_nothing_is_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "weights.json"
-    assert train_classifier.main(["--data", str(tmp_path / "nowhere"), "--out", str(out)]) == 1
+    assert train_classifier.main(["--data", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
     assert "no MNIST under" in caplog.text
     assert not out.exists()

@@ -165,7 +165,8 @@ def test_a_torn_summary_is_named_with_the_way_to_write_it_again(damaged, capsys,
     summary.write_text(content)
     code, out, err = fedgan("report", damaged, capsys=capsys)
     assert (code, out) == (1, "")
-    assert err.startswith(f"error: {summary} is not whole: remove it, and resume the run")
+    assert err.startswith(f"error: {summary} is not whole (")
+    assert "): remove it, and resume the run" in err
     assert "defect" not in err
     if not content:
         summary.unlink()

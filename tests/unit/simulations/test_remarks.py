@@ -26,7 +26,7 @@ TOLD = "1 file of a kind that is not read as images was left out (.txt)"
 
 
 def test_data_and_partition_say_what_was_left_out(scans, capsys):
-    assert cli._run(["data", "image-folder", "--root", str(scans)], debug=False) == 0
+    assert cli._run(["data", "image-folder", "--root", str(scans), "-c", "federation.num-clients=2"], debug=False) == 0
     assert TOLD in capsys.readouterr().out
     settings = f'data.name="image-folder grey=true" data.root="{scans}" partition="iid" federation.num-clients=2'
     assert cli._run(["partition", "-c", settings, "--json"], debug=False) == 0

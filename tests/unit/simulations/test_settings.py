@@ -181,7 +181,7 @@ def test_files_of_other_editors_are_read(tmp_path, content, name):
         ),
         (b"seed = 3\n[local]\nlearning-rate = 0,001\n", "at line 3, column 18): 'learning-rate = 0,001'"),
         (b'{"seed": 3}', "is not TOML"),
-        (None, "cannot be read: Is a directory"),
+        (None, "cannot be read: it is no file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, content, words):
