@@ -7,6 +7,7 @@ together). A part that a user picks by name is one string: ``objective = "hinge 
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -325,12 +326,19 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration that an earlier version wrote, by dotted keys, in the keys of this one."""
-    if not _MOVED.keys() & flat.keys():
-        return dict(flat)
-    decays = {key.removeprefix("local."): str(flat[key]) for key in _MOVED if key in flat}
-    adam = components.parse("optimiser", OPTIMISERS, " ".join(["adam", *(f"{k}={v}" for k, v in decays.items())]))
-    return {key: value for key, value in flat.items() if key not in _MOVED} | {"optimiser": adam.spec()}
+    """Returns a configuration that an earlier version wrote, by dotted keys, as this one would write it.
+
+    Keys that have moved are those of today, and components have the defaults of options that they did not have then.
+    What cannot be read stays as it is.
+    """
+    found = {key: value for key, value in flat.items() if key not in _MOVED}
+    if len(found) < len(flat):
+        decays = [f"{key.removeprefix('local.')}={flat[key]}" for key in _MOVED if key in flat]
+        found.setdefault("optimiser", " ".join(["adam", *decays]))
+    for key in TABLES.keys() & found.keys():
+        with suppress(ConfigError):
+            found[key] = components.parse(key, TABLES[key], str(found[key])).spec()
+    return found
 
 
 def _fault(value: object, wanted: type) -> str | None:

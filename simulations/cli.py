@@ -64,7 +64,8 @@ for command in (simulate, submit, sites, generate, evaluate, partition, data):
 @app.command(cls=Command)
 def components(
     kind: Annotated[
-        str | None, typer.Argument(help="model, objective, algorithm, aggregate, partition or data.name.")
+        str | None,
+        typer.Argument(help="model, objective, optimiser, algorithm, aggregate, weighting, partition or data.name."),
     ] = None,
 ) -> None:
     """List every component with its options, defaults and source."""

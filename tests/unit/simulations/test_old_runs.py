@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import RunConfig
+from common.config import RunConfig, upgraded
 from common.errors import ConfigError
 from server import checkpoint
 from server.journal import RunDirectory
@@ -54,6 +54,13 @@ def test_it_goes_on_to_the_bits_of_a_run_that_never_stopped(tmp_path):
     summaries = [RunDirectory(tmp_path / name).read_summary() for name in ("old", "through")]
     assert [summary["rounds"] for summary in summaries] == [4, 4]
     assert summaries[0]["weights-sha256"] == summaries[1]["weights-sha256"]
+
+
+def test_options_that_a_component_did_not_have_then_have_their_defaults():
+    old = {"seed": 3, "data.name": "image-folder held-out=0.2 grey=true classes=''", "model": "unheard of"}
+    new = RunConfig.from_flat({"data.name": "image-folder grey=true"}).data.name
+    assert new != old["data.name"]  # else nothing is shown here
+    assert upgraded(old) == {"seed": 3, "data.name": new, "model": "unheard of"}
 
 
 @pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
