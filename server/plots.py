@@ -7,7 +7,9 @@ import functools
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +43,13 @@ def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
     Raises:
         ConfigError: The file cannot be written.
     """
-    figure = _partition(summary)
     try:
-        with replacing(path) as temporary:  # a run draws it once, so a torn one would stay
-            figure.savefig(temporary, dpi=110, format=path.suffix[1:] or "png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, _names_as_they_are():  # a run draws it once, so a torn one would stay
+            _partition(summary).savefig(temporary, dpi=110, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be written: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{str(path)!r} cannot be written: {reason}") from None
 
 
 def partition_svg(summary: Mapping[str, Any]) -> str:
@@ -184,12 +187,22 @@ def _points(rounds: Sequence[int], values: Sequence[float | None]) -> tuple[list
     return [round for round, _ in known], [value for _, value in known]
 
 
+@contextmanager
+def _names_as_they_are() -> Iterator[None]:
+    """Draws names as text: dollars make no formula, and letters that the font lacks no warning."""
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def _svg(draw: Callable[[], "Figure"], alt: str) -> str:
     """Returns a figure as SVG that stands in a page: black becomes the page's colour of text, white its background."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fedgan"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fedgan"}), _names_as_they_are():
         draw().savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]

@@ -33,13 +33,23 @@ def data(
     """Say which data sets are there; fetch the named one if need be, and check that a run can train on it."""
     from common.config import RunConfig
     from common.datasets import DATASETS
+    from common.errors import ConfigError
 
     given = read_overrides(config)
-    given |= {
-        key: value
-        for key, value in (("data.name", name), ("data.root", root), ("data.image-size", image_size))
-        if value is not None
-    }
+    asked = (
+        ("data.name", name, "NAME"),
+        ("data.root", root, "--root"),
+        ("data.image-size", image_size, "--image-size"),
+    )
+    for key, value, word in asked:
+        if value is None:
+            continue
+        if given.get(key, value) != value:
+            raise ConfigError(f"{word} says {value!r}, and -c {key}={given[key]!r}: give one of them")
+        given[key] = value
+    if name is not None and name not in DATASETS and Path(name).exists():
+        kind = "image-folder" if Path(name).is_dir() else "npz"
+        raise ConfigError(f"{name!r} is a place, not a data set: fedgan data {kind} --root {shlex.quote(name)}")
     if "data.name" not in given:
         place = Path(str(given.get("data.root", RunConfig().data.root)))
         for source in DATASETS.values():
@@ -88,11 +98,14 @@ def partition(
     """Show how a configuration splits its data: a row a client, a column a class."""
     from client.data import load, split
     from common.config import RunConfig
+    from common.errors import ConfigError
     from server.plots import draw_partition
     from simulations.target import check_target
 
     if plot is not None:
         check_target(plot, overwrite)
+        if plot.is_dir():
+            raise ConfigError(f"--plot {str(plot)!r} is a folder: name a file in it")
     resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
     dataset = load(resolved.data)
     _tell(dataset, err=True)

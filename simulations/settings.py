@@ -103,7 +103,8 @@ def _read_pairs(text: str) -> dict[str, Any]:
     from common.config import flatten
 
     if text.startswith("="):  # of -c=KEY=VALUE
-        raise ConfigError(f"-c{text}: a space, not =, stands after -c: -c {shlex.quote(text[1:])}")
+        right = shlex.quote(text[1:]) if text[1:] else "KEY=VALUE"
+        raise ConfigError(f"-c{text}: a space, not =, stands after -c: -c {right}")
     pairs = _PAIR.findall(text)
     for key, value in pairs:
         if value[0] in "\"'" and (len(value) == 1 or value[-1] != value[0]):

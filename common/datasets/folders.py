@@ -19,6 +19,7 @@ _SYSTEM = {  # what systems and network drives put beside people's files; beside
     "network trash folder", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",
     "$recycle.bin", "recycler", "system volume information",
 }  # fmt: skip
+_SYSTEM_ENDS = (":zone.identifier",)  # of a second file that Windows keeps of each downloaded one, where it was copied
 _DEEPEST = 100
 
 
@@ -125,4 +126,4 @@ def _refuse_loop(entry: "os.DirEntry[str]", above: tuple[tuple[int, int], ...]) 
 
 
 def _is_system(name: str) -> bool:
-    return name.startswith((".", "~$")) or name.lower() in _SYSTEM
+    return name.startswith((".", "~$")) or name.lower() in _SYSTEM or name.lower().endswith(_SYSTEM_ENDS)

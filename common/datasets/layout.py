@@ -63,6 +63,12 @@ def laid_out(top: Folder, named: Sequence[str], remarks: Remarks) -> Layout:
         for file in part.files:
             remarks.add(BESIDE, file)
         _say_what_is_no_class(found, remarks)
+    full = _classes(parts[0])
+    if not named and len(full) == 1 < len(parts[0].folders) and full[0].files:  # images/ beside labels/
+        remarks.say(
+            f"{full[0].name} is the only folder with images; if it is no class, set"
+            f' data.root="{printable(full[0].path)}" and partition="iid"'
+        )
     if len(parts) == 1 and {"train", "test"} <= {word for name in names for word in re.split(r"[\W_]+", name.lower())}:
         remarks.say("folders whose names have train and test in them are classes here; call them train and test if not")
     labelled = tuple(
@@ -91,7 +97,7 @@ def _split(top: Folder, named: Sequence[str], remarks: Remarks) -> tuple[Folder,
         half = next(iter(roles.values()))[0]
         raise DataError(
             f"{printable(top.path)} has {names}, but not both a training and a test folder; add the other, or set"
-            f" data.root={printable(half.path)} to hold out a share of it, or, if {half.name} is a class, list all"
+            f' data.root="{printable(half.path)}" to hold out a share of it, or, if {half.name} is a class, list all'
             " classes: data.name='image-folder classes=A,B'"
         )
     if others and not deep:
@@ -116,7 +122,7 @@ def _told_split(top: Folder, roles: dict[Role, list[Folder]], remarks: Remarks) 
         flat, deep = (test, train) if _classes(train) else (train, test)
         raise DataError(
             f"{printable(flat.path)} has no class folders, but {printable(deep.path)} has; sort both into classes or"
-            f" neither, or set data.root={printable(train.path)} to hold out a share of it"
+            f' neither, or set data.root="{printable(train.path)}" to hold out a share of it'
         )
     remarks.say(f"{train.name} and {test.name} are the split: {len(train):,} and {len(test):,} images")
     for folder in held_out:
@@ -159,8 +165,10 @@ def _say_what_is_no_class(found: dict[str, Folder], remarks: Remarks) -> None:
             remarks.add(NOT_SPLIT, folder.path)
     if len(found) == 1:
         (only,) = found.values()
+        while len(_classes(only)) == 1 and not only.files:  # unpacked into folders of one name, as Windows does
+            only = _classes(only)[0]
         if len(_classes(only)) > 1 and not only.files:
             remarks.say(
                 f"{only.name} is the only class; if its folders {listed([inner.name for inner in _classes(only)])} are"
-                f" what you mean, set data.root={printable(only.path)}"
+                f' what you mean, set data.root="{printable(only.path)}"'
             )

@@ -26,6 +26,11 @@ def channels_first(name: str, shape: tuple[int, ...], num_labels: int | None = N
     if not math.prod(shape):
         raise DataError(f"{name} is {shape}: there are no images in it")
     if len(shape) == 3:
+        if num_labels is None and shape[2] in (1, 3):
+            raise DataError(
+                f"{name} is {shape}: one image of {shape[0]} x {shape[1]} pixels, it seems, and a data set has several:"
+                f" numpy.stack([...]) of them is (N, {shape[0]}, {shape[1]}, {shape[2]})"
+            )
         return (0, 1, 2)
     if len(shape) == 4 and shape[3] in (1, 3):
         return (0, 3, 1, 2)

@@ -208,7 +208,7 @@ class TestSplit:
     def test_half_a_split_is_refused(self, tmp_path, names, flat):
         for name in names:
             write(tmp_path / name) if flat else two(tmp_path / name)
-        with pytest.raises(DataError, match=f"not both a training and a test folder.*data.root={tmp_path}"):
+        with pytest.raises(DataError, match=f'not both a training and a test folder.*data.root="{tmp_path}'):
             load(tmp_path)
 
     def test_two_folders_of_one_part_are_refused(self, tmp_path):
@@ -250,7 +250,27 @@ class TestSplit:
         two(tmp_path / "dataset")
         (told,) = load(tmp_path).remarks
         assert "cat, dog are what you mean" in told
-        assert f"data.root={tmp_path}/dataset" in told
+        assert f'data.root="{tmp_path}/dataset"' in told
+
+    def test_folders_around_folders_around_the_classes_are_pointed_through(self, tmp_path):
+        two(tmp_path / "pets" / "pets")
+        (told,) = load(tmp_path).remarks
+        assert f'data.root="{tmp_path}/pets/pets"' in told
+
+    def test_images_beside_a_folder_of_other_files_are_pointed_at(self, tmp_path):
+        write(tmp_path / "images", num=5)
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "labels" / "0.txt").write_text("0 .5 .5 .1 .1")
+        told = load(tmp_path).remarks
+        words = "images is the only folder with images; if it is no class"
+        assert any(words in one and f'data.root="{tmp_path}/images" and partition="iid"' in one for one in told)
+        assert not any(words in one for one in load(tmp_path, "classes=images,labels").remarks)
+
+    def test_what_windows_keeps_of_a_download_is_a_system_file(self, tmp_path):
+        two(tmp_path)
+        (tmp_path / "cat" / "0.png:Zone.Identifier").write_text("[ZoneTransfer]")
+        (told,) = load(tmp_path).remarks
+        assert told.startswith("1 hidden or system file")
 
 
 class TestClasses:

@@ -54,7 +54,7 @@ def test_train_and_test_folders_are_the_split(tmp_path):
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_half_a_split_is_refused(tmp_path, part):
     write(tmp_path / part / "cat", 1, 2)
-    with pytest.raises(DataError, match=f"data.root={tmp_path / part}"):
+    with pytest.raises(DataError, match=f'data.root="{tmp_path / part}"'):
         source().load(tmp_path)
 
 

@@ -388,3 +388,10 @@ def test_status_tells_the_arrays_and_claims_no_more_than_was_looked_at(tmp_path)
     assert "images (20, 6, 6) uint8, labels (20,) int64" in told
     assert source.status(tmp_path / "gone.npz").startswith("missing")
     assert source.status(tmp_path).startswith("missing")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_single_picture_is_no_data_set_of_its_rows(tmp_path, channels):
+    np.savez(tmp_path / "one.npz", images=np.zeros((32, 32, channels), np.uint8))
+    with pytest.raises(DataError, match="one image of 32 x 32 pixels, it seems"):
+        parse("data.name", DATASETS, "npz").load(tmp_path / "one.npz", image_size=28)

@@ -232,3 +232,11 @@ def test_the_report_lists_what_went_wrong(tmp_path):
     page = report.write_report(run).read_text()
     assert "<td>client 7 left out</td><td class=why>generator.w has &lt;values&gt; that are not finite</td>" in page
     assert "<td>rollback</td><td class=why>fid 600</td>" in page
+
+
+@pytest.mark.parametrize("name", ["猫 \N{CAT}", "$5$", r"$\nothing$ $"])
+def test_any_name_of_a_class_is_drawn_as_it_is_and_without_a_warning(tmp_path, name):
+    summary = {"class-names": [name, "b"], "clients": [{"partition": 0, "num-examples": 3, "label-counts": [1, 2]}]}
+    plots.draw_partition(summary, tmp_path / "split.png")
+    svg = re.sub(r"<!--.*?-->", "", plots.partition_svg(summary), flags=re.DOTALL)
+    assert f">{name}<" in svg

@@ -169,3 +169,37 @@ def test_images_without_labels_go_all_the_way_without_labels(unlabelled, tmp_pat
     assert fedgan("report", unlabelled.path, capsys=capsys)[0] == 0
     told = summary_of(Library(unlabelled.path).get("run").view()).images
     assert (told.classes, told.drawn, told.conditional) == (1, [0], False)
+
+
+def test_data_given_twice_are_refused_where_they_differ(tmp_path, capsys):
+    path = written(tmp_path, images=IMAGES / 255, labels=LABELS)
+    command = ("data", "npz", "--root", path, "-c", 'data.name="npz range=0,1"')
+    code, _, err = fedgan(*command, capsys=capsys)
+    assert (code, "NAME says 'npz', and -c data.name='npz range=0,1'" in err) == (2, True)
+    assert fedgan("data", "npz range=0,1", "--root", path, "-c", 'data.name="npz range=0,1"', capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("place", "kind"), [("", "image-folder"), ("site.npz", "npz")])
+def test_a_place_in_the_name_s_place_gets_the_command(tmp_path, capsys, place, kind):
+    path = written(tmp_path, images=IMAGES, labels=LABELS).parent / place
+    code, _, err = fedgan("data", path, capsys=capsys)
+    assert (code, f"fedgan data {kind} --root {shlex.quote(str(path))}" in err) == (2, True)
+
+
+def test_a_plot_goes_into_a_new_folder_but_never_in_a_folder_s_place(tmp_path, capsys):
+    path = written(tmp_path, images=IMAGES, labels=LABELS)
+    command = (
+        "partition",
+        "-c",
+        f"data.name='npz' data.root='{path}' federation.num-clients=2",
+        "--overwrite",
+        "--plot",
+    )
+    assert fedgan(*command, tmp_path / "new" / "split.png", capsys=capsys)[0] == 0
+    code, _, err = fedgan(*command, tmp_path, capsys=capsys)
+    assert (code, err) == (2, f"error: --plot {str(tmp_path)!r} is a folder: name a file in it\n")
+
+
+def test_an_equals_sign_alone_is_no_advice_to_start():
+    with pytest.raises(ConfigError, match="-c KEY=VALUE$"):
+        read_overrides(["="])
