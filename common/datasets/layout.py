@@ -63,11 +63,11 @@ def laid_out(top: Folder, named: Sequence[str], remarks: Remarks) -> Layout:
         for file in part.files:
             remarks.add(BESIDE, file)
         _say_what_is_no_class(found, remarks)
-    full = _classes(parts[0])
-    if not named and len(full) == 1 < len(parts[0].folders) and full[0].files:  # images/ beside labels/
+    holding = _classes(parts[0])
+    if not named and len(holding) == 1 < len(parts[0].folders) and holding[0].files:  # images/ beside labels/
         remarks.say(
-            f"{full[0].name} is the only folder with images; if it is no class, set"
-            f' data.root="{printable(full[0].path)}" and partition="iid"'
+            f"{holding[0].name} is the only folder with images; if it is no class, set"
+            f' data.root="{printable(holding[0].path)}" and partition="iid"'
         )
     if len(parts) == 1 and {"train", "test"} <= {word for name in names for word in re.split(r"[\W_]+", name.lower())}:
         remarks.say("folders whose names have train and test in them are classes here; call them train and test if not")
