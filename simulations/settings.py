@@ -120,6 +120,8 @@ def _read_pairs(text: str) -> dict[str, Any]:
         texts = [one for one in read.values() if isinstance(one, str)]
         if value[0] == '"' and "\\" in value and not all(map(str.isprintable, texts)):
             raise ConfigError(f"-c {key}={value}: {_single_quotes(key, value)}")  # "C:\new" is TOML, of two lines
+        if twice := found.keys() & read.keys():
+            raise ConfigError(f"-c {text!r}: {', '.join(sorted(twice))} is given twice; leave one out")
         found |= read
     return found
 

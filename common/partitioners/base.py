@@ -76,12 +76,16 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
     """
     name = partitioner.component_name()
     if not 1 <= num_clients <= len(labels):
+        held = "1 image" if len(labels) == 1 else f"{len(labels)} images"
+        fewer = " or fewer" if len(labels) > 1 else ""
         raise ConfigError(
-            f"{len(labels)} images cannot be shared by {num_clients} clients; each needs at least one: set"
-            f" federation.num-clients={len(labels)} or fewer"
+            f"{held} cannot be shared by {num_clients} clients; each needs at least one: set"
+            f" federation.num-clients={len(labels)}{fewer}"
         )
     if partitioner.needs_labels and len(np.unique(labels)) < 2:
-        raise ConfigError(f"partition={name!r} splits by label, but all images have the same one; use iid or quantity")
+        raise ConfigError(
+            f'partition={name!r} splits by label, but all images have the same one; take partition="iid" or "quantity"'
+        )
     parts = partitioner.deal(labels, num_clients, seed)
     cap = partitioner.images_per_client
     if cap:

@@ -57,6 +57,7 @@ def test_later_overrides_win(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("seed=1 local.steps=2 seed=3", "seed is given twice; leave one out"),
         ("local.learning-rate=0,001", "a decimal comma; write local.learning-rate=0.001"),
         ("federation.fraction=,5", "a decimal comma; write federation.fraction=0.5"),
         ("local.steps=1,000", "write local.steps=1000"),
