@@ -139,6 +139,8 @@ def _draw_scores(axes: Any, found: Curves, scored_with: str) -> None:
         target.set_ylabel(key + (" (lower is better)" if key == found.distance else " (of 10)"), color=colour)
         if key == found.distance:
             _make_logarithmic(target)
+        else:
+            target.ticklabel_format(axis="y", useOffset=False)
 
 
 def _make_logarithmic(axes: Any) -> None:

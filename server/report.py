@@ -131,13 +131,15 @@ def _tiles(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
         if isinstance(scores.get(key), float)
     ]
     words = [_warning(reason) for reason in reasons(events, "features")]
-    absent = reasons(events, "not-scored")
+    absent = "; ".join(reasons(events, "not-scored"))
     if tiles:
         how = scored_with_words(summary.get("scored-with"))
-        words.append(f"<p class=note>{html.escape(f'Final scores: {how}. ')}{html.escape(' '.join(absent))}</p>")
+        words.append(
+            f"<p class=note>{html.escape(f'Final scores: {how}. ')}{html.escape(f'{absent}.' if absent else '')}</p>"
+        )
         return f"<h2>Scores</h2><div class=tiles>{''.join(tiles)}</div>{''.join(words)}"
     return f"<p>This run has no {'' if summary else 'final '}scores{': ' if absent else '.'}" + (
-        f"{html.escape(' '.join(absent))}</p>{''.join(words)}"
+        f"{html.escape(f'{absent}.' if absent else '')}</p>{''.join(words)}"
     )
 
 

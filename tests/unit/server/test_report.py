@@ -167,6 +167,21 @@ def test_a_report_says_why_scores_are_missing_or_not_to_be_trusted(run):
     assert "What went wrong" not in page
 
 
+@pytest.mark.parametrize("scores", [{}, {"fid": 8.0}])
+def test_reasons_in_a_report_do_not_run_into_each_other(run, scores):
+    run.summary.write_text(json.dumps({"scores": scores}))
+    for reason in ("fid is not computed: hold out more", "score is not computed: no digits"):
+        journal.note(run.journal, "not-scored", 0, reason)
+    said = "fid is not computed: hold out more; score is not computed: no digits.</p>"
+    assert said in report.write_report(run).read_text()
+
+
+def test_scores_that_hardly_differ_have_whole_numbers_on_their_axis(run):
+    for round, score in ((1, 1.0055), (2, 1.0059)):
+        journal.append(run.journal, line(round, {"fid": 9.0, "score": score}))
+    assert not [text for text in texts(report.write_report(run).read_text()) if text.startswith("+")]
+
+
 def test_a_report_of_a_run_that_stopped_says_why_until_it_goes_on(run):
     journal.note(run.journal, "stopped", 0, "the sites' data do not fit")
     assert "<p class=warning>The run stopped: the sites&#x27; data" in report.write_report(run).read_text()
