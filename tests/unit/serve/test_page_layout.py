@@ -1,12 +1,13 @@
 """How the page is laid out for few and many classes and clients, on phones and large screens: in headless Chromium."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
 
 from tests.unit.serve.browsing import expect, seen
-from tests.unit.serve.conftest import line, listening
+from tests.unit.serve.conftest import event, line, listening
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +62,16 @@ def test_nothing_sticks_out_and_all_views_of_a_run_are_in_sight(visit, kinds, wi
                 box = link.evaluate(BOX)
                 assert box["left"] >= 0, (name, tab)
                 assert box["right"] <= width, (name, tab)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_list_of_runs_is_no_wider_than_the_window_whatever_is_said_of_them(visit, written, tmp_path, width):
+    why = [event("not-scored", 0, f"{name} is not computed: no extractor") for name in ("fid", "score")]
+    written([*why, line(1), event("rollback", 1, "fid rose")], "signs")
+    with listening(tmp_path / "runs") as client:
+        page = opened(visit, client, "/", width)
+        expect(page.locator(".run-main .badge")).to_have_text(re.compile("2 remarks on scores"))
+        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
