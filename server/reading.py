@@ -134,7 +134,7 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
         return {}, ["it is no JSON object"]
     problems = [] if "scores" in found else ["it tells no scores"]
     told = {"scores": {}, **found}
-    for key in ("rounds", "images-seen", "rollbacks", "utility-num-images"):
+    for key in ("rounds", "images-seen", "rollbacks"):
         if key in told and not _is_count(told[key]):
             problems.append(f"{key}={_shown(told.pop(key))}")
     if "rounds" not in found:
@@ -192,6 +192,8 @@ def _scored_with(told: Mapping[str, Any], problems: list[str]) -> dict[str, Any]
         "extractor": (lambda it: it is None or _is_text(it), None),
         "num-images": (lambda it: it is None or _is_count(it), None),
     }
+    if "utility-num-images" in _dict(told, "scored-with", []):
+        fields["utility-num-images"] = (lambda it: it is None or _is_count(it), None)
     return _fitting(_dict(told, "scored-with", problems), fields, "scored-with", problems)
 
 

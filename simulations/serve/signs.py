@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from statistics import median
 
 from server import guard
@@ -45,6 +46,10 @@ def _record(view: View) -> Iterator[Sign]:
 def _gaps(view: View) -> Iterator[str]:
     """Yields what the journal of a run that is over should tell, and does not."""
     done, scored = view.last_round, view.summary.get("rounds", 0)
+    if view.rounds is not None and done > view.rounds:
+        yield f"config.toml has {view.rounds} round(s), and journal.jsonl tells of round {done}: one was changed"
+    if any(now["round"] <= before["round"] for before, now in pairwise(view.lines)):
+        yield "journal.jsonl tells of a round more than once, or not in order"
     if view.at_work:
         return
     if scored > done:

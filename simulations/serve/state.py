@@ -47,6 +47,8 @@ def _how_it_failed(view: View) -> str:
         return f"Stopped {after}: {stop['reason'].rstrip('.')}."
     if view.problem:
         return f"No process is at work on it; it ended {after}, and its configuration cannot be read."
+    if not done and (view.summary or any(view.checkpoint_rounds)):
+        return "No process is at work on it, and its journal does not tell how far it came."
     return f"No process is at work on it; it ended {after} without saying why, and can be resumed."
 
 

@@ -138,7 +138,7 @@ def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
     return ScoredWith(
         extractor=told["extractor"],
         num_images=told["num-images"],
-        utility_num_images=scored.get("utility-num-images"),
+        utility_num_images=told.get("utility-num-images"),
     )
 
 

@@ -56,6 +56,24 @@ def test_a_run_without_a_process_has_failed_and_says_why_if_it_knows(written):
     assert "can be resumed" in words
 
 
+def test_a_run_whose_journal_is_lost_is_not_said_to_have_ended_before_its_first_round(written):
+    run = aged(written([], summary={"rounds": 2, "scores": {"fid": 9.0}}))
+    said = "No process is at work on it, and its journal does not tell how far it came."
+    assert state_of(view_of(run)) == ("failed", said)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ([1, 2, 3, 4], "config.toml has 3 round(s), and journal.jsonl tells of round 4: one was changed"),
+        ([1, 2, 1, 2], "journal.jsonl tells of a round more than once, or not in order"),
+    ],
+)
+def test_files_that_do_not_agree_are_a_sign(written, rounds, said):
+    run = written([line(k) for k in rounds], **{"federation.num-rounds": 3})
+    assert [sign.words.partition(". ")[0] for sign in signs_of(view_of(run)) if sign.kind == "record"] == [said]
+
+
 @pytest.mark.skipif(not record_file._LOCKS.exists(), reason="the system has no table of locks")
 def test_a_run_is_at_work_while_a_process_holds_its_lock_and_waits_until_clients_have_answered(written):
     run = written([line(1), line(2)])
@@ -261,8 +279,12 @@ def test_a_run_that_ended_says_why_also_before_its_first_round_and_behind_other_
 
 
 def test_why_there_are_no_scores_is_a_sign(written):
-    rows = [event("not-scored", 0, "fid is not computed"), event("features", 0, "no digits"), line(1), *[line(2)] * 30]
-    found = {(sign.kind, sign.severity, sign.words) for sign in signs_of(view_of(written([*rows, rows[0]], "a")))}
+    rows = [event("not-scored", 0, "fid is not computed"), event("features", 0, "no digits")]
+    rows += [line(k) for k in range(1, 32)]
+    many = {"federation.num-rounds": 40}
+    found = {
+        (sign.kind, sign.severity, sign.words) for sign in signs_of(view_of(written([*rows, rows[0]], "a", **many)))
+    }
     assert found == {("not-scored", "warning", "Fid is not computed."), ("features", "warning", "No digits.")}
     ended = {"rounds": 10, "scores": {}}
     lines = [line(k) for k in range(1, 11)]
@@ -283,7 +305,8 @@ def test_scores_and_the_best_say_what_they_were_computed_with(written):
         2000,
         2000,
     )
-    final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": told | {"num-images": 10_000}, "utility-num-images": 9}
+    of_the_end = told | {"num-images": 10_000, "utility-num-images": 9}  # as limits.Computable.told has it
+    final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": of_the_end}
     run.summary.write_text(json.dumps(final))
     found = summary_of(view_of(run))
     assert (found.scored_with.num_images, found.scored_with.utility_num_images) == (10_000, 9)
