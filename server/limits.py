@@ -143,7 +143,7 @@ def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:
     """Returns why images of a shape have no features, and what would give them some."""
     if config.extractor == "none":
         return "no extractor, as evaluation.extractor=none"
-    ways = "evaluation.extractor=inception takes any"
+    ways = 'evaluation.extractor="inception" takes any'
     if shape.channels == 1:
         ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
     return f"no extractor for {shape.size}x{shape.size} images with {shape.channels} channel(s): {ways}"
@@ -160,5 +160,5 @@ def doubt_of_digits(share: float | None) -> str:
     known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these right"
     return (
         f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
-        "little of other pictures; evaluation.extractor=inception looks at any"
+        'little of other pictures; evaluation.extractor="inception" looks at any'
     )
