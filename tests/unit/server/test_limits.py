@@ -151,7 +151,7 @@ class TestDigits:
 @pytest.mark.parametrize(
     ("extractor", "shape", "words"),
     [
-        ("auto", ImageShape(1, 32, 2), "32x32 images with 1 channel.*inception takes any.*data.image-size=28"),
+        ("auto", ImageShape(1, 32, 2), "32x32 images with 1 channel.*inception. takes any.*data.image-size=28"),
         ("auto", ImageShape(3, 32, 2), r'32x32 images with 3 channel\(s\): evaluation.extractor="inception" takes'),
         ("none", ImageShape(1, 28, 2), "evaluation.extractor=none"),
     ],
