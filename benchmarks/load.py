@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _END_OF_HEAD = b"\r\n\r\n"
+_LONGEST = 60.0  # seconds to the first answer
 _LENGTH = b"\r\ncontent-length:"
 
 
@@ -76,6 +77,8 @@ async def _load(
         counting.append(answers := Answers())
         begun = time.perf_counter()
         await asyncio.wait([failed], timeout=seconds)
+        while not (answers.waits or failed.done()) and time.perf_counter() - begun < _LONGEST:  # a busy machine
+            await asyncio.wait([failed], timeout=seconds)
         answers.seconds = time.perf_counter() - begun
         counting.clear()
         if failed.done():
