@@ -29,6 +29,8 @@ def told(config: RunConfig, directory: RunDirectory) -> str | None:
         return None  # what is not whole is made again
     if kept is None or kept.snapshot.state.round != rounds:
         return None
+    if not directory.report.exists() or any(directory.path.glob(".*.tmp")):
+        return None  # it died while it wrote the last of its files
     patience = config.federation.patience
     if rounds < config.federation.num_rounds and not (patience and guard.stalled(lines, patience)):
         return None

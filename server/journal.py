@@ -22,7 +22,8 @@ Line = reading.Line
 
 _LONGEST_REASON = 5000
 _LONGEST_FILE = 64 * 2**20  # bytes of a partition.json or summary.json
-_ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients")
+_ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients", "output.resume")
+"""Keys that every configuration of a run has; the last is at its end, so one that was cut short lacks it."""
 
 
 class RunDirectory:

@@ -72,7 +72,7 @@ def happened():
 def no_reports(request, monkeypatch):
     """Draws no report of a run, which takes longer than a small run, but in tests marked ``report``."""
     if request.node.get_closest_marker("report") is None:
-        monkeypatch.setattr(report, "write_report", lambda run: run.report)
+        monkeypatch.setattr(report, "write_report", lambda run: run.report.touch() or run.report)
         monkeypatch.setattr(plots, "draw_partition", lambda summary, path: None)
 
 

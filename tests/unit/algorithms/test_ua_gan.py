@@ -68,7 +68,7 @@ def test_the_penalty_flattens_the_discriminator_where_images_are_real():
 def test_the_penalty_is_that_of_the_loss_with_its_weight():
     added = []
 
-    def fit(*, networks, fakes, extra_loss=None):
+    def fit(*, networks, given, extra_loss=None):
         discriminator = MODEL.build(SHAPE, 3)["discriminator"]
         added.extend(extra_loss("discriminator", discriminator).item() for _ in range(2))
         images, labels = trainer.real(8, "penalty-1")

@@ -94,8 +94,10 @@ def test_other_commands_do_not_wait_for_what_serving_takes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_a_signal_ends_streams_and_the_server(trained, number, code):
+def test_a_signal_ends_streams_and_the_server(trained, number, code, request):
     command = [sys.executable, "-m", "simulations.cli", "serve", str(trained), "--port", "0"]
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would not hear it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, earlier))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         place = re.search(r"http://\S+:\d+", process.stderr.readline())[0]
         with httpx.stream("GET", f"{place}/api/runs/digits/journal", headers={"Accept": "text/event-stream"}) as answer:

@@ -182,7 +182,13 @@ def test_an_emptied_configuration_is_named_with_what_it_lacks(damaged, tmp_path,
     out = {"generate": ["--out", tmp_path / "i.npz"], "simulate": ["--resume", "--out", damaged]}.get(command, [])
     code, _, err = fedgan(command, *([] if command == "simulate" else [damaged]), *out, capsys=capsys)
     assert code == 2
-    missing = ["model"] * (not content) + ["algorithm", "partition", "data.name", "federation.num-clients"]
+    missing = ["model"] * (not content) + [
+        "algorithm",
+        "partition",
+        "data.name",
+        "federation.num-clients",
+        "output.resume",
+    ]
     assert err.startswith(f"error: {damaged}/config.toml is not whole, as it has no {', '.join(missing)}: write it")
     assert "defect" not in err
 
