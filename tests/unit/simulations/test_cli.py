@@ -319,7 +319,7 @@ def test_a_defect_is_one_line_without_a_traceback(capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
-    overrides = f"{TINY} federation.num-rounds=400 output.checkpoint-every=1000 output.sample-every=1000"
+    overrides = ("-c", TINY, "-c", "output.checkpoint-every=1000 output.sample-every=1000")
     env = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def command(run, *more):
@@ -332,7 +332,7 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
         assert done.returncode == 0, done.stderr
 
     process = subprocess.Popen(
-        command(tmp_path / "cut", "-c", overrides),
+        command(tmp_path / "cut", *overrides, "-c", "federation.num-rounds=400"),
         cwd=ROOT,
         env=env,
         stderr=subprocess.PIPE,
@@ -343,7 +343,9 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     )
     journal = tmp_path / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 180
-    while not (journal.exists() and journal.read_text().count('"images-seen"') >= 3) and time.monotonic() < deadline:
+    while not (journal.exists() and journal.read_text().count('"images-seen"') >= 3):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, journal.exists() and journal.read_text()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=180)
@@ -354,7 +356,7 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     assert 2 <= done < 400  # the third line may be read before its round counts as done
     rounds = done + 3
     finish(tmp_path / "cut", "--resume", "-c", f"federation.num-rounds={rounds}")
-    finish(tmp_path / "through", "-c", f"{overrides} federation.num-rounds={rounds}")
+    finish(tmp_path / "through", *overrides, "-c", f"federation.num-rounds={rounds}")
     digests = [
         tree.digest(checkpoint.latest(tmp_path / name / "checkpoints").snapshot.state.parameters)
         for name in ("cut", "through")
