@@ -1,4 +1,4 @@
-"""Where generated images come from, in words that their files carry; ``simulations.serve.provenance`` reads them."""
+"""Where generated images come from, in words that their files carry; ``simulations.runs.provenance`` reads them."""
 
 import functools
 import json

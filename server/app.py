@@ -9,7 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import RunConfig
 from common.errors import in_words, lasts
 from common.logs import make_heard
-from server import journal
+from server.records import journal
 from server.run import run_federation
 
 log = logging.getLogger("fedgan.server")

@@ -10,12 +10,13 @@ from typing import Protocol, runtime_checkable
 from common.config import RunConfig
 from common.errors import CheckpointError, OtherRunError, OutputError
 from common.files import remove_scraps, write_atomically
-from server import checkpoint, guard, journal
+from server import checkpoint
 from server.checkpoint import Checkpoint
-from server.cohort import Roster
-from server.journal import RunDirectory
-from server.now import Doing
-from server.shelf import Shelf
+from server.clients.live_status import ClientStatus
+from server.clients.reply_spill import Shelf
+from server.clients.roster import Roster
+from server.records import journal, model_selection
+from server.records.journal import RunDirectory
 from server.strategy import ClientStates, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -34,7 +35,7 @@ class KeepsClients(Protocol):
     """
 
     engine: str
-    on_change: Callable[[int, Doing], None]
+    on_change: Callable[[int, ClientStatus], None]
     shelf: Shelf | None
 
     def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
@@ -146,7 +147,7 @@ class Recovery:
             run: Identifies the run (``Snapshot.run``), where it goes back to its very start.
         """
         folder = self._directory.checkpoints
-        good = guard.last_good(self.scores.lines, self._config.guard.ratio)
+        good = model_selection.last_good(self.scores.lines, self._config.guard.ratio)
         try:
             found = checkpoint.latest(folder, before=good + 1)
         except CheckpointError:
@@ -168,8 +169,8 @@ class Recovery:
     def save(self, snapshot: Snapshot) -> None:
         """Writes a checkpoint, in place of one of the same round; drops those that are no longer needed."""
         lines = self.scores.lines
-        best = guard.best(lines)
-        protected = {guard.last_good(lines, self._config.guard.ratio), best["round"] if best else 0}
+        best = model_selection.best(lines)
+        protected = {model_selection.last_good(lines, self._config.guard.ratio), best["round"] if best else 0}
         content = Checkpoint(snapshot, self._config.identity(), self._roster.summary())
         folder, keep = self._directory.checkpoints, self._config.output.keep_checkpoints
         log.debug("wrote %s", checkpoint.save_checkpoint(folder, content, keep, protected))
@@ -182,7 +183,7 @@ class Recovery:
         """
         if self._keeper:
             return []
-        good = guard.last_good(self.scores.lines, self._config.guard.ratio)
+        good = model_selection.last_good(self.scores.lines, self._config.guard.ratio)
         rounds = {*sorted(self._saved)[-2:], good} & self._saved.keys()
         return [self._saved[round] for round in sorted(rounds)]
 

@@ -18,16 +18,17 @@ from common.files import write_atomically
 from common.generation import load_generator
 from common.seeding import derive_seed
 from common.tree import digest
-from server import finished, guard, journal, plots, report, tracking
-from server.ending import heeding_signals, noting_the_end
-from server.evaluation import Scores
-from server.grid import PatientGrid
-from server.journal import RunDirectory
-from server.now import Now
-from server.pace import Pace, is_scored, roughly
+from server import finished
+from server.clients.live_status import LiveStatus
+from server.clients.reply_spill import Shelf
+from server.clients.resilient_grid import PatientGrid
+from server.evaluation.evaluator import Scores
+from server.evaluation.scoring import Scoring
+from server.records import journal, model_selection, plots, report, tracking
+from server.records.ending import heeding_signals, noting_the_end
+from server.records.journal import RunDirectory
+from server.records.time_left import Pace, is_scored, roughly
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
-from server.scoring import Scoring
-from server.shelf import Shelf
 from server.strategy import FederatedGAN, RoundError, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -65,7 +66,7 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         with noting_the_end(directory), naming_what_is_safe(directory):
             run = Run(config, directory, grid)
             run.begin()
-            with tracking.following(config, directory), Now(directory.now) as now:
+            with tracking.following(config, directory), LiveStatus(directory.now) as now:
                 run.tell(now)
                 try:
                     run.train()
@@ -120,7 +121,7 @@ class Run:
             self._note_once("features", 0, warning)
         self._note_reasons(0)
 
-    def tell(self, now: Now) -> None:
+    def tell(self, now: LiveStatus) -> None:
         """Has ``now`` told what clients do in each round."""
         self._grid.now = now
         if self._keeper is not None:
@@ -182,7 +183,7 @@ class Run:
         start = time.perf_counter()
         scores = self._final_scores()
         self._note_reasons(state.round)
-        best = guard.best(self._recovery.scores.lines)
+        best = model_selection.best(self._recovery.scores.lines)
         summary = {
             "rounds": state.round,
             "images-seen": self._strategy.snapshot.images_seen,
@@ -190,7 +191,7 @@ class Run:
             "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
             "weights-sha256": digest(state.parameters),
             "generator-sha256": digest(state.generator()),
-            "best": {"round": best["round"], "fid": guard.quality(best["scores"])} if best else None,
+            "best": {"round": best["round"], "fid": model_selection.quality(best["scores"])} if best else None,
             "class-names": list(self._roster.class_names),
             "scores": scores,
             **self._scoring.summary(scores),
@@ -248,9 +249,9 @@ class Run:
                 raise _DivergedError(f"round {round}: {error}") from None
             self._return_to_good()
             raise
-        fid = guard.quality(scores)
+        fid = model_selection.quality(scores)
         lines, ratio = self._recovery.scores.lines, self._config.guard.ratio
-        why = guard.fault(fid, lines, ratio) if fid is not None else None
+        why = model_selection.fault(fid, lines, ratio) if fid is not None else None
         if why and may_go_back:
             raise _DivergedError(f"round {round}: {why}")
         if why:
@@ -260,7 +261,7 @@ class Run:
 
     def _stalled(self) -> str | None:
         patience = self._config.federation.patience
-        return guard.stalled(self._recovery.scores.lines, patience) if patience else None
+        return model_selection.stalled(self._recovery.scores.lines, patience) if patience else None
 
     def _end_early(self, why: str) -> None:
         """Notes why the run ends before its last round, and draws its last generator."""

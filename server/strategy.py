@@ -19,10 +19,10 @@ from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, not_finite, rough_distance
-from server import admission
-from server.cohort import Roster, one_line, reason_of
-from server.grid import PatientGrid
-from server.shelf import Shelf
+from server.clients import admission
+from server.clients.reply_spill import Shelf
+from server.clients.resilient_grid import PatientGrid
+from server.clients.roster import Roster, one_line, reason_of
 
 log = logging.getLogger("fedgan.server")
 

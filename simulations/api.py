@@ -17,13 +17,13 @@ from torch import Tensor
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import generate
-from server import findings, journal
-from server.journal import Line, RunDirectory
-from simulations import start
-from simulations.asked import Asked, Draw, Plain, place, plain
-from simulations.images import Images
-from simulations.serve import provenance
-from simulations.trained import Round, Trained, load_trained, require_whole
+from server.records import findings, journal
+from server.records.journal import Line, RunDirectory
+from simulations.runs import provenance
+from simulations.runs.generator import Round, Trained, load_trained, require_whole
+from simulations.runs.image_array import Images
+from simulations.runs.requests import Asked, Draw, Plain, place, plain
+from simulations.runtime import launch
 
 _FILM = 4
 
@@ -48,7 +48,7 @@ def run(
         out: Run directory; None: a new one by date and time below ``runs`` of the working directory.
         resume: Whether to go on from the last checkpoint in ``out``.
         workers: Clients at a time; None: one a core.
-        engine: ``threads``, ``processes``, ``batched`` or ``auto``; see ``simulations.engine.simulate``.
+        engine: ``threads``, ``processes``, ``batched`` or ``auto``; see ``simulations.runtime.in_process.simulate``.
         quiet: Whether to say nothing but warnings.
 
     Raises:
@@ -67,9 +67,9 @@ def run(
         if not flat.get("output.dir"):
             raise ConfigError("resume=True needs out=DIR, the run directory to go on in")
         flat["output.resume"] = True
-    config, directory = start.resolve(asked.preset, flat)
+    config, directory = launch.resolve(asked.preset, flat)
     try:
-        start.train(config, directory, asked.workers, asked.engine, None if asked.quiet else sys.stderr)
+        launch.train(config, directory, asked.workers, asked.engine, None if asked.quiet else sys.stderr)
     except KeyboardInterrupt as interrupt:
         if directory.config.exists():
             again = "" if asked.engine == "threads" else f", engine={asked.engine!r}"  # the run does not know it
@@ -194,7 +194,7 @@ class Result:
         """
         from simulations.export.dataset import export_dataset
         from simulations.export.model import export_model
-        from simulations.export.wanted import WantedDataset, parse
+        from simulations.export.requests import WantedDataset, parse
 
         wanted, folder = parse(to, options), place("out", out)
         trained = self._trained(round, client)

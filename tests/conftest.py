@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import watchdog
 
 from common.config import RunConfig
-from server import journal, plots, report
-from server.journal import RunDirectory
+from server.records import journal, plots, report
+from server.records.journal import RunDirectory
 from server.run import run_federation
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from common.datasets.base import Dataset, DataSource, ImageSet, squared, stratif
 from common.errors import DataError
 
 EMBEDDED = Path(__file__).with_suffix(".json")
-"""The images as text, because a Flower app bundle carries only text. ``simulations/embed_mnist.py`` writes it."""
+"""The images as text, because a Flower app bundle carries only text. ``simulations/tools/embed_mnist.py`` writes it."""
 
 HELD_OUT = 0.2
 

@@ -1,7 +1,7 @@
 """The project's own MNIST classifier: the feature space of ``mnist-cnn``, and the probabilities of ``score``.
 
 Its weights travel inside the package as text, because a Flower app bundle carries text only: float16 little-endian,
-zlib, base85, in ``mnist_cnn.json``. ``python -m simulations.train_classifier`` made that file and can make it again.
+zlib, base85, in ``mnist_cnn.json``, which ``python -m simulations.tools.train_classifier`` made and can make again.
 """
 
 import base64

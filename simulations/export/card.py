@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server import findings, journal
-from server.journal import RunDirectory
-from simulations.serve import provenance
-from simulations.trained import Trained
+from server.records import findings, journal
+from server.records.journal import RunDirectory
+from simulations.runs import provenance
+from simulations.runs.generator import Trained
 
 _MOST_CLIENTS = 50
 _OWN_IMAGES = ("image-folder", "npz")  # sources of whatever images a site has

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from common.datasets.base import denormalise
 from common.errors import DataError, FedGANError
 from common.generation import balanced_labels, draw_latents
-from server.evaluation import Evaluator
+from server.evaluation.evaluator import Evaluator
 from simulations.export.formats import Network
-from simulations.trained import Trained
+from simulations.runs.generator import Trained
 
 TOLERANCE = 1e-4
 """Largest difference of a float32 export's images in [-1, 1] to the run's own: 0.013 of a grey level."""

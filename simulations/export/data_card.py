@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.journal import RunDirectory
+from server.records.journal import RunDirectory
 from simulations.export import card
-from simulations.serve import provenance
-from simulations.trained import Trained
+from simulations.runs import provenance
+from simulations.runs.generator import Trained
 
 _OF_LABELS = re.compile(r"\[\"labels?\"\]")
 

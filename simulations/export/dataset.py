@@ -12,15 +12,15 @@ from torch import Tensor
 from common.datasets.base import UNLABELLED, stratified_split
 from common.errors import ConfigError
 from common.generation import in_parts
-from server.journal import RunDirectory
+from server.records.journal import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.formats import require
 from simulations.export.layouts import LAYOUTS, About, Batch
-from simulations.export.wanted import WantedDataset
-from simulations.serve import provenance
-from simulations.target import new_folder
-from simulations.trained import Trained
+from simulations.export.requests import WantedDataset
+from simulations.runs import provenance
+from simulations.runs.generator import Trained
+from simulations.runs.target import new_folder
 
 MANIFEST = "dataset.json"
 

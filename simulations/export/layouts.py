@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from simulations.export import wanted
-from simulations.serve import provenance
+from simulations.export import requests
+from simulations.runs import provenance
 
 _PLAIN = re.compile(r"[^\w .+-]|^\.")
 _ROW_GROUP = 1000
@@ -226,7 +226,7 @@ class _Table:
         self._rows = []
 
 
-LAYOUTS: dict[wanted.Layout, type[Layout]] = {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet}
+LAYOUTS: dict[requests.Layout, type[Layout]] = {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet}
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

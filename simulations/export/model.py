@@ -11,18 +11,18 @@ import numpy as np
 from torch import nn
 
 from common.generation import draw_latents, generate
-from server.journal import RunDirectory
+from server.records.journal import RunDirectory
 from simulations.export import card, check
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
+from simulations.export.requests import Form, WantedModel
 from simulations.export.to_onnx import Onnx
 from simulations.export.to_safetensors import Safetensors
 from simulations.export.to_torch import TorchExport
-from simulations.export.wanted import Form, WantedModel
-from simulations.serve import provenance
-from simulations.target import new_folder
-from simulations.trained import Trained
+from simulations.runs import provenance
+from simulations.runs.generator import Trained
+from simulations.runs.target import new_folder
 
 FORMATS: dict[Form, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, "safetensors": Safetensors}
 

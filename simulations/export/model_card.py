@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from server.journal import RunDirectory
+from server.records.journal import RunDirectory
 from simulations.export import card
-from simulations.serve import provenance
-from simulations.trained import Trained
+from simulations.runs import provenance
+from simulations.runs.generator import Trained
 
 
 def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:

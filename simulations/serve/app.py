@@ -13,7 +13,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from simulations.serve import documentation, provenance
+from simulations.runs import provenance
+from simulations.serve import documentation
 from simulations.serve.counters import Counted
 from simulations.serve.front import Front
 from simulations.serve.generate_routes import make_generate_routes

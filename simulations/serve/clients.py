@@ -7,8 +7,8 @@ from typing import Any
 from common.config import RunConfig
 from common.errors import FedGANError
 from common.exchange import Client, Reply
-from server.journal import Line
-from simulations.serve.record import View
+from server.records.journal import Line
+from simulations.runs.record import View
 from simulations.serve.schemas import ClientRow, Refusal, finite
 
 _MOST_REFUSALS = 100

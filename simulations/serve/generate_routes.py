@@ -6,13 +6,13 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
 from common.errors import CheckpointError, ConfigError, DivergenceError
+from simulations.runs.record import Record
 from simulations.serve import schemas
 from simulations.serve.batching import BusyError, StoppedError
 from simulations.serve.images import ENDINGS, MEDIA
-from simulations.serve.record import Record
+from simulations.serve.requests import Wanted
 from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
 from simulations.serve.service import Service
-from simulations.serve.wanted import Wanted
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {

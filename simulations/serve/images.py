@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from common.errors import ConfigError
-from simulations.serve import provenance
-from simulations.serve.wanted import Grid, Wanted
+from simulations.runs import provenance
+from simulations.serve.requests import Grid, Wanted
 
 Pixels = NDArray[np.uint8]
 

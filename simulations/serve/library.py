@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from common.errors import ConfigError
-from server.journal import RunDirectory
-from simulations.serve.record import Record
+from server.records.journal import RunDirectory
+from simulations.runs.record import Record
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SIGNS = frozenset({"config.toml", "journal.jsonl"})  # of a run directory, also of one that has lost a file

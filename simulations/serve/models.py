@@ -15,9 +15,10 @@ from common.datasets.base import denormalise, normalise
 from common.errors import CheckpointError, ConfigError
 from common.generation import Mixture, balanced_labels
 from common.seeding import torch_generator
-from server import checkpoint, guard
-from simulations.serve.record import Record
-from simulations.trained import Trained, load_trained
+from server import checkpoint
+from server.records import model_selection
+from simulations.runs.generator import Trained, load_trained
+from simulations.runs.record import Record
 
 ROWS = 64
 """Images of a forward pass, always: a result's last bits may depend on how many there are."""
@@ -162,7 +163,7 @@ class Models:
         paths = {checkpoint.round_of(path): path for path in checkpoint.list_checkpoints(record.run.checkpoints)}
         if not paths:
             raise CheckpointError(f"run {record.name!r} has no checkpoint yet: ask again when a round is done")
-        best = guard.best(record.view().lines) if which == "best" else None
+        best = model_selection.best(record.view().lines) if which == "best" else None
         is_last = which == "last" or (which == "best" and best is None)
         round = max(paths) if is_last else int(best["round"] if best else which)
         if round not in paths:

@@ -9,9 +9,9 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from common.files import read_file
+from simulations.runs.record import Record
 from simulations.serve import schemas, stream
 from simulations.serve.front import HEAD
-from simulations.serve.record import Record
 from simulations.serve.service import Service
 from simulations.serve.summaries import partition_of, told_in_full, told_of
 

@@ -12,9 +12,9 @@ from common import metrics
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
 from common.generation import draw_latents
+from simulations.runs.generator import Trained
 from simulations.serve.models import ROWS, Network
-from simulations.serve.wanted import Wanted
-from simulations.trained import Trained
+from simulations.serve.requests import Wanted
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.components import kebab
-from server.now import Doing
-
-State = Literal["running", "waiting for nodes", "finished", "failed"]
+from simulations.runs.round_status import RoundStatus
+from simulations.runs.status import State
 
 
 class Answer(BaseModel):
@@ -162,21 +161,10 @@ class Incident(Answer):
     why: str
 
 
-class Now(Answer):
-    """What clients do in the round that is under way."""
-
-    round: int
-    since: float = Field(description="when it began, seconds since 1970", allow_inf_nan=False)
-    clients: dict[int, Doing] = Field(
-        description="by partition; asked: and not answered yet; training, where the server can see it; answered; "
-        "silent: its reply is no use; away: its node is. Others are not asked in this round"
-    )
-
-
 class RunDetail(RunSummary):
     """A run in full."""
 
-    now: Now | None = Field(description="null where no round is under way, or it is not told (now.json)")
+    now: RoundStatus | None = Field(description="null where no round is under way, or it is not told (now.json)")
 
     config: dict[str, Any] = Field(description="every key of the configuration; of one with a `problem`, what it says")
     curves: Curves

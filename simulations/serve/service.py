@@ -11,14 +11,15 @@ import anyio
 import anyio.to_thread
 
 from common.errors import ConfigError
-from simulations.serve import images, provenance, sampling
+from simulations.runs import provenance
+from simulations.runs.record import Record
+from simulations.serve import images, sampling
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.counters import Counters
 from simulations.serve.images import Made
 from simulations.serve.library import Library
 from simulations.serve.models import Models, Network
-from simulations.serve.record import Record
-from simulations.serve.wanted import Wanted
+from simulations.serve.requests import Wanted
 
 _MOST_TOLD = 64  # labels that a provenance repeats; of more, a digest
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median
 
-from server import guard
-from server.journal import Line, mean_of
+from server.records import model_selection
+from server.records.journal import Line, mean_of
+from simulations.runs.record import View
+from simulations.runs.status import is_finished, stop_of
 from simulations.serve.clients import last_scores
-from simulations.serve.record import View
 from simulations.serve.schemas import Sign
-from simulations.serve.state import is_finished, stop_of
 
 _RECENT = 5  # rounds that a sign of now is read from
 _WORSE = 2.0  # times the best fid that is called divergence
@@ -71,13 +71,13 @@ def _scoring(view: View) -> Iterator[Sign]:
 
 
 def _distance(lines: list[Line]) -> Iterator[Sign]:
-    best = guard.best(lines)
-    lowest = guard.quality(best["scores"]) if best else None
-    scored = [line for line in lines if guard.quality(line["scores"]) is not None]
+    best = model_selection.best(lines)
+    lowest = model_selection.quality(best["scores"]) if best else None
+    scored = [line for line in lines if model_selection.quality(line["scores"]) is not None]
     if best is None or lowest is None or len(scored) < 2:
         return
     last = scored[-1]
-    now = guard.quality(last["scores"])
+    now = model_selection.quality(last["scores"])
     if now is not None and not now <= _WORSE * lowest:
         yield Sign(
             kind="divergence",

@@ -7,10 +7,11 @@ from pathlib import Path
 import anyio
 
 from common.files import read_file
-from simulations.serve.record import Record
-from simulations.serve.schemas import Now, finite
-from simulations.serve.state import state_of
-from simulations.serve.tail import Tail
+from simulations.runs.journal_tail import Tail
+from simulations.runs.record import Record
+from simulations.runs.round_status import RoundStatus
+from simulations.runs.status import state_of
+from simulations.serve.schemas import finite
 
 _LOOK_EVERY = 0.5  # seconds
 _LOOKS_A_STATE = 4  # without news, after which it is looked whether the run has ended
@@ -67,6 +68,6 @@ def is_over(record: Record) -> bool:
 def _now(path: Path) -> str:
     """Returns ``now.json`` as it is told, in one line."""
     try:
-        return Now.model_validate_json(read_file(path, _LONGEST_NOW)).model_dump_json(by_alias=True)
+        return RoundStatus.model_validate_json(read_file(path, _LONGEST_NOW)).model_dump_json(by_alias=True)
     except (OSError, ValueError):
         return "null"

@@ -10,17 +10,18 @@ from common.config import Scalar
 from common.errors import ConfigError
 from common.generation import held_classes
 from common.models import MODELS
-from server import guard
-from server.findings import MEANING, distance, failings, incidents, score_curves
-from server.journal import Line
+from server.records import model_selection
+from server.records.findings import MEANING, distance, failings, incidents, score_curves
+from server.records.journal import Line
+from simulations.runs.record import Record, View
+from simulations.runs.round_status import RoundStatus
+from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.clients import client_rows, last_scored, last_scores
-from simulations.serve.record import Record, View
 from simulations.serve.schemas import (
     Best,
     Curves,
     ImageKind,
     Incident,
-    Now,
     Partition,
     PartitionClient,
     RunDetail,
@@ -30,7 +31,6 @@ from simulations.serve.schemas import (
     finite,
 )
 from simulations.serve.signs import keeps_one, signs_of
-from simulations.serve.state import seconds_left, seconds_of, state_of
 
 log = logging.getLogger("fedgan.serve")
 
@@ -80,7 +80,11 @@ def summary_of(view: View) -> RunSummary:
     """Returns a run at a glance."""
     state, words = state_of(view)
     rounds = view.rounds
-    points = [(ln["round"], value) for ln in view.lines if (value := finite(guard.quality(ln["scores"]))) is not None]
+    points = [
+        (ln["round"], value)
+        for ln in view.lines
+        if (value := finite(model_selection.quality(ln["scores"]))) is not None
+    ]
     scored = last_scored(view)
     return RunSummary(
         id=view.name,
@@ -124,8 +128,8 @@ def _seed(view: View) -> int | None:
 
 
 def _best(lines: list[Line]) -> Best | None:
-    line = guard.best(lines)
-    lowest = finite(guard.quality(line["scores"])) if line else None
+    line = model_selection.best(lines)
+    lowest = finite(model_selection.quality(line["scores"])) if line else None
     if line is None or lowest is None:
         return None
     return Best(round=line["round"], fid=lowest, num_images=line.get("scored-with", {}).get("num-images"))
@@ -166,7 +170,7 @@ def detail_of(view: View) -> RunDetail:
     )
 
 
-def now_of(view: View) -> Now | None:
+def now_of(view: View) -> RoundStatus | None:
     """Returns what clients do in the round after the last one that is noted; None where it is not told."""
     return view.now if view.now is not None and view.now.round == view.last_round + 1 else None
 

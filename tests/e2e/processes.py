@@ -7,7 +7,9 @@ import signal
 import sys
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["simulations.engine", "simulations.cli", "simulations.progress", "torch._dynamo"])
+_CONTEXT.set_forkserver_preload(
+    ["simulations.runtime.in_process", "simulations.commands.main", "simulations.runtime.progress", "torch._dynamo"]
+)
 
 
 def _command(arguments, log, dies_at):
@@ -16,10 +18,10 @@ def _command(arguments, log, dies_at):
         os.dup2(file.fileno(), 2)
     if dies_at is not None:
         _die_at(*dies_at)
-    from simulations import cli
+    from simulations.commands import main
 
     sys.argv = ["fedgan", *map(str, arguments)]
-    cli.main()
+    main.main()
 
 
 def _die_at(name, call):

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from benchmarks.attacks import ATTACKS, label_flip, run, table
 from client.trainer import Assignment, Trainer
 from common.datasets.base import ImageSet
+from simulations.performance.attacks import ATTACKS, label_flip, run, table
 
 SMALL = {
     "model": "dcgan width=8",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import BARS
-from benchmarks.page import read_results
+from simulations.performance.bars import BARS
+from simulations.performance.page import read_results
 
 ROOT = Path(__file__).parents[2]
 CHEAP = ("roofline", "step", "overhead", "aggregation", "checkpoints", "compression", "serve", "gpu")
@@ -15,7 +15,7 @@ CHEAP = ("roofline", "step", "overhead", "aggregation", "checkpoints", "compress
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        [sys.executable, "-m", "simulations.performance", *map(str, arguments)],
         cwd=ROOT,
         check=False,
         timeout=600,

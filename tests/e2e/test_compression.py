@@ -11,9 +11,10 @@ from flwr.app import ConfigRecord
 from client import app
 from common import records, tree
 from common.errors import FederationError
-from server import checkpoint, journal
-from server.journal import RunDirectory
-from simulations.engine import simulate
+from server import checkpoint
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

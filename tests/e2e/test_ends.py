@@ -14,12 +14,12 @@ from conftest import run_on
 
 from client.app import app
 from common.errors import ConfigError, DataError, FederationError, OtherRunError, TerminatedError
-from server import journal
-from server.journal import RunDirectory
-from simulations import cli
-from simulations.engine import InProcessGrid, simulate
-from simulations.serve.record import Record
-from simulations.serve.state import state_of
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.commands import main
+from simulations.runs.record import Record
+from simulations.runs.status import state_of
+from simulations.runtime.in_process import InProcessGrid, simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -131,7 +131,7 @@ class TestWithinTheRun:
         Path(config.output.dir).parent.joinpath("run.toml").write_text(config.toml())
         file = Path(config.output.dir).with_suffix(".toml")
         arguments = ["simulate", str(file), "--out", config.output.dir]
-        code = cli._run(arguments, debug=False)
+        code = main._run(arguments, debug=False)
         assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
         ((round, reason),) = stops(config)
         assert round == 2
@@ -203,16 +203,16 @@ class TestInTheFinalScores:
 
     def test_images_that_are_not_finite_in_the_final_scores_alone_lose_no_training(self, small, monkeypatch):
         from common.errors import DivergenceError
-        from server import evaluation
+        from server.evaluation import evaluator
 
-        generate = evaluation.generate
+        generate = evaluator.generate
 
         def broken(generator, labels, seed):
             if len(labels) == 150:
                 raise DivergenceError("the generator's images are not finite")
             return generate(generator, labels, seed)
 
-        monkeypatch.setattr(evaluation, "generate", broken)
+        monkeypatch.setattr(evaluator, "generate", broken)
         config = small(**NO_ROUND, evaluation__final_num_images=150, evaluation__federated=False)
         simulate(config)
         summary = json.loads(folder(config).summary.read_text())

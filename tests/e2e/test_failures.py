@@ -14,8 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import Command
 
-from server import checkpoint, journal
-from server.journal import RunDirectory
+from server import checkpoint
+from server.records import journal
+from server.records.journal import RunDirectory
 
 KEEP = {"local.moments": "keep", "federation.fraction": 0.5}  # half a cohort, and Adam's moments
 

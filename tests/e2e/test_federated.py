@@ -11,12 +11,12 @@ from client.app import app
 from client.site import Site
 from common import metrics
 from common.config import RunConfig
-from server import journal
-from server.evaluation import Evaluator
-from server.journal import RunDirectory
+from server.evaluation.evaluator import Evaluator
+from server.records import journal
+from server.records.journal import RunDirectory
 from server.run import run_federation
-from simulations.engine import InProcessGrid, simulate
-from simulations.trained import load_trained
+from simulations.runs.generator import load_trained
+from simulations.runtime.in_process import InProcessGrid, simulate
 
 TELLING = {"evaluation__extractor": "auto", "evaluation__every": 1, "federation__num_rounds": 2}
 

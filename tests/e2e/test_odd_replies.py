@@ -20,11 +20,12 @@ from common import records
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.tree import digest, not_finite
-from server import checkpoint, journal
-from server.grid import PatientGrid
+from server import checkpoint
+from server.clients.resilient_grid import PatientGrid
+from server.records import journal
 from server.strategy import FederatedGAN, Snapshot
-from simulations.engine import InProcessGrid
-from simulations.settings import read_overrides
+from simulations.runtime.in_process import InProcessGrid
+from simulations.runtime.settings import read_overrides
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

@@ -12,9 +12,10 @@ from PIL import Image
 from common import tree
 from common.config import RunConfig, flatten
 from common.errors import DivergenceError, FederationError, OtherRunError
-from server import checkpoint, journal
-from server.journal import RunDirectory
-from simulations.engine import simulate
+from server import checkpoint
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -465,9 +466,9 @@ def test_a_run_that_ended_early_ends_at_once_when_it_is_resumed_unless_it_has_mo
 
 def test_a_client_with_other_code_is_refused_in_words(small, monkeypatch):
     from common.errors import ProtocolError
-    from server import attendance
+    from server.clients import roll_call
 
-    monkeypatch.setattr(attendance.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
+    monkeypatch.setattr(roll_call.wire, "source_fingerprint", iter(["old"] + ["new"] * 99).__next__)
     with pytest.raises(ProtocolError, match=r"runs other code \(fingerprint .*\) than this server"):
         simulate(small(), num_workers=1)
 

@@ -15,8 +15,8 @@ from client.app import app
 from common.errors import FederationError
 from common.seeding import numpy_generator
 from common.weightings import WEIGHTINGS
-from server import findings, journal
-from simulations.engine import InProcessGrid
+from server.records import findings, journal
+from simulations.runtime.in_process import InProcessGrid
 
 CLASSES = ("benign", "malign")
 
@@ -137,6 +137,6 @@ def test_a_site_that_does_not_fit_is_named_and_lasts(small, tmp_path):
 
 def test_no_client_in_this_process_is_lost_to_the_time_that_a_round_has(small, monkeypatch):
     for name in ("_FEWEST_SECONDS", "_UNKNOWN_SECONDS", "_TIMES"):
-        monkeypatch.setattr(f"server.patience.{name}", 0.0)
+        monkeypatch.setattr(f"server.clients.deadlines.{name}", 0.0)
     directory = federate(small(**THREE), [])
     assert [line["refused"] for line in journal.read(directory.journal)] == [[], [], []]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from flower import ROOT, Home, free_port
 
-from simulations.certificates import Folder, issue
+from simulations.deployment.certificates import Folder, issue
 
 _SERIAL = itertools.count()
 PORT = 8000
@@ -168,7 +168,7 @@ class Deployment:
         path: A folder that is not there yet.
         num_sites: Client hosts.
         secure: TLS and node authentication.
-        proxy: Whether nginx stands before the SuperLink, with deploy/nginx.conf.
+        proxy: Whether nginx stands before the SuperLink, with simulations/deployment/nginx.conf.
         namespaces: Whether each host gets a network namespace; None: where that is possible.
         env: Environment variables of all of Flower's processes.
     """
@@ -237,13 +237,13 @@ class Deployment:
     def _start_proxy(self):
         server, folder = self.server, self.server.path / "nginx"
         folder.mkdir(exist_ok=True)
-        site = (ROOT / "deploy" / "nginx.conf").read_text()
+        site = (ROOT / "simulations" / "deployment" / "nginx.conf").read_text()
         for old, new in {
             "listen 8000 ssl": f"listen {self._proxy_port} ssl",
             "127.0.0.1:8001": self.control,
             "/etc/fedgan": str(self.certificates.path),
         }.items():
-            assert old in site, f"deploy/nginx.conf has no {old}"
+            assert old in site, f"simulations/deployment/nginx.conf has no {old}"
             site = site.replace(old, new)
         (folder / "fedgan.conf").write_text(site)
         temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy"))

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flower import flower
 
 from common.algorithms import ALGORITHMS
-from server import journal
-from simulations import engine
-from simulations.engine import InProcessGrid, simulate
+from server.records import journal
+from simulations.runtime import in_process
+from simulations.runtime.in_process import InProcessGrid, simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -45,7 +45,7 @@ def summary_of(config):
 def test_messages_that_travel_as_bytes_change_no_bit(small, monkeypatch, spec):
     ours, theirs = (small(name, algorithm=spec, **PARTIAL) for name in ("by-reference", "as-bytes"))
     simulate(ours, num_workers=1)
-    monkeypatch.setattr(engine, "InProcessGrid", GridOfBytes)
+    monkeypatch.setattr(in_process, "InProcessGrid", GridOfBytes)
     simulate(theirs, num_workers=2)
     assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
     assert summary_of(theirs)["generator-sha256"] == summary_of(ours)["generator-sha256"]

@@ -1,4 +1,4 @@
-"""The files of deploy/: units that systemd and Flower understand, and an nginx that lets sites in and nobody else."""
+"""The service files: units that systemd and Flower understand, and an nginx that lets sites in and nobody else."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flower import BIN, ROOT
 from hosts import CONNECTION, NGINX, can_make_namespaces, deployment
 
-DEPLOY = ROOT / "deploy"
+DEPLOY = ROOT / "simulations" / "deployment"
 UNITS = ("fedgan-superlink.service", "fedgan-supernode@.service")
 OFFLINE_SECONDS = 60  # two heartbeats of 30 s, after which a SuperLink counts a silent node as offline
 

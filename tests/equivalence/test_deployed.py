@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hosts import CONNECTION, can_make_namespaces, deployment
 
 from common.algorithms import ALGORITHMS
-from server import journal
-from simulations.certificates import Folder, issue
-from simulations.engine import simulate
+from server.records import journal
+from simulations.deployment.certificates import Folder, issue
+from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hosts import CONNECTION, deployment
 
-from server import journal
-from simulations.engine import simulate
+from server.records import journal
+from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flower import flower
 
 from common.config import RunConfig
-from server import journal
-from server.journal import RunDirectory
-from simulations.engine import simulate
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.runtime.in_process import simulate
 
 VARIANTS = {
     "everyone": {"federation.num-clients": 10, "federation.num-rounds": 2},

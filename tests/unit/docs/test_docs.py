@@ -16,9 +16,9 @@ from pages import PAGES, name_of
 
 from common import components
 from common.config import TABLES, RunConfig, flatten
-from simulations.cli import app
-from simulations.protocols import PROTOCOLS
-from simulations.settings import read_overrides, read_preset
+from simulations.benchmark.protocols import PROTOCOLS
+from simulations.commands.main import app
+from simulations.runtime.settings import read_overrides, read_preset
 
 COMMAND = typer.main.get_command(app)
 KEYS = RunConfig.keys()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "algorithms"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "common" / "algorithms"))
 import pages
 from pages import ROOT
 from training import one_round, trainer_of
@@ -23,8 +23,8 @@ from common.algorithms.fedavg import FedAvg
 from common.components import Component
 from common.config import TABLES
 from common.tree import interpolate
-from server import journal
-from simulations.engine import simulate
+from server.records import journal
+from simulations.runtime.in_process import simulate
 
 PAGE = ROOT / "docs" / "extending.md"
 KEYS = {  # by folder: the configuration key, and the table
@@ -146,7 +146,7 @@ def test_examples_pass_the_contract_tests_once_they_are_files_and_entries(tmp_pa
             table, r"^from common\.\w+\.base import", f"from {module} import {entry.split()[1][:-1]}\n", before=True
         )
     files = {"tests/unit/common/test_components.py", "tests/unit/client/test_trainer.py"}
-    files |= {f"tests/unit/{folder}" for folder in KEYS}
+    files |= {f"tests/unit/common/{folder}" for folder in KEYS}
     for file, table, line in _lines_of_tests():
         _insert(tmp_path / file, rf"^{table}\b.* = {{", f"\n{line}")
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *sorted(files)]

@@ -36,7 +36,7 @@ def followed(tmp_path_factory):
         (place / name).write_text(text)
     said = {}
     for words in commands():
-        program = {"python": [sys.executable], "fedgan": [sys.executable, "-m", "simulations.cli"]}[words[0]]
+        program = {"python": [sys.executable], "fedgan": [sys.executable, "-m", "simulations.commands.main"]}[words[0]]
         command = [*program, *words[1:], *(["-c", SHORT] if words[1] == "simulate" else [])]
         env = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)

@@ -7,8 +7,8 @@ import pytest
 
 from common.errors import ConfigError, OtherRunError
 from server import finished, run
-from server.journal import RunDirectory
-from simulations import engine
+from server.records.journal import RunDirectory
+from simulations.runtime import in_process
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_reports")
 def done(small):
     """Returns the configuration to resume a finished run with, and its folder."""
     config = small()
-    engine.simulate(config, num_workers=1)
+    in_process.simulate(config, num_workers=1)
     return config.replaced({"output.resume": True}), RunDirectory(Path(config.output.dir))
 
 
@@ -30,7 +30,7 @@ def test_a_finished_run_is_not_scored_again_and_no_client_is_asked(done, caplog,
     before = _content(directory)
     monkeypatch.setattr(run.Run, "begin", lambda self: pytest.fail("it began"))
     with caplog.at_level(logging.INFO, "fedgan"):
-        engine.simulate(config, num_workers=1)
+        in_process.simulate(config, num_workers=1)
     assert _content(directory) == before
     assert "is finished after round 3: nothing is left to train" in caplog.text
     assert f"fedgan evaluate {directory.path}" in caplog.text
@@ -42,7 +42,7 @@ def test_other_settings_of_scores_are_refused_with_the_way_to_score_again(done):
     with pytest.raises(
         ConfigError, match=r"without evaluation.final-num-images=200; to score it again: fedgan evaluate"
     ):
-        engine.simulate(config.replaced({"evaluation.final-num-images": 200}), num_workers=1)
+        in_process.simulate(config.replaced({"evaluation.final-num-images": 200}), num_workers=1)
     assert _content(directory) == before
 
 
@@ -64,4 +64,4 @@ def test_more_rounds_are_trained_and_another_run_is_refused(done):
     config, directory = done
     assert finished.told(config.replaced({"federation.num-rounds": 4}), directory) is None
     with pytest.raises(OtherRunError):
-        engine.simulate(config.replaced({"local.steps": 3}), num_workers=1)
+        in_process.simulate(config.replaced({"local.steps": 3}), num_workers=1)

@@ -13,11 +13,13 @@ from common.config import FederationConfig
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
 from common.wire import RollCall
-from server import admission, checkpoint, guard, journal
+from server import checkpoint
 from server.checkpoint import Checkpoint
-from server.cohort import Roster, form_roster, reason_of
+from server.clients import admission
+from server.clients.roster import Roster, form_roster, reason_of
+from server.records import journal, model_selection
 from server.strategy import Snapshot
-from tests.unit.algorithms.training import make_context
+from tests.unit.common.algorithms.training import make_context
 
 TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
 
@@ -138,37 +140,39 @@ class TestGuard:
         return [{"round": k, "scores": {} if fid is None else {"fid": fid}} for k, fid in enumerate(fids, start=1)]
 
     def test_the_best_round_has_the_lowest_fid(self):
-        assert guard.best(self.lines(900, None, 20, 30, 20))["round"] == 3
-        assert guard.best(self.lines(None, None)) is None
+        assert model_selection.best(self.lines(900, None, 20, 30, 20))["round"] == 3
+        assert model_selection.best(self.lines(None, None)) is None
 
     def test_a_run_has_stalled_after_as_many_scored_rounds_without_a_better_one_as_it_has_patience_for(self):
         lines = self.lines(50, None, 20, None, 30, None, 20, None)  # the best is round 3, two scored ones follow
-        assert guard.stalled(lines, 3) is None
-        assert guard.stalled(lines, 2) == (
+        assert model_selection.stalled(lines, 3) is None
+        assert model_selection.stalled(lines, 2) == (
             "fid has not fallen below 20, that of round 3, in 2 scored rounds (federation.patience=2)"
         )
-        assert guard.stalled(lines[:6], 1) is not None
-        assert guard.stalled(lines[:4], 1) is None
-        assert guard.stalled(self.lines(None, None), 1) is None
-        assert guard.stalled([], 1) is None
+        assert model_selection.stalled(lines[:6], 1) is not None
+        assert model_selection.stalled(lines[:4], 1) is None
+        assert model_selection.stalled(self.lines(None, None), 1) is None
+        assert model_selection.stalled([], 1) is None
 
     def test_where_the_server_has_no_images_rounds_go_by_the_federated_fid(self):
         lines = [{"round": k, "scores": {"federated-fid": fid}} for k, fid in enumerate((90.0, 20.0, 101.0), start=1)]
-        assert guard.best(lines)["round"] == guard.last_good(lines, 5) == 2
-        assert guard.quality({"federated-fid": 9.0, "fid": 8.0}) == 8.0
-        assert guard.quality({"score": 9.0}) is None
+        assert model_selection.best(lines)["round"] == model_selection.last_good(lines, 5) == 2
+        assert model_selection.quality({"federated-fid": 9.0, "fid": 8.0}) == 8.0
+        assert model_selection.quality({"score": 9.0}) is None
 
     def test_a_fid_far_above_the_best_is_a_fault(self):
         lines = self.lines(900, 20, 30)
-        assert guard.fault(100, lines, 5) is None
-        assert guard.fault(100.1, lines, 5) == "fid 100 is more than guard.ratio=5 times the best, 20 of round 2"
-        assert guard.fault(1e9, lines, 0) is guard.fault(1e9, [], 5) is None
+        assert model_selection.fault(100, lines, 5) is None
+        assert (
+            model_selection.fault(100.1, lines, 5) == "fid 100 is more than guard.ratio=5 times the best, 20 of round 2"
+        )
+        assert model_selection.fault(1e9, lines, 0) is model_selection.fault(1e9, [], 5) is None
 
     def test_the_last_good_round_is_the_last_scored_one_without_a_fault(self):
         lines = self.lines(900, None, 20, None, 101, None)
-        assert guard.last_good(lines, 5) == 3
-        assert guard.last_good(lines, 0) == 5
-        assert guard.last_good(self.lines(None), 5) == 0
+        assert model_selection.last_good(lines, 5) == 3
+        assert model_selection.last_good(lines, 0) == 5
+        assert model_selection.last_good(self.lines(None), 5) == 0
 
 
 class TestCohort:

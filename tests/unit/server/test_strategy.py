@@ -8,7 +8,7 @@ import torch
 from common import wire
 from common.config import RunConfig
 from server import strategy
-from simulations.engine import simulate
+from simulations.runtime.in_process import simulate
 
 
 def test_the_servers_share_of_a_round_has_as_many_threads_as_it_says_and_leaves_the_rest_as_it_was():

@@ -13,11 +13,13 @@ from rich import console
 import simulations
 from common.components import explain
 from common.errors import ConfigError
-from server.journal import RunDirectory
-from server.tracking import telling
-from simulations import cli, engine, load
-from simulations.serve import provenance
-from simulations.serve.wanted import Wanted
+from server.records.journal import RunDirectory
+from server.records.tracking import telling
+from simulations import load
+from simulations.commands import main
+from simulations.runs import provenance
+from simulations.runtime import in_process
+from simulations.serve.requests import Wanted
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -52,7 +54,7 @@ def test_the_package_is_cheap_to_import_and_knows_its_names():
 def test_a_run_is_that_of_the_command_line(result, tmp_path):
     options = " ".join(f"{k}={v!r}" if isinstance(v, str) else f"{k}={str(v).lower()}" for k, v in SETTINGS.items())
     other = tmp_path / "other"
-    assert cli._run(["simulate", "quickstart", "--out", str(other), "-c", f"{options} seed=1"], debug=False) == 0
+    assert main._run(["simulate", "quickstart", "--out", str(other), "-c", f"{options} seed=1"], debug=False) == 0
     assert load(other).summary["weights-sha256"] == result.summary["weights-sha256"]
     assert result.config.seed == 1
     assert [line["round"] for line in result.journal] == [1, 2]
@@ -60,7 +62,7 @@ def test_a_run_is_that_of_the_command_line(result, tmp_path):
 
 
 def test_images_are_those_of_the_command_line_and_the_same_each_time(result, tmp_path):
-    assert cli._run(
+    assert main._run(
         ["generate", str(result.path), "--num", "23", "--seed", "5", "--out", str(tmp_path / "a.npz")], debug=False
     ) == 0  # fmt: skip
     images = result.generate(23, seed=5)
@@ -267,7 +269,7 @@ def test_who_interrupts_a_run_is_told_how_to_go_on(tmp_path, monkeypatch):
         RunDirectory(tmp_path / "cut").config.write_text(config.toml())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "simulate", interrupt)
+    monkeypatch.setattr(in_process, "simulate", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         simulations.run(settings=SETTINGS, out=tmp_path / "cut", engine="auto")
     assert caught.value.__notes__ == [f"go on with: run(out={str(tmp_path / 'cut')!r}, resume=True, engine='auto')"]

@@ -8,7 +8,7 @@ from PIL import Image
 from client import app, data
 from common.datasets.base import _kept
 from common.logs import make_heard
-from simulations import cli
+from simulations.commands import main
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ TOLD = "1 file of a kind that is not read as images was left out (.txt)"
 
 
 def test_data_and_partition_say_what_was_left_out(scans, capsys):
-    assert cli._run(["data", "image-folder", "--root", str(scans), "-c", "federation.num-clients=2"], debug=False) == 0
+    assert main._run(["data", "image-folder", "--root", str(scans), "-c", "federation.num-clients=2"], debug=False) == 0
     assert TOLD in capsys.readouterr().out
     settings = f'data.name="image-folder grey=true" data.root="{scans}" partition="iid" federation.num-clients=2'
-    assert cli._run(["partition", "-c", settings, "--json"], debug=False) == 0
+    assert main._run(["partition", "-c", settings, "--json"], debug=False) == 0
     captured = capsys.readouterr()
     assert TOLD in captured.err
     assert TOLD not in captured.out
@@ -46,7 +46,7 @@ def test_a_run_on_unlabelled_images_says_it_once_and_ends_well(scans, small, cap
     config = small(**settings)
     file = scans.parent / "run.toml"
     file.write_text(config.toml())
-    assert cli._run(["simulate", str(file)], debug=False) == 0
+    assert main._run(["simulate", str(file)], debug=False) == 0
     assert capsys.readouterr().err.count(TOLD) == 1
 
 

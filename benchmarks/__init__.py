@@ -1,5 +1,0 @@
-"""Speed and memory, as ratios in one run: ``python -m benchmarks``."""
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: what is compared has one thread a worker

@@ -1,0 +1,303 @@
+"""The clients of a run as a Flower Grid that does not lose them: by partition, over nodes that come and go.
+
+Flower's own grids look for replies every 3 s, try once, and take a client that was restarted for another one. This one
+looks often at first and less often later, sends a message again when the client that lost it is back, and knows a
+client by its partition id and data, whatever node id Flower gives it.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flwr.app import Message, MessageType, Metadata, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run as FlowerRun
+
+from common import records, wire
+from common.config import RunConfig
+from common.errors import ProtocolError
+from server.clients.deadlines import Patience
+from server.clients.live_status import ClientStatus, LiveStatus
+from server.clients.reply_spill import Shelf
+from server.clients.roll_call import LOST, Attendance, pull, waits
+from server.clients.roster import Roster, one_line, reason_of
+from server.clients.waiting import Waiting
+
+log = logging.getLogger("fedgan.server")
+
+_MOST_LOSSES = 2  # of one client in one round, while its node was there
+_GRACE_SECONDS = 60.0  # messages live this much longer than their round
+_LONGEST_LOOK = 30.0  # seconds
+
+
+def shelved(reply: Message, shelf: Shelf | None) -> Message:
+    """Returns ``reply``, whose arrays lie on disk from here on if those before it have filled memory."""
+    if shelf is not None and reply.has_content() and shelf.is_full(records.message_bytes(reply)):
+        wire.replace_arrays(reply.content, shelf.store)
+    return reply
+
+
+class PatientGrid(Grid):
+    """A grid over another one.
+
+    Args:
+        grid: The runtime's own.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._attendance = Attendance(grid)
+        self._patience = Patience()
+        self._least: Callable[[int], int] = lambda num: 1
+        self._nodes = self._attendance.nodes
+        self._absent: set[int] = set()  # partitions that were offline to the end of a round
+        self._partitions: dict[str, int] = {}  # id of a message of this round -> partition
+        self._silence: dict[int, str] = {}  # partition -> why it has no reply in this round
+        self.now: LiveStatus | None = None
+        """Is told what clients do while they are asked to train."""
+        self.shelf: Shelf | None = None
+        """Takes replies as they come."""
+
+    def roll_call(self, config: RunConfig) -> Roster:
+        """Waits for all clients, and returns them if they form one federation; see ``Attendance.roll_call``."""
+        self._least = config.least_replies
+        return self._attendance.roll_call(config)
+
+    def node_of(self, partition: int) -> int:
+        """Returns the node that holds a partition, as far as is known."""
+        return self._nodes[partition]
+
+    def label(self, partition: int) -> str:
+        """Returns how messages to people name a client."""
+        return self._attendance.label(partition)
+
+    def partition_of(self, reply: Message) -> int | None:
+        """Returns whose reply this is, of those that the last ``send_and_receive`` returned; None for any other."""
+        return self._partitions.get(reply.metadata.reply_to_message_id)
+
+    def reason_of_silence(self, partition: int) -> str:
+        """Returns why the last ``send_and_receive`` has no reply of a partition."""
+        return self._silence.get(partition, "no reply")
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Sends messages and returns the replies that came in time, errors among them.
+
+        A message whose client is away, or that was lost with it, is sent again when the client is back, under whatever
+        node id, with the same partition and data. A client that stayed away to the end of one round is not waited for
+        in the next ones, until it is back.
+
+        Args:
+            messages: At most one a client, to ``node_of`` its partition.
+            timeout: Seconds; 0 or None: what suits the clients, see ``Patience``.
+        """
+        holders = {node: partition for partition, node in self._nodes.items()}
+        asked = _Asked({holders[message.metadata.dst_node_id]: message for message in messages})
+        self._partitions, self._silence = {}, {}
+        if not asked.templates:
+            return []
+        patience = Patience(timeout) if timeout else self._patience
+        now, waiting = self._now_of(asked), self._waiting_of(asked, patience)
+        for _ in waits():
+            online = self._attendance.online()
+            patience.can_lose = self._attendance.can_lose
+            asked.pass_time()
+            self._send(asked, online, patience, now)
+            self._receive(asked, online, now)
+            if not (outstanding := asked.outstanding()):
+                break
+            away = {k for k in outstanding if self._nodes[k] not in online}
+            if asked.waited > max(patience.of(k, away=k in away) for k in outstanding):
+                self._absent |= asked.unsent.keys()
+                if asked.trains:
+                    self._silence |= {k: patience.late(k) for k in asked.pending.values()}
+                break
+            waiting.say(asked.waited, away, outstanding - away, asked.num_usable)
+        self._silence |= dict.fromkeys(self._absent & asked.templates.keys(), "its node is away")
+        return asked.replies
+
+    def _send(
+        self, asked: "_Asked", online: set[int], patience: Patience, now: Callable[[int, ClientStatus], None]
+    ) -> None:
+        """Sends what was not sent yet, or was lost, to the clients that are there."""
+        self._attendance.welcome(online, busy=set(asked.pending.values()))
+        self._absent -= {partition for partition in asked.unsent if self._nodes[partition] in online}
+        ready = {k: m for k, m in asked.unsent.items() if self._nodes[k] in online}
+        for partition in asked.unsent:
+            now(partition, "asked" if partition in ready else "away")
+        left = max((patience.of(k) for k in ready), default=0.0) - asked.waited
+        asked.pending |= self._push(ready, left)
+        sent = set(asked.pending.values())
+        asked.unsent = {k: m for k, m in asked.unsent.items() if k not in sent and k not in self._absent}
+
+    def _receive(self, asked: "_Asked", online: set[int], now: Callable[[int, ClientStatus], None]) -> None:
+        """Takes the replies that are there, and notes which messages were lost."""
+        found, unreadable = pull(self._grid, asked.pending)
+        self._silence |= {asked.pending.pop(name): why for name, why in unreadable.items()}
+        for name, reply in found.items():
+            partition = asked.pending.pop(name)
+            if reply.has_error() and reply.error.code in LOST:
+                asked.lost[partition] += self._nodes[partition] in online  # a client may say so itself, for ever
+                if asked.lost[partition] > _MOST_LOSSES:
+                    self._silence[partition] = f"its replies were lost {asked.lost[partition]} times while it was there"
+                    continue
+                log.info("%s is away: %s", self.label(partition), reason_of(reply))
+                asked.unsent[partition] = asked.templates[partition]
+                asked.disturbed.add(partition)
+            else:
+                self._partitions[name] = partition
+                if asked.trains and not reply.has_error() and partition not in asked.disturbed:
+                    self._patience.answered(partition, asked.waited)
+                asked.replies.append(shelved(reply, self.shelf))
+                now(partition, "answered")
+        for partition in self._silence:
+            now(partition, "silent")
+
+    def _now_of(self, asked: "_Asked") -> Callable[[int, ClientStatus], None]:
+        """Returns what is told of clients; of those that are asked something beside the rounds nothing is."""
+        if self.now is None or not asked.trains:
+            return lambda partition, doing: None
+        self.now.begin(int(asked.metadata.group_id), asked.templates)
+        return self.now.put
+
+    def _waiting_of(self, asked: "_Asked", patience: Patience) -> Waiting:
+        num, least = len(asked.templates), 0
+        what = asked.metadata.message_type.partition(".")[2]
+        if asked.trains:
+            what = f"round {asked.metadata.group_id}"
+            least = self._least(num)
+        return Waiting(what, patience, self.label, num, least)
+
+    def ask(self, action: str, question: RecordDict, seconds: float) -> tuple[dict[int, wire.Answer], dict[int, str]]:
+        """Asks every client something beside the rounds.
+
+        Args:
+            action: The name under which the ClientApp has registered what answers it.
+            question: See ``wire.encode_question``.
+            seconds: How long to wait for answers.
+
+        Returns:
+            The answers by partition, ascending, and why the others have not answered.
+        """
+        kind = f"{MessageType.QUERY}.{action}"
+        replies = self.send_and_receive(
+            [Message(RecordDict(dict(question)), node, kind) for node in self._nodes.values()], timeout=seconds
+        )
+        answers: dict[int, wire.Answer] = {}
+        silent: dict[int, str] = {}
+        for reply in replies:
+            partition = self.partition_of(reply)
+            assert partition is not None, "these are replies to the messages above"
+            if reply.has_error():
+                silent[partition] = reason_of(reply)
+                continue
+            try:
+                answer = wire.decode_answer(reply.content)
+                if answer.partition != partition:
+                    raise ProtocolError(f"the answer says partition {answer.partition}, its node holds {partition}")
+            except ProtocolError as error:
+                silent[partition] = one_line(str(error))
+                continue
+            if answer.refusal:
+                silent[partition] = one_line(answer.refusal)
+            else:
+                answers[partition] = answer
+        left = self._nodes.keys() - answers.keys() - silent.keys()
+        late = f"no answer within evaluation.answer-seconds={seconds:g}"
+        silent |= {partition: self._silence.get(partition, late) for partition in left}
+        return {k: answers[k] for k in sorted(answers)}, {k: silent[k] for k in sorted(silent)}
+
+    def _push(self, messages: Mapping[int, Message], seconds: float) -> dict[str, int]:
+        """Sends copies to the nodes that hold the partitions now; returns partitions by message id."""
+        copies = {
+            partition: Message(
+                message.content,
+                self._nodes[partition],
+                message.metadata.message_type,
+                group_id=message.metadata.group_id,
+                ttl=max(seconds, 0.0) + _GRACE_SECONDS,
+            )
+            for partition, message in messages.items()
+        }
+        names = self._grid.push_messages(list(copies.values())) if copies else []
+        return {name: partition for name, partition in zip(names, copies, strict=True) if name}
+
+    def set_run(self, run: FlowerRun) -> None:
+        """Sets the run's description."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> FlowerRun:
+        """The run's description."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Returns a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Returns the nodes that are connected."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends messages, once."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Returns the replies that are there."""
+        return self._grid.pull_messages(message_ids)
+
+
+@dataclass
+class _Asked:
+    """What one ``send_and_receive`` has asked, by partition, and what came of it.
+
+    Attributes:
+        templates: The messages.
+        unsent: Those that are to be sent, or sent again.
+        pending: Partitions by the ids of messages that were sent and not answered.
+        replies: What came.
+        lost: How often a client's message was lost while its node was there.
+        disturbed: Clients whose message was lost once.
+        waited: Seconds since the beginning, without those in which this process stood still.
+    """
+
+    templates: dict[int, Message]
+    unsent: dict[int, Message] = field(init=False)
+    pending: dict[str, int] = field(default_factory=dict)
+    replies: list[Message] = field(default_factory=list)
+    lost: Counter[int] = field(default_factory=Counter)
+    disturbed: set[int] = field(default_factory=set)
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.unsent = dict(self.templates)
+        self._looked = time.monotonic()
+
+    @property
+    def metadata(self) -> Metadata:
+        """Of any of the messages."""
+        return next(iter(self.templates.values())).metadata
+
+    @property
+    def trains(self) -> bool:
+        """Whether this is a round, not a question beside the rounds."""
+        return self.metadata.message_type == MessageType.TRAIN
+
+    @property
+    def num_usable(self) -> int:
+        """Replies that are no errors."""
+        return sum(not reply.has_error() for reply in self.replies)
+
+    def outstanding(self) -> set[int]:
+        """Returns the clients that may still reply."""
+        return {*self.unsent, *self.pending.values()}
+
+    def pass_time(self) -> None:
+        """Counts the time since the last look; only some of a long one, as of a machine that was suspended."""
+        now = time.monotonic()
+        self.waited += min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now

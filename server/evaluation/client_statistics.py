@@ -1,0 +1,238 @@
+"""Scores of the generator that need no image on the server: against what clients tell of theirs, once a run."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from common import metrics, records, wire
+from common.config import RunConfig
+from common.errors import CheckpointError, DataError
+from common.files import load_sealed, save_sealed
+from common.generation import balanced_labels, generate
+from common.metrics import ClientMoments
+from common.seeding import derive_seed
+from common.tree import Tree
+from server.clients.resilient_grid import PatientGrid
+from server.clients.roster import Roster, one_line
+from server.evaluation.evaluator import Evaluator, Sample, Scores, extractor_of
+from server.evaluation.limits import FEWEST, no_extractor
+
+log = logging.getLogger("fedgan.server")
+
+_KIND, _VERSION = "fedgan-moments", 1
+_NAMED = 10  # clients whose reasons are logged
+NAMES = ("federated-fid", "client-fid", "class-fid")
+
+
+class FederatedScorer:
+    """Scores generators by the moments that clients have sent; see ``common/metrics/federated.py``.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        extractor: That of the clients.
+        clients: What they have sent, by partition; at least one.
+    """
+
+    def __init__(
+        self, config: RunConfig, roster: Roster, extractor: metrics.Extractor, clients: Mapping[int, ClientMoments]
+    ) -> None:
+        self._seed = derive_seed(config.seed, "evaluation", "federated")
+        self._conditional = bool(getattr(config.model_component, "conditional", False))
+        self._num_clients = len(roster.clients)
+        self._num_classes = roster.shape.num_classes
+        self._extractor = extractor
+        self._clients = clients
+        counts = [client.label_counts for client in clients.values()]
+        columns = zip(*(row for row in counts if row is not None), strict=True)
+        self._held = [None in counts or sum(column) > 0 for column in columns] or [True] * self._num_classes
+
+    def score(self, generator: nn.Module, num_images: int, sample: Sample | None = None) -> Scores:
+        """Returns the federated scores of a generator, and ``federated-clients`` if they are not over all of them.
+
+        Args:
+            generator: See ``common.generation.generate``.
+            num_images: Generated images.
+            sample: Images that the generator made already: taken if it has two at least of every class that a client
+                holds. Others have balanced labels.
+        """
+        if sample is None or sample.features is None or not self._enough(sample.labels):
+            labels = balanced_labels(max(num_images, 2 * self._num_classes), self._num_classes)
+            features = self._extractor(generate(generator, labels, self._seed)).cpu()
+        else:
+            labels, features = sample.labels, sample.features
+        fakes = metrics.moments_by_label(features, labels if self._conditional else None, self._num_classes)
+        scores: Scores = dict(metrics.federated_scores(self._clients, fakes, self._num_clients, self._num_classes))
+        if len(self._clients) < self._num_clients:
+            scores["federated-clients"] = list(self._clients)
+        return scores
+
+    def _enough(self, labels: Tensor) -> bool:
+        made = labels.bincount(minlength=self._num_classes).tolist()
+        return all(count > 1 for count, held in zip(made, self._held, strict=True) if held)
+
+
+def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | None) -> dict[str, str]:
+    """Returns why federated scores cannot be computed, by their names, as far as is known before clients are asked.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        extractor: As ``extractor_for`` gives it.
+    """
+    withheld = {k: one_line(told.without_moments) for k, told in roster.clients.items() if told.without_moments}
+    if not config.evaluation.federated:
+        return dict.fromkeys(NAMES, "evaluation.federated=false")
+    if extractor is None:
+        return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.shape))
+    if len(withheld) == len(roster.clients):
+        return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld, roster)})")
+    if (total := sum(told.num_examples for told in roster.clients.values())) < FEWEST:
+        return dict.fromkeys(NAMES, f"the clients' {total} image(s) are too few, it takes {FEWEST}")
+    found = {}
+    if withheld:
+        found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
+    if not getattr(config.model_component, "conditional", False):
+        found["class-fid"] = "the generator is not conditional"
+    elif roster.shape.num_classes == 1:
+        found["class-fid"] = "there is one class only"
+    return found
+
+
+def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None) -> metrics.Extractor | None:
+    """Returns the extractor of federated scores: the evaluator's where the server has one; None without such scores.
+
+    Raises:
+        ConfigError: It does not take the clients' images.
+        DataError: Its weights are missing or unusable.
+    """
+    if not config.evaluation.federated:
+        return None
+    return evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.shape)
+
+
+def ask_moments(
+    config: RunConfig, roster: Roster, grid: PatientGrid, extractor: metrics.Extractor | None, file: Path
+) -> tuple[FederatedScorer | None, dict[int, str]]:
+    """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
+
+    Clients that refuse, fail or do not answer within ``evaluation.answer-seconds`` are left out, with their reason in
+    the log, for all of the run: what the others told is kept, and a resumed run asks nobody again, so that its figures
+    are over the same clients as before.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        grid: Where they are.
+        extractor: As ``extractor_for`` gives it; without one nobody is asked.
+        file: Keeps what clients have told.
+
+    Returns:
+        Beside it, why clients were left out, by partition.
+    """
+    if extractor is None:
+        return None, {}
+    features = {"extractor": extractor.name, "weights": config.evaluation.inception_weights}
+    if (trees := _kept(file, features)) is not None:
+        silent: dict[int, str] = {}
+    else:
+        answers, silent = grid.ask("moments", wire.encode_question(), config.evaluation.answer_seconds)
+        trees = {partition: answer.arrays for partition, answer in answers.items()}
+    clients: dict[int, ClientMoments] = {}
+    for partition, tree in trees.items():
+        told = roster.clients[partition]
+        try:
+            found = ClientMoments.from_tree(tree, extractor.dimension, roster.shape.num_classes, told.num_examples)
+            if None not in (told.label_counts, found.label_counts) and told.label_counts != found.label_counts:
+                raise DataError(f"label counts {list(found.label_counts or ())} are not those of the roll call")
+        except DataError as error:
+            silent[partition] = one_line(str(error))
+        else:
+            clients[partition] = found
+    _log_silent("moments of features", silent, roster)
+    if not clients:
+        return None, silent
+    if not file.exists():
+        told_by = {f"{k}/{key}": value for k in clients for key, value in trees[k].items()}
+        save_sealed(file, _KIND, _VERSION, features, told_by)
+    return FederatedScorer(config, roster, extractor, clients), silent
+
+
+def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
+    """Returns what clients told already, by partition; None if that is not there, or of other features.
+
+    A file that is of no use is removed.
+    """
+    if not file.exists():
+        return None
+    try:
+        header, tensors = load_sealed(file, _KIND, _VERSION)
+        if any(header.get(key) != value for key, value in features.items()):
+            raise CheckpointError(f"{file} is of other features than evaluation.extractor says now")
+    except CheckpointError as error:
+        log.warning("%s: clients are asked for moments again", error)
+        file.unlink()
+        return None
+    trees: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        partition, _, key = name.partition("/")
+        trees.setdefault(int(partition), {})[key] = value
+    log.info("federated scores are over the %d client(s) that told moments already", len(trees))
+    return dict(sorted(trees.items()))
+
+
+def ask_memorisation(
+    config: RunConfig, roster: Roster, grid: PatientGrid, generator: Tree
+) -> tuple[Scores, dict[int, str]]:
+    """Asks all clients whether a generator repeats their images; nothing without ``evaluation.holdout``.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        grid: Where they are.
+        generator: Its weights.
+
+    Returns:
+        ``memorisation``: by partition, the ratio (see ``common/metrics/memorisation.py``; 1 is none, lower is worse) or
+        None where it is unknown; ``memorisation-error``: its standard error; ``most-memorised`` and
+        ``most-memorised-ratio``: the client with the lowest ratio. Beside them, why clients tell none, by partition.
+    """
+    if not config.evaluation.holdout or not generator:
+        return {}, {}
+    question = wire.encode_question(records.encode_tree(generator))
+    answers, silent = grid.ask("memorisation", question, config.evaluation.answer_seconds)
+    ratios: list[float | None] = [None] * len(roster.clients)
+    errors: list[float | None] = [None] * len(roster.clients)
+    for partition, answer in answers.items():
+        values = [answer.arrays.get(key) for key in ("ratio", "error")]
+        ratio, error = (math.nan if v is None or v.numel() != 1 else float(v) for v in values)
+        if math.isfinite(ratio) and math.isfinite(error) and ratio >= 0:
+            ratios[partition], errors[partition] = ratio, error
+        else:
+            silent[partition] = f"ratio {ratio:g} with error {error:g} is none"
+    _log_silent("memorisation", silent, roster)
+    known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
+    if not known:
+        return {}, silent
+    lowest, partition = min(known)
+    scores: Scores = {
+        "memorisation": ratios,
+        "memorisation-error": errors,
+        "most-memorised": partition,
+        "most-memorised-ratio": lowest,
+    }
+    return scores, silent
+
+
+def _log_silent(what: str, silent: Mapping[int, str], roster: Roster) -> None:
+    if silent:
+        log.warning("%s: %d of %d clients tell none: %s", what, len(silent), len(roster.clients), named(silent, roster))
+
+
+def named(silent: Mapping[int, str], roster: Roster) -> str:
+    """Returns clients with their reasons in one line, the first ten of them."""
+    shown = "; ".join(f"{roster.label(k)}: {silent[k]}" for k in sorted(silent)[:_NAMED])
+    return shown + (f"; and {len(silent) - _NAMED} more" if len(silent) > _NAMED else "")

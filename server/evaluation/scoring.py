@@ -1,0 +1,188 @@
+"""All that a run scores its generator by, and why what it does not."""
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common import metrics
+from common.config import RunConfig
+from common.generation import load_generator
+from common.tree import Tree
+from server.clients.resilient_grid import PatientGrid
+from server.clients.roster import Roster
+from server.evaluation import client_statistics
+from server.evaluation.client_statistics import FederatedScorer
+from server.evaluation.evaluator import QUICK, Evaluator, Scores, make_evaluator
+from server.evaluation.limits import ALL, DIGITS, describe_scores, doubt_of_digits
+from server.evaluation.steps import SAMPLE, Final, Forgiving, announce, sentences
+
+log = logging.getLogger("fedgan.server")
+
+
+class Scoring:
+    """Scores a run's generators: on the server's held-out images, where it has some, and by what clients tell.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        grid: Where they are.
+        moments: The file that keeps what clients tell of their images.
+
+    Attributes:
+        extractor: The name of the extractor of all scores; None: there is none.
+        reasons: Why metrics are not computed, a sentence a reason. It grows as more is known.
+        warnings: What is to be said of those that are, in sentences.
+
+    Raises:
+        ConfigError: ``evaluation.extractor`` does not take the images.
+        DataError: Its weights are missing or unusable.
+    """
+
+    def __init__(self, config: RunConfig, roster: Roster, grid: PatientGrid, moments: Path) -> None:
+        self._config, self._roster, self._grid, self._moments = config, roster, grid, moments
+        self._evaluator: Evaluator | None = None
+        self._extractor: metrics.Extractor | None = None
+        self.reasons: list[str] = []
+        self.warnings: list[str] = []
+        if not config.algorithm_component.publishes_generator:
+            self.reasons.append(
+                f"no samples and no scores: algorithm={config.algorithm!r} leaves generators to clients"
+            )
+        else:
+            self._open()
+        self.extractor = self._extractor.name if self._extractor else None
+        if self._evaluator and self._evaluator.extractor:
+            self.extractor = self._evaluator.extractor.name
+
+    def _open(self) -> None:
+        """Finds out what can be computed: before the first round, as an extractor's weights may be missing."""
+        found = make_evaluator(self._config, self._roster)
+        self._evaluator = found if isinstance(found, Evaluator) else None
+        against = found.limits.reasons() if isinstance(found, Evaluator) else dict.fromkeys(ALL, found)
+        self._extractor = client_statistics.extractor_for(self._config, self._roster, self._evaluator)
+        against |= client_statistics.reasons(self._config, self._roster, self._extractor)
+        self.reasons += sentences(against)
+        self._federated = "federated-fid" not in against
+        if self._evaluator is not None:
+            self.warnings += self._evaluator.limits.remarks()
+        elif self._extractor is not None and self._extractor.name == DIGITS:
+            self.warnings += filter(None, [doubt_of_digits(self._likely_digits())])
+
+    def _likely_digits(self) -> float | None:
+        """Returns 1 if clients say that they hold MNIST, whose images the server lacks; else None: nobody knows."""
+        numerals = self._roster.class_names == tuple("0123456789")
+        return 1.0 if numerals and self._config.data.name.partition(" ")[0] == "mnist" else None
+
+    @property
+    def silent(self) -> bool:
+        """Whether there are no scores at all."""
+        return self._scorer_is_out and not (self._evaluator and self._evaluator.available)
+
+    @property
+    def _scorer_is_out(self) -> bool:
+        return self._extractor is None or not self._federated
+
+    def quick(self, weights: Tree) -> Scores:
+        """Returns the scores between rounds of a generator with these weights; empty where there are none.
+
+        Raises:
+            DivergenceError: Its images are not finite.
+        """
+        steps = Forgiving()
+        scores = self._score(weights, QUICK, self._config.evaluation.num_images, steps)
+        self._add(steps.failed)
+        return scores
+
+    def final(self, weights: Tree) -> Scores:
+        """Returns all scores of a run's last generator, and says how far it is; no metric that fails is raised.
+
+        Raises:
+            OSError: Something cannot be written, or there is no memory.
+        """
+        steps, num_images = Final(), self._config.evaluation.final_num_images
+        if not weights:
+            return {}
+        announce(num_images, self._steps())
+        scores = self._score(weights, ALL, num_images, steps)
+        if self._config.evaluation.holdout:
+            ask = partial(client_statistics.ask_memorisation, self._config, self._roster, self._grid, weights)
+            nothing: tuple[Scores, dict[int, str]] = ({}, {})
+            told, silent = steps.run("memorisation", ask, nothing)
+            scores |= told
+            if silent and not told:
+                steps.failed.setdefault(
+                    "memorisation", f"no client tells it ({client_statistics.named(silent, self._roster)})"
+                )
+        self._add(steps.failed)
+        return scores
+
+    def beside(self, scores: Mapping[str, object]) -> dict[str, Any]:
+        """Returns what a line of the journal tells beside scores between rounds."""
+        return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_images), 0, ())
+
+    def summary(self, scores: Mapping[str, object]) -> dict[str, Any]:
+        """Returns what a summary tells beside the final scores: how they were made, and why others were not."""
+        evaluation = self._config.evaluation
+        num_images, utility = self._count(evaluation.final_num_images), evaluation.utility_num_images
+        told = describe_scores(scores, self.extractor, num_images, utility, self.warnings)
+        return told | {"not-scored": self.reasons}
+
+    def _steps(self) -> list[str]:
+        own = self._evaluator.steps(self._evaluator.available) if self._evaluator else []
+        federated = [] if self._scorer_is_out else ["federated-fid"]
+        return own + federated + (["memorisation"] if self._config.evaluation.holdout else [])
+
+    def _score(self, weights: Tree, names: tuple[str, ...], num_images: int, steps: Forgiving) -> Scores:
+        if not weights or (self._evaluator is None and self._scorer is None):
+            return {}
+        evaluator, scorer, num_images = self._evaluator, self._scorer, self._count(num_images)
+        generator: nn.Module = load_generator(
+            self._config.model_component, self._roster.shape, weights, "cuda" if torch.cuda.is_available() else "cpu"
+        )
+        sample = None
+        both = [name for name in names if evaluator and name in evaluator.available and name != "utility"]
+        if evaluator and scorer and both:
+            sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_images), None, [*both, "federated-fid"])
+            if sample is None:
+                names, scorer = tuple(name for name in names if name not in both), None
+        scores = evaluator.score(generator, names, num_images, sample, steps) if evaluator else {}
+        if scorer:
+            scores |= steps.run("federated-fid", lambda: scorer.score(generator, num_images, sample), Scores())
+        return scores
+
+    def _count(self, num_images: int) -> int:
+        """Returns how many images are generated for ``num_images``: without data two of each class, at least."""
+        return num_images if self._evaluator else max(num_images, 2 * self._roster.shape.num_classes)
+
+    @cached_property
+    def _scorer(self) -> FederatedScorer | None:
+        """What scores by moments of clients' images, which they are asked for when the first scores are due."""
+        if self._scorer_is_out:
+            return None
+        scorer, silent = client_statistics.ask_moments(
+            self._config, self._roster, self._grid, self._extractor, self._moments
+        )
+        known = [k for k, told in self._roster.clients.items() if told.without_moments]
+        if scorer is None:
+            self._add(
+                dict.fromkeys(
+                    client_statistics.NAMES,
+                    f"no client told moments of its images ({client_statistics.named(silent, self._roster)})",
+                )
+            )
+        elif others := {k: reason for k, reason in silent.items() if k not in known}:
+            told = client_statistics.named(others, self._roster)
+            self._add({"client-fid of some clients": f"they told no moments of their images ({told})"})
+        return scorer
+
+    def _add(self, failed: Mapping[str, str]) -> None:
+        """Notes what could not be computed, once."""
+        for sentence in sentences(failed):
+            if sentence not in self.reasons:
+                log.warning("%s", sentence)
+                self.reasons.append(sentence)

@@ -1,0 +1,68 @@
+"""When a run has gone wrong or far enough, and which of its rounds was the last good one; from the journal alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.records.journal import Line
+
+
+def quality(scores: Mapping[str, Any]) -> float | None:
+    """Returns what rounds are compared by, lower is better: ``fid``, or ``federated-fid`` where the server has no data.
+
+    None if a round has neither.
+    """
+    found = scores.get("fid", scores.get("federated-fid"))
+    return float(found) if found is not None else None
+
+
+def best(lines: Sequence[Line]) -> Line | None:
+    """Returns the line of the round of the best ``quality``, the first of equals; None if no round has one."""
+    scored = [(value, line) for line in lines if (value := quality(line["scores"])) is not None]
+    return min(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def fault(fid: float, lines: Sequence[Line], ratio: float) -> str | None:
+    """Returns in words why a generator is not to be kept; None if it is.
+
+    Args:
+        fid: Its ``quality``.
+        lines: The rounds before.
+        ratio: How many times worse than the best it may be; 0: any.
+    """
+    known = best(lines)
+    lowest = quality(known["scores"]) if known else None
+    if not ratio or known is None or lowest is None or fid <= ratio * lowest:
+        return None
+    return f"fid {fid:.3g} is more than guard.ratio={ratio:g} times the best, {lowest:.3g} of round {known['round']}"
+
+
+def stalled(lines: Sequence[Line], patience: int) -> str | None:
+    """Returns in words why a run need not go on; None if it should.
+
+    Args:
+        lines: Its rounds.
+        patience: Scored rounds after the best one that are enough, at least 1.
+    """
+    known = best(lines)
+    if known is None:
+        return None
+    since = sum(quality(line["scores"]) is not None for line in lines[lines.index(known) + 1 :])
+    if since < patience:
+        return None
+    return (
+        f"fid has not fallen below {quality(known['scores']):.3g}, that of round {known['round']}, in {since} scored "
+        f"rounds (federation.patience={patience})"
+    )
+
+
+def last_good(lines: Sequence[Line], ratio: float) -> int:
+    """Returns the last scored round without a fault; 0 if there is none."""
+    good, lowest = 0, math.inf
+    for line in lines:
+        value = quality(line["scores"])
+        if value is not None:
+            if not ratio or value <= ratio * lowest:
+                good = line["round"]
+            lowest = min(lowest, value)
+    return good

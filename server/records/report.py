@@ -1,0 +1,251 @@
+"""Samples of a run, and its report: one self-contained page made from the run directory alone.
+
+The page lives with the server rather than with the experiments, because a run under ``flwr run`` ends here.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from common import provenance
+from common.files import read_file, write_atomically
+from common.generation import balanced_labels, generate, tile
+from server.records import journal, plots
+from server.records.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
+from server.records.journal import Line, RunDirectory
+
+SAMPLE_COLUMNS = 10
+_SAMPLE_ROWS = 20
+_STRIP = 7
+_INCIDENTS = 100
+_LONGEST_PICTURE = 64 * 2**20  # bytes
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+.sub, .note { opacity: .75; } .sub { margin-top: .2rem; } p, h1, .why { overflow-wrap: anywhere; }
+.warning { border-left: .3rem solid #d90; padding-left: .7rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; }
+.tile { background: var(--soft); border-radius: .6rem; padding: .7rem 1rem; min-width: 7rem; }
+.tile b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; } .tile span { opacity: .75; }
+.strip { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .8rem; margin-bottom: 1rem; }
+figure { margin: 0; } figcaption { font-size: .85rem; opacity: .75; }
+img { width: 100%; image-rendering: pixelated; border-radius: .4rem; display: block; }
+.last { grid-column: 1 / -1; max-width: 36rem; }
+.rows { display: grid; grid-template-columns: fit-content(9rem) minmax(0, 1fr); gap: .6rem; }
+.rows ol { list-style: none; margin: 0; padding: .3% 0; display: grid; }
+.rows ol { grid-auto-rows: minmax(0, 1fr); font-size: .8rem; }
+.rows li { align-self: center; text-align: right; line-height: 1; min-width: 0; }
+.rows li { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
+svg.plot { display: block; width: 100%; height: auto; margin: .5rem 0; }
+svg.plot text { fill: currentColor; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+.wide { overflow-x: auto; margin-bottom: 1rem; }
+pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+
+
+def draw_samples(generator: nn.Module, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
+    """Writes a picture of generated images, a row a class; the same latents for every generator of a run.
+
+    Args:
+        generator: See ``common.generation.generate``.
+        held: The classes that it was trained on.
+        origin: Where they come from (``provenance.origin``), with the ``seed`` of their latents; the picture tells it.
+        path: Where to.
+
+    Raises:
+        DivergenceError: The images are not finite.
+    """
+    labels = sample_labels(held)
+    told = {**origin, "number": len(labels), "labels": labels.tolist()}
+    buffer = io.BytesIO()
+    picture = Image.fromarray(tile(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS))
+    picture.save(buffer, format="png", pnginfo=provenance.png_text(told))
+    write_atomically(path, buffer.getvalue())
+
+
+def sample_labels(held: Sequence[int]) -> Tensor:
+    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows of a single one."""
+    rows = min(len(held), _SAMPLE_ROWS) if len(held) > 1 else SAMPLE_COLUMNS
+    return balanced_labels(rows, held).repeat_interleave(SAMPLE_COLUMNS)
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Writes ``report.html`` from the journal, the pictures and the summary of a run, and returns its path.
+
+    Raises:
+        ConfigError: The run's configuration is not whole.
+        CheckpointError: Its journal or summary, or the record of who holds what, is not whole.
+    """
+    lines, events = journal.read(run.journal), journal.events(run.journal)
+    config, summary, roster = run.read_config(), run.read_summary(), run.read_partition()
+    scores: Mapping[str, Any] = summary.get("scores", {})
+    names = roster.get("class-names") or summary.get("class-names") or ()
+    name = config.data.name.partition(" ")[0]
+    whose = "one generator" if config.algorithm_component.publishes_generator else "a generator each"
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width'>",
+        f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}</style>",
+        f"<h1>{_counted(config.federation.num_clients, 'client')}, {whose}</h1>",
+        f"<p class=sub>{html.escape(config.algorithm)} on {html.escape(config.data.name)}, split "
+        f"{html.escape(config.partition)}; {len(lines)} of "
+        f"{_counted(config.federation.num_rounds, 'round')}; no image left its client.</p>",
+        _end(summary, events),
+        _tiles(summary, events),
+        _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
+        _training(lines),
+        f"<h2>Who holds what</h2>{plots.partition_svg(roster)}" if roster else "",
+        _by_client_and_class(scores, names),
+        _incidents(lines, events),
+        "<h2>Configuration</h2>",
+        f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
+    ]
+    write_atomically(run.report, "\n".join(parts).encode())
+    return run.report
+
+
+def _end(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
+    """Returns why a run ended before its last round; nothing of one that is finished, or goes on."""
+    if summary or not events or events[-1]["event"] != "stopped":
+        return ""
+    return _warning(f"The run stopped: {events[-1]['reason']}")
+
+
+def _tiles(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
+    """Returns the final scores with what they were computed with, and what is to be known of them."""
+    scores: Mapping[str, Any] = summary.get("scores", {})
+    tiles = [
+        f"<div class=tile title='{html.escape(MEANING[key])}'><b>{_short(scores[key])}</b><span>{key}</span></div>"
+        for key in MEANING
+        if isinstance(scores.get(key), float)
+    ]
+    words = [_warning(reason) for reason in reasons(events, "features")]
+    absent = "; ".join(reasons(events, "not-scored"))
+    if tiles:
+        how = scored_with_words(summary.get("scored-with"))
+        words.append(
+            f"<p class=note>{html.escape(f'Final scores: {how}. ')}{html.escape(f'{absent}.' if absent else '')}</p>"
+        )
+        return f"<h2>Scores</h2><div class=tiles>{''.join(tiles)}</div>{''.join(words)}"
+    return f"<p>This run has no {'' if summary else 'final '}scores{': ' if absent else '.'}" + (
+        f"{html.escape(f'{absent}.' if absent else '')}</p>{''.join(words)}"
+    )
+
+
+def _samples(run: RunDirectory, names: Sequence[str], conditional: bool) -> str:
+    """Returns the pictures of samples: the last one large, with the name of the class beside each row."""
+    paths = sorted(run.samples.glob("round-*.png"))
+    if len(paths) > _STRIP:  # first, last, and an even pick between
+        paths = [paths[round(i * (len(paths) - 1) / (_STRIP - 1))] for i in range(_STRIP)]
+    if not paths:
+        return ""
+    rows = _row_names(paths[-1], names) if conditional else []
+    figures = [
+        f"<figure{' class=last' if path == paths[-1] else ''}>"
+        f"{_with_rows(_picture(path), rows if path == paths[-1] else [])}"
+        f"<figcaption>round {int(path.stem[6:])}</figcaption></figure>"
+        for path in [paths[-1], *paths[:-1]]
+    ]
+    what = "a row a class" if rows else "without classes"
+    return f"<h2>Samples</h2><p>The same latents at every round; {what}.</p><div class=strip>{''.join(figures)}</div>"
+
+
+def _row_names(path: Path, names: Sequence[str]) -> list[str]:
+    """Returns the name of the class of each row of a picture of samples, from the labels that the picture tells."""
+    try:
+        with Image.open(io.BytesIO(read_file(path, _LONGEST_PICTURE))) as picture:
+            picture.load()
+            told = json.loads(getattr(picture, "text", {}).get(provenance.KEY, "{}"))
+        labels = [int(label) for label in told.get("labels", [])][::SAMPLE_COLUMNS]
+    except (OSError, ValueError, TypeError, AttributeError, SyntaxError):
+        return []
+    if len(set(labels)) < 2:  # without classes
+        return []
+    return [str(names[label]) if 0 <= label < len(names) else str(label) for label in labels]
+
+
+def _with_rows(picture: str, rows: Sequence[str]) -> str:
+    if not rows:
+        return picture
+    items = "".join(f"<li title='{html.escape(row)}'>{html.escape(row)}</li>" for row in rows)
+    return f"<div class=rows><ol>{items}</ol>{picture}</div>"
+
+
+def _training(lines: Sequence[Line]) -> str:
+    if not lines:
+        return ""
+    told = [line["scored-with"] for line in lines if "scored-with" in line]
+    drawn = plots.curves_svg(curves(lines), scored_with_words(told[-1]) if told else "")
+    return f"<h2>Training</h2><div class=plots>{drawn}</div>" if drawn else ""
+
+
+def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Returns which clients and classes the generator serves worst, in words and in figures."""
+    words = failings(scores, names)
+    clients = {"fid": scores.get("client-fid"), "memorisation": scores.get("memorisation")}
+    classes = {"fid": scores.get("class-fid"), "recall": scores.get("per-class-recall")}
+    tables = _table("client", clients, ()) + _table("class", classes, names)
+    if not words and not tables:
+        return ""
+    heading = "<h2>Which clients and classes the generator serves worst</h2>"
+    return f"{heading}<p>{html.escape(' '.join(words), quote=False)}</p>{tables}"
+
+
+def _table(what: str, rows: Mapping[str, Sequence[float | None] | None], names: Sequence[str]) -> str:
+    """Returns figures of every client or class, a row a kind of figure; columns are called by ``names``, or numbers."""
+    known = {name: values for name, values in rows.items() if values}
+    if not known:
+        return ""
+    columns = range(max(map(len, known.values())))
+    head = "".join(f"<th>{html.escape(str(names[k])) if k < len(names) else k}</th>" for k in columns)
+    cells = {
+        name: "".join(f"<td>{'' if value is None else _short(value)}</td>" for value in values)
+        for name, values in known.items()
+    }
+    body = "".join(f"<tr><td>{name}</td>{row}</tr>" for name, row in cells.items())
+    return f"<div class=wide><table><tr><th>{what}</th>{head}</tr>{body}</table></div>"
+
+
+def _incidents(lines: Sequence[Line], events: Sequence[Line]) -> str:
+    """Returns what went wrong: clients that were left out, rounds that were repeated, going back, stops."""
+    rows = incidents(lines, events)
+    if not rows:
+        return ""
+    cells = "".join(
+        f"<tr><td>{round}</td><td>{html.escape(what)}</td><td class=why>{html.escape(why)}</td></tr>"
+        for round, what, why in rows[-_INCIDENTS:]
+    )
+    more = f"<p>The last {_INCIDENTS} of {len(rows)}.</p>" if len(rows) > _INCIDENTS else ""
+    table = f"<div class=wide><table><tr><th>round</th><th>what</th><th>why</th></tr>{cells}</table></div>"
+    return f"<h2>What went wrong</h2>{more}{table}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _warning(words: str) -> str:
+    return f"<p class=warning>{html.escape(words)}</p>"
+
+
+def _picture(path: Path) -> str:
+    try:
+        data = base64.b64encode(read_file(path, _LONGEST_PICTURE)).decode()
+    except OSError as error:
+        return f"<p>The picture cannot be shown: {html.escape(str(error.strerror))}.</p>"
+    return f"<img alt='samples after round {int(path.stem[6:])}' src='data:image/png;base64,{data}'>"

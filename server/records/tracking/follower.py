@@ -1,0 +1,87 @@
+"""Follows a run from beside it and tells a tracker. Whatever the tracker does, the run goes on and does not wait."""
+
+import logging
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.config import RunConfig
+from server.records.journal import RunDirectory
+from server.records.tracking.telling import Telling
+
+log = logging.getLogger("fedgan.server")
+
+_EVERY = 1.0  # seconds between two looks at the journal
+_PATIENCE = 30.0  # seconds that the end of a run waits for what was not told yet
+
+
+@contextmanager
+def following(config: RunConfig, run: RunDirectory) -> Iterator[None]:
+    """Tells the tracker that ``tracking`` names of the run, while the block trains and after it; or does nothing.
+
+    Args:
+        config: The run's.
+        run: Its directory, with the journal as it is when the run goes on.
+    """
+    if config.tracking == "none":
+        yield
+        return
+    follower = Follower(config, run)
+    follower.start()
+    ended = False
+    try:
+        yield
+        ended = True
+    finally:
+        follower.stop(ended)
+
+
+class Follower(threading.Thread):
+    """Tells a tracker of what comes into the journal; what goes wrong is one warning.
+
+    Args:
+        config: The run's.
+        run: Its directory.
+    """
+
+    def __init__(self, config: RunConfig, run: RunDirectory) -> None:
+        super().__init__(name="fedgan-tracking", daemon=True)  # a tracker that hangs holds no process
+        self._config, self._run = config, run
+        self._over = threading.Event()
+        self._ended = False
+
+    def stop(self, ended: bool) -> None:
+        """Lets the tracker be told of the rest, for at most half a minute."""
+        self._ended = ended
+        self._over.set()
+        self.join(_PATIENCE)
+        if self.is_alive():
+            log.warning(
+                "tracking=%r is not done after %g seconds and is left alone; %s",
+                self._config.tracking,
+                _PATIENCE,
+                self._later,
+            )
+
+    def run(self) -> None:
+        """Follows the journal until the run is over."""
+        config = self._config
+        try:
+            telling = Telling(config.tracking, config, self._run, anew=not config.output.resume)
+            with telling.alone():
+                telling.open()
+                over = False
+                while not over:
+                    over = self._over.wait(_EVERY)  # before the last look
+                    telling.tell()
+                telling.end(ended=self._ended)
+        except Exception as error:  # whatever a tracker raises is no reason to lose a run
+            reason = " ".join(f"{error}".split())[:500] or type(error).__name__
+            log.warning(
+                "tracking=%r is off from here on, the run goes on: %s; %s", config.tracking, reason, self._later
+            )
+
+    @property
+    def _later(self) -> str:
+        return f"fedgan track {shlex.quote(str(self._run.path))} --to {self._config.tracking} tells what is missing"

@@ -1,0 +1,195 @@
+"""Tells one tracker what a run's journal says: each round once, by however many processes and in however many goes."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from common import metrics
+from common.config import RunConfig, Scalar
+from common.errors import ConfigError
+from server.records import journal
+from server.records.findings import MEANS
+from server.records.journal import Line, RunDirectory
+from server.records.tracking.base import Tracked, Tracker
+from server.records.tracking.told import Told, digest
+
+TRACKERS = {
+    "tensorboard": ("server.records.tracking.to_tensorboard", "TensorBoard"),
+    "wandb": ("server.records.tracking.to_wandb", "WeightsAndBiases"),
+    "mlflow": ("server.records.tracking.to_mlflow", "MLflow"),
+}
+"""By ``tracking``: the module and the class. A module is imported when it is used, as it needs an optional package."""
+
+FOLDER = "tracking"
+_MOST_CLIENTS = 50  # of which each has figures of its own
+_OF_A_CLIENT = (*MEANS, "drift")
+
+
+class Telling:
+    """What one tracker is told of one run. Whatever the tracker raises is raised.
+
+    Args:
+        name: One of ``TRACKERS``.
+        config: The run's.
+        run: Its directory.
+        anew: Whether the run begins, so that whatever was told before was of another one.
+    """
+
+    def __init__(self, name: str, config: RunConfig, run: RunDirectory, *, anew: bool = False) -> None:
+        self._name, self._config, self._run = name, config, run
+        self._path = run.path / FOLDER / f"{name}.json"
+        self._told = Told() if anew else Told.read(self._path)
+        self._lines = _Lines(run.journal)
+        self._tracker: Tracker | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from telling the same tracker of the run while the block does.
+
+        Raises:
+            ConfigError: Another process is telling it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self._path.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise ConfigError(f"another process is telling {self._name} of {str(self._run.path)!r}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def open(self) -> Tracker:
+        """Opens the tracker where it was left, or for a run that it does not know.
+
+        Raises:
+            ConfigError: Its package is not installed; says how to get it.
+        """
+        kept = self._told.agreed(_by_round(journal.read(self._run.journal)))
+        if self._told.rounds and not kept:
+            self._told = Told()  # of another run in this folder, or one that begins again
+        self._told.keep(kept)
+        place = self._path.parent / self._name
+        place.mkdir(parents=True, exist_ok=True)
+        tracked = Tracked(self._run.path.name, self._told_config(), place, self._told.identity, kept)
+        module, kind = TRACKERS[self._name]
+        try:
+            tracker: Tracker = getattr(import_module(module), kind)(tracked)
+        except ImportError as error:
+            raise ConfigError(f"{error}; pip install 'fedgan[{self._name}]' where the server runs") from None
+        self._tracker, self._told.identity = tracker, tracker.identity
+        self._told.write(self._path)
+        return tracker
+
+    def _told_config(self) -> dict[str, Scalar]:
+        """Returns the configuration, with the extractor that the run's images have, as scores say nothing without."""
+        config, evaluation = self._config.flat(), self._config.evaluation
+        try:
+            shape = json.loads(self._run.partition.read_text(encoding="utf-8"))["shape"]
+            name = metrics.extractor_name(evaluation.extractor, int(shape["channels"]), int(shape["size"]))
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
+            return config  # not known, or not yet
+        return config | {"evaluation.extractor": name or "none"}
+
+    def tell(self) -> int:
+        """Tells the rounds that are new since the last look; returns how many.
+
+        Rounds that have become others since they were told are taken back, as far as the tracker can.
+        """
+        tracker, whole, lines = self._open, *self._lines.read()
+        rounds, told = _by_round(lines), self._told
+        if whole and (kept := told.agreed(rounds)) < told.last:
+            tracker.rewind(kept)
+            told.keep(kept)
+        news = [line for round, line in rounds.items() if round > told.last]
+        try:
+            if news and not told.last and self._run.sample(0).exists():
+                tracker.picture(0, self._run.sample(0))
+            for line in news:
+                round = int(line["round"])
+                tracker.figures(round, figures(line))
+                told.rounds[round] = digest(line)
+                if self._run.sample(round).exists():
+                    tracker.picture(round, self._run.sample(round))
+        finally:
+            if news or whole:
+                told.write(self._path)
+        return len(news)
+
+    def end(self, *, ended: bool) -> None:
+        """Tells the final scores, if the run came to its end, and closes the tracker."""
+        self._open.finish(self._scores(ended), ended)
+        self._told.end = self._digest(ended)
+        self._told.write(self._path)
+
+    def is_told(self, *, ended: bool) -> bool:
+        """Returns whether the tracker knows all that there is to tell, the end included."""
+        rounds, told = _by_round(journal.read(self._run.journal)), self._told
+        return (
+            told.end == self._digest(ended) and list(rounds) == list(told.rounds) and told.agreed(rounds) == told.last
+        )
+
+    @property
+    def _open(self) -> Tracker:
+        assert self._tracker is not None, "open it first"
+        return self._tracker
+
+    def _scores(self, ended: bool) -> dict[str, float]:
+        summary = self._run.read_summary() if ended else {}
+        return _finite(summary.get("scores", {}) | summary.get("scored-with", {}))
+
+    def _digest(self, ended: bool) -> str:
+        return digest([ended, self._scores(ended)])
+
+
+def figures(line: Line) -> dict[str, float]:
+    """Returns a round's figures by name: scores, means over clients, each client's own, bytes, seconds, refusals."""
+    values: dict[str, Any] = {f"scores/{key}": value for key, value in line["scores"].items()}
+    values["scores/num-images"] = line.get("scored-with", {}).get("num-images")
+    values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in MEANS}
+    if len(line["clients"]) <= _MOST_CLIENTS:
+        for client in line["clients"]:
+            values |= {f"client-{client['partition']}/{key}": client[key] for key in _OF_A_CLIENT if key in client}
+    values |= {f"seconds/{key}": value for key, value in line["seconds"].items()}
+    values |= {f"traffic/{key}": line[key] for key in ("bytes-down", "bytes-up")}
+    values |= {"progress/images-seen": line["images-seen"], "progress/refused": len(line["refused"])}
+    return _finite(values)
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
+
+
+def _by_round(lines: Iterable[Line]) -> dict[int, Line]:
+    return {int(line["round"]): line for line in lines if "event" not in line}
+
+
+class _Lines:
+    """The lines of a journal as they come, each once unless the file is written anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file, self._place = 0, 0
+
+    def read(self) -> tuple[bool, list[Line]]:
+        """Returns whether these are all lines, as at the first look or in a new file, and the whole ones that came."""
+        if not self._path.exists():
+            return False, []
+        with self._path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            anew = status.st_ino != self._file or status.st_size < self._place
+            self._file = status.st_ino
+            self._place = 0 if anew else self._place
+            file.seek(self._place)
+            whole, _, _ = file.read().rpartition(b"\n")
+        self._place += len(whole) + 1 if whole else 0
+        return anew, [json.loads(text) for text in whole.splitlines() if text.strip()]

@@ -1,0 +1,133 @@
+"""Figures of a benchmark, from its tables: fid over images seen, final metrics, and samples side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
+
+from server.records.journal import RunDirectory
+from server.records.report import SAMPLE_COLUMNS
+from simulations.benchmark.protocols import Entry
+
+CURVES, FINAL, SAMPLES = "fid.png", "final.png", "samples.png"
+
+_SHOWN = ("fid", "coverage", "utility", "worst-recall")
+_SAMPLE_SHARE = 4  # columns of a run's sample picture that are shown of each row
+_ACROSS = 8  # pictures side by side
+
+
+def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = None) -> list[Path]:
+    """Writes the figures that a table allows, and returns their paths.
+
+    Args:
+        folder: Of the table.
+        results: See ``simulations.benchmark.tables.collect``.
+        real: A picture of real images, laid out as samples are.
+    """
+    written = []
+    rows = [row for row in results["rows"] if row["runs"]]
+    if any(run["curve"] for row in rows for run in row["runs"]):
+        _save(draw_curves(rows), folder / CURVES)
+        written.append(folder / CURVES)
+    if any(name in row["final"] for row in rows for name in _SHOWN):
+        _save(draw_final(rows, results["real"]), folder / FINAL)
+        written.append(folder / FINAL)
+    pictures = [("real images", real)] if real is not None and real.exists() else []
+    for row in rows:
+        seed = row["runs"][0]["seed"]
+        slug = Entry(row["label"], row["kind"], {}).slug
+        samples = sorted(RunDirectory(folder / slug / f"seed-{seed}").samples.glob("round-*.png"))
+        if samples:
+            pictures.append((row["label"], samples[-1]))
+    if len(pictures) > bool(real):
+        _save(draw_samples(pictures), folder / SAMPLES)
+        written.append(folder / SAMPLES)
+    return written
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Returns fid over images seen: a line a row, the mean over its seeds, in a band from the least to the greatest."""
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    axes = figure.subplots()
+    for row, style in zip(rows, _styles(len(rows)), strict=True):
+        curves = [dict(map(tuple, run["curve"])) for run in row["runs"] if run["curve"]]
+        shared = sorted(set.intersection(*map(set, curves))) if curves else []
+        if not shared:
+            continue
+        values = np.array([[curve[seen] for seen in shared] for curve in curves])
+        axes.plot(shared, values.mean(0), label=row["label"], **style)
+        axes.fill_between(shared, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
+    axes.set_yscale("log")
+    _plain(axes.yaxis)
+    axes.set_xlabel("images seen")
+    axes.set_ylabel("fid of a score between rounds (lower is better)")
+    axes.grid(alpha=0.25, which="both")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None) -> Figure:
+    """Returns the metrics of the last round: a point a row, with its range over seeds; real images as a line."""
+    figure = Figure(figsize=(11, 1.4 + 0.3 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, len(_SHOWN), sharey=True)
+    for axes, name in zip(panels, _SHOWN, strict=True):
+        for place, (row, style) in enumerate(zip(rows, _styles(len(rows)), strict=True)):
+            if found := row["final"].get(name):
+                axes.plot([found["min"], found["max"]], [place, place], color=style["color"], linewidth=2)
+                axes.plot(found["mean"], place, marker="o", color=style["color"])
+        if real and name in real["final"]:
+            axes.axvline(real["final"][name]["mean"], color="black", linewidth=1, linestyle=":")
+        if name == "fid" and axes.has_data():
+            axes.set_xscale("log")
+            _plain(axes.xaxis)
+        axes.set_title("recall of the worst class" if name == "worst-recall" else name, fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.tick_params(axis="x", labelsize=8)
+    panels[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
+    panels[0].invert_yaxis()
+    return figure
+
+
+def draw_samples(pictures: Sequence[tuple[str, Path]]) -> Figure:
+    """Returns the left columns of sample pictures side by side, each under its label."""
+    across = min(_ACROSS, len(pictures))
+    down = -(-len(pictures) // across)
+    opened = [(label, _left(path)) for label, path in pictures]
+    height, width = opened[0][1].shape[:2]
+    figure = Figure(figsize=(1.3 * across, (1.3 * height / width + 0.3) * down), layout="constrained")
+    panels = np.atleast_1d(np.array(figure.subplots(down, across))).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, (label, picture) in zip(panels, opened, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        axes.set_title(label.replace(" ", "\n", 1), fontsize=7)
+    return figure
+
+
+def _left(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture)
+    padding = 2
+    cell = (pixels.shape[1] - padding) // SAMPLE_COLUMNS
+    return pixels[:, : cell * _SAMPLE_SHARE + padding]
+
+
+def _plain(axis: Any) -> None:
+    """Writes the ticks of a logarithmic axis as 5, 10, 20 rather than as powers."""
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _styles(count: int) -> list[dict[str, Any]]:
+    colours = [mpl.colormaps["tab10"](k) for k in range(10)]
+    return [{"color": colours[k % 10], "linestyle": ("-", "--", ":")[k // 10 % 3]} for k in range(count)]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -1,0 +1,75 @@
+"""Real training images in the place of generated ones: the ceiling of every metric, and the floor of every distance."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from client.data import load
+from common.config import RunConfig
+from common.datasets.base import Dataset
+from common.files import write_atomically
+from common.generation import tile
+from common.seeding import numpy_generator
+from server.evaluation.evaluator import Evaluator, Scores
+from server.records.report import SAMPLE_COLUMNS, sample_labels
+
+
+def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
+    """Scores real images and draws some, where that is not done yet, and returns the file with the scores.
+
+    Args:
+        base: The protocol; what counts are its data and its evaluation.
+        seeds: Each draws other images.
+        folder: Where the results are kept for every table of these data.
+
+    Returns:
+        JSON by seed, each with ``scores`` and the numbers of images; beside it a picture of the same name.
+    """
+    file = folder / f"real-{_key(base)}.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    missing = [seed for seed in seeds if str(seed) not in known]
+    if missing:
+        dataset = load(base.data)
+        torch.set_num_threads(base.local.num_threads)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in missing:
+            known[str(seed)] = _score(base.replaced({"seed": seed}), dataset)
+            write_atomically(file, json.dumps(known, indent=1).encode())
+        write_atomically(file.with_suffix(".png"), _picture(dataset))
+    return file
+
+
+def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
+    """Returns the scores of training images drawn without replacement, as many as are generated of a network."""
+    evaluator = Evaluator(config, dataset)
+    train, wanted = dataset.train, config.evaluation
+    order = torch.from_numpy(numpy_generator(config.seed, "real-images").permutation(len(train)))
+    few, many = order[: wanted.final_num_images], order[: wanted.utility_num_images]
+    scores: Scores = evaluator.compare(train.images[few], [n for n in evaluator.available if n != "utility"])
+    if "utility" in evaluator.available:
+        scores["utility"] = evaluator.utility_of(train.images[many], train.labels[many])
+    extractor = evaluator.extractor.name if evaluator.extractor else "none"
+    return {"scores": scores, "extractor": extractor, "images": len(few), "utility-images": len(many)}
+
+
+def _picture(dataset: Dataset) -> bytes:
+    """Returns real images laid out as the samples of a run, a row a class, as PNG."""
+    train = dataset.train
+    of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.shape.num_classes)]
+    chosen = [next(of_class[label], 0) for label in sample_labels(dataset.held).tolist()]
+    buffer = io.BytesIO()
+    Image.fromarray(tile(train.images[chosen], SAMPLE_COLUMNS)).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _key(base: RunConfig) -> str:
+    """Returns what tells results of other data or other metrics apart."""
+    evaluation = base.evaluation
+    parts = [base.data.name, base.data.image_size, evaluation.extractor, evaluation.final_num_images]
+    parts += [evaluation.utility_num_images, bool(getattr(base.model_component, "conditional", False))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]

@@ -1,0 +1,286 @@
+"""Tables of a benchmark: figures of each run from its folder alone, their mean and spread over seeds, as Markdown.
+
+``collect`` makes one JSON object of a table's folder; all that is shown, the page and the figures too, is made of it.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import write_atomically
+from common.machine import UNKNOWN
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.benchmark.protocols import Entry
+from simulations.benchmark.runner import finished
+
+Results = dict[str, Any]
+
+METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "score", "utility", "worst-recall", "recall-gap")
+OF_CLIENTS = ("worst-client-fid",)
+"""What only the last round has, as it takes the clients' answers."""
+
+COSTS = ("images-seen", "up-mb", "down-mb", "seconds")
+_DECIMALS = {
+    **{"fid": 2, "kid": 1, "score": 2, "utility": 4, "worst-client-fid": 2},
+    **{"round": 0, "images-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0},
+}
+_HEADINGS = {
+    **{"worst-recall": "worst class", "recall-gap": "class gap", "worst-client-fid": "worst client"},
+    **{"up-mb": "MB sent", "down-mb": "MB received"},
+}
+
+
+def collect(folder: Path, real: Path | None = None) -> Results:
+    """Returns everything that is known of a table.
+
+    Args:
+        folder: Of the table; see ``simulations.benchmark``.
+        real: The scores of real images; see ``simulations.benchmark.real_baseline``.
+    """
+    description = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
+    known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
+    rows = [_row(folder, entry) for entry in known]
+    central = next((row["final"]["fid"]["mean"] for row in rows if _is_central(row) and "fid" in row["final"]), None)
+    for row in rows:
+        if central and "fid" in row["final"]:
+            row["fid-ratio"] = _rounded(row["final"]["fid"]["mean"] / central)
+    return {**description, "rows": rows, "real": _real(real) if real else None}
+
+
+def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
+    """Returns the figures of a finished run.
+
+    Args:
+        run: Its folder.
+        centralised: Whether nothing would travel, as there is one client only.
+    """
+    summary = run.read_summary()
+    lines, clients = journal.read(run.journal), run.read_config().federation.num_clients
+    best_file = run.path / "best.json"
+    best = json.loads(best_file.read_text(encoding="utf-8")) if best_file.exists() else None
+    seconds = sum(sum(line["seconds"].values()) for line in lines) + summary["seconds"]["final-scores"]
+    traffic = (
+        {}
+        if centralised
+        else {
+            "up-mb": sum(line["bytes-up"] for line in lines) / clients / 1e6,
+            "down-mb": sum(line["bytes-down"] for line in lines) / clients / 1e6,
+        }
+    )
+    final = flat_scores(summary["scores"])
+    scored = [line["scored-with"] for line in lines if "scored-with" in line]
+    if centralised:
+        final.pop("worst-client-fid", None)
+    found = {
+        "final": final,
+        "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
+        "scored-with": {"final": summary.get("scored-with"), "between": scored[-1] if scored else None},
+        "images-seen": summary["images-seen"],
+        **traffic,
+        "seconds": seconds,
+        "rollbacks": summary["rollbacks"],
+        "refused": sum(len(line["refused"]) for line in lines),
+        "curve": [[line["images-seen"], line["scores"]["fid"]] for line in lines if "fid" in line["scores"]],
+        "weights-sha256": summary["weights-sha256"],
+    }
+    rounded: dict[str, Any] = _rounded(found)
+    return rounded
+
+
+def flat_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns scores with ``worst-recall``, the least recall of a class, and ``recall-gap``, from it to the best."""
+    recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
+    more = {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
+    return {**scores, **more}
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
+    """Returns mean, sample standard deviation (0 of one value), least, greatest and number; None of no value."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+    return {"mean": statistics.fmean(found), "std": deviation, "min": min(found), "max": max(found), "n": len(found)}
+
+
+def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
+    """Returns the spread of every metric over a row's runs, of their ``final`` or ``best`` round."""
+    rounds = [run[when] for run in runs if run.get(when)]
+    names = (*METRICS, *(("round", "images-seen") if when == "best" else OF_CLIENTS))
+    found = {name: spread(scores.get(name) for scores in rounds) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def markdown(results: Results) -> str:
+    """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
+    rows, last = results["rows"], (*METRICS, *OF_CLIENTS)
+    final = [
+        [row["label"], _ratio(row), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
+        for row in rows
+    ]
+    best = [[row["label"], *_cells(row["best"], ("round", *METRICS))] for row in rows if row["best"]]
+    if real := results["real"]:
+        costs = ["" for _ in COSTS]
+        final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
+    parts = [
+        f"Last round{_made_with(rows, 'final')}:",
+        "",
+        _grid(["", "fid / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
+        "",
+        f"Best round (lowest fid on the images of a score between rounds{_made_with(rows, 'between')}):",
+        "",
+        _grid(["", "round", *map(_heading, METRICS)], best) if best else "None is known.",
+        "",
+    ]
+    if remarks := list(_remarks(rows)):
+        parts += [*(f"- {remark}" for remark in remarks), ""]
+    return "\n".join(parts)
+
+
+def machines_of(results: Results) -> str:
+    """Returns on which machines the runs of a table were made, when, and by which code; ``unknown`` where none says."""
+    found = [machine for row in results["rows"] for machine in row.get("machines", ())]
+    if not found:
+        return f"Machine: {UNKNOWN}."
+    kinds = sorted({_machine(machine) for machine in found})
+    dates, codes = (sorted({machine.get(key) or UNKNOWN for machine in found}) for key in ("date", "code"))
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    several = f" **The runs are of {len(codes)} versions of the code.**" if len(codes) > 1 else ""
+    if len(on := {_on(machine) for machine in found}) > 1:
+        several += f" **The runs are of {len(on)} kinds of processor**: the same seed gives other weights on each."
+    return f"Machine: {'; '.join(kinds)}; {when}; code {', '.join(codes)}.{several}"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    gpu = f", {found['gpu']}" if found.get("gpu") else ""
+    workers = found.get("workers", UNKNOWN)
+    at_a_time = f"{workers} client{'' if workers == 1 else 's'} at a time"
+    versions = f"Python {found.get('python', UNKNOWN)}, torch {found.get('torch', UNKNOWN)}"
+    return f"{_on(found)}, {found.get('cores', UNKNOWN)} cores{gpu}, {at_a_time}, {versions}"
+
+
+def _on(machine: Mapping[str, Any]) -> str:
+    """Returns the processor, and the instructions that the last digits of weights hang on as well."""
+    return f"{machine.get('processor') or UNKNOWN} (instructions: {machine.get('instructions') or UNKNOWN})"
+
+
+def write_table(folder: Path, real: Path | None = None) -> Results:
+    """Writes ``results.json`` and ``table.md`` of a table's folder, and returns what is in them."""
+    results = collect(folder, real)
+    write_atomically(folder / "results.json", json.dumps(results).encode())
+    heading = f"# {results['protocol']}, {results['budget']} budget: {results['title']}\n\n"
+    write_atomically(folder / "table.md", f"{heading}{machines_of(results)}\n\n{markdown(results)}".encode())
+    return results
+
+
+def _made_with(rows: Iterable[Mapping[str, Any]], when: str) -> str:
+    """Returns the extractors and numbers of images of scores, in words; nothing where no run tells them."""
+    told = [run.get("scored-with", {}).get(when) for row in rows for run in row["runs"]]
+    kinds = dict.fromkeys(journal.scored_with(one) for one in told if one)
+    return f" ({'; '.join(kinds)})" if kinds else ""
+
+
+def _row(folder: Path, entry: Entry) -> dict[str, Any]:
+    runs: list[dict[str, Any]] = []
+    failed, unfinished = [], []
+    machines: list[dict[str, Any]] = []
+    for path in sorted((folder / entry.slug).glob("seed-*"), key=lambda path: int(path.name[5:])):
+        seed, run, failure = int(path.name[5:]), RunDirectory(path), path / "failure.json"
+        if run.config.exists() and finished(run):
+            noted = path / "machines.json"
+            theirs = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
+            made_on = {"processors": sorted({_on(machine) for machine in theirs})}
+            runs.append({"seed": seed, **figures_of(run, entry.kind == "centralised"), **made_on})
+            machines += theirs
+        elif failure.exists():
+            failed.append({"seed": seed, **json.loads(failure.read_text(encoding="utf-8"))})
+        else:
+            unfinished.append(seed)
+    return {
+        "label": entry.label,
+        "kind": entry.kind,
+        "overrides": dict(entry.overrides),
+        "note": entry.note,
+        "final": _rounded(summary_of(runs, "final")),
+        "best": _rounded(summary_of(runs, "best")),
+        "costs": _rounded({name: found for name in COSTS if (found := spread(run.get(name) for run in runs))}),
+        "runs": runs,
+        "failures": failed,
+        "unfinished": unfinished,
+        "machines": [m for k, m in enumerate(machines) if m not in machines[:k]],
+    }
+
+
+def _real(file: Path) -> dict[str, Any]:
+    by_seed = json.loads(file.read_text(encoding="utf-8"))
+    runs = [{"seed": int(seed), "final": flat_scores(found["scores"])} for seed, found in by_seed.items()]
+    one = next(iter(by_seed.values()))
+    return {
+        "final": _rounded(summary_of(runs, "final")),
+        "seeds": [run["seed"] for run in runs],
+        "images": one["images"],
+        "utility-images": one["utility-images"],
+        "extractor": one["extractor"],
+    }
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for row in rows:
+        if row["note"]:
+            yield f"`{row['label']}`: {row['note']}."
+    for row in rows:
+        for failure in row["failures"]:
+            yield f"`{row['label']}`, seed {failure['seed']}, **failed**: {failure['reason']}"
+        if row["unfinished"]:
+            yield f"`{row['label']}`: not finished: seed {', '.join(map(str, row['unfinished']))}."
+        if back := [run["seed"] for run in row["runs"] if run["rollbacks"]]:
+            yield f"`{row['label']}`: went back to an earlier round at least once: seed {', '.join(map(str, back))}."
+
+
+def _is_central(row: Mapping[str, Any]) -> bool:
+    return bool(row["kind"] == "centralised")
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    return f"{row['fid-ratio']:.2f}" if "fid-ratio" in row else "–"
+
+
+def _cells(found: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    return [_cell(found.get(name), _DECIMALS.get(name, 3)) for name in names]
+
+
+def _cell(found: Mapping[str, Any] | None, decimals: int) -> str:
+    if not found:
+        return "–"
+    if found["mean"] >= 100 and decimals < 3:
+        decimals = 0
+    shown = f"{found['mean']:,.{decimals}f}"
+    return shown if found["std"] == 0 else f"{shown} ± {found['std']:.{decimals}f}"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    done, all_of_them = len(row["runs"]), len(row["runs"]) + len(row["failures"]) + len(row["unfinished"])
+    failed = f", {len(row['failures'])} failed" if row["failures"] else ""
+    return (str(done) if done == all_of_them else f"{done} of {all_of_them}") + failed
+
+
+def _heading(name: str) -> str:
+    return _HEADINGS.get(name, name.replace("-", " "))
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)])
+
+
+def _rounded(value: Any) -> Any:
+    """Returns the value with floats to six significant digits, as nobody reads more of them."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,179 @@
+"""The commands ``fedgan benchmark``, which fills a table, and ``fedgan results``, which makes a page of tables."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from common.errors import ConfigError
+from simulations.commands.options import Overrides
+from simulations.runtime.settings import read_overrides, read_preset
+
+if TYPE_CHECKING:
+    from common.config import RunConfig
+    from simulations.benchmark.protocols import Entry, Protocol
+    from simulations.benchmark.runner import Cell
+
+
+def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the command
+    protocol: Annotated[str, typer.Argument(metavar="P1|P2|P3|P4", help="Or any preset's name, or a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs and tables go.")],
+    algorithms: Annotated[
+        str | None,
+        typer.Option(
+            "--algorithms",
+            metavar="A,B",
+            help="Rows: algorithms with any options, centralised, local-only; default: all of them, or with --variant "
+            "none.",
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2", help="Roots of random numbers.")] = "0,1,2",
+    budget: Annotated[str, typer.Option("--budget", metavar="cpu|full", help="How long each run is.")] = "cpu",
+    data: Annotated[str | None, typer.Option("--data", metavar="ROOT", help="Where data sets are (data.root).")] = None,
+    config: Overrides = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant", metavar="NAME='KEY=VALUE ...'", help="A row with these settings, for ablations; repeatable."
+        ),
+    ] = None,
+    centralised: Annotated[
+        list[str] | None,
+        typer.Option("--centralised", metavar="'KEY=VALUE ...'", help="Other settings of centralised training."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Tells tables of one protocol apart in --out: an ablation's.")
+    ] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs; start nothing.")] = False,
+) -> None:
+    """Run a protocol over algorithms and seeds, and write one table; the same command goes on after Ctrl-C."""
+    from simulations.benchmark import runner as bench
+    from simulations.benchmark.protocols import check_distinct
+
+    which, base, overrides = _protocol(protocol, budget, data, config)
+    entries = _entries(base, algorithms, variant, read_overrides(centralised))
+    check_distinct(entries)
+    stem = f"{which.id.lower()}-{budget}" + (f"-{name}" if name else "")
+    if not all(character.isalnum() or character in "-_." for character in stem):
+        raise ConfigError(f"--name {name!r}: it names a folder: use letters, digits, '-', '_' and '.'")
+    folder = out.absolute() / stem
+    cells = bench.plan(base, entries, _seeds(seeds), folder)
+    states = [bench.state_of(cell) for cell in cells]
+    if dry_run:
+        for cell, state in zip(cells, states, strict=True):
+            typer.echo(f"{state:9} {cell.entry.label}  seed {cell.seed}  {cell.path}")
+        return
+    title = which.title + (f": {name}" if name else "")
+    description = {"protocol": which.id, "budget": budget, "name": name, "title": title, "overrides": overrides}
+    bench.open_table(folder, description, base, entries)
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
+    try:
+        failed = _run_all(cells, base, folder, workers)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on", err=True)
+        raise
+    typer.echo(str(folder / "table.md"))
+    for line in failed:
+        typer.echo(f"failed: {line}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def results(
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR...]", help="Folders of fedgan benchmark --out; none: only what is stored."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PAGE.md", help="The page; JSON and figures go into a folder beside it.")
+    ] = Path("docs/results.md"),
+) -> None:
+    """Make the page of results: stores compact tables and figures beside it, and writes it from these alone."""
+    from simulations.benchmark.results_page import store, write_page
+
+    for folder in tables or []:
+        store(folder, out)
+    typer.echo(str(write_page(out)))
+
+
+def _protocol(
+    name: str, budget: str, data: str | None, config: list[str] | None
+) -> "tuple[Protocol, RunConfig, dict[str, Any]]":
+    """Returns the protocol, its configuration, and what the user changed in it."""
+    from common.config import RunConfig
+    from simulations.benchmark.protocols import BUDGETS, PROTOCOLS, Protocol
+
+    if budget not in BUDGETS:
+        raise ConfigError(f"--budget {budget!r}: one of {', '.join(BUDGETS)}")
+    known = PROTOCOLS.get(name.upper())
+    values = read_preset(known.id.lower() if known else name)
+    if known and budget == "full":
+        values |= known.full
+    elif budget == "full":
+        raise ConfigError(f"--budget full: {name!r} has one budget only; those of {', '.join(PROTOCOLS)} have two")
+    overrides = read_overrides(config)
+    values |= overrides
+    if data is not None:
+        values["data.root"] = data
+    values["data.root"] = str(Path(values.get("data.root", "data")).expanduser().absolute())
+    base = RunConfig.from_flat(values)
+    if known is None:
+        title = f"{base.data.name}, {base.federation.num_clients} clients, {base.partition}"
+        known = Protocol(Path(name).stem, title, {})
+    overrides.pop("data.root", None)  # where it is on one machine says nothing
+    return known, base, overrides
+
+
+def _entries(
+    base: "RunConfig", algorithms: str | None, variants: list[str] | None, centralised: dict[str, Any]
+) -> "list[Entry]":
+    from simulations.benchmark.protocols import default_labels, make_entry, make_variant
+
+    labels = [label.strip() for label in algorithms.split(",") if label.strip()] if algorithms is not None else None
+    if labels is None:
+        labels = [] if variants else default_labels()
+    entries = [make_entry(label, base, centralised) for label in labels]
+    for text in variants or []:
+        name, separator, settings = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--variant {text!r} is not of the form NAME='KEY=VALUE ...'")
+        entries.append(make_variant(name.strip(), read_overrides([settings]) if settings.strip() else {}))
+    if not entries:
+        raise ConfigError("no rows: name algorithms with --algorithms, or settings with --variant")
+    return sorted(entries, key=lambda entry: entry.rank)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {text!r}: whole numbers by comma, as 0,1,2") from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds {text!r}: each once, and none negative")
+    return seeds
+
+
+def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int | None) -> list[str]:
+    """Runs what is not done, writes the table after each run, and returns a phrase for each run that failed."""
+    from simulations.benchmark import runner as bench
+    from simulations.benchmark.figures import write_figures
+    from simulations.benchmark.real_baseline import real_images
+    from simulations.benchmark.tables import write_table
+
+    typer.echo("real images in the same metrics, where they are not known yet", err=True)
+    real = real_images(base, sorted({cell.seed for cell in cells}), folder.parent)
+    failed = []
+    for number, cell in enumerate(cells, start=1):
+        state = bench.state_of(cell)
+        said = {"finished": "is read", "begun": "goes on", "failed": "failed, and is tried again"}.get(state, "begins")
+        typer.echo(f"[{number}/{len(cells)}] {cell.entry.label}, seed {cell.seed}: {said}", err=True)
+        if not bench.execute(cell, workers, sys.stderr):
+            reason = json.loads(cell.failure.read_text(encoding="utf-8"))["reason"]
+            failed.append(f"{cell.entry.label}, seed {cell.seed}: {reason}")
+        write_table(folder, real)
+    write_figures(folder, write_table(folder, real), real.with_suffix(".png"))
+    return failed

@@ -1,0 +1,146 @@
+"""The commands ``fedgan data`` and ``fedgan partition``: look at data before a run."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulations.commands.options import JsonOption, Overrides, OverwriteOption
+from simulations.runtime.settings import read_overrides, read_preset
+
+if TYPE_CHECKING:
+    from common.datasets import Dataset
+
+_MOST_COLUMNS = 20  # classes with a column each
+
+
+def data(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A data set, with options if need be; default: all of them, nothing is fetched or read."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="PLACE", help="The folder or file it is in (data.root).")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="S", help="Crop and resize to SxS pixels (data.image-size).")
+    ] = None,
+    config: Overrides = None,
+) -> None:
+    """Say which data sets are there; fetch the named one if need be, and check that a run can train on it."""
+    from common.config import RunConfig
+    from common.datasets import DATASETS
+    from common.errors import ConfigError
+
+    given = read_overrides(config)
+    asked = (
+        ("data.name", name, "NAME"),
+        ("data.root", root, "--root"),
+        ("data.image-size", image_size, "--image-size"),
+    )
+    for key, value, word in asked:
+        if value is None:
+            continue
+        if given.get(key, value) != value:
+            raise ConfigError(f"{word} says {value!r}, and -c {key}={given[key]!r}: give one of them")
+        given[key] = value
+    if name is not None and name not in DATASETS and Path(name).exists():
+        kind = "image-folder" if Path(name).is_dir() else "npz"
+        raise ConfigError(f"{name!r} is a place, not a data set: fedgan data {kind} --root {shlex.quote(name)}")
+    if "data.name" not in given:
+        place = Path(str(given.get("data.root", RunConfig().data.root)))
+        for source in DATASETS.values():
+            typer.echo(f"{source.component_name():14} {source().status(place)}")
+        typer.echo("Check one, before a run does: fedgan data NAME --root PLACE", err=True)
+        return
+    _check(given)
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Loads the data of some settings, and tells whether a run can train on them, and how it is started.
+
+    Raises:
+        FedGANError: It cannot; what ``fedgan simulate`` would say.
+    """
+    from client.data import load
+    from common.config import RunConfig
+    from server.evaluation.evaluator import extractor_of
+    from simulations.runtime import launch
+
+    resolved = RunConfig.from_flat(read_preset("quickstart") | given)
+    dataset = load(resolved.data)
+    shape = dataset.shape
+    kinds = f"{shape.num_classes} class(es)" if dataset.labelled else "no labels"
+    typer.echo(
+        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, "
+        f"{shape.size}x{shape.size}, {shape.channels} channel(s), {kinds}"
+    )
+    _tell(dataset)
+    if resolved.partitioner.needs_labels and not dataset.labelled and "partition" not in given:
+        given = {**given, "partition": "iid"}
+        resolved = resolved.replaced({"partition": "iid"})
+    launch.check(resolved)
+    extractor_of(resolved.evaluation, shape)
+    words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
+    typer.echo(f"ready: fedgan simulate -c {shlex.quote(words)}")
+
+
+def partition(
+    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
+    config: Overrides = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw it.")] = None,
+    as_json: JsonOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Show how a configuration splits its data: a row a client, a column a class."""
+    from client.data import load, split
+    from common.config import RunConfig
+    from common.errors import ConfigError
+    from server.records.plots import draw_partition
+    from simulations.runs.target import check_target
+
+    if plot is not None:
+        check_target(plot, overwrite)
+        if plot.is_dir():
+            raise ConfigError(f"--plot {str(plot)!r} is a folder: name a file in it")
+    resolved = RunConfig.from_flat(read_preset(preset or "quickstart") | read_overrides(config))
+    dataset = load(resolved.data)
+    _tell(dataset, err=True)
+    clients: list[dict[str, Any]] = []
+    for k, indices in enumerate(split(resolved)):
+        counts = dataset.train.view(indices).label_counts(dataset.shape.num_classes)
+        clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
+    if plot is not None:
+        draw_partition({"class-names": dataset.class_names, "clients": clients}, plot)
+        typer.echo(f"wrote {plot}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"partition": resolved.partition, "classes": dataset.class_names, "clients": clients}))
+        return
+    _print_table(f"{resolved.data.name}, {resolved.partition}, seed {resolved.seed}", dataset.class_names, clients)
+
+
+def _tell(dataset: "Dataset", err: bool = False) -> None:
+    for remark in dataset.remarks:
+        typer.echo(f"  {remark}", err=err)
+
+
+def _print_table(title: str, names: tuple[str, ...], clients: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    few = len(names) <= _MOST_COLUMNS
+    table = Table(title=title)
+    for heading in ("client", "images", *(names if few else ("classes held", "most images of"))):
+        table.add_column(heading, justify="right")
+    for row in clients:
+        counts: list[int] = row["label-counts"]
+        if few:
+            cells = [str(count) if count else "." for count in counts]
+        else:
+            most = max(range(len(counts)), key=counts.__getitem__)
+            cells = [f"{sum(map(bool, counts))} of {len(names)}", f"{names[most]} ({counts[most]})"]
+        table.add_row(str(row["partition"]), str(row["num-examples"]), *cells)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

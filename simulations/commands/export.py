@@ -1,0 +1,94 @@
+"""The command ``fedgan export``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simulations.commands.generate import ClientOption, RoundOption
+from simulations.commands.options import JsonOption, RunArgument
+from simulations.runs.requests import LARGEST_SEED, MOST_IMAGES
+
+
+def export(  # noqa: PLR0913, PLR0917  a command has many options
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, torch-export, safetensors, or dataset.")],
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", metavar="A,B", help="Of the weights; default: float32,float16,int8, a file each."),
+    ] = None,
+    fid_images: Annotated[
+        int | None,
+        typer.Option(
+            "--fid-images",
+            min=0,
+            max=MOST_IMAGES,
+            help="To measure each file's fid with; 0: not; default: the run's own.",
+        ),
+    ] = None,
+    num: Annotated[
+        int | None, typer.Option("--num", min=1, max=MOST_IMAGES, help="Images of a data set; default: 1000.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option("--layout", help="Of a data set: image-folder (the default), npz or parquet.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option("--validation", help="Share of a data set to hold out; default: 0.1.")
+    ] = None,
+    label: Annotated[int | None, typer.Option("--label", help="Only images of this class in a data set.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of a data set's images; default: 0.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option("--licence", metavar="SPDX", help="Stated on the card; default: none.", show_default=False)
+    ] = "",
+    round: RoundOption = None,
+    client: ClientOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's generator for other programs, or a labelled data set of its images; with a card."""
+    from server.records.journal import RunDirectory
+    from simulations.export.dataset import export_dataset
+    from simulations.export.model import export_model
+    from simulations.export.requests import WantedDataset, parse
+    from simulations.runs.generator import load_trained, parse_round
+
+    given = {
+        "precisions": precision,
+        "fid_images": fid_images,
+        "num": num,
+        "layout": layout,
+        "validation": validation,
+        "label": label,
+        "seed": seed,
+        "licence": licence,
+    }
+    wanted = parse(to, {name: value for name, value in given.items() if value is not None})
+    trained = load_trained(run, parse_round(round), client)
+    directory = RunDirectory.existing(run)
+    manifest: dict[str, Any]
+    if isinstance(wanted, WantedDataset):
+        manifest = export_dataset(directory, trained, out, wanted)
+    else:
+        manifest = export_model(directory, trained, out, wanted)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out.absolute()), **manifest}))
+        return
+    for line in _told(manifest):
+        typer.echo(line, err=True)
+    typer.echo(str(out))
+
+
+def _told(manifest: dict[str, Any]) -> list[str]:
+    if "layout" in manifest:
+        return [f"{manifest['train']:,} training and {manifest['validation']:,} validation images"]
+    lines = []
+    for row in manifest["files"]:
+        equal = f"{100 * row['agreement']['equal']:.3f} % of the bytes are equal"
+        fid = "" if row["fid"] is None else f", fid {row['fid']:.4g} ({row['fid-loss']:+.3g})"
+        lines.append(f"{row['file']:32} {row['bytes'] / 1000:7,.0f} kB, {equal}{fid}")
+    if manifest["fid"]["own"] is None:
+        lines.append(f"fid was not measured: {manifest['fid']['reason']}")
+    return lines

@@ -1,0 +1,98 @@
+"""The commands ``fedgan generate`` and ``fedgan evaluate``, which use a run's generator."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import ConfigError
+from simulations.commands.options import JsonOption, OverwriteOption, RunArgument, print_scores
+from simulations.runs.requests import LARGEST_SEED, MOST_IMAGES
+
+RoundOption = Annotated[
+    str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
+]
+ClientOption = Annotated[
+    int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
+]
+
+
+def generate(  # noqa: PLR0913, PLR0917  a command has many options
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
+    num: Annotated[int, typer.Option("--num", min=1, max=MOST_IMAGES, help="Images.")] = 100,
+    label: Annotated[int | None, typer.Option("--label", help="Only images of this class.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="All classes in turn (the default).")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same images.")] = 0,
+    round: RoundOption = None,
+    client: ClientOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make images with a run's generator."""
+    import torch
+
+    from common.generation import generate as make_images
+    from simulations.runs import provenance
+    from simulations.runs.generator import load_trained, parse_round
+    from simulations.runs.image_files import check_place, write_images
+
+    check_place(out, overwrite, "add --overwrite")
+    if label is not None and balanced:
+        raise ConfigError("--label and --balanced exclude each other")
+    trained = load_trained(run, parse_round(round), client)
+    if not trained.conditional and (label is not None or balanced):
+        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
+    if label is not None:
+        trained.require_known([label], "--label {}")
+    labels = torch.full((num,), label) if label is not None else trained.in_turn(num)
+    images = make_images(trained.generator, labels, seed)
+    if not trained.conditional:
+        labels = torch.full((num,), -1)  # what the images show is not known
+    columns = min(len(trained.held), 20) if trained.conditional and label is None and len(trained.held) > 1 else 10
+    origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
+    write_images(images, labels, out, columns, origin)
+    typer.echo(str(out))
+
+
+def evaluate(
+    run: RunArgument,
+    num: Annotated[int | None, typer.Option("--num", min=100, help="Generated images; default: the run's own.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Other held-out images (data.name).")
+    ] = None,
+    root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Where they are (data.root).")] = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Only these.")] = None,
+    round: RoundOption = None,
+    client: ClientOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run's generator on held-out images."""
+    from common.config import Scalar
+    from server.evaluation.evaluator import Evaluator
+    from server.evaluation.limits import ALL
+    from simulations.runs.generator import load_trained, parse_round
+    from simulations.runtime.progress import scoring
+
+    trained = load_trained(run, parse_round(round), client)
+    changes: dict[str, Scalar] = {}
+    if data is not None:
+        changes["data.name"] = data
+    if root is not None:
+        changes["data.root"] = str(Path(root).expanduser().absolute())
+    config = trained.config.replaced(changes)
+    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
+    if dataset.shape != trained.shape:
+        raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
+    evaluator = Evaluator(config, dataset)
+    for name in names if metrics else ():
+        if reason := evaluator.limits.reason_against(name):
+            raise ConfigError(f"--metrics {name}: {reason}")
+    with scoring(sys.stderr):
+        told = evaluator.told(trained.generator, names, num or config.evaluation.final_num_images)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **told}))
+    else:
+        print_scores(told)

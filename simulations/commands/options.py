@@ -1,0 +1,42 @@
+"""What commands share: arguments, options, and how scores are printed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
+    ),
+]
+
+
+def print_scores(told: Mapping[str, Any]) -> None:
+    """Prints scores, one a line, then what they were made with; on stderr why there are no others.
+
+    Args:
+        told: ``scores`` and what stands beside them in a summary: ``scored-with`` and ``not-scored``.
+    """
+    from server.records.findings import scored_with_words
+
+    scores, missing = told["scores"], told.get("not-scored", ())
+    if not scores:
+        typer.echo(f"no scores: {'; '.join(missing)}" if missing else "no scores")
+        return
+    for key, value in scores.items():
+        if isinstance(value, list):
+            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
+            typer.echo(f"{key:21}{' '.join(cells)}")
+        else:
+            typer.echo(f"{key:21}{value:.4g}")
+    typer.echo(f"{'scored with':21}{scored_with_words(told.get('scored-with'))}")
+    for warning in filter(None, [(told.get("scored-with") or {}).get("warning")]):
+        typer.echo(f"warning: {warning}", err=True)
+    for reason in missing:
+        typer.echo(reason, err=True)

@@ -1,0 +1,68 @@
+"""The command ``fedgan track``, which tells an experiment tracker of a run that has ended, or that is still going."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from common.errors import ConfigError, FedGANError
+from simulations.commands.options import JsonOption, RunArgument
+
+if TYPE_CHECKING:
+    from server.records.journal import RunDirectory
+    from server.records.tracking import Telling
+
+_EVERY = 1.0  # seconds between two looks at the journal
+
+
+def track(
+    run: RunArgument,
+    to: Annotated[str, typer.Option("--to", help="tensorboard, wandb or mlflow.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell a tracker of a run what it does not know yet; of one that is still going, until it ends."""
+    from common.components import suggestion
+    from server.records.journal import RunDirectory
+    from server.records.tracking import TRACKERS, Telling
+
+    if to not in TRACKERS:
+        raise ConfigError(f"--to {to!r}: no such tracker; {suggestion(to, TRACKERS)}")
+    directory = RunDirectory.existing(run)
+    telling = Telling(to, directory.read_config(), directory)
+    try:
+        with telling.alone():
+            rounds, where = _tell(telling, directory)
+    except FedGANError:
+        raise
+    except KeyboardInterrupt:
+        typer.echo(f"no longer followed; the same command goes on where {to} was left", err=True)
+        raise
+    except Exception as error:  # whatever the tracker raises
+        reason = " ".join(f"{error}".split())[:500] or type(error).__name__
+        raise FedGANError(f"{to} was not told of everything: {reason}; the same command goes on from there") from None
+    if as_json:
+        typer.echo(json.dumps({"run": str(directory.path), "to": to, "rounds": rounds, "where": where}))
+        return
+    typer.echo(f"{rounds} rounds told" if where else f"{to} knows it all: nothing was told", err=True)
+    if where:
+        typer.echo(where)
+
+
+def _tell(telling: "Telling", run: "RunDirectory") -> tuple[int, str | None]:
+    """Tells all there is, until the run has ended; returns how many rounds, and where they are shown."""
+    from simulations.runs.record import Record
+    from simulations.runs.status import state_of
+
+    record = Record(run.name, run)
+    state, _ = state_of(record.view())
+    if state in ("finished", "failed") and telling.is_told(ended=state == "finished"):
+        return 0, None
+    tracker = telling.open()
+    rounds = telling.tell()
+    while state not in ("finished", "failed"):
+        time.sleep(_EVERY)
+        state, _ = state_of(record.view())  # before the last look
+        rounds += telling.tell()
+    telling.end(ended=state == "finished")
+    return rounds, tracker.where

@@ -1,0 +1,186 @@
+"""How the command line shows its help, and what it says of words that it does not know."""
+
+import difflib
+import inspect
+import shlex
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import click
+from typer.core import TyperCommand, TyperGroup
+
+_COMMANDS = {
+    "simulate": "train run start fit learn resume continue quickstart",
+    "generate": "sample samples synthesize synthesise draw images",
+    "evaluate": "score scores eval test metrics",
+    "data": "dataset datasets download fetch",
+    "components": "list models algorithms objectives partitions options",
+    "serve": "ui web gui dashboard page watch server show",
+    "partition": "split plot",
+    "benchmark": "bench compare",
+    "certificates": "certs cert keys",
+    "export": "convert onnx save",
+    "submit": "deploy",
+    "inspect": "info origin",
+}
+_OPTIONS = {
+    "--out": "o output output-dir out-dir dir save-dir outdir dest",
+    "--num": "n number count samples num-images num-samples",
+    "--label": "class labels y",
+    "--round": "checkpoint epoch step",
+    "--to": "format",
+    "--licence": "license",
+    "--workers": "j jobs num-workers n-jobs processes cpus",
+    "--engine": "backend runtime",
+    "--json": "as-json",
+    "--overwrite": "force f y yes exist-ok",
+    "--dry-run": "check validate print-config show-config",
+    "--version": "v V",
+    "--debug": "verbose traceback",
+    "--port": "p",
+    "--root": "data data-dir data-root",
+}
+_GPU = "a GPU is used where there is one, and CUDA_VISIBLE_DEVICES= keeps it out"
+_BY_ITSELF = dict.fromkeys(("gpu", "gpus", "cuda", "device", "cpu", "no-cuda", "use-gpu"), _GPU)
+
+
+class _Plain(click.HelpFormatter):
+    """Writes brackets as they are: typer escapes them for rich, which does not write these pages."""
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, text.replace("\\[", "[")) for name, text in rows], col_max, col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _Plain
+
+
+class Command(TyperCommand):
+    """A command whose help is plain text, and which says what is meant by words that it does not know."""
+
+    context_class = _Context
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        declared = inspect.signature(self.callback).parameters if self.callback else {}
+        for param in self.params:
+            if param.name in declared and getattr(param, "help", None) is None:  # click 8.5 forgets that of an argument
+                about = getattr(declared[param.name].annotation, "__metadata__", ())
+                param.help = next((one.help for one in about if hasattr(one, "help")), None)  # type: ignore[attr-defined]
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes nothing: click 8.5 would write what typer writes with the options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        ctx.allow_extra_args = True  # to say of them what is meant
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(_of_option(error.option_name, given, ctx), ctx) from None
+        except click.MissingParameter as error:
+            told = getattr(error.param, "help", None)
+            raise click.UsageError(error.format_message().rstrip(".") + (f": {told}" if told else ""), ctx) from None
+        except click.BadParameter as error:
+            error.message = error.message.replace("integer range", "whole number").replace(
+                "valid integer", "whole number"
+            )
+            raise
+        if rest and not ctx.resilient_parsing:
+            raise click.UsageError(_of_extra(rest), ctx)
+        return rest
+
+
+class Group(TyperGroup):
+    """All commands, likewise."""
+
+    context_class = _Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(_of_option(error.option_name, given, ctx), ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"No such command {args[0]!r}; {_of_command(args, self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _of_command(words: Sequence[str], known: Collection[str]) -> str:
+    word = words[0].lower().strip("-").replace("_", "-")
+    if word == "help":
+        return "help is fedgan --help, or fedgan COMMAND --help"
+    if word == "version":
+        return "it is fedgan --version"
+    if "=" in word or word.endswith(".toml"):
+        return f"a setting follows a command: fedgan simulate -c {shlex.quote(words[0])}"
+    meant = next((name for name, others in _COMMANDS.items() if word in others.split() or word == name), None)
+    close = [meant] if meant else difflib.get_close_matches(word, known, n=2)
+    return f"did you mean {' or '.join(close)}?" if close else "fedgan --help lists them"
+
+
+def _of_option(name: str, given: Sequence[str], ctx: click.Context) -> str:
+    """Returns what is meant by an option that a command does not have."""
+    from common.config import RunConfig
+    from common.keys import nearest
+    from simulations.runtime.settings import shown
+
+    written, value = _as_written(name, given)
+    told, word = f"No such option {written!r}", written.lstrip("-").lower().replace("_", "-")
+    own = _options_of(ctx.command)
+    other = next((option for option, words in _OPTIONS.items() if option in own and word in words.split()), None)
+    close = [other] if other else difflib.get_close_matches(f"--{word}", own, n=2, cutoff=0.75)
+    if close:
+        return f"{told}; did you mean {' or '.join(close)}?"
+    is_group = isinstance(ctx.command, click.Group)
+    if isinstance(ctx.command, click.Group) and any(written in _options_of(it) for it in ctx.command.commands.values()):
+        return f"{told} here; options of a command stand after it: fedgan COMMAND {written}"
+    if word in _BY_ITSELF:
+        return f"{told}; {_BY_ITSELF[word]}"
+    keys = RunConfig().flat()
+    if (is_group or "--config" in own) and (found := nearest(word, keys, 1)):
+        start = "fedgan simulate " if is_group else ""
+        return f"{told}; it is a setting: {start}{shown(found[0], _typed(value, keys[found[0]]))}"
+    if not is_group and word in ("c", "config"):
+        return f"{told}; {ctx.command.name} takes no settings, but the run's own"
+    return f"{told}; {'fedgan' if is_group else f'fedgan {ctx.command.name}'} --help lists them"
+
+
+def _options_of(command: click.Command) -> set[str]:
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+
+
+def _as_written(name: str, given: Sequence[str]) -> tuple[str, str | None]:
+    """Returns an option as it was written (click says ``-r`` of ``-rounds``), and its value where one follows."""
+    for position, word in enumerate(given):
+        option, has_value, value = word.partition("=")
+        if option == name or (len(name) == 2 and not word.startswith("--") and word.startswith(name)):
+            follows = given[position + 1] if position + 1 < len(given) else ""
+            return option, value if has_value else (follows if follows and follows[0] != "-" else None)
+    return name, None
+
+
+def _typed(text: str | None, default: object) -> object:
+    """Returns an option's value as that of a key, or the key's default where it can be none."""
+    if text is None:
+        return True if isinstance(default, bool) else default
+    if isinstance(default, bool):
+        return text.lower() not in ("false", "no", "off", "0")
+    if isinstance(default, str):
+        return text
+    try:
+        return type(default)(text)  # type: ignore[call-arg]
+    except ValueError:
+        return default
+
+
+def _of_extra(words: Sequence[str]) -> str:
+    told = f"Unexpected word{'s' if len(words) > 1 else ''} {' '.join(words)!r}"
+    if any("=" in word for word in words):
+        return f"{told}; several settings stand in one pair of quotes: -c 'KEY=VALUE KEY=VALUE'"
+    return f"{told}; words with spaces in between want quotes"

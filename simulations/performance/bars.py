@@ -1,0 +1,74 @@
+"""What the figures are held to, on two cores of a server's CPU (and on a GPU where that is said)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from common.components import Options
+from simulations.performance.figures import Figure
+
+
+class Bar(Options):
+    """A limit for the median of one figure."""
+
+    benchmark: str
+    key: str = Field(description="of the figure")
+    what: str
+    side: Literal["at least", "at most", "more than"]
+    limit: float
+    unit: str = "x"
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.limit:g}{'x' if self.unit == 'x' else f' {self.unit}'}"
+
+    def met_by(self, figure: Figure) -> bool:
+        """Returns whether the median is on the right side.
+
+        Raises:
+            ValueError: The figure is of another unit.
+        """
+        if figure.unit != self.unit:
+            raise ValueError(f"{self.benchmark} {self.key} is in {figure.unit}, its bar in {self.unit}")
+        if self.side == "at most":
+            return figure.median <= self.limit
+        return figure.median > self.limit if self.side == "more than" else figure.median >= self.limit
+
+
+def _bar(benchmark: str, key: str, what: str, side: str, limit: float, unit: str = "x") -> Bar:
+    return Bar.model_validate(
+        {"benchmark": benchmark, "key": key, "what": what, "side": side, "limit": limit, "unit": unit}
+    )
+
+
+BARS = (
+    _bar(
+        "roofline", "quickstart-1", "of the eager loop, 0.3 M parameters, 20 steps of 64, one thread", "at least", 0.97
+    ),
+    _bar("roofline", "quickstart-2", "the same with two threads each", "at least", 0.97),
+    _bar("roofline", "two-cores-20", "two cores over a one-thread eager loop, 20 steps", "at least", 1.9),
+    _bar("roofline", "two-cores-1", "the same at 1 step a round", "at least", 1.8),
+    _bar("roofline", "two-processes-20", "the same at 20 steps, workers in processes", "at least", 1.9),
+    _bar("step", "best-32", "beyond eager: the fastest step over the eager one", "at least", 1.25),
+    _bar("flower", "round-1", "against `flwr run` on Ray: rounds of 1 step", "at least", 2.5),
+    _bar("flower", "quickstart", "the whole quickstart", "at least", 1.3),
+    _bar("flower", "first-round", "from the command to the end of the first round", "at least", 4),
+    _bar("peers", "blazefl-1", "against BlazeFL, 1 step", "more than", 1),
+    _bar("peers", "blazefl-20", "against BlazeFL, 20 steps", "more than", 1),
+    _bar("peers", "pfl-1", "against pfl, 1 step", "more than", 1),
+    _bar("peers", "pfl-20", "against pfl, 20 steps", "more than", 1),
+    _bar("peers", "pfl-processes-1", "the same, 1 step, with workers in processes as pfl's", "more than", 1),
+    _bar("peers", "pfl-processes-20", "the same, 20 steps", "more than", 1),
+    _bar("overhead", "ms-10", "overhead a client-round, 0.3 M parameters, 10 clients", "at most", 1.5, "ms"),
+    _bar("overhead", "growth-1000", "the same with 1000 clients, over 10", "at most", 1.2),
+    _bar("scale", "clients-10000-cohort-100-peak", "memory of 10,000 clients, 100 a round", "at most", 1.5, "GB"),
+    _bar("scale", "clients-10000-cohort-100-peak-growth", "the same over 10 clients", "at most", 1.3),
+    _bar("aggregation", "over-sum", "aggregation of 100 replies, over a running torch sum", "at most", 1.5),
+    _bar("aggregation", "extra-models", "its extra memory", "at most", 4, "models"),
+    _bar("quality", "score", "federated time to score 9, over centralised", "at most", 3),
+    _bar("quality", "utility", "federated time to utility 0.9, over centralised", "at most", 3),
+    _bar("start", "seconds", "command to first step", "at most", 6, "s"),
+    _bar("start", "ours", "of that, ours", "at most", 0.5, "s"),
+    _bar("serve", "png-64", "32 clients at once, over the generator by itself: 64 images as a PNG", "at least", 0.8),
+    _bar("serve", "npz-64", "the same as arrays", "at least", 0.8),
+    _bar("gpu", "batched-50", "GPU, 50 clients: batched over the loop", "at least", 8),
+)

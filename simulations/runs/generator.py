@@ -1,0 +1,188 @@
+"""A finished or running run's generator, read from its run directory."""
+
+import json
+import numbers
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from common.algorithms.fedavg import PERSONAL
+from common.config import RunConfig
+from common.datasets.base import ImageShape, listed
+from common.errors import CheckpointError, ConfigError
+from common.generation import balanced_labels, held_classes, load_generator
+from common.tree import Tree, digest, select
+from server import checkpoint
+from server.checkpoint import Checkpoint
+from server.records import journal, model_selection
+from server.records.journal import RunDirectory
+
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator with what it takes to use it.
+
+    Attributes:
+        generator: See ``common.generation.generate``.
+        shape: Of its images, and the number of classes.
+        config: Of the run.
+        round: Rounds done when these weights were saved.
+        digest: SHA-256 of the generator's weights, as ``generator-sha256`` in a run's summary.
+        discriminator: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
+            to logits (B,); None where the checkpoint has none.
+        held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
+        conditional: Whether its images show the labels that they are asked for.
+    """
+
+    generator: nn.Module
+    shape: ImageShape
+    config: RunConfig
+    round: int
+    digest: str
+    discriminator: nn.Module | None
+    held: tuple[int, ...]
+
+    @property
+    def conditional(self) -> bool:
+        return self.shape.num_classes > 1 and bool(getattr(self.config.model_component, "conditional", False))
+
+    def in_turn(self, num: int) -> Tensor:
+        """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""
+        return balanced_labels(num, self.held)
+
+    def require_known(self, labels: Iterable[int], asked: str) -> None:
+        """Passes labels that the generator knows.
+
+        Args:
+            labels: Asked for.
+            asked: How, with ``{}`` for a label.
+
+        Raises:
+            ConfigError: One is no class, or one that it was never trained on.
+        """
+        for label in sorted(set(labels) - set(self.held)):
+            known = f"0 to {self.shape.num_classes - 1}"
+            if 0 <= label < self.shape.num_classes:
+                known = f"{listed(self.held)}, as no client had images of class {label}"
+            raise ConfigError(f"{asked.format(label)}; the generator knows {known}")
+
+
+Round = int | Literal["best"] | None
+"""A round with a checkpoint, that of the best fid, or the last."""
+
+
+def parse_round(text: str | None) -> Round:
+    """Returns the round that a user names: a number, or ``best``.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if text is None:
+        return None
+    if text == "best":
+        return "best"
+    if not text.isdecimal():
+        raise ConfigError(f"--round {text!r}: a number, or best")
+    return int(text)
+
+
+def load_trained(path: Path, round: Round = None, client: int | None = None) -> Trained:
+    """Returns a run's generator.
+
+    Args:
+        path: The run directory.
+        round: A round with a checkpoint, or ``"best"``, the one of the best fid; None: the last.
+        client: A partition whose own generator is meant, where the algorithm leaves generators with the clients;
+            None: the server's.
+
+    Raises:
+        ConfigError: Not a run directory, a configuration that is not whole or not that of the checkpoint, a round
+            without a checkpoint, or a client without a generator of its own.
+        CheckpointError: No checkpoint yet, or none that is whole.
+    """
+    require_whole(round, client)
+    run = RunDirectory.existing(path)
+    config = run.read_config()
+    found = _find(run, round)
+    _require_same(config, found, run)
+    done = found.snapshot.state.round
+    shape = ImageShape(*(int(found.roster["shape"][key]) for key in ("channels", "size", "num-classes")))
+    if client is None:
+        weights = found.snapshot.state.generator()
+        if not weights:
+            raise ConfigError(
+                f"{config.algorithm!r} leaves generators with the clients: choose a client, 0 to "
+                f"{config.federation.num_clients - 1}"
+            )
+    else:
+        weights = select(found.snapshot.clients.get(client, {}).get(PERSONAL, {}), ["generator"])
+        if not weights:
+            raise ConfigError(
+                f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found)}"
+            )
+    shared = select(found.snapshot.state.parameters, ["discriminator"])
+    discriminator = _load_discriminator(config, shape, shared) if shared else None
+    generator = load_generator(config.model_component, shape, weights)
+    held = held_classes((client["label-counts"] for client in found.roster["clients"]), shape.num_classes)
+    return Trained(generator, shape, config, done, digest(weights), discriminator, held)
+
+
+def _load_discriminator(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:
+    network: nn.Module = config.model_component.build(shape, seed=0)["discriminator"]
+    network.load_state_dict({key.removeprefix("discriminator."): value for key, value in weights.items()})
+    return network.eval().requires_grad_(False)
+
+
+def _require_same(config: RunConfig, found: Checkpoint, run: RunDirectory) -> None:
+    """Raises ConfigError unless the weights of a checkpoint were trained with the configuration at hand."""
+    now = config.identity()
+    if other := {key: value for key, value in found.config.items() if key in now and now[key] != value}:
+        values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in other.items())
+        raise ConfigError(
+            f"{run.config} is not the configuration that the checkpoint of round {found.snapshot.state.round} was made "
+            f"with: put back {values}"
+        )
+
+
+def require_whole(round: object, client: object) -> None:
+    """Passes a round and a client that can be asked for.
+
+    Raises:
+        ConfigError: Another type than theirs.
+    """
+    for name, value, words in (
+        ("round", round, "a number, or 'best'; without it, the last"),
+        ("client", client, "a client's number; without it, the server's generator"),
+    ):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not (value is None or whole or (name == "round" and isinstance(value, str) and value == "best")):
+            raise ConfigError(f"{name}={value!r}: {words}")
+
+
+def _whose(found: Checkpoint) -> str:
+    own = [k for k, memory in found.snapshot.clients.items() if select(memory.get(PERSONAL, {}), ["generator"])]
+    listed = ", ".join(map(str, sorted(own)[:_MOST_LISTED])) + (", ..." if len(own) > _MOST_LISTED else "")
+    return f"clients with one: {listed}" if own else "all share the server's: leave it out"
+
+
+def _find(run: RunDirectory, round: Round) -> Checkpoint:
+    if round is None:
+        found = checkpoint.latest(run.checkpoints)
+        if found is None:
+            raise CheckpointError(f"{run.path} has no checkpoint yet")
+        return found
+    if round == "best":
+        line = model_selection.best(journal.read(run.journal))
+        if line is None:
+            raise ConfigError(f"round='best': no round of {run.path} has a fid; name one by its number")
+        round = int(line["round"])
+    path = run.checkpoints / f"round-{round:04d}.safetensors"
+    if not path.exists():
+        kept = ", ".join(str(int(p.stem[6:])) for p in checkpoint.list_checkpoints(run.checkpoints)) or "none"
+        raise ConfigError(f"{run.path} has no checkpoint of round {round}; rounds with one: {kept}")
+    return checkpoint.load_checkpoint(path)

@@ -1,0 +1,288 @@
+"""What a run directory says, kept in memory and brought up to date at each look. It is never written to."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.config import RunConfig, Scalar, flatten
+from common.errors import ConfigError
+from common.files import read_file, read_toml
+from server import checkpoint
+from server.records import run_files
+from server.records.journal import Line, RunDirectory
+from simulations.runs.columns import Columns
+from simulations.runs.journal_tail import Tail
+from simulations.runs.round_status import RoundStatus
+
+_LONGEST_FILE = 64 * 2**20
+_MOST_TOLD = 3
+_SAMPLE = re.compile(r"round-[0-9]{4,9}\.png")
+_LOCKS = Path("/proc/locks")
+_NAMESPACE, _FIRST_NAMESPACE = "/proc/self/ns/pid", 0xEFFFFFFC  # that of the machine itself, by Linux's own number
+
+
+@dataclass(frozen=True)
+class View:
+    """A run at one moment.
+
+    Attributes:
+        name: In addresses.
+        config: The run's; None if its file is torn or of another version, and ``problem`` says why.
+        settings: By dotted key what the configuration says, also where it as a whole cannot be used; empty if nothing.
+        journal: All lines, as they were written.
+        lines: Of its rounds, in order.
+        columns: Their figures by client, a value a round.
+        events: What happened beside them; see ``docs/reliability.md``.
+        roster: ``partition.json``: who holds what; empty before the clients have answered.
+        summary: ``summary.json`` of a finished run; else empty.
+        now: ``now.json``: what clients do in the round that is under way; None where it is not told.
+        sample_rounds: Rounds with a picture of samples.
+        checkpoint_rounds: Rounds with a checkpoint.
+        at_work: Whether a process holds the run's lock; None where the system does not tell.
+        began: When the process that holds or held the lock took it, in seconds since 1970; None if none did.
+        roster_at: When the clients had answered; None if they have not.
+        updated: When the record last changed.
+        unreadable: Lines of the journal that cannot be read.
+        cuts: How often the journal was cut or replaced since it was first looked at.
+        problem: Why the configuration cannot be used.
+        problems: Of each file that cannot be read, or not in full: its name, and why; that of the configuration first.
+    """
+
+    name: str
+    config: RunConfig | None
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    journal: list[Line] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    columns: Columns = field(default_factory=Columns)
+    events: list[Line] = field(default_factory=list)
+    roster: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    now: RoundStatus | None = None
+    sample_rounds: list[int] = field(default_factory=list)
+    checkpoint_rounds: list[int] = field(default_factory=list)
+    at_work: bool | None = None
+    began: float | None = None
+    roster_at: float | None = None
+    updated: float = 0.0
+    unreadable: int = 0
+    cuts: int = 0
+    problem: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 before it is known."""
+        return int(self.roster.get("shape", {}).get("num-classes", 0))
+
+    @property
+    def rounds(self) -> int | None:
+        """How many rounds the run is to have; None if its configuration does not tell."""
+        return self.number("federation.num-rounds")
+
+    @property
+    def clients(self) -> int | None:
+        """How many clients there are, by configuration, roster or journal; None if none of them tells."""
+        known = self.number("federation.num-clients") or len(self.roster.get("clients", ()))
+        return known or len(self.columns.trained) or None
+
+    def number(self, key: str) -> int | None:
+        """Returns a whole number of the configuration; None where it has none."""
+        value = self.settings.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+    def text(self, key: str) -> str | None:
+        """Returns a text of the configuration; None where it has none."""
+        value = self.settings.get(key)
+        return value if isinstance(value, str) else None
+
+    @property
+    def last_round(self) -> int:
+        """The last round that is done."""
+        return int(self.lines[-1]["round"]) if self.lines else 0
+
+
+class Record:
+    """One run directory.
+
+    Args:
+        name: In addresses.
+        run: Where it is.
+    """
+
+    def __init__(self, name: str, run: RunDirectory) -> None:
+        self.name = name
+        self.run = run
+        self._tail = Tail(run.journal)
+        self._journal: list[Line] = []
+        self._columns, self._whole = Columns(), Columns()
+        self._cuts = 0
+        self._read: dict[Path, tuple[object, Any]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def offset(self) -> int:
+        """Where the last whole line of the journal ends, in bytes; 0 before the first look."""
+        return self._tail.offset
+
+    def view(self) -> View:
+        """Returns the run as it is now; what has not changed on disk is not read again."""
+        with self._lock:
+            self._follow()
+            config, settings, problem = self._config()
+            roster, of_roster = self._file(self.run.partition, run_files.roster)
+            summary, of_summary = self._file(self.run.summary, run_files.summary)
+            now, of_now = self._file(self.run.now, _now)
+            problems = [problem] if problem else []
+            return View(
+                self.name,
+                config,
+                settings,
+                list(self._journal),
+                [line for line in self._journal if "event" not in line],
+                self._whole,
+                [line for line in self._journal if "event" in line],
+                roster=roster or {},
+                summary=summary or {},
+                now=now,
+                sample_rounds=_sample_rounds(self.run),
+                checkpoint_rounds=[checkpoint.round_of(p) for p in checkpoint.list_checkpoints(self.run.checkpoints)],
+                at_work=held(self.run.path / ".lock"),
+                began=_modified(self.run.path / ".lock"),
+                roster_at=_modified(self.run.partition),
+                updated=max(_modified(p) or 0.0 for p in (self.run.journal, self.run.config, self.run.summary)),
+                unreadable=self._tail.unreadable,
+                cuts=self._cuts,
+                problem=problem,
+                problems=[*problems, *self._tail.problems, *of_roster, *of_summary, *of_now],
+            )
+
+    def _follow(self) -> None:
+        news, changed = self._tail.look(), False
+        while True:
+            changed = changed or news.anew or bool(news.lines)
+            if news.anew:
+                self._journal, self._columns = [], Columns()
+                self._cuts += 1
+            for _, line in news.lines:
+                self._journal.append(line)
+                if "event" not in line:
+                    self._columns.add(line)
+            if not news.more:
+                break
+            news = self._tail.look()
+        if changed:
+            self._whole = self._columns.copy()  # views are read while the next lines come
+
+    def _config(self) -> tuple[RunConfig | None, dict[str, Scalar], str]:
+        """Returns the configuration; what of it can be read; and why it cannot be used as a whole."""
+
+        def parse() -> tuple[RunConfig | None, dict[str, Scalar], str]:
+            raw: dict[str, Any] = {}
+            try:
+                raw = flatten(read_toml(self.run.config))
+                config = self.run.read_config()
+            except ConfigError as error:
+                scalars = {key: value for key, value in raw.items() if isinstance(value, bool | int | float | str)}
+                return None, scalars, self._told(self.run.config, error)
+            return config, config.flat(), ""
+
+        try:
+            found: tuple[RunConfig | None, dict[str, Scalar], str] = self._once(self.run.config, parse)
+        except OSError as error:
+            why = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            return None, {}, f"{self.run.config.name} {why}"
+        return found
+
+    def _file(self, path: Path, form: Callable[[Any], tuple[Any, list[str]]]) -> tuple[Any, list[str]]:
+        """Returns what a file says, and why it is not read, or not in full; nothing where it is not there."""
+        try:
+            found, problems = self._once(path, lambda: _formed(path, form))
+        except FileNotFoundError:
+            return None, []
+        except OSError as error:
+            found, problems = None, [f"{error.strerror or error}"]
+        return found, [f"{path.name}: {'; '.join(problems[:_MOST_TOLD])}"] if problems else []
+
+    def _told(self, path: Path, error: Exception) -> str:
+        """Returns a problem in words that begin with the file's name, and name none of the host's folders."""
+        words = str(error).replace(repr(str(path)), path.name).replace(f"{self.run.path}{os.sep}", "")
+        return f"{words if words.startswith(path.name) else f'{path.name}: {words}'}"
+
+    def _once(self, path: Path, parse: Callable[[], Any]) -> Any:
+        """Returns what ``parse`` makes of a file, and again only when the file has changed.
+
+        Raises:
+            OSError: It is not there.
+        """
+        status = path.stat()
+        state = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+        if path not in self._read or self._read[path][0] != state:
+            self._read[path] = (state, parse())
+        return self._read[path][1]
+
+
+def _formed(path: Path, form: Callable[[Any], tuple[Any, list[str]]]) -> tuple[Any, list[str]]:
+    try:
+        return form(run_files.document(read_file(path, _LONGEST_FILE)))
+    except OSError as error:
+        return None, [f"{error.strerror or error}"]
+    except ValueError as error:
+        return None, [f"{error}"]
+
+
+def _now(found: Any) -> tuple[RoundStatus | None, list[str]]:
+    try:
+        return RoundStatus.model_validate(found), []
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "it"
+        return None, [run_files.writable(f"{where}: {error.errors()[0]['msg']}")]
+
+
+def held(lock: Path) -> bool | None:
+    """Returns whether a process holds a lock file, from the system's table: the lock itself is left alone.
+
+    None where that table does not tell: another system than Linux, a folder that other hosts write to, or a container,
+    which does not see the locks of others.
+    """
+    try:
+        status = lock.stat()
+        rows = [row.split() for row in _LOCKS.read_text(encoding="ascii").splitlines()]
+        sees_all = os.major(status.st_dev) != 0 and os.stat(_NAMESPACE).st_ino == _FIRST_NAMESPACE
+    except FileNotFoundError:
+        return None if lock.exists() else False
+    except (OSError, ValueError):
+        return None
+    names = {row[5] for row in rows if len(row) > 5 and row[1] == "FLOCK"}
+    if os.major(status.st_dev):
+        name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        found = name in names
+    else:  # the table may name another device
+        found = any(name.endswith(f":{status.st_ino}") for name in names)
+    return True if found else (False if sees_all else None)
+
+
+def _sample_rounds(run: RunDirectory) -> list[int]:
+    """Returns the rounds with a picture, whatever it holds."""
+    names = set(_listed(run.samples))
+    rounds = {int(name[6:-4]) for name in names if _SAMPLE.fullmatch(name)}
+    return sorted(round for round in rounds if run.sample(round).name in names)
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,117 @@
+"""A short trial of the two ways to train a cohort: one client after another, and all together."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from client.batched.group import Table
+from client.batched.stacked_trainer import Request
+from client.trainer import Assignment, Trainer, TrainerSpec
+from common.config import RunConfig
+from common.datasets.base import ImageSet, ImageShape
+from common.seeding import torch_generator
+
+SEATS_ON_CPU = 8
+"""Clients that are trained together there: more gain little, and a cohort should fill several cores."""
+
+_MOST_SEATS = 64
+_SHARE_OF_MEMORY = 0.5  # of what is free on a GPU
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How long clients take in the loop and together.
+
+    Attributes:
+        loop_seconds: A client-step in the loop, the shortest of the repeats.
+        batched_seconds: Likewise in a batch.
+        ratios: Of the two in every repeat, above 1 where the batch is faster.
+    """
+
+    loop_seconds: float
+    batched_seconds: float
+    ratios: tuple[float, ...]
+
+
+def compare(
+    config: RunConfig,
+    shape: ImageShape,
+    *,
+    num_clients: int,
+    num_seats: int = SEATS_ON_CPU,
+    steps: int = 2,
+    repeats: int = 3,
+    device: torch.device | None = None,
+) -> Comparison:
+    """Returns how long a cohort takes to train by the loop and by the batch, on one core, images and all.
+
+    Args:
+        config: Gives networks, objective and batch size.
+        shape: Of the images, which are noise.
+        num_clients: Clients that train, at most ``num_seats`` at a time.
+        num_seats: See above.
+        steps: Local steps.
+        repeats: How often both are timed, in turns, after one time that does not count.
+        device: Where to train; None: on the CPU.
+    """
+    device = device or torch.device("cpu")
+    spec = _spec(config, shape, device, steps)
+    images = _noise(config, shape)
+    trainer, table = Trainer(spec), Table(num_seats, spec)
+    seats = [table.seat(number, lambda seat, request: {}) for number in range(num_seats)]
+
+    def begin(trainer: Trainer, partition: int) -> None:
+        trainer.assign(Assignment(images, config.seed, partition, 1), None)
+        trainer.load(trainer.initial())
+
+    def loop() -> None:
+        for k in range(num_clients):
+            begin(trainer, k)
+            trainer.fit()
+
+    def batch() -> None:
+        for start in range(0, num_clients, num_seats):
+            party = seats[: num_clients - start]
+            for seat in party:
+                begin(seat, start + seat.number)
+            for result in table.fit(party, [Request()] * len(party)):
+                if isinstance(result, Exception):
+                    raise result
+
+    def timed(run: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        run()
+        return (time.perf_counter() - start) / (num_clients * steps)
+
+    times = [(timed(loop), timed(batch)) for _ in range(repeats + 1)][1:]
+    loops, batches = zip(*times, strict=True)
+    return Comparison(min(loops), min(batches), tuple(one / other for one, other in times))
+
+
+def seats_that_fit(config: RunConfig, shape: ImageShape, device: torch.device) -> int:
+    """Returns how many clients can be trained together: on a GPU what a step of one of them leaves room for."""
+    if device.type != "cuda":
+        return SEATS_ON_CPU
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    trainer = Trainer(_spec(config, shape, device, steps=1))
+    trainer.assign(Assignment(_noise(config, shape), config.seed, 0, 1), None)
+    trainer.fit()
+    each = torch.cuda.max_memory_allocated(device) - before
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(_MOST_SEATS, int(_SHARE_OF_MEMORY * free / max(1, each))))
+
+
+def _spec(config: RunConfig, shape: ImageShape, device: torch.device, steps: int) -> TrainerSpec:
+    """Returns the trainer of a run, with another number of steps."""
+    spec = TrainerSpec.of(config, shape, device)
+    return replace(spec, local=spec.local.model_copy(update={"steps": steps}))
+
+
+def _noise(config: RunConfig, shape: ImageShape) -> ImageSet:
+    size = (4 * config.local.batch_size, shape.channels, shape.size, shape.size)
+    generator = torch_generator(config.seed, "trial")
+    images = torch.randint(256, size, generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(len(images)) % shape.num_classes)

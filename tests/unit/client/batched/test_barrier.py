@@ -1,0 +1,93 @@
+"""Where clients meet: who waits for whom, and who gets what."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import pytest
+
+from client.batched import barrier as module
+from client.batched.barrier import Room
+
+
+class Table:
+    """Stands for a table: a fit returns each client's request, or raises what it asks for."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, num_seats, make):
+        self.fits = []
+        self.made.append(self)
+
+    def seat(self, number, fit):
+        return Seat(number, fit)
+
+    def fit(self, seats, requests):
+        self.fits.append([seat.number for seat in seats])
+        return list(requests)
+
+
+class Seat:
+    def __init__(self, number, fit):
+        self.number, self._fit = number, fit
+
+    def ask(self, request):
+        return self._fit(self, request)
+
+
+@pytest.fixture
+def meeting(monkeypatch):
+    """Returns a function that has clients visit a room, each in a thread of its own, and returns what they get."""
+    monkeypatch.setattr(module, "Table", Table)
+    monkeypatch.setattr(Table, "made", [])
+    room = Room(3)
+    seats = [room.seat(number, "make") for number in range(3)]
+
+    def meet(*requests):
+        room.expect(len(requests))
+
+        def visit(seat, wanted):
+            try:
+                return [seat.ask(request) for request in wanted]
+            except ValueError as error:
+                return error
+            finally:
+                room.leave()
+
+        with ThreadPoolExecutor(len(requests)) as pool:
+            futures = [pool.submit(visit, seat, wanted) for seat, wanted in zip(seats, requests, strict=False)]
+            return [future.result(timeout=20) for future in futures]
+
+    return meet
+
+
+def test_clients_are_trained_once_all_have_asked_and_each_gets_its_own(meeting):
+    assert meeting([{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]) == [[{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]]
+    assert Table.made[0].fits == [[0, 1, 2]]
+
+
+def test_whoever_asks_no_more_is_not_waited_for(meeting):
+    assert meeting([{"a": 1.0}, {"a": 2.0}], [], [{"c": 3.0}]) == [[{"a": 1.0}, {"a": 2.0}], [], [{"c": 3.0}]]
+    assert sorted(map(len, Table.made[0].fits)) == [1, 2]
+    assert Table.made[0].fits[-1] == [0]
+
+
+def test_a_clients_error_is_raised_to_that_client_alone(meeting):
+    wrong = ValueError("diverged")
+    assert meeting([wrong], [{"b": 2.0}]) == [wrong, [{"b": 2.0}]]
+
+
+def test_nobody_is_left_over_from_one_meeting_to_the_next(meeting):
+    for size in (3, 1, 2):
+        wanted = [[{"n": float(size)}]] * size
+        assert meeting(*wanted) == wanted
+    assert Table.made[0].fits == [[0, 1, 2], [0], [0, 1]]
+
+
+def test_seats_of_one_model_share_a_table_and_another_model_has_another(meeting):
+    room = Room(2)
+    tables = len(Table.made)
+    room.seat(0, "make")
+    room.seat(1, "make")
+    assert len(Table.made) == tables + 1
+    room.seat(0, "another")
+    assert len(Table.made) == tables + 2

@@ -1,0 +1,441 @@
+import dataclasses
+import itertools
+import logging
+import math
+
+import pytest
+import torch
+from client.batched.group import Table
+from client.batched.stacked_trainer import Request
+
+from client.batched import group
+from client.trainer import Assignment, Trainer, TrainerSpec
+from common import tree
+from common.components import parse
+from common.config import LocalConfig
+from common.datasets.base import ImageSet, ImageShape
+from common.errors import DivergenceError
+from common.models import MODELS, Model
+from common.objectives import OBJECTIVES
+from common.optimisers import OPTIMISERS
+from common.seeding import torch_generator
+
+ASKED = Request()
+SHAPE = ImageShape(1, 28, 10)
+COLOUR = ImageShape(3, 32, 10)
+HINGE = OBJECTIVES["hinge"]
+EXACT = 1e-6
+"""What float64 leaves of a difference in the order of sums after 20 steps at the default rates; see ``in_float64``."""
+
+
+def shard(partition, shape=SHAPE, num=20):
+    """Returns images and labels that differ from client to client."""
+    size = (num, shape.channels, shape.size, shape.size)
+    images = torch.randint(256, size, generator=torch_generator(partition, "shard"), dtype=torch.uint8)
+    return ImageSet(images, torch.tensor([partition, partition + 3]).repeat(num)[:num])
+
+
+def making(
+    model="mlp",
+    objective="non-saturating",
+    shape=SHAPE,
+    device="cpu",
+    model_options=None,
+    width=8,
+    rule="adam",
+    **local,
+):
+    """Returns what a trainer is made of; ``objective`` may be one."""
+    made = OBJECTIVES[objective]() if isinstance(objective, str) else objective
+    networks = MODELS[model](width=width, latent_size=8, **(model_options or {}))
+    settings = LocalConfig(**({"steps": 3, "batch_size": 4} | local))
+    optimiser = parse("optimiser", OPTIMISERS, rule)
+    return TrainerSpec(networks, made, optimiser, shape, settings, 0, torch.device(device))
+
+
+def assigned(trainer, partition, shape=SHAPE, num=20, round=1):
+    """Turns a trainer to a client, whose weights are the initial ones."""
+    trainer.assign(Assignment(shard(partition, shape, num), 0, partition, round), None)
+    trainer.load(trainer.initial())
+    return trainer
+
+
+def cohort(spec, num=3, nums=None):
+    """Returns a table and as many seats, each with a client."""
+    table = Table(num, spec)
+    seats = [table.seat(k, lambda seat, request: {}) for k in range(num)]
+    for k, seat in enumerate(seats):
+        assigned(seat, k, spec.shape, nums[k] if nums else 20)
+    return table, seats
+
+
+def together(table, seats, requests=None):
+    """Trains a cohort, and returns each client's means."""
+    results = table.fit(seats, requests or [ASKED] * len(seats))
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+def by_itself(spec, partition, request=ASKED, num=20):
+    """Returns a trainer in the loop that has trained a client, and its means."""
+    trainer = assigned(Trainer(spec), partition, spec.shape, num)
+    asked = {name: getattr(request, name) for name in ("networks", "given", "extra_loss", "gradient_hook")}
+    return trainer, trainer.fit(**asked)
+
+
+def apart(one, other):
+    """Returns the largest difference of two trainers' weights and buffers, and moments."""
+    pairs = [(one.parameters(), other.parameters()), (one.moments(), other.moments())]
+    return max(float((a[key].double() - b[key].double()).abs().max()) for a, b in pairs for key in a)
+
+
+@pytest.fixture
+def in_float64(monkeypatch):
+    """Has training compute in float64.
+
+    The loop and the batch take the same sums in another order. Adam with beta1=0 makes steps of nearly one size
+    whatever the gradient's, so a rounding error in a small gradient turns into a whole step, and after 20 steps of a
+    game of two networks two float32 runs are some per cent apart though nothing is wrong: a tolerance for that would
+    let defects pass. In float64 the same roundings start 5e8 times smaller, and a defect does not.
+    """
+    build, batches, cast = Model.build, Trainer._batches, torch.Tensor.to
+
+    def doubled(trainer, *arguments):
+        for batch in batches(trainer, *arguments):
+            draws = {
+                name: value.double() if value.is_floating_point() else value for name, value in batch.draws.items()
+            }
+            yield dataclasses.replace(batch, examples=batch.examples.double(), draws=draws)
+
+    monkeypatch.setattr(Model, "build", lambda model, shape, seed: build(model, shape, seed).double())
+    monkeypatch.setattr(Trainer, "_batches", doubled)
+    monkeypatch.setattr(torch.Tensor, "float", lambda value: cast(value, torch.float64))
+
+
+def largest_difference(spec, num=3, request=ASKED):
+    table, seats = cohort(spec, num)
+    means = together(table, seats, [request] * num)
+    assert not table._refused, "trained in the loop"
+    found = 0.0
+    for k, seat in enumerate(seats):
+        alone, expected = by_itself(spec, k, request)
+        found = max(found, apart(seat, alone))
+        assert expected.keys() == means[k].keys()
+        for key in expected.keys() - {"seconds"}:
+            assert means[k][key] == pytest.approx(expected[key], rel=1e-5, abs=1e-6)
+    return found
+
+
+PAIRS = [
+    pytest.param(model, objective, marks=pytest.mark.slow if model == "resnet" and objective != "hinge" else ())
+    for model, objective in itertools.product(MODELS, OBJECTIVES)
+]
+
+
+@pytest.mark.parametrize(("model", "objective"), PAIRS)
+def test_every_model_and_objective_is_trained_together_as_in_the_loop(in_float64, model, objective):
+    # With five critic steps to each of the generator's, 20 steps of wgan-gp are more than float64 can tell: there a
+    # loop whose weights start 2e-15 apart ends as far from itself as from the batch.
+    spec = making(model, OBJECTIVES[objective](critic_steps=1), steps=20, batch_size=2, width=4)
+    assert largest_difference(spec, num=2) < EXACT
+
+
+VARIANTS = {
+    "r1": ({"r1": 1.0}, {}),
+    "lazy-r1": ({"r1": 1.0, "r1_every": 2}, {}),
+    "augment": ({"augment": "color,translation,cutout", "instance_noise": 0.1}, {}),
+    "spectral-norm": ({}, {"spectral_norm": True}),
+    "batch-norm": ({}, {"norm": "batch"}),
+    "plain": ({}, {"norm": "none", "conditional": False}),
+}
+
+
+@pytest.mark.parametrize("objective", ["wgan", "wgan-gp"])
+def test_several_critic_steps_are_trained_together_as_in_the_loop(in_float64, objective):
+    assert largest_difference(making("dcgan", objective, steps=3, width=4), num=2) < EXACT
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_trained_together_as_in_the_loop(in_float64, variant):
+    options, model_options = VARIANTS[variant]
+    spec = making("dcgan", HINGE(**options), COLOUR, model_options=model_options, steps=5)
+    assert largest_difference(spec, num=2) < EXACT
+
+
+def test_float32_weights_are_as_far_apart_after_a_step_as_rounding_puts_them():
+    # One step: Adam's first moves a weight by its rate times g / |g|, so gradients near zero count by their sign.
+    spec = making("dcgan", "lsgan", steps=1, rule="adam beta1=0.9")
+    table, seats = cohort(spec)
+    together(table, seats)
+    for k, seat in enumerate(seats):
+        alone, _ = by_itself(spec, k)
+        for key, value in alone.moments().items():
+            torch.testing.assert_close(seat.moments()[key], value, rtol=1e-3, atol=1e-6)
+
+
+def test_a_batch_of_dense_networks_keeps_its_clients_apart():
+    spec = making(steps=4)
+    table, seats = cohort(spec)
+    before = together(table, seats)
+    weights = [tree.digest(seat.parameters()) for seat in seats]
+    for k, seat in enumerate(seats):
+        assigned(seat, k)
+    assigned(seats[1], 5)  # another client in the middle
+    after = together(table, seats)
+    assert [tree.digest(seat.parameters()) == was for seat, was in zip(seats, weights, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+    assert [one["generator-loss"] == other["generator-loss"] for one, other in zip(before, after, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_shards_of_any_size_are_trained_together(in_float64):
+    spec, nums = making(batch_size=8), [3, 20, 57]
+    table, seats = cohort(spec, nums=nums)
+    together(table, seats)
+    assert not table._refused
+    for k, seat in enumerate(seats):
+        assert apart(seat, by_itself(spec, k, num=nums[k])[0]) < EXACT
+
+
+def test_fewer_clients_than_seats_and_then_more_train_as_in_the_loop(in_float64):
+    spec = making()
+    table, seats = cohort(spec, num=4)
+    for num in (2, 4, 3):
+        at_work = [assigned(seat, k) for k, seat in enumerate(seats[:num])]
+        together(table, at_work)
+        assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(at_work))
+
+
+def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_float64):
+    spec = making()
+    _, [_, veteran] = cohort(spec, num=2)
+    veteran.fit_alone(Request())
+    table, seats = cohort(spec, num=2)
+    for k, kept in enumerate((None, veteran.moments())):
+        seats[k].assign(seats[k]._assigned, kept)
+    together(table, seats)
+    assert not table._refused
+    for k, kept in enumerate((None, veteran.moments())):
+        alone = assigned(Trainer(spec), k)
+        alone.assign(alone._assigned, kept)
+        alone.fit()
+        assert apart(seats[k], alone) < EXACT
+    assert [float(seat.moments()["generator.layers.0.bias.step"]) for seat in seats] == [3, 6]
+
+
+def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
+    spec = making("dcgan", steps=4)
+    requests = [
+        Request(
+            networks=("discriminator",),
+            given={"fakes": torch.full((6, 1, 28, 28), 0.1 * k).double(), "fake-labels": torch.arange(6)},
+        )
+        for k in range(3)
+    ]
+    table, seats = cohort(spec)
+    together(table, seats, requests)
+    assert not table._refused
+    for k, seat in enumerate(seats):
+        assert apart(seat, by_itself(spec, k, requests[k])[0]) < EXACT
+        moved = tree.select(seat.parameters(), ["generator"])
+        assert tree.distance(moved, tree.select(seat.initial(), ["generator"])) == 0
+
+
+def test_each_client_has_its_own_extra_loss_and_gradient_hook(in_float64):
+    def request(share):
+        def extra_loss(name, network):
+            return share * torch.stack([weight.square().sum() for weight in network.parameters()]).sum()
+
+        def hook(name, network):
+            for weight in network.parameters():
+                weight.grad += 0.01 * share
+
+        return Request(extra_loss=extra_loss, gradient_hook=hook)
+
+    spec = making("dcgan", OBJECTIVES["wgan"](critic_steps=2))
+    requests = [request(share) for share in (0.0, 0.1, 0.5)]
+    table, seats = cohort(spec)
+    means = together(table, seats, requests)
+    assert not table._refused
+    for k, seat in enumerate(seats):
+        alone, expected = by_itself(spec, k, requests[k])
+        assert apart(seat, alone) < EXACT
+        assert means[k]["discriminator-loss"] == pytest.approx(expected["discriminator-loss"], rel=1e-6)
+
+
+def test_weights_are_clipped_after_each_update():
+    table, seats = cohort(making(objective=OBJECTIVES["wgan"](clip=0.003)))
+    together(table, seats)
+    for seat in seats:
+        discriminator = tree.select(seat.parameters(), ["discriminator"])
+        assert max(float(value.abs().max()) for value in discriminator.values()) == pytest.approx(0.003)
+
+
+def test_one_client_diverges_and_the_others_do_not_notice():
+    spec = making()
+    table, seats = cohort(spec)
+    seats[1].load({"discriminator.logit.bias": torch.tensor([math.inf])})
+    results = table.fit(seats, [Request()] * 3)
+    assert isinstance(results[1], DivergenceError)
+    assert "partition 1" in str(results[1])
+    for k in (0, 2):
+        assert tree.not_finite(seats[k].parameters()) is None
+        assert results[k]["generator-loss"] == pytest.approx(by_itself(spec, k)[1]["generator-loss"], rel=1e-4)
+
+
+def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(caplog):
+    class Peeking(HINGE):
+        def generator_loss(self, fake_logits):
+            return super().generator_loss(fake_logits) * (1.0 if fake_logits.mean().item() < 1e9 else 0.0)
+
+    spec = making("dcgan", Peeking())
+    table, seats = cohort(spec)
+    group._say.cache_clear()
+    with caplog.at_level(logging.WARNING, "fedgan.client"):
+        for _ in range(2):
+            for k, seat in enumerate(seats):
+                assigned(seat, k)
+            means = together(table, seats)
+    assert len(caplog.records) == 1
+    assert "one after another" in caplog.text
+    for k, seat in enumerate(seats):
+        alone, expected = by_itself(spec, k)
+        assert apart(seat, alone) == 0
+        assert means[k]["generator-loss"] == expected["generator-loss"]
+
+
+@pytest.mark.parametrize("case", ["one", "rounds", "requests", "rows"])
+def test_clients_that_do_not_go_together_train_in_the_loop_to_the_bit(case):
+    spec = making("dcgan")
+    table, seats = cohort(spec)
+    requests = [Request()] * 3
+    if case == "one":
+        seats, requests = seats[:1], requests[:1]
+    elif case == "rounds":
+        assigned(seats[2], 2, round=2)
+    elif case == "requests":
+        requests[1] = Request(networks=("generator",))
+    else:
+        seats, requests = seats[1:], requests[1:]
+    together(table, seats, requests)
+    for seat, request in zip(seats, requests, strict=True):
+        alone = assigned(Trainer(spec), seat.number, round=2 if case == "rounds" and seat.number == 2 else 1)
+        alone.fit(networks=request.networks)
+        assert apart(seat, alone) == 0
+
+
+def test_a_failure_of_what_was_batched_before_is_every_clients_error(monkeypatch):
+    table, seats = cohort(making())
+    together(table, seats)
+
+    def fail(fit):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(group.Fit, "run", fail)
+    assert [str(result) for result in table.fit(seats, [Request()] * 3)] == ["out of memory"] * 3
+
+
+@pytest.mark.parametrize("rule", ["adamw", "sgd", "sgd momentum=0.9"])
+def test_every_optimiser_steps_a_cohort_as_it_steps_a_client(rule):
+    assert largest_difference(making(steps=5, rule=rule), num=2) < EXACT
+
+
+def test_seats_share_the_weights_of_their_table_and_nothing_else():
+    spec = making()
+    table = Table(2, spec)
+    one, other = (table.seat(k, lambda seat, request: {}) for k in range(2))
+    key = "generator.layers.0.weight"
+    one.load({key: torch.full_like(one.parameters()[key], 7.0)})
+    assert bool((table._weights[key][0] == 7.0).all())
+    assert tree.digest(other.parameters()) == tree.digest(other.initial())
+
+
+@pytest.mark.parametrize("options", [{}, {"r1": 1.0, "r1_every": 3}, {"critic_steps": 2}])
+def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_float64, options):
+    # On the CPU a repetition computes again on the recording's own memory. Rates in it are float32, which these fit.
+    rates = {"learning_rate": 2.0**-8, "discriminator_learning_rate": 2.0**-7}
+    spec = making("dcgan", HINGE(**options), steps=7, **rates)
+    table, seats = cohort(spec)
+    recordings = []
+
+    def record(compute):
+        recordings.append(compute)
+        return compute
+
+    table._tape.record = record
+    for round in (1, 2):  # the second finds all of its steps recorded
+        for k, seat in enumerate(seats):
+            assigned(seat, k, round=round)
+        together(table, seats)
+        for k, seat in enumerate(seats):
+            alone = assigned(Trainer(spec), k, round=round)
+            alone.fit()
+            assert apart(seat, alone) < EXACT
+    assert len(recordings) == options.get("r1_every", 1)
+    assert not table._refused
+
+
+@pytest.mark.parametrize("why", ["draws", "hook", "unknown"])
+def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
+    objective = HINGE(instance_noise=0.1) if why == "draws" else HINGE()
+    if why == "unknown":
+        phases = tuple(dataclasses.replace(phase, period=None) for phase in objective.phases())
+        monkeypatch.setattr(HINGE, "phases", lambda objective: phases)
+    request = Request(gradient_hook=lambda name, network: None) if why == "hook" else ASKED
+    table, seats = cohort(making(objective=objective))
+    table._tape.record = lambda compute: pytest.fail("recorded")
+    together(table, seats, [request] * 3)
+    assert table._tape.record is not None
+
+
+def test_clients_are_trained_together_where_a_recording_fails(in_float64):
+    def fail(compute):
+        raise RuntimeError("not permitted while recording")
+
+    spec = making()
+    table, seats = cohort(spec)
+    table._tape.record = fail
+    together(table, seats)
+    assert not table._refused
+    assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(seats))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("model", MODELS)
+def test_clients_on_a_gpu_train_together_as_in_the_loop(in_float64, model):
+    spec = making(model, HINGE(r1=1.0), device="cuda")
+    assert largest_difference(spec) < EXACT
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_clients_train_together_in_mixed_precision_on_a_gpu():
+    table, seats = cohort(making("dcgan", device="cuda", mixed_precision=True))
+    together(table, seats)
+    assert not table._refused
+    assert all(tree.not_finite(seat.parameters()) is None for seat in seats)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cuda_graph_trains_as_the_steps_that_it_records(model):
+    spec = making(model, "lsgan", device="cuda", steps=4, rule="adam beta1=0.9", batch_size=16)
+    (plain, others), (table, seats) = cohort(spec), cohort(spec)
+    plain._tape.record = None
+    together(plain, others)
+    together(table, seats)
+    assert table._tape.record is not None
+    assert len(table._tape.steps) == 1
+    for one, other in zip(others, seats, strict=True):
+        for key, value in one.parameters().items():
+            torch.testing.assert_close(other.parameters()[key], value, rtol=1e-2, atol=1e-3)

@@ -1,0 +1,147 @@
+"""server-generator: what clients send is clipped, what the server trains on is the noised mean, and no G is sent up."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training import MODEL, SHAPE, one_round, trainer_of
+
+from common import tree
+from common.algorithms import Client, Reply
+from common.algorithms.on_server import load
+from common.algorithms.server_generator import ServerGenerator
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.local import LocalConfig
+from common.weightings.uniform import Uniform
+from server import checkpoint
+from server.checkpoint import Checkpoint
+from server.strategy import Snapshot
+from tests.unit.common.algorithms.training import make_context
+
+LOCAL = LocalConfig(steps=4, batch_size=8)
+CLIENTS = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(3)}
+CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=LOCAL)
+
+
+def start(**options):
+    algorithm = ServerGenerator(**options)
+    return algorithm, algorithm.init(trainer_of().initial())
+
+
+def discriminator(weights):
+    return tree.select(weights, ["discriminator"])
+
+
+def test_a_client_sends_its_discriminator_only_trained_on_fakes_of_the_generator_it_received():
+    algorithm, state = start()
+    other = {**state.parameters, **tree.select(MODEL.build(SHAPE, 9).state_dict(), ["generator"])}
+    sent = []
+    for parameters in (state.parameters, other):
+        (reply,) = one_round(algorithm, replace(state, parameters=parameters), {0: {}}, context=CONTEXT)
+        assert tree.networks_of(reply.arrays) == ("discriminator",)
+        assert reply.arrays.keys() == algorithm.reply_template(state, CONTEXT).keys()
+        assert "generator-loss" not in reply.metrics
+        sent.append(tree.digest(reply.arrays))
+    assert sent[0] != sent[1]
+
+
+def test_a_change_is_cut_to_the_clip_in_its_own_direction_and_a_shorter_one_is_left_alone():
+    algorithm, state = start()
+    (whole,) = one_round(algorithm, state, {0: {}}, context=CONTEXT)
+    length = tree.distance(whole.arrays, state.parameters)
+    for share in (0.25, 1.01):
+        clipping, _ = start(clip=share * length)
+        (reply,) = one_round(clipping, state, {0: {}}, context=CONTEXT)
+        for key, value in reply.arrays.items():
+            origin = state.parameters[key]
+            torch.testing.assert_close(value - origin, min(share, 1.0) * (whole.arrays[key] - origin))
+
+
+def test_the_generator_takes_one_step_against_the_mean_discriminator():
+    algorithm, state = start(generator_steps=1)
+    replies = one_round(algorithm, state, {0: {}, 1: {}, 2: {}}, context=CONTEXT)
+    after = algorithm.update(state, replies, CONTEXT)
+    mean = tree.weighted_mean([reply.arrays for reply in replies], [9, 9, 9])
+    assert tree.digest(discriminator(after.parameters)) == tree.digest(mean)
+
+    generator, judge = load(state.parameters, "generator", CONTEXT), load(mean, "discriminator", CONTEXT)
+    latents, labels = algorithm.inputs(1, CONTEXT)
+    F.softplus(-judge(generator(latents, labels), labels)).mean().backward()
+    for name, weight in generator.named_parameters():
+        stepped = weight.detach() - LOCAL.learning_rate * weight.grad / (weight.grad.abs() + 1e-8)
+        torch.testing.assert_close(after.parameters[f"generator.{name}"], stepped, rtol=1e-4, atol=1e-6)
+
+
+def test_training_the_generator_raises_the_mean_discriminators_opinion_of_it_and_does_not_move_it():
+    algorithm, state = start(generator_steps=40)
+    replies = one_round(algorithm, state, {0: {}, 1: {}}, context=CONTEXT)
+    after = algorithm.update(state, replies, CONTEXT)
+    latents, labels = algorithm.inputs(2, CONTEXT)
+    judge = load(after.parameters, "discriminator", CONTEXT)
+    before, now = (
+        judge(load(weights, "generator", CONTEXT)(latents, labels), labels).mean().item()
+        for weights in (state.parameters, after.parameters)
+    )
+    assert now > before + 0.5
+    mean = tree.weighted_mean([reply.arrays for reply in replies], [9, 9])
+    assert tree.digest(discriminator(after.parameters)) == tree.digest(mean)
+
+
+def test_noise_has_the_deviation_it_says_is_drawn_anew_each_round_and_reaches_the_generator():
+    algorithm, state = start(clip=2.0, noise=0.3, generator_steps=1)
+    arrays = discriminator(state.parameters)
+    replies = [Reply(k, 9, arrays) for k in range(3)]
+    noises = []
+    for round in (0, 1):
+        after = algorithm.update(replace(state, round=round), replies, CONTEXT)
+        noises.append(torch.cat([(after.parameters[key] - value).flatten() for key, value in arrays.items()]))
+    assert float(noises[0].std()) == pytest.approx(0.3 * 2.0 / 3, rel=0.02)
+    assert float(noises[0].mean()) == pytest.approx(0.0, abs=0.005)
+    assert abs(float(torch.corrcoef(torch.stack(noises))[0, 1])) < 0.05
+    quiet, _ = start(clip=2.0, generator_steps=1)
+    plain = quiet.update(state, replies, CONTEXT)
+    noisy = algorithm.update(state, replies, CONTEXT)
+    assert tree.digest(tree.select(plain.parameters, ["generator"])) != tree.digest(
+        tree.select(noisy.parameters, ["generator"])
+    )
+
+
+def test_under_noise_all_clients_count_alike_and_else_by_their_images():
+    arrays = [
+        {key: torch.full_like(v, float(k)) for key, v in discriminator(start()[1].parameters).items()} for k in (0, 1)
+    ]
+    replies = [Reply(0, 30, arrays[0]), Reply(1, 10, arrays[1])]
+    means = []
+    for options, context in (
+        ({}, CONTEXT),
+        ({}, replace(CONTEXT, weighting=Uniform())),
+        ({"clip": 1e-6, "noise": 1e-3}, CONTEXT),
+    ):
+        algorithm, state = start(**options, generator_steps=1)
+        after = algorithm.update(state, replies, context)
+        means.append(float(after.parameters["discriminator.logit.bias"]))
+    assert means == pytest.approx([0.25, 0.5, 0.5], abs=1e-6)
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_path):
+    algorithm, state = start(clip=0.5, noise=0.1)
+    memories = {0: {}, 1: {}}
+    state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT), CONTEXT)
+    path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
+    ends = []
+    for before in (state, checkpoint.load_checkpoint(path).snapshot.state):
+        replies = one_round(algorithm, before, memories, context=CONTEXT)
+        end = algorithm.update(before, replies, CONTEXT)
+        ends.append([tree.digest(part) for part in (end.parameters, end.average, end.slots["generator-moments"])])
+    assert ends[0] == ends[1]
+
+
+def test_noise_without_a_clip_is_refused():
+    with pytest.raises(ConfigError, match="give clip="):
+        RunConfig(algorithm="server-generator noise=1")

@@ -1,0 +1,155 @@
+import pytest
+import torch
+from server.evaluation.evaluator import Evaluator
+from server.evaluation.limits import ALL
+from torch import nn
+
+from common import threads
+from common.config import RunConfig
+from common.datasets.base import Dataset, ImageSet, ImageShape
+from common.errors import ConfigError
+from common.wire import RollCall
+from server.clients.roster import Roster
+from server.evaluation import evaluator
+
+
+class Copyist(nn.Module):
+    """A generator that shows a stored image of the label it is asked for, each in turn."""
+
+    latent_size = 2
+
+    def __init__(self, images):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.images = images
+        self.asked = []
+
+    def forward(self, latents, labels):
+        self.asked += labels.tolist()
+        chosen = [self.images.images[self.images.labels == k] for k in labels.tolist()]
+        picked = torch.stack([group[i % len(group)] for i, group in enumerate(chosen)])
+        return picked.float() / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    full = RunConfig().source.load(None)
+    thin = ImageSet(full.train.images[::20].clone(), full.train.labels[::20].clone())
+    held_out = ImageSet(full.test.images[::5].clone(), full.test.labels[::5].clone())
+    return Dataset("mnist-10k", thin, held_out, full.class_names)
+
+
+def make(dataset, **changes):
+    return Evaluator(RunConfig.from_flat({"evaluation.utility-num-images": 400, **changes}), dataset)
+
+
+def test_copies_of_real_images_score_as_real_ones(dataset):
+    scores = make(dataset).score(Copyist(dataset.test), ("fid", "prdc", "score", "per-class-recall"), 400)
+    assert scores["fid"] < 20
+    assert scores["precision"] == 1.0
+    assert scores["recall"] > 0.9
+    assert 9 < scores["score"] <= 10
+    assert min(scores["per-class-recall"]) > 0.8
+
+
+def test_a_generator_that_lacks_a_digit_is_found_out(dataset):
+    class NoSevens(Copyist):
+        def forward(self, latents, labels):
+            return super().forward(latents, torch.where(labels == 7, 1, labels))
+
+    recalls = make(dataset).score(NoSevens(dataset.test), ("per-class-recall",), 400)["per-class-recall"]
+    assert recalls[7] < 0.6 < min(recall for digit, recall in enumerate(recalls) if digit != 7)
+
+
+@pytest.mark.parametrize("num", [100, 400, 1000])
+def test_labels_are_asked_for_as_the_held_out_images_have_them(dataset, num):
+    generator = Copyist(dataset.test)
+    make(dataset).score(generator, ("score",), num)
+    assert len(generator.asked) == num
+    asked, real = torch.bincount(torch.tensor(generator.asked), minlength=10), dataset.test.label_counts(10)
+    for digit in range(10):
+        assert asked[digit] / num == pytest.approx(real[digit] / 400, abs=0.03)
+
+
+def test_utility_asks_for_balanced_labels(dataset):
+    generator = Copyist(dataset.train)
+    scores = make(dataset).score(generator, ("utility",), 100)
+    assert torch.bincount(torch.tensor(generator.asked)).tolist() == [40] * 10
+    assert 0.2 < scores["utility"] < 1
+
+
+def test_utility_asks_for_no_class_that_nobody_was_trained_on(dataset):
+    lacking = ImageSet(dataset.train.images, dataset.train.labels.clamp(min=1))
+    generator = Copyist(lacking)
+    make(Dataset("mnist-10k", lacking, dataset.test, dataset.class_names)).score(generator, ("utility",), 100)
+    assert set(generator.asked) == set(range(1, 10))
+
+
+def test_scores_repeat(dataset):
+    one, two = (make(dataset).score(Copyist(dataset.test), ("fid", "kid"), 200) for _ in range(2))
+    assert one == two
+
+
+def test_scores_are_the_same_bits_on_any_number_of_cores_and_utility_is_told_last(dataset, monkeypatch):
+    generator = RunConfig().model_component.build(dataset.shape, 0)["generator"].eval()
+    found = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(threads, "available_cores", lambda cores=cores: cores)
+        found.append(list(make(dataset).score(generator, ALL, 1100).items()))
+    assert found[0] == found[1] == found[2]
+    assert [name for name, _ in found[0]][::10] == ["fid", "utility"]
+
+
+def test_the_score_is_that_of_the_images_alone(dataset):
+    sample = make(dataset).sample(Copyist(dataset.test), 600)
+    with_features = make(dataset).compare(sample.images, ["fid", "score"])["score"]
+    assert make(dataset, **{"evaluation.extractor": "none"}).compare(sample.images, ["score"])["score"] == with_features
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing", "words"),
+    [
+        ({"evaluation.extractor": "none"}, {"fid", "kid", "prdc", "per-class-recall"}, "no extractor"),
+        ({"evaluation.utility-num-images": 0}, {"utility"}, "utility-num-images is 0"),
+        ({"model": "mlp conditional=false"}, {"utility"}, "not conditional"),
+    ],
+)
+def test_what_cannot_be_computed_is_left_out_with_the_reason(dataset, changes, missing, words):
+    evaluator = make(dataset, **changes)
+    assert set(ALL) - set(evaluator.available) == set(evaluator.limits.reasons()) == missing
+    assert all(words in reason for reason in evaluator.limits.reasons().values())
+
+
+def test_other_images_have_no_digit_score_and_need_another_extractor(dataset):
+    colour = ImageSet(dataset.test.images.repeat(1, 3, 1, 1), dataset.test.labels)
+    other = Dataset("npz", colour, colour, dataset.class_names)
+    assert make(other).available == ["utility"]
+    with pytest.raises(ConfigError, match=r"mnist-cnn.*28x28 images with 3 channel.*inception takes any"):
+        make(other, **{"evaluation.extractor": "mnist-cnn"})
+
+
+def test_an_unknown_metric_is_refused(dataset):
+    with pytest.raises(ConfigError, match="metrics='fidd'.*did you mean 'fid'"):
+        make(dataset).score(Copyist(dataset.test), ("fidd",), 100)
+
+
+def roster(shape, names=tuple("0123456789")):
+    return Roster({0: RollCall(0, 1, 40, None, shape, names, "d", "f")})
+
+
+@pytest.mark.parametrize(
+    "clients",
+    [roster(ImageShape(1, 32, 10)), roster(ImageShape(1, 28, 10), tuple("abcdefghij"))],
+    ids=["size", "names"],
+)
+def test_a_server_with_other_data_than_its_clients_does_not_score(clients):
+    assert isinstance(evaluator.make_evaluator(RunConfig(), roster(ImageShape(1, 28, 10))), Evaluator)
+    why = evaluator.make_evaluator(RunConfig(), clients)
+    assert why == "data.name='mnist-10k' has other images or classes than the clients"
+
+
+def test_a_server_without_data_says_where_it_looked(tmp_path):
+    config = RunConfig.from_flat({"data.name": "mnist", "data.root": str(tmp_path)})
+    why = evaluator.make_evaluator(config, roster(ImageShape(1, 28, 10)))
+    assert "holds no data" in why
+    assert str(tmp_path) in why

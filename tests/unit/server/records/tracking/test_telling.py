@@ -1,0 +1,155 @@
+"""What a tracker is told in several goes: each round once, and again where it has become another."""
+
+import pytest
+
+from common.errors import ConfigError
+from server.records import journal
+from server.records.journal import RunDirectory
+from server.records.tracking import telling
+
+
+def telling_of(config):
+    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory.create()
+    return directory, telling.Telling("tensorboard", config, directory)
+
+
+def test_a_run_that_goes_back_tells_its_rounds_again(small, told, line):
+    directory, teller = telling_of(small())
+    teller.open()
+    for round in (1, 2, 3):
+        journal.append(directory.journal, line(round))
+        teller.tell()
+    with directory.journal.open("a") as file:
+        file.write('{"round": 4, "im')  # a line that is being written
+    teller.tell()
+    journal.cut(directory.journal, 1)
+    journal.append(directory.journal, {"event": "rollback", "round": 1, "reason": "x"})
+    teller.tell()
+    journal.append(directory.journal, line(2))
+    teller.tell()
+    assert [call[:2] for call in told.calls[1:]] == [
+        ("figures", 1), ("figures", 2), ("figures", 3), ("rewind", 1), ("figures", 2)
+    ]  # fmt: skip
+    assert told.of("figures")[0][1] == {
+        "scores/fid": 1.0, "traffic/bytes-down": 0.0, "traffic/bytes-up": 0.0, "progress/images-seen": 1.0,
+        "progress/refused": 0.0,
+    }  # fmt: skip
+
+
+def test_rounds_that_were_done_again_between_two_looks_are_noticed(small, told, line):
+    directory, teller = telling_of(small())
+    teller.open()
+    for round in (1, 2, 3):
+        journal.append(directory.journal, line(round))
+    teller.tell()
+    journal.cut(directory.journal, 1)
+    for round in (2, 3, 4):
+        journal.append(directory.journal, line(round, fid=7.0))
+    assert teller.tell() == 3
+    assert [call[:2] for call in told.calls[4:]] == [
+        ("rewind", 1), ("figures", 2), ("figures", 3), ("figures", 4)
+    ]  # fmt: skip
+
+
+def test_what_one_process_told_the_next_one_does_not_tell_again(small, told, line):
+    directory, first = telling_of(small())
+    for round in (1, 2, 3):
+        journal.append(directory.journal, line(round))
+    assert not first.is_told(ended=False)
+    first.open()
+    assert first.tell() == 3
+    first.end(ended=False)
+    told.calls.clear()
+    _, second = telling_of(small())
+    assert second.is_told(ended=False)
+    assert not second.is_told(ended=True)
+    journal.append(directory.journal, line(4))
+    assert not second.is_told(ended=False)
+    second.open()
+    assert second.tell() == 1
+    assert [call[:3] for call in told.calls] == [("open", "first", 3), ("figures", 4, told.of("figures")[0][1])]
+
+
+def test_rounds_that_changed_since_another_process_told_them_are_told_again(small, told, line):
+    directory, first = telling_of(small())
+    for round in (1, 2, 3):
+        journal.append(directory.journal, line(round))
+    first.open()
+    first.tell()
+    first.end(ended=False)
+    told.calls.clear()
+    journal.cut(directory.journal, 1)
+    for round in (2, 3):
+        journal.append(directory.journal, line(round, fid=7.0))
+    _, second = telling_of(small())
+    assert not second.is_told(ended=False)
+    second.open()
+    assert second.tell() == 2
+    assert [call[:3] for call in told.calls[:1]] == [("open", "first", 1)]
+    assert [round for round, _ in told.of("figures")] == [2, 3]
+    _, third = telling_of(small())
+    assert not third.is_told(ended=False)  # the end was told of a run that had other rounds
+
+
+def test_another_run_in_the_same_folder_is_another_run_of_the_tracker(small, told, line):
+    directory, first = telling_of(small())
+    journal.append(directory.journal, line(1))
+    first.open()
+    first.tell()
+    first.end(ended=False)
+    told.calls.clear()
+    directory.clear()
+    journal.append(directory.journal, line(1, fid=7.0))
+    _, second = telling_of(small())
+    second.open()
+    assert second.tell() == 1
+    assert [call[:3] for call in told.calls[:1]] == [("open", "", 0)]
+
+
+def test_a_tracker_that_fails_in_the_middle_is_told_the_rest_later(small, told, line):
+    directory, first = telling_of(small())
+    journal.append(directory.journal, line(1))
+    first.open()
+    first.tell()
+    for round in (2, 3):
+        journal.append(directory.journal, line(round))
+    told.fail = "figures of 3"
+    with pytest.raises(OSError, match="no figures of 3"):
+        first.tell()
+    told.fail = ""
+    told.calls.clear()
+    _, second = telling_of(small())
+    second.open()
+    assert second.tell() == 1
+    assert [call[:2] for call in told.calls] == [("open", "first"), ("figures", 3)]
+
+
+def test_a_torn_record_of_what_was_told_is_none(small, told, line):
+    directory, first = telling_of(small())
+    journal.append(directory.journal, line(1))
+    first.open()
+    first.tell()
+    (directory.path / telling.FOLDER / "tensorboard.json").write_text('{"identity": "fir')
+    _, second = telling_of(small())
+    second.open()
+    assert second.tell() == 1
+
+
+def test_two_processes_do_not_tell_one_tracker_of_one_run(small, told):
+    directory, first = telling_of(small())
+    _, second = telling_of(small())
+    with first.alone():
+        with pytest.raises(ConfigError, match="another process is telling tensorboard of"), second.alone():
+            pass
+        other = telling.Telling("mlflow", small(), directory)
+        with other.alone():
+            pass
+
+
+def test_clients_have_figures_of_their_own_only_where_there_are_few(line):
+    clients = [{"partition": k, "num-examples": 1, "generator-loss": float(k)} for k in range(51)]
+    few, many = (telling.figures(line(1) | {"clients": clients[:count]}) for count in (50, 51))
+    assert few["client-49/generator-loss"] == 49.0
+    assert not any(name.startswith("client-") for name in many)
+    assert many["clients-mean/generator-loss"] == 25.0

@@ -1,0 +1,71 @@
+"""Runs of before there were optimisers to choose from: read, shown, sampled, exported and gone on with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from common.config import RunConfig, upgraded
+from common.errors import ConfigError
+from server import checkpoint
+from server.records.journal import RunDirectory
+from server.records.report import write_report
+from simulations import load
+from simulations.runtime import in_process
+from tests.unit.simulations.serve.conftest import listening
+
+OLD = Path(__file__).parents[3] / "old_runs"
+NAMES = ["kept-moments", "own-generators"]
+
+
+@pytest.fixture(params=NAMES)
+def old(request, tmp_path):
+    """Returns a copy of an old run directory."""
+    return Path(shutil.copytree(OLD / request.param, tmp_path / request.param))
+
+
+def test_what_has_moved_is_read_and_means_the_same(old):
+    config = RunDirectory(old).read_config()
+    expected = {"kept-moments": "adam beta1=0.5 beta2=0.99", "own-generators": "adam beta1=0.0 beta2=0.9"}
+    assert config.optimiser == expected[old.name]
+    (path,) = checkpoint.list_checkpoints(RunDirectory(old).checkpoints)
+    assert checkpoint.load_checkpoint(path).config == json.loads(json.dumps(config.identity()))
+
+
+def test_it_is_shown_sampled_and_exported(old, tmp_path):
+    write_report(RunDirectory(old))
+    client = {"client": 1} if old.name == "own-generators" else {}
+    result = load(old)
+    assert len(result.generate(3, **client)) == 3
+    result.export("safetensors", str(tmp_path / "exported"), **client)
+    with listening(old) as page:
+        shown = page.get(f"/api/runs/{old.name}").json()
+        assert shown["state"] == "finished"
+        assert shown["config"]["optimiser"].startswith("adam")
+        assert page.post(f"/api/runs/{old.name}/generate", json={"num": 1} | client).status_code == 200
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_it_goes_on_to_the_bits_of_a_run_that_never_stopped(tmp_path):
+    old = shutil.copytree(OLD / "kept-moments", tmp_path / "old")
+    config = RunDirectory(old).read_config().replaced({"federation.num-rounds": 4, "evaluation.federated": False})
+    for name, more in (("old", {"output.resume": True}), ("through", {})):
+        in_process.simulate(config.replaced({"output.dir": str(tmp_path / name), **more}), num_workers=1)
+    summaries = [RunDirectory(tmp_path / name).read_summary() for name in ("old", "through")]
+    assert [summary["rounds"] for summary in summaries] == [4, 4]
+    assert summaries[0]["weights-sha256"] == summaries[1]["weights-sha256"]
+
+
+def test_options_that_a_component_did_not_have_then_have_their_defaults():
+    old = {"seed": 3, "data.name": "image-folder held-out=0.2 grey=true classes=''", "model": "unheard of"}
+    new = RunConfig.from_flat({"data.name": "image-folder grey=true"}).data.name
+    assert new != old["data.name"]  # else nothing is shown here
+    assert upgraded(old) == {"seed": 3, "data.name": new, "model": "unheard of"}
+
+
+@pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
+def test_whoever_writes_what_has_moved_is_told_what_to_write(key):
+    decay = key.rpartition(".")[2]
+    with pytest.raises(ConfigError, match=rf"it is an option of the optimiser now: optimiser='adam {decay}=0.5'"):
+        RunConfig.from_flat({key: 0.5})

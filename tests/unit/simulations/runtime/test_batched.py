@@ -1,0 +1,201 @@
+import json
+import threading
+
+import pytest
+import torch
+from flwr.app import Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+from safetensors.torch import load_file
+
+from client.batched import group as training
+from common.algorithms import ALGORITHMS
+from common.config import RunConfig
+from common.datasets.base import ImageShape
+from common.errors import ConfigError
+from server.checkpoint import list_checkpoints
+from server.records import journal
+from simulations.runtime import batched
+from simulations.runtime.batched import Rooms, open_rooms
+from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, compare, seats_that_fit
+from simulations.runtime.in_process import InProcessGrid, simulate
+
+QUICK = ("fedavg", "fedprox", "scaffold", "md-gan")  # nothing, a loss, a gradient hook, and fakes of the server's
+SPECS = [
+    pytest.param(spec, marks=() if spec in QUICK else pytest.mark.slow)
+    for spec in (*ALGORITHMS, "fedavg sync=discriminator")
+]
+CPU = torch.device("cpu")
+SHAPE = ImageShape(1, 28, 10)
+
+
+@pytest.fixture
+def rooms():
+    made = []
+
+    def make(num_rooms=2, num_seats=3):
+        made.append(Rooms(num_rooms, num_seats))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def seated(monkeypatch):
+    """Returns a list that takes the number of clients of every fit that was batched."""
+    nums, run = [], training.Fit.run
+
+    def counting(fit):
+        nums.append(len(fit._seats))
+        return run(fit)
+
+    monkeypatch.setattr(training.Fit, "run", counting)
+    return nums
+
+
+def summary_of(config):
+    return json.loads(journal.resolve(config.output.dir).summary.read_text())
+
+
+def kept_by(config):
+    """Returns all that server and clients hold after a run."""
+    return load_file(list_checkpoints(journal.resolve(config.output.dir).checkpoints)[-1])
+
+
+def test_results_come_in_the_order_of_the_items_however_they_are_seated(rooms):
+    one = rooms()
+    assert one.map(lambda item: 10 * item, list(range(8))) == [10 * item for item in range(8)]
+    assert one.map(lambda item: item, list("abcde"), ["x", "y", "x", None, "x"]) == list("abcde")
+
+
+def test_those_of_one_room_are_there_at_the_same_time_and_are_at_most_its_seats(rooms):
+    together = threading.Barrier(3)
+    one = rooms(num_rooms=1, num_seats=3)
+    assert one.map(lambda _: together.wait(timeout=10) >= 0, [0] * 6) == [True] * 6
+
+
+def test_items_of_other_groups_sit_elsewhere(rooms):
+    present, most, lock = {}, [], threading.Lock()
+
+    def call(group):
+        with lock:
+            present[group] = present.get(group, 0) + 1
+            most.append([name for name, num in present.items() if num])
+        with lock:
+            present[group] -= 1
+
+    groups = ["a", "b", "a", "b"]
+    rooms(num_rooms=1).map(call, groups, groups)
+    assert all(len(names) == 1 for names in most)
+
+
+@pytest.mark.usefixtures("no_reports")
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_algorithm_ends_with_the_loops_weights_when_its_clients_are_trained_together(small, seated, spec):
+    # Six small steps in float32: what rounding makes of them, far below what they move.
+    one, other = (
+        small(name, algorithm=spec, federation__fraction=0.75, local__moments="keep", optimiser="adam beta1=0.5")
+        for name in ("loop", "batch")
+    )
+    simulate(one, num_workers=1)
+    assert not seated
+    simulate(other, num_workers=1, engine="batched")
+    assert seated == [3, 3, 3]
+    expected, found = kept_by(one), kept_by(other)
+    assert expected.keys() == found.keys()
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=2e-4)
+    ours, theirs = (journal.resolve(config.output.dir) for config in (one, other))
+    assert [round["refused"] for round in journal.read(theirs.journal)] == [[], [], []]
+    told = {"event": "engine", "round": 0, "reason": "batched: up to 3 clients are trained together"}
+    of_engines = [[e for e in journal.events(run.journal) if e["event"] != "not-scored"] for run in (ours, theirs)]
+    assert of_engines == [[], [told]]
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_the_number_of_workers_changes_no_bit_of_what_is_trained_together(small, monkeypatch, seated):
+    monkeypatch.setattr(batched, "seats_that_fit", lambda *place: 2)
+    digests = set()
+    for workers in (1, 3):
+        config = small(f"workers-{workers}", model="dcgan width=4 latent-size=8", federation__num_clients=5)
+        simulate(config, num_workers=workers, engine="batched")
+        digests.add(summary_of(config)["weights-sha256"])
+    assert sorted(seated) == [2] * 12  # two rooms of two, and one client by itself
+    assert len(digests) == 1
+
+
+def test_a_client_that_fails_keeps_nobody_waiting():
+    app = ClientApp()
+    meet = threading.Barrier(2)
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["partition-id"] == 1:
+            raise ValueError("broken")
+        meet.wait(timeout=10)
+        return Message(RecordDict(), reply_to=message)
+
+    grid = InProcessGrid(app, {}, 3, 1, rooms=Rooms(1, 3))
+    try:
+        messages = [Message(RecordDict(), node, MessageType.TRAIN) for node in grid.get_node_ids()]
+        assert [reply.has_error() for reply in grid.send_and_receive(messages)] == [False, True, False]
+    finally:
+        grid.close()
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_client_that_fails_before_it_trains_does_not_stop_the_round(small, monkeypatch):
+    from client import app as client_app
+
+    memories = client_app._memories
+
+    def failing(context, site, task):
+        if site.partition_id == 2:
+            raise ValueError("no memory")
+        return memories(context, site, task)
+
+    monkeypatch.setattr(client_app, "_memories", failing)
+    config = small(federation__num_rounds=1)
+    simulate(config, num_workers=1, engine="batched")
+    (entry,) = journal.read(journal.resolve(config.output.dir).journal)
+    assert len(entry["clients"]) == 3
+
+
+def test_an_unknown_engine_is_refused_with_those_there_are(small):
+    with pytest.raises(ConfigError, match=r"'batch'.*batched"):
+        simulate(small(), engine="batch")
+
+
+@pytest.mark.parametrize(("ratio", "opened"), [(0.9, False), (1.5, True)])
+def test_auto_takes_the_faster_of_the_two(monkeypatch, ratio, opened):
+    monkeypatch.setattr(batched, "compare", lambda *place, **sizes: Comparison(1.0, 1.0 / ratio, (ratio,)))
+    found = open_rooms(RunConfig(), "auto", 1)
+    assert (found is not None) == opened
+    if found:
+        found.close()
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_threads_and_no_trial_are_the_default(small, monkeypatch):
+    monkeypatch.setattr(batched, "open_rooms", lambda *place: pytest.fail("opened"))
+    simulate(small(federation__num_rounds=1), num_workers=1)
+
+
+def test_a_trial_trains_each_way_as_often_as_it_says(seated):
+    config = RunConfig(model="mlp width=8")
+    found = compare(config, SHAPE, num_clients=5, num_seats=2, steps=1, repeats=2)
+    assert seated == [2, 2] * 3  # the last client is by itself
+    assert len(found.ratios) == 2
+    assert found.loop_seconds > 0
+    assert found.batched_seconds > 0
+
+
+def test_seats_on_the_cpu_do_not_depend_on_the_machine():
+    assert seats_that_fit(RunConfig(), SHAPE, CPU) == SEATS_ON_CPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_has_seats_for_several_small_networks():
+    assert seats_that_fit(RunConfig(), SHAPE, torch.device("cuda")) > 1

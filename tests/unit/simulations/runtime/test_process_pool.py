@@ -1,0 +1,198 @@
+"""Clients in processes of their own: the bits of threads, true reasons, and nobody left behind."""
+
+import gc
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from common import records
+from common.errors import FederationError
+from common.tree import FrozenTree, digest
+from server import checkpoint
+from server.records import journal
+from server.records.journal import RunDirectory
+from simulations.runtime import process_pool as module
+from simulations.runtime import shared_memory
+from simulations.runtime.in_process import simulate
+from simulations.runtime.shared_memory import Shared
+
+pytestmark = [pytest.mark.usefixtures("no_reports"), pytest.mark.slow]
+
+
+def directory_of(config):
+    return RunDirectory(Path(config.output.dir))
+
+
+def kept_by(config):
+    """Returns digests of all that a run keeps: the server's state and the clients'."""
+    snapshot = checkpoint.latest(directory_of(config).checkpoints).snapshot
+    state = snapshot.state
+    trees = {"parameters": state.parameters, "average": state.average, **state.slots}
+    trees |= {f"client-{k}/{name}": tree for k, kept in snapshot.clients.items() for name, tree in kept.items()}
+    return {name: digest(tree) for name, tree in trees.items()}
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Returns the worker processes that a test has begun; none may be alive at its end."""
+    found, folders = [], []
+    begin, new_folder = module.Processes._begin, module.new_folder
+
+    def watched(self):
+        found.append(begin(self))
+        return found[-1]
+
+    monkeypatch.setattr(module.Processes, "_begin", watched)
+    monkeypatch.setattr(module, "new_folder", lambda: folders.append(new_folder()) or folders[-1])
+    yield found
+    assert [process.poll() is not None for process in found] == [True] * len(found)
+    assert [folder.exists() for folder in filter(None, folders)] == [False] * len([*filter(None, folders)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"local__moments": "keep", "federation__fraction": 0.7},
+        {"algorithm": "scaffold"},
+        {"algorithm": "md-gan", "local__moments": "keep"},
+        {"wire__compression": "int8"},
+        {"evaluation__extractor": "mnist-cnn", "data__name": "mnist-10k"},
+    ],
+    ids=str,
+)
+def test_processes_and_threads_keep_the_same_bits_whoever_trains_whom(small, begun, changes):
+    one, other = (small(name, **changes) for name in ("threads", "processes"))
+    simulate(one, num_workers=1)
+    assert not begun
+    simulate(other, num_workers=2, engine="processes")
+    assert len(begun) == 2
+    assert kept_by(one) == kept_by(other)
+    ours, theirs = (journal.read(directory_of(config).journal) for config in (one, other))
+    for line, same in zip(ours, theirs, strict=True):
+        assert (line["bytes-up"], line["bytes-down"], line["scores"]) == (
+            same["bytes-up"],
+            same["bytes-down"],
+            same["scores"],
+        )
+
+
+def test_a_run_may_go_on_in_processes_and_has_the_bits_of_one_that_did_not_stop(small, begun):
+    whole, halved = (small(name, federation__num_rounds=2, local__moments="keep") for name in ("whole", "halved"))
+    whole = whole.replaced({"local.schedule": "constant"})
+    halved = halved.replaced({"local.schedule": "constant", "federation.num-rounds": 1})
+    simulate(whole, num_workers=1)
+    simulate(halved, num_workers=2)
+    simulate(halved.replaced({"federation.num-rounds": 2, "output.resume": True}), num_workers=2, engine="processes")
+    assert kept_by(whole) == kept_by(halved)
+    assert len(begun) == 2
+
+
+def test_a_client_that_fails_is_left_out_for_its_own_reason_and_the_others_go_on(small, begun):
+    config = small(local__learning_rate=1e30, federation__round_retries=0)
+    with pytest.raises(FederationError, match=r"0 usable replies.*DivergenceError: .* is "):
+        simulate(config, num_workers=2, engine="processes")
+    assert len(begun) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_a_process_that_dies_costs_one_client_one_round(small, begun):
+    config = small(federation__num_rounds=3, federation__min_replies=1)
+    done = []
+
+    def on_reply(partition):
+        done.append(partition)
+        if len(done) == config.federation.num_clients:  # the first round is over, and all are idle
+            os.kill(begun[0].pid, signal.SIGKILL)
+            begun[0].wait()
+
+    simulate(config, num_workers=2, on_reply=on_reply, engine="processes")
+    lines = journal.read(directory_of(config).journal)
+    refused = [entry["reason"] for line in lines for entry in line["refused"]]
+    assert refused == ["the worker process of the client has died, with exit code -9"]
+    assert len(lines[-1]["clients"]) == config.federation.num_clients
+    assert len(begun) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at shared memory")
+def test_a_caller_that_is_killed_leaves_no_process_and_no_shared_memory():
+    program = (
+        "import sys, time; from simulations.runtime.process_pool import Processes; workers = Processes(2);"
+        "print(workers._shared.folder, *(process.pid for process in workers._all), flush=True); time.sleep(60)"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with caller.stdout:
+        folder, *pids = caller.stdout.readline().split()
+    assert Path(folder).is_dir()
+    caller.kill()
+    caller.wait()
+    deadline = time.monotonic() + 60  # they may still be importing
+    while time.monotonic() < deadline and (Path(folder).exists() or any(map(_is_alive, pids))):
+        time.sleep(0.1)
+    assert not Path(folder).exists()
+    assert not any(map(_is_alive, pids))
+
+
+def _is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("folder", ["shared", None])
+@pytest.mark.parametrize("for_several", [True, False])
+def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, monkeypatch, folder, for_several):
+    monkeypatch.setattr(shared_memory, "_LEAST_BYTES", 1)
+    shared = Shared(tmp_path if folder else None, for_several)
+    tree = FrozenTree(
+        {
+            "z": torch.randn(3, 5),
+            "count": torch.tensor(7),
+            "none": torch.zeros(0, 4),
+            "half": torch.randn(4).double(),
+            "a": torch.randn(2, 1, 2),
+        }
+    )
+    record = records.encode_tree(tree)
+    pipe = io.BytesIO()
+    shared.dump({"one": record, "same": record, "name": "x"}, pipe)
+    assert len(list(tmp_path.iterdir())) == (1 if folder else 0)
+    pipe.seek(0)
+    found = shared.load(pipe)
+    assert found["name"] == "x"
+    for name in ("one", "same"):
+        decoded = records.decode_tree(found[name])
+        assert list(decoded) == sorted(tree)
+        assert {key: (value.dtype, value.shape) for key, value in decoded.items()} == {
+            key: (value.dtype, value.shape) for key, value in tree.items()
+        }
+        assert digest(decoded) == digest(tree)
+    if for_several and folder:
+        again = io.BytesIO()
+        shared.dump(record, again)
+        assert len(list(tmp_path.iterdir())) == 1  # it is not written twice
+    del tree, record
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+    assert digest(records.decode_tree(found["one"]))  # whoever has it keeps it
+
+
+def test_where_shared_memory_is_full_trees_pass_through_the_pipe(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    tree = FrozenTree({"a": torch.randn(100_000)})
+    pipe = io.BytesIO()
+    shared = Shared(tmp_path, for_several=False)
+    shared.dump(tree, pipe)
+    pipe.seek(0)
+    assert digest(shared.load(pipe)) == digest(tree)
