@@ -14,7 +14,7 @@ from common import metrics
 from common.config import RunConfig
 from common.datasets.base import ImageShape
 from common.errors import DataError
-from common.generation import generate, load_generator
+from common.generation import generate, load_sampler
 from common.seeding import derive_seed, numpy_generator
 from common.tree import Tree
 
@@ -89,7 +89,7 @@ def memorisation(weights: Tree, config: RunConfig, site: Site, shard: Shard, dev
     sides = [part.subset(rows).images for part, rows in zip((shard.images, held_out), chosen, strict=True)]
     labels = shard.images.labels
     asked = labels[torch.from_numpy(draw.integers(len(labels), size=config.evaluation.num_images))]
-    fakes = generate(load_generator(config.model_component, shard.shape, weights, device), asked, seed)
+    fakes = generate(load_sampler(config.model_component, shard.shape, weights, device), asked, seed)
     ratio, error = metrics.memorisation(*(described(images) for images in (*sides, fakes)))
     return {"ratio": torch.tensor(ratio, dtype=torch.float64), "error": torch.tensor(error, dtype=torch.float64)}
 

@@ -16,7 +16,7 @@ from common.config import RunConfig
 from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
 from common.local import LocalConfig
-from common.models import Model
+from common.models import Model, Roles
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.optimisers import Optimiser, Stepper
 from common.seeding import torch_generator
@@ -90,14 +90,14 @@ class Trainer:
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
         self._num_classes = shape.num_classes
-        self._latent_size = int(getattr(networks["generator"], "latent_size", 0))
-        self._noise_shape = (self._latent_size,)
+        self._roles = spec.model.roles
+        self._sampler = spec.model.sampler(self._networks)
         self._objective = spec.objective
         self._phases = spec.objective.phases()
         self._local = local
         self._device = device
         self._rates = {
-            name: local.discriminator_learning_rate if name == "discriminator" else local.learning_rate
+            name: local.discriminator_learning_rate if name in self._roles.adversaries else local.learning_rate
             for name in self._networks
         }
         self._steppers = {
@@ -125,6 +125,11 @@ class Trainer:
     def num_examples(self) -> int:
         """Images in the shard of the client at hand."""
         return len(self._assigned.images)
+
+    @property
+    def roles(self) -> Roles:
+        """What each network is for."""
+        return self._roles
 
     def initial(self) -> Tree:
         """Returns the weights that the run starts from, on the CPU; not to be written to."""
@@ -211,16 +216,17 @@ class Trainer:
 
     @torch.no_grad()
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
-        """Returns ``num`` images of the loaded generator and their labels; see ``LocalTrainer``."""
+        """Returns ``num`` examples that the loaded networks make, and their labels; see ``LocalTrainer``."""
         generator, labels = self._generator(scope, "fake"), self._assigned.images.labels
         chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
-        latents = torch.randn(num, self._latent_size, generator=generator).to(self._device)
-        return self._networks["generator"](latents, chosen), chosen
+        noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
+        return self._sampler(noise, chosen), chosen
 
     def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loaded discriminator's logits of images, and their gradients; see ``LocalTrainer``."""
         looked_at = images.to(self._device, copy=True).requires_grad_(True)
-        logits = self._networks["discriminator"](looked_at, labels.to(self._device))
+        (adversary,) = self._roles.adversaries
+        logits = self._networks[adversary](looked_at, labels.to(self._device))
         (gradients,) = torch.autograd.grad(logits.sum(), looked_at)
         return logits.detach().cpu(), gradients.cpu()
 
@@ -272,7 +278,7 @@ class Trainer:
         assigned, size, device = self._assigned, self._local.batch_size, device or self._device
         shard, generator = assigned.images, self._generator()
         pool = self._label_pool(assigned.images.labels)
-        source = DrawSource(size, generator, pool, self._noise_shape, shard.image_shape)
+        source = DrawSource(size, generator, pool, self._sampler.noise_shape, shard.image_shape)
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
         runs: dict[str, int] = {}

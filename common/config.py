@@ -167,7 +167,8 @@ class RunConfig(Options):
                 f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
-        self.algorithm_component.check(self.objective_component, self.aggregator)
+        self.objective_component.check_model(self.model_component)
+        self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
         if self.federation.patience and self.algorithm_component.ends_otherwise:
             raise ConfigError(
                 f"federation.patience={self.federation.patience} may end the run before the last rounds, in which "

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from common.models.base import Roles
 from common.tree import Tree
 
 Memory = MutableMapping[str, Tree]
@@ -57,6 +58,10 @@ class LocalTrainer(Protocol):
     def num_examples(self) -> int:
         """Images in the client's shard."""
 
+    @property
+    def roles(self) -> Roles:
+        """What each network is for."""
+
     def initial(self) -> Tree:
         """Returns the weights that every client and the server start from (a function of the run's seed)."""
 
@@ -91,7 +96,7 @@ class LocalTrainer(Protocol):
         """
 
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
-        """Returns images (num, C, S, S) of the loaded generator, and labels, distributed as the shard's."""
+        """Returns images (num, C, S, S) of the loaded networks, and labels, distributed as the shard's."""
 
     def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what the loaded discriminator says of images (N, C, S, S) with labels (N,), on the CPU.

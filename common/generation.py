@@ -1,5 +1,6 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 
 from common.datasets.base import ImageShape, denormalise
 from common.errors import DivergenceError
-from common.models import Model
+from common.models import Model, Sampler
 from common.seeding import torch_generator
-from common.tree import Tree
+from common.tree import Tree, select
 
 MIXTURE = "mixture"
 MIXTURE_SHARES = f"{MIXTURE}.shares"
@@ -20,14 +21,14 @@ _PRIME, _MULTIPLIER = 2**31 - 1, 48271  # of the hash; products of two remainder
 _BATCH = 500  # images made at once: bounds memory; fixed, as a result's last bits may depend on it
 
 
-def load_generator(model: Model, shape: ImageShape, weights: Tree, device: torch.device | str = "cpu") -> nn.Module:
-    """Returns the generator with ``weights``, ready to make images.
+def load_sampler(model: Model, shape: ImageShape, weights: Tree, device: torch.device | str = "cpu") -> Sampler:
+    """Returns the sampler with ``weights``, ready to make examples.
 
     Args:
         model: The architecture.
         shape: Of the images.
-        weights: Entries ``generator.<parameter>``; those of other networks are ignored. Or a mixture: the entries
-            ``mixture.<number>.generator.<parameter>`` of each of its generators, and ``mixture.shares`` (``Mixture``),
+        weights: Entries ``<network>.<parameter>`` of the published networks; those of others are ignored. Or a mixture:
+            ``mixture.<number>.<network>.<parameter>`` of each of its samplers, and ``mixture.shares`` (``Mixture``),
             whose rows are theirs in ascending order of the numbers.
         device: Where to make images.
     """
@@ -37,17 +38,18 @@ def load_generator(model: Model, shape: ImageShape, weights: Tree, device: torch
             if key != MIXTURE_SHARES:
                 _, number, name = key.split(".", 2)
                 members.setdefault(int(number), {})[name] = value
-        single = [load_generator(model, shape, members[number], device) for number in sorted(members)]
-        mixture: nn.Module = Mixture(single, weights[MIXTURE_SHARES])
+        single = [load_sampler(model, shape, members[number], device) for number in sorted(members)]
+        sampler: Sampler = Mixture(single, weights[MIXTURE_SHARES])
     else:
-        mixture = model.build(shape, seed=0)["generator"]
-        prefix = "generator."
-        mixture.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-    return mixture.to(device).eval().requires_grad_(False)
+        networks = model.build(shape, seed=0)
+        published = nn.ModuleDict({name: networks[name] for name in model.roles.published})
+        published.load_state_dict(select(weights, model.roles.published))
+        sampler = model.sampler(networks)
+    return sampler.to(device).eval().requires_grad_(False)
 
 
-class Mixture(nn.Module):
-    """Several generators as one: a sample is made by one of them, drawn in proportion to its share of the label.
+class Mixture(Sampler):
+    """Several samplers as one: a sample is made by one of them, drawn in proportion to its share of the label.
 
     Which one follows from the bits of the sample's latent vector (and from the label), so it does not depend on what
     else is in the batch, nor on the device.
@@ -58,23 +60,23 @@ class Mixture(nn.Module):
             all classes, and generators without any share are equally likely.
     """
 
-    def __init__(self, generators: Sequence[nn.Module], shares: Tensor) -> None:
+    def __init__(self, generators: Sequence[Sampler], shares: Tensor) -> None:
         super().__init__()
         self.generators = nn.ModuleList(generators)
-        self.latent_size = int(getattr(generators[0], "latent_size", 0))
+        self.noise_shape = generators[0].noise_shape
         columns = shares.double().cpu()
         whole = columns.sum(1, keepdim=True) if bool(columns.any()) else torch.ones(len(columns), 1).double()
         columns = torch.where(columns.sum(0, keepdim=True) > 0, columns, whole)
         bounds = columns.cumsum(0)
         self.bounds: Tensor
         self.register_buffer("bounds", (bounds / bounds[-1]).T.contiguous())
-        powers = [pow(_MULTIPLIER, power, _PRIME) for power in range(1, self.latent_size + 1)]
+        powers = [pow(_MULTIPLIER, power, _PRIME) for power in range(1, math.prod(self.noise_shape) + 1)]
         self.powers: Tensor
         self.register_buffer("powers", torch.tensor(powers))
 
     def choose(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Returns which generator makes each sample, int64 (B,): a hash of its latents, modulo a prime, picks it."""
-        bits = latents.float().contiguous().view(torch.int32).long() % _PRIME
+        bits = latents.float().flatten(1).contiguous().view(torch.int32).long() % _PRIME
         # In float64, as float32 rounds the highest of these to 1, which no generator's share holds.
         uniforms = (((bits * self.powers) % _PRIME).sum(1) % _PRIME).double() / _PRIME
         return torch.searchsorted(self.bounds[labels], uniforms[:, None], right=True).squeeze(1)
@@ -88,11 +90,11 @@ class Mixture(nn.Module):
         return torch.empty_like(images).index_copy_(0, torch.cat(rows), images)
 
 
-def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
+def generate(generator: Sampler, labels: Tensor, seed: int) -> Tensor:
     """Returns one image a label: uint8 (N, C, S, S) on the CPU.
 
     Args:
-        generator: Maps latents (B, Z) and labels (B,) to images in [-1, 1]; has ``latent_size``.
+        generator: Makes the examples.
         labels: int64 (N,), in [0, num_classes).
         seed: Latents follow from it; a call for more images begins with those of a call for fewer.
 
@@ -104,28 +106,28 @@ def generate(generator: nn.Module, labels: Tensor, seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def in_parts(generator: nn.Module, labels: Tensor, seed: int) -> Iterator[Tensor]:
+def in_parts(generator: Sampler, labels: Tensor, seed: int) -> Iterator[Tensor]:
     """Yields the images of ``generate`` as they are made, in order, a few hundred at a time.
 
     Raises:
         DivergenceError: The generator's output is not finite.
     """
     device = next(generator.parameters()).device
-    latent_size = int(getattr(generator, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
-    for chunk, latents in zip(torch.split(labels, _BATCH), _latents(len(labels), latent_size, seed), strict=True):
-        made = generator(latents[: len(chunk)].to(device), chunk.to(device))
+    drawn = _noise(len(labels), generator.noise_shape, seed)
+    for chunk, noise in zip(torch.split(labels, _BATCH), drawn, strict=True):
+        made = generator(noise[: len(chunk)].to(device), chunk.to(device))
         if not bool(torch.isfinite(made).all()):
             raise DivergenceError("the generator's images are not finite")
         yield denormalise(made).cpu()
 
 
-def draw_latents(num: int, latent_size: int, seed: int) -> Tensor:
-    """Returns the latents that ``generate`` makes ``num`` images of with this seed: float32 (num, latent_size)."""
-    return torch.cat([*_latents(num, latent_size, seed), torch.empty(0, latent_size)])[:num]
+def draw_noise(num: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Returns the noise that ``generate`` makes ``num`` images of with this seed: float32 (num, *shape)."""
+    return torch.cat([*_noise(num, shape, seed), torch.empty(0, *shape)])[:num]
 
 
-def _latents(num: int, latent_size: int, seed: int) -> Iterator[Tensor]:
-    """Yields latents for ``num`` images, float32 (_BATCH, latent_size) each, the last of them maybe shorter.
+def _noise(num: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+    """Yields noise for ``num`` images, float32 (_BATCH, *shape) each, the last of them maybe shorter.
 
     Fewer rows than ``_BATCH`` begin with the same numbers if there is a multiple of 16 of them, and none is of the 16
     that torch draws again at the end where the batch has none.
@@ -133,7 +135,7 @@ def _latents(num: int, latent_size: int, seed: int) -> Iterator[Tensor]:
     source = torch_generator(seed, "latents")
     for first in range(0, num, _BATCH):
         rows = -(-(num - first) // 16) * 16
-        yield torch.randn(rows if rows <= _BATCH - 20 else _BATCH, latent_size, generator=source)
+        yield torch.randn(rows if rows <= _BATCH - 20 else _BATCH, *shape, generator=source)
 
 
 def balanced_labels(num: int, classes: int | Sequence[int]) -> Tensor:

@@ -15,9 +15,9 @@ from common import provenance, records
 from common.config import RunConfig
 from common.errors import ConfigError, DivergenceError
 from common.files import write_atomically
-from common.generation import load_generator
+from common.generation import load_sampler
 from common.seeding import derive_seed
-from common.tree import digest
+from common.tree import Tree, digest
 from server import finished
 from server.clients.live_status import LiveStatus
 from server.clients.reply_spill import Shelf
@@ -97,7 +97,7 @@ class Run:
         self._roster = self._grid.roll_call(config)
         config.objective_component.check(self._roster.shape)
         networks = config.model_component.build(self._roster.shape, config.seed)
-        initial = config.algorithm_component.init(networks.state_dict())
+        initial = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         self._told: set[str] = set()  # events of scoring that the journal has
         self._pace = Pace(config)
@@ -190,7 +190,7 @@ class Run:
             "rollbacks": self._strategy.snapshot.rollbacks,
             "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
             "weights-sha256": digest(state.parameters),
-            "generator-sha256": digest(state.generator()),
+            "generator-sha256": digest(state.published(self._config.model_component.roles)),
             "best": {"round": best["round"], "fid": model_selection.quality(best["scores"])} if best else None,
             "class-names": list(self._roster.class_names),
             "scores": scores,
@@ -343,11 +343,14 @@ class Run:
         for sentence in self._scoring.reasons:
             self._note_once("not-scored", round, sentence)
 
+    def _published(self) -> Tree:
+        return self._strategy.snapshot.state.published(self._config.model_component.roles)
+
     def _scores(self) -> Scores:
-        return self._scoring.quick(self._strategy.snapshot.state.generator())
+        return self._scoring.quick(self._published())
 
     def _final_scores(self) -> Scores:
-        return self._scoring.final(self._strategy.snapshot.state.generator())
+        return self._scoring.final(self._published())
 
     def _described(self) -> dict[str, object]:
         """Returns who holds what, with the names of the classes and of the clients."""
@@ -362,8 +365,8 @@ class Run:
 
     def _draw_samples(self) -> None:
         state = self._strategy.snapshot.state
-        if weights := state.generator():
-            generator = load_generator(self._config.model_component, self._roster.shape, weights)
+        if weights := self._published():
+            generator = load_sampler(self._config.model_component, self._roster.shape, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
             report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))

@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
 from common.local import LocalConfig
-from common.models import Model
+from common.models import Model, Roles
 from common.objectives import Objective
 from common.optimisers import Optimiser
 from common.seeding import numpy_generator
@@ -30,7 +30,7 @@ class ServerState:
     Attributes:
         round: Rounds done.
         parameters: The shared weights.
-        average: Moving average of the shared generator, or empty where the algorithm keeps none.
+        average: Moving average of the published networks, or empty where the algorithm keeps none.
         slots: Further trees by name, of the algorithm's own (moments of a server optimizer, control variates).
     """
 
@@ -39,14 +39,14 @@ class ServerState:
     average: Tree = field(default_factory=dict)
     slots: Mapping[str, Tree] = field(default_factory=dict)
 
-    def generator(self) -> dict[str, Tensor]:
-        """Returns the generator to score and publish, for ``common.generation``; empty if none is shared.
+    def published(self, roles: Roles) -> dict[str, Tensor]:
+        """Returns the networks to score and publish, for ``common.generation``; empty if none are shared.
 
         The mixture of a slot of that name if there is one, else the average, else the shared weights.
         """
         if MIXTURE in self.slots:
             return {f"{MIXTURE}.{key}": value for key, value in self.slots[MIXTURE].items()}
-        return select(self.average or self.parameters, ["generator"])
+        return select(self.average or self.parameters, roles.published)
 
 
 @dataclass(frozen=True)
@@ -140,21 +140,21 @@ class Algorithm(Component):
         description="instead of the half-life, the share of the new in that average is how far the generator moved",
     )
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
-        """Passes an objective and an aggregator that the algorithm can work with; by default any.
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        """Checks that the algorithm can work with an objective, an aggregator and a model; by default it can with any.
 
         Raises:
             ConfigError: It cannot; says why, and which it can.
         """
 
-    def shared(self, parameters: Tree) -> dict[str, Tensor]:
+    def shared(self, parameters: Tree, roles: Roles) -> dict[str, Tensor]:
         """Returns the part of all weights that travels; the rest stays with its client."""
         return dict(parameters)
 
-    def init(self, parameters: Tree) -> ServerState:
-        """Returns the state before the first round, from the initial weights of all networks."""
-        shared = self.shared(parameters)
-        average = select(shared, ["generator"]) if self.ema_half_life > 0 else {}
+    def init(self, parameters: Tree, roles: Roles) -> ServerState:
+        """Returns the state before the first round, from the initial weights of all networks and what each is for."""
+        shared = self.shared(parameters, roles)
+        average = select(shared, roles.published) if self.ema_half_life > 0 else {}
         return ServerState(round=0, parameters=shared, average=average)
 
     def cohort(self, size: int, round: int, context: ServerContext) -> list[int]:
@@ -215,7 +215,7 @@ class Algorithm(Component):
         state = replace(state, round=state.round + 1)
         if not state.average:
             return state
-        was, now = (select(weights, ["generator"]) for weights in (before, state.parameters))
+        was, now = (select(weights, context.model.roles.published) for weights in (before, state.parameters))
         return replace(state, average=self.moving_average(state.average, was, now, state.round))
 
     def moving_average(self, average: Tree, before: Tree, after: Tree, round: int) -> dict[str, Tensor]:

@@ -16,11 +16,12 @@ from common.algorithms.on_server import (
     adversarial,
     batch_size,
     draw_labels,
-    latent_size,
     load,
+    noise_shape,
 )
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
+from common.models import Roles
 from common.objectives.base import AdversarialObjective
 from common.seeding import torch_generator
 from common.tree import Tree, select
@@ -49,7 +50,7 @@ class CentralGenerator(OnServer):
 
     own_weighting = True
 
-    def shared(self, parameters: Tree) -> dict[str, Tensor]:
+    def shared(self, parameters: Tree, roles: Roles) -> dict[str, Tensor]:
         return select(parameters, [GENERATOR])
 
     def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
@@ -64,7 +65,7 @@ class CentralGenerator(OnServer):
             counts = client.label_counts if client else None
             random = torch_generator(context.seed, "server", round, "fakes", k)
             own = draw_labels(counts or [1] * context.shape.num_classes, num, random)
-            latents = torch.randn(len(own), latent_size(context), generator=random)
+            latents = torch.randn(len(own), *noise_shape(context), generator=random)
             fakes: Tree = {"fakes": _make(network, latents, own, context), "fake-labels": own}
             scalars = {**batch_size(context), _OF_OWN_LABELS: float(counts is not None)}
             payloads[k] = Payload({**common, **fakes}, scalars)

@@ -67,10 +67,14 @@ class EFFGAN(FedAvg):
         trainer.load(memory.get(PERSONAL) or payload.arrays)  # holds both networks from the first such round on
         metrics = trainer.fit()
         trained = memory[PERSONAL] = trainer.parameters()
-        return Reply(partition, trainer.num_examples, select(trained, ["generator"]), metrics)
+        return Reply(partition, trainer.num_examples, select(trained, trainer.roles.published), metrics)
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
-        return select(state.parameters, ["generator"]) if self.finetunes(state, context) else state.parameters
+        return (
+            select(state.parameters, context.model.roles.published)
+            if self.finetunes(state, context)
+            else state.parameters
+        )
 
     def origins(self, state: ServerState, partition: int, template: Tree) -> list[Tree]:
         accepted = self._accepted(state)
@@ -81,7 +85,7 @@ class EFFGAN(FedAvg):
         if not self.finetunes(state, context):
             return super().aggregate(state, replies, context)
         members = _by_number(state.slots.get(MIXTURE, {}))
-        shared = members.pop(_NOT_YET, state.average or select(state.parameters, ["generator"]))
+        shared = members.pop(_NOT_YET, state.average or select(state.parameters, context.model.roles.published))
         for reply in replies:
             members[reply.partition] = self._published(members.get(reply.partition, shared), reply, state.round + 1)
         held = {k: _per_class(client, context.shape.num_classes) for k, client in context.clients.items()}

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.aggregators import Aggregator
 from common.algorithms.base import ServerContext
 from common.algorithms.central import CentralGenerator, require_mean
+from common.models import Model
 from common.objectives import Objective
 
 
@@ -24,8 +25,8 @@ class F2U(CentralGenerator):
 
     by_label: bool = Field(True, description="only clients that hold an image's label may forgive it")
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
-        super().check(objective, aggregator)
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        super().check(objective, aggregator, model)
         require_mean(self, aggregator, "takes the largest of the clients' logits")
 
     def shares(self, partitions: Sequence[int], labels: Tensor, context: ServerContext) -> Tensor:

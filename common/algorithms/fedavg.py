@@ -7,8 +7,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from common.aggregators import Aggregator
 from common.algorithms.base import Algorithm, ServerContext, ServerState
+from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
+from common.models import Model, Roles
+from common.objectives import Objective
 from common.tree import Tree, networks_of, select
 
 PERSONAL = "personal"
@@ -17,8 +21,10 @@ PERSONAL = "personal"
 class FedAvg(Algorithm):
     """Clients train the networks they receive; the server takes their mean, as ``aggregate`` says.
 
-    ``sync`` says which network is averaged; the other one stays with its client, who starts it from the run's common
-    initial weights and keeps it between rounds. With ``sync=discriminator`` no generator ever reaches the server.
+    ``sync`` says which networks are averaged: all (``both``), those that samples are made with (``generator``), or
+    their adversaries (``discriminator``). The others stay with their client, who starts them from the run's common
+    initial weights and keeps them between rounds. With ``sync=discriminator`` nothing that could make samples ever
+    reaches the server.
     """
 
     source: ClassVar[str] = (
@@ -32,8 +38,17 @@ class FedAvg(Algorithm):
     def publishes_generator(self) -> bool:
         return self.sync != "discriminator"
 
-    def shared(self, parameters: Tree) -> dict[str, Tensor]:
-        return dict(parameters) if self.sync == "both" else select(parameters, [self.sync])
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        if self.sync == "discriminator" and not model.roles.adversaries:
+            raise ConfigError(
+                f"algorithm={self.spec()!r}: model={model.component_name()!r} has no discriminator to average; take "
+                "sync=both or sync=generator"
+            )
+
+    def shared(self, parameters: Tree, roles: Roles) -> dict[str, Tensor]:
+        if self.sync == "both":
+            return dict(parameters)
+        return select(parameters, roles.published if self.sync == "generator" else roles.adversaries)
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         self.begin(payload.arrays, trainer, memory)
@@ -49,8 +64,9 @@ class FedAvg(Algorithm):
         """Returns the reply with the trained weights, and remembers the network that stays with its client."""
         trained = trainer.parameters()
         if self.sync != "both":
-            memory[PERSONAL] = select(trained, [n for n in networks_of(trained) if n != self.sync])
-        return Reply(partition, trainer.num_examples, self.shared(trained), metrics)
+            shared = self.shared(trained, trainer.roles)
+            memory[PERSONAL] = select(trained, [n for n in networks_of(trained) if n not in networks_of(shared)])
+        return Reply(partition, trainer.num_examples, self.shared(trained, trainer.roles), metrics)
 
     def fit(self, payload: Payload, trainer: LocalTrainer) -> dict[str, float]:
         """Trains the loaded networks and returns the means; a variant adds its loss or its change of gradients here."""

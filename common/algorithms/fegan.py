@@ -11,6 +11,7 @@ from common.algorithms.base import ServerContext, ServerState, require_weights
 from common.algorithms.fedavg import FedAvg
 from common.errors import FederationError
 from common.exchange import Reply
+from common.models import Model
 from common.objectives import Objective
 from common.seeding import numpy_generator
 from common.weightings.kl_skewed import KLSkewed
@@ -32,7 +33,8 @@ class FeGAN(FedAvg):
     needs_label_counts: ClassVar[bool] = True
     own_weighting: ClassVar[bool] = True
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        super().check(objective, aggregator, model)
         require_weights(self, aggregator)
 
     def cohort(self, size: int, round: int, context: ServerContext) -> list[int]:

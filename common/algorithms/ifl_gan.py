@@ -10,6 +10,7 @@ from common.aggregators import Aggregator
 from common.algorithms.base import ServerContext, ServerState, require_weights
 from common.algorithms.fedavg import FedAvg
 from common.exchange import LocalTrainer, Memory, Payload, Reply
+from common.models import Model
 from common.objectives import Objective
 from common.weightings.mmd import MMD
 
@@ -28,7 +29,8 @@ class IFLGAN(FedAvg):
     sync: Literal["both", "generator", "discriminator"] = Field("generator", description="which networks are averaged")
     temperature: float = Field(1.0, gt=0, description="divides the MMD in the weights' exponent")
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        super().check(objective, aggregator, model)
         require_weights(self, aggregator)
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:

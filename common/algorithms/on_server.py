@@ -11,6 +11,7 @@ from common.aggregators import Aggregator
 from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Payload
+from common.models import AdversarialModel, Model
 from common.objectives import Objective
 from common.objectives.base import AdversarialObjective, squared_gradient_norm
 from common.optimisers import Stepper
@@ -37,7 +38,12 @@ class OnServer(Algorithm):
 
     penalty: float = Field(10.0, ge=0, description="weight of E|grad D(x)|^2 on real images at the clients; 0: off")
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        if not isinstance(model, AdversarialModel):
+            raise ConfigError(
+                f"model={model.component_name()!r} has no generator and discriminator, one of which algorithm="
+                f"{self.component_name()!r} trains on the server; take model='dcgan', or algorithm='fedavg'"
+            )
         if (found := adversarial(objective)).augment or found.instance_noise:
             raise ConfigError(
                 f"objective={objective.spec()!r}: algorithm={self.component_name()!r} takes the generator's steps on "
@@ -78,7 +84,7 @@ class OnServer(Algorithm):
         num = self.num_steps(context) * context.local.batch_size
         random = torch_generator(context.seed, "server", round, "generator-steps")
         labels = draw_labels(_pooled(context), num, random)
-        return torch.randn(num, latent_size(context), generator=random), labels
+        return torch.randn(num, *noise_shape(context), generator=random), labels
 
     def descend(
         self, state: ServerState, context: ServerContext, loss: Callable[[slice, Tensor, Tensor], Tensor]
@@ -147,11 +153,10 @@ def load(parameters: Mapping[str, Tensor], name: str, context: ServerContext) ->
     return network.to(context.device).train()
 
 
-def latent_size(context: ServerContext) -> int:
-    """Returns the numbers in a latent of the generator."""
+def noise_shape(context: ServerContext) -> tuple[int, ...]:
+    """Returns the shape of the noise that one example is made of."""
     with torch.device("meta"):
-        network = context.model.networks(context.shape)[GENERATOR]
-    return int(getattr(network, "latent_size"))  # noqa: B009  nn.Module types attributes as Tensor | Module
+        return context.model.sampler(context.model.networks(context.shape)).noise_shape
 
 
 def _pooled(context: ServerContext) -> list[int]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from common.aggregators import Aggregator
 from common.algorithms.central import CentralGenerator, require_mean
 from common.errors import ConfigError
+from common.models import Model
 from common.objectives import Objective
 from common.objectives.non_saturating import NonSaturating
 
@@ -24,8 +25,8 @@ class UAGAN(CentralGenerator):
 
     needs_label_counts = True
 
-    def check(self, objective: Objective, aggregator: Aggregator) -> None:
-        super().check(objective, aggregator)
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        super().check(objective, aggregator, model)
         require_mean(self, aggregator, "mixes the clients' odds")
         if not isinstance(objective, NonSaturating):
             raise ConfigError(

@@ -1,10 +1,13 @@
 """What a model is: a named set of networks that are built for the images at hand."""
 
 import math
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import nn
 
 from common.components import Component
 from common.datasets.base import ImageShape
@@ -14,19 +17,61 @@ from common.seeding import torch_generator
 Norm = Literal["group", "batch", "none"]
 
 
-class Generator(Protocol):
-    """Maps latents (B, Z) and labels (B,) to images (B, C, S, S), float32 in [-1, 1]."""
+@dataclass(frozen=True)
+class Roles:
+    """What the networks of a model are for, by their names.
 
-    latent_size: int
+    Attributes:
+        published: Those that samples are made with: the server keeps their moving average, scores and publishes them.
+        adversaries: Those that judge what the published ones make, and learn at a rate of their own.
+        helpers: Those that only training needs, as an encoder.
+    """
 
-    def __call__(self, latents: Tensor, labels: Tensor) -> Tensor: ...
+    published: tuple[str, ...]
+    adversaries: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of all networks."""
+        return (*self.published, *self.adversaries, *self.helpers)
+
+
+ADVERSARIAL = Roles(("generator",), ("discriminator",))
+
+
+class Sampler(nn.Module):
+    """A deterministic map from standard normal noise (B, *noise_shape) and labels (B,), int64, to examples (B, ...).
+
+    So the same noise and labels give the same examples, whatever the family: a generator or a decoder in one pass, a
+    flow by the steps of its differential equation. Rows do not depend on each other.
+    """
+
+    noise_shape: tuple[int, ...]
+    """Of the noise that one example is made of."""
 
 
 class Model(Component):
-    """A set of networks; one of them is called ``generator`` and fits the protocol ``Generator``."""
+    """A set of networks, some of which samples are made with."""
+
+    roles: ClassVar[Roles]
+    """What each network is for."""
 
     weight_std: ClassVar[float | None] = None
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
+
+    conditional: bool = Field(True, description="condition the networks on the label")
+
+    def sampler(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> Sampler:
+        """Returns what makes examples with the published ones of ``networks``, whose weights it shares.
+
+        By default the only published network, which is a ``Sampler`` itself.
+        """
+        (name,) = self.roles.published
+        network = networks[name]
+        if not isinstance(network, Sampler):
+            raise TypeError(f"the published network {name!r} is no Sampler: give {type(self).__name__} a sampler()")
+        return network
 
     def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
         """Returns the networks by name for images of ``shape``; their weights need not be initialised.
@@ -44,6 +89,14 @@ class Model(Component):
         for name, network in networks.items():
             initialise(network, torch_generator(seed, "initial-weights", name), self.weight_std)
         return networks
+
+
+class AdversarialModel(Model):
+    """A generator, which is a ``Sampler``, and a discriminator: examples (B, ...) and labels (B,) to logits (B,)."""
+
+    roles: ClassVar[Roles] = ADVERSARIAL
+
+    latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
 
 
 def materialise(network: nn.Module, device: torch.device | str = "cpu") -> None:

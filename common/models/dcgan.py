@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Embedding, Model, Norm, ZeroEmbedding, normalisation, require_size
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_size
 from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
 
 
-class DCGAN(Model):
+class DCGAN(AdversarialModel):
     """Strided-convolution generator and discriminator; class embedding in G, class projection in D.
 
     Weights start at N(0, 0.02) as in the paper. Deviations from it: GroupNorm instead of BatchNorm by default (batch
@@ -29,9 +29,7 @@ class DCGAN(Model):
     width: int = Field(
         16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving"
     )
-    latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
-    conditional: bool = Field(True, description="condition both networks on the label")
     spectral_norm: bool = Field(
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
@@ -45,12 +43,12 @@ class DCGAN(Model):
         }
 
 
-class DCGANGenerator(nn.Module):
+class DCGANGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
     def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.noise_shape = (latent_size,)
         widths, self.start = _pyramid(shape.size, width)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size

@@ -9,17 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Embedding, Model, ZeroEmbedding
+from common.models.base import AdversarialModel, Embedding, Sampler, ZeroEmbedding
 
 
-class MLP(Model):
+class MLP(AdversarialModel):
     """Two hidden layers on each side, for images of any size; class embedding in G, class projection in D."""
 
     source: ClassVar[str] = "Goodfellow et al. 2014 (arXiv 1406.2661), with leaky ReLU for maxout"
 
     width: int = Field(128, ge=1, le=8192, description="units of a hidden layer")
-    latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
-    conditional: bool = Field(True, description="condition both networks on the label")
 
     def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
         classes = shape.num_classes if self.conditional else 0
@@ -29,12 +27,12 @@ class MLP(Model):
         }
 
 
-class MLPGenerator(nn.Module):
+class MLPGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]."""
 
     def __init__(self, shape: ImageShape, width: int, latent_size: int, num_classes: int) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.noise_shape = (latent_size,)
         self.image_shape = (shape.channels, shape.size, shape.size)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size

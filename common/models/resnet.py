@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.datasets.base import ImageShape
-from common.models.base import Embedding, Model, Norm, ZeroEmbedding, normalisation, require_size
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_size
 from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
 
 
-class ResNet(Model):
+class ResNet(AdversarialModel):
     """Residual generator and discriminator of one width throughout; class embedding in G, class projection in D.
 
     Layers as for CIFAR-10 in the papers: the generator doubles the side in every block; the discriminator halves it
@@ -33,7 +33,6 @@ class ResNet(Model):
     norm: Norm = Field(
         "group", description="normalisation of the generator's hidden layers; the discriminator has none"
     )
-    conditional: bool = Field(True, description="condition both networks on the label")
     spectral_norm: bool = Field(False, description="spectral normalisation of the discriminator (Miyato et al. 2018)")
 
     def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
@@ -45,12 +44,12 @@ class ResNet(Model):
         }
 
 
-class ResNetGenerator(nn.Module):
+class ResNetGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
     def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.noise_shape = (latent_size,)
         self.start, doublings = (7, 2) if shape.size == 28 else (4, shape.size.bit_length() - 3)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size

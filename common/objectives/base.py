@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from common.components import Component
 from common.datasets.base import ImageShape
+from common.errors import ConfigError
+from common.models.base import Model
 from common.objectives.augment import change, parse_changes, require_colour
 
 
@@ -114,6 +116,19 @@ class Objective(Component):
 
     def check(self, shape: ImageShape) -> None:
         """Raises ConfigError if the options mean nothing for images of ``shape``."""
+
+    def check_model(self, model: Model) -> None:
+        """Checks that the model has the networks that the phases train.
+
+        Raises:
+            ConfigError: It has not; says which these are.
+        """
+        trained = list(dict.fromkeys(name for phase in self.phases() for name in phase.networks))
+        if lacking := [name for name in trained if name not in model.roles.networks]:
+            raise ConfigError(
+                f"objective={self.component_name()!r} trains {' and '.join(trained)}; model={model.component_name()!r} "
+                f"has {' and '.join(model.roles.networks)}, no {' and no '.join(lacking)}"
+            )
 
 
 class AdversarialObjective(Objective):

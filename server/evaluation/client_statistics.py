@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import metrics, records, wire
 from common.config import RunConfig
@@ -13,6 +13,7 @@ from common.errors import CheckpointError, DataError
 from common.files import load_sealed, save_sealed
 from common.generation import balanced_labels, generate
 from common.metrics import ClientMoments
+from common.models import Sampler
 from common.seeding import derive_seed
 from common.tree import Tree
 from server.clients.resilient_grid import PatientGrid
@@ -41,7 +42,7 @@ class FederatedScorer:
         self, config: RunConfig, roster: Roster, extractor: metrics.Extractor, clients: Mapping[int, ClientMoments]
     ) -> None:
         self._seed = derive_seed(config.seed, "evaluation", "federated")
-        self._conditional = bool(getattr(config.model_component, "conditional", False))
+        self._conditional = config.model_component.conditional
         self._num_clients = len(roster.clients)
         self._num_classes = roster.shape.num_classes
         self._extractor = extractor
@@ -50,7 +51,7 @@ class FederatedScorer:
         columns = zip(*(row for row in counts if row is not None), strict=True)
         self._held = [None in counts or sum(column) > 0 for column in columns] or [True] * self._num_classes
 
-    def score(self, generator: nn.Module, num_images: int, sample: Sample | None = None) -> Scores:
+    def score(self, generator: Sampler, num_images: int, sample: Sample | None = None) -> Scores:
         """Returns the federated scores of a generator, and ``federated-clients`` if they are not over all of them.
 
         Args:
@@ -95,7 +96,7 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     found = {}
     if withheld:
         found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
-    if not getattr(config.model_component, "conditional", False):
+    if not config.model_component.conditional:
         found["class-fid"] = "the generator is not conditional"
     elif roster.shape.num_classes == 1:
         found["class-fid"] = "there is one class only"

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import metrics
 from common.config import EvaluationConfig, RunConfig
 from common.datasets.base import Dataset, ImageShape, load_once
 from common.errors import DataError
 from common.generation import balanced_labels, generate
+from common.models import Sampler
 from common.seeding import derive_seed
 from common.threads import side_by_side
 from server.clients.roster import Roster
@@ -64,7 +65,7 @@ class Evaluator:
 
     def score(
         self,
-        generator: nn.Module,
+        generator: Sampler,
         names: Sequence[str],
         num_images: int,
         sample: Sample | None = None,
@@ -94,7 +95,7 @@ class Evaluator:
         scores = _merged(side_by_side(tasks))
         return {key: scores[key] for key in sorted(scores, key="utility".__eq__)}  # but is told last
 
-    def told(self, generator: nn.Module, names: Sequence[str], num_images: int) -> dict[str, Any]:
+    def told(self, generator: Sampler, names: Sequence[str], num_images: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
 
         Returns:
@@ -115,7 +116,7 @@ class Evaluator:
         before = [SAMPLE, *(["features"] if self.extractor else [])] if compared else []
         return [*before, *sorted(names, key="utility".__ne__)]
 
-    def sample(self, generator: nn.Module, num_images: int) -> Sample:
+    def sample(self, generator: Sampler, num_images: int) -> Sample:
         """Returns images of a generator whose labels are distributed as those of the held-out images."""
         test = self._dataset.test
         repeats = -(-num_images // len(test))
@@ -163,7 +164,7 @@ class Evaluator:
             "worst-recalled-class": worst_class,
         }
 
-    def _utility(self, generator: nn.Module) -> float:
+    def _utility(self, generator: Sampler) -> float:
         labels = balanced_labels(self._evaluation.utility_num_images, self._dataset.held)
         return self.utility_of(generate(generator, labels, derive_seed(self._seed, "utility")), labels)
 

@@ -39,7 +39,7 @@ class Limits:
 
     def __init__(self, config: RunConfig, dataset: Dataset, extractor: metrics.Extractor | None) -> None:
         self._evaluation, self._dataset, self._extractor = config.evaluation, dataset, extractor
-        self._conditional = bool(getattr(config.model_component, "conditional", False))
+        self._conditional = config.model_component.conditional
 
     @cached_property
     def digits(self) -> float | None:

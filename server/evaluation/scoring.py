@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from common import metrics
 from common.config import RunConfig
-from common.generation import load_generator
+from common.generation import load_sampler
+from common.models import Sampler
 from common.tree import Tree
 from server.clients.resilient_grid import PatientGrid
 from server.clients.roster import Roster
@@ -141,7 +141,7 @@ class Scoring:
         if not weights or (self._evaluator is None and self._scorer is None):
             return {}
         evaluator, scorer, num_images = self._evaluator, self._scorer, self._count(num_images)
-        generator: nn.Module = load_generator(
+        generator: Sampler = load_sampler(
             self._config.model_component, self._roster.shape, weights, "cuda" if torch.cuda.is_available() else "cpu"
         )
         sample = None

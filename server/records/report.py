@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import provenance
 from common.files import read_file, write_atomically
 from common.generation import balanced_labels, generate, tile
+from common.models import Sampler
 from server.records import journal, plots
 from server.records.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
 from server.records.journal import Line, RunDirectory
@@ -54,7 +55,7 @@ pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 
-def draw_samples(generator: nn.Module, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
+def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
     """Writes a picture of generated images, a row a class; the same latents for every generator of a run.
 
     Args:
@@ -103,7 +104,7 @@ def write_report(run: RunDirectory) -> Path:
         f"{_counted(config.federation.num_rounds, 'round')}; no image left its client.</p>",
         _end(summary, events),
         _tiles(summary, events),
-        _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
+        _samples(run, names, config.model_component.conditional),
         _training(lines),
         f"<h2>Who holds what</h2>{plots.partition_svg(roster)}" if roster else "",
         _by_client_and_class(scores, names),

@@ -71,5 +71,5 @@ def _key(base: RunConfig) -> str:
     """Returns what tells results of other data or other metrics apart."""
     evaluation = base.evaluation
     parts = [base.data.name, base.data.image_size, evaluation.extractor, evaluation.final_num_images]
-    parts += [evaluation.utility_num_images, bool(getattr(base.model_component, "conditional", False))]
+    parts += [evaluation.utility_num_images, base.model_component.conditional]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from common.datasets.base import denormalise
 from common.errors import DataError, FedGANError
-from common.generation import balanced_labels, draw_latents
+from common.generation import balanced_labels, draw_noise
+from common.models import Sampler
 from server.evaluation.evaluator import Evaluator
 from simulations.export.formats import Network
 from simulations.runs.generator import Trained
@@ -38,7 +39,7 @@ class Agreement:
 def compare(trained: Trained, network: Network, seed: int = 0) -> Agreement:
     """Returns how close ``network`` is to the run's generator, over batches of several sizes."""
     num, classes = sum(_BATCHES), trained.shape.num_classes
-    latents = draw_latents(num, int(getattr(trained.generator, "latent_size")), seed)  # noqa: B009
+    latents = draw_noise(num, trained.generator.noise_shape, seed)
     labels = balanced_labels(num, classes)
     expected = trained.generator(latents, labels)
     parts = zip(torch.split(latents, _BATCHES), torch.split(labels, _BATCHES), strict=True)
@@ -95,18 +96,18 @@ class Ruler:
         """Returns the fid of what ``network`` makes; None if it cannot be measured, for the ``reason``."""
         if self._evaluator is None:
             return None
-        adapted = _Adapted(network, int(getattr(self._trained.generator, "latent_size")))  # noqa: B009
+        adapted = _Adapted(network, self._trained.generator.noise_shape)
         (fid,) = self._evaluator.score(adapted, ("fid",), self.num_images).values()
         assert isinstance(fid, float)
         return fid
 
 
-class _Adapted(nn.Module):
+class _Adapted(Sampler):
     """A network that runs elsewhere, with what ``common.generation.generate`` asks of a generator."""
 
-    def __init__(self, network: Network, latent_size: int) -> None:
+    def __init__(self, network: Network, noise_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.noise_shape = noise_shape
         self._network = network
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # where its images come from: the CPU
 

@@ -43,7 +43,7 @@ class Format(ABC):
         """Returns the content of a file.
 
         Args:
-            generator: See ``common.generation.load_generator``.
+            generator: See ``common.generation.load_sampler``.
             precision: Of its weights.
             facts: Written into the file, as text by key.
         """

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from common.generation import draw_latents, generate
+from common.generation import draw_noise, generate
 from server.records.journal import RunDirectory
 from simulations.export import card, check
 from simulations.export.formats import Format
@@ -60,7 +59,7 @@ def export_model(run: RunDirectory, trained: Trained, out: Path, wanted: WantedM
             **card.facts(run, trained),
             "to": wanted.to,
             "inputs": {
-                "latents": ["batch", _latent_size(trained.generator), "float32, standard normal"],
+                "latents": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
                 "labels": ["batch", f"int64, 0 to {trained.shape.num_classes - 1}"],
             },
             "outputs": {"images": ["batch", trained.shape.channels, trained.shape.size, trained.shape.size, "float32"]},
@@ -128,12 +127,8 @@ def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[st
 def _reference(trained: Trained) -> bytes:
     """Returns an archive of a few latents and labels, and the images of them: uint8 (N, C, S, S)."""
     labels = trained.in_turn(_REFERENCE_IMAGES)
-    latents = draw_latents(len(labels), _latent_size(trained.generator), seed=0)
+    latents = draw_noise(len(labels), trained.generator.noise_shape, seed=0)
     images = generate(trained.generator, labels, seed=0)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, latents=latents.numpy(), labels=labels.numpy(), images=images.numpy())
     return buffer.getvalue()
-
-
-def _latent_size(generator: nn.Module) -> int:
-    return int(getattr(generator, "latent_size"))  # noqa: B009

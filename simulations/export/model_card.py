@@ -16,7 +16,7 @@ def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any],
         run: The run.
         trained: Its generator.
         manifest: What ``export.json`` holds.
-        usage: Python with the fields ``latent_size``, ``classes``, ``channels`` and ``size``.
+        usage: Python with the fields ``noise_shape``, ``classes``, ``channels`` and ``size``.
         licence: Of the weights; empty: none is stated.
     """
     shape = trained.shape
@@ -25,7 +25,7 @@ def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any],
     article = "A" if trained.conditional else "An"
     task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
     code = usage.format(
-        latent_size=manifest["inputs"]["latents"][1],
+        noise_shape=", ".join(map(str, manifest["inputs"]["latents"][1:-1])),
         classes=shape.num_classes,
         channels=shape.channels,
         size=shape.size,

@@ -4,9 +4,10 @@ import copy
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.generation import Mixture
+from common.models import Sampler
 
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
@@ -16,18 +17,18 @@ _MANTISSA, _BIAS, _SIGN = 2**23, 127, 2**31  # of float32
 _PRIME = 2**31 - 1  # of Mixture's hash
 
 
-def portable(generator: nn.Module, precision: Precision) -> nn.Module:
+def portable(generator: Sampler, precision: Precision) -> Sampler:
     """Returns a generator that can be traced into one graph: the same latents and labels, the same images.
 
     Args:
-        generator: A network, or a ``Mixture`` of them; see ``common.generation.load_generator``.
+        generator: A network, or a ``Mixture`` of them; see ``common.generation.load_sampler``.
         precision: How weights are stored; see ``Packed``.
     """
     whole = WholeMixture(generator) if isinstance(generator, Mixture) else generator
     return whole if precision == "float32" else Packed(whole, precision)
 
 
-class WholeMixture(nn.Module):
+class WholeMixture(Sampler):
     """A mixture of generators that all make every image, of which the chosen one's is taken.
 
     ``Mixture`` itself cannot be traced, as each of its generators gets only its own rows, and as it looks at the bits
@@ -42,15 +43,15 @@ class WholeMixture(nn.Module):
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
         self.mixture = mixture
-        self.latent_size = mixture.latent_size
+        self.noise_shape = mixture.noise_shape
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
-        hashed = ((bits_of(latents) % _PRIME) * self.mixture.powers) % _PRIME
+        hashed = ((bits_of(latents.flatten(1)) % _PRIME) * self.mixture.powers) % _PRIME
         uniforms = (hashed.sum(1) % _PRIME).double() / _PRIME
         chosen = (self.mixture.bounds[labels] <= uniforms[:, None]).sum(1)
         made = torch.stack([generator(latents, labels) for generator in self.mixture.generators], dim=1)
-        places = chosen.view(-1, 1, 1, 1, 1).expand(-1, 1, *made.shape[2:])
+        places = chosen.view(-1, *[1] * (made.ndim - 1)).expand(-1, 1, *made.shape[2:])
         return made.gather(1, places).squeeze(1)
 
 
@@ -71,7 +72,7 @@ def bits_of(values: Tensor) -> Tensor:
     return torch.where(values < 0, bits - _SIGN, bits)
 
 
-class Packed(nn.Module):
+class Packed(Sampler):
     """A network whose weights are stored in fewer bytes and computed with in float32: smaller, not faster.
 
     ``float16`` rounds every weight. ``int8`` takes each weight of two dimensions or more to a whole number from -127
@@ -82,9 +83,9 @@ class Packed(nn.Module):
         precision: ``float16`` or ``int8``.
     """
 
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
+    def __init__(self, network: Sampler, precision: Precision) -> None:
         super().__init__()
-        self.latent_size = int(getattr(network, "latent_size"))  # noqa: B009
+        self.noise_shape = network.noise_shape
         self._names = [name for name, _ in network.named_parameters()] + [name for name, _ in network.named_buffers()]
         for name, value in [*network.named_parameters(), *network.named_buffers()]:
             packed: Tensor = value.detach()

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from common.models import Sampler
 from simulations.export.formats import Format, Network
 from simulations.export.network import Precision, portable
 from simulations.export.to_torch import traced
@@ -25,12 +26,12 @@ class Onnx(Format):
     usage = """import numpy as np, onnxruntime
 
 session = onnxruntime.InferenceSession("generator.onnx", providers=["CPUExecutionProvider"])
-latents = np.random.default_rng(0).standard_normal((100, {latent_size}), dtype=np.float32)
+latents = np.random.default_rng(0).standard_normal((100, {noise_shape}), dtype=np.float32)
 labels = np.arange(100, dtype=np.int64) % {classes}
 images, = session.run(None, {{"latents": latents, "labels": labels}})     # float32 in [-1, 1]
 pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)  # (100, {channels}, {size}, {size})"""
 
-    def write(self, generator: nn.Module, precision: Precision, facts: Mapping[str, str]) -> bytes:
+    def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         with _quiet():
             program: Any = torch.onnx.export(
                 traced(portable(generator, precision)),

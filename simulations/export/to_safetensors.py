@@ -13,7 +13,7 @@ from common import components
 from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError
 from common.generation import Mixture
-from common.models import MODELS
+from common.models import MODELS, Sampler
 from simulations.export.formats import Format, Network
 from simulations.export.network import Packed, Precision
 
@@ -30,10 +30,10 @@ from simulations.export.to_safetensors import load_generator  # of fedgan
 
 generator = load_generator(Path("generator.safetensors"))
 labels = torch.arange(100) % {classes}
-images = generator(torch.randn(100, {latent_size}), labels)            # float32 in [-1, 1]
+images = generator(torch.randn(100, {noise_shape}), labels)            # float32 in [-1, 1]
 pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})"""
 
-    def write(self, generator: nn.Module, precision: Precision, facts: Mapping[str, str]) -> bytes:
+    def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         tensors = generator.state_dict()
         if precision != "float32":
             packed = dict(Packed(generator, precision).named_buffers())
@@ -76,7 +76,7 @@ def _built(content: bytes, name: str) -> nn.Module:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} is not a whole file of fedgan export --to safetensors: {error}") from None
     members = len({key.split(".")[1] for key in stored if key.startswith("generators.")})
-    networks: list[nn.Module] = [model.build(shape, seed=0)["generator"] for _ in range(members or 1)]
+    networks: list[Sampler] = [model.sampler(model.build(shape, seed=0)) for _ in range(members or 1)]
     network = Mixture(networks, torch.ones(members, shape.num_classes)) if members else networks[0]
     weights = {key: _unpacked(value, stored.get(key + _SCALE)) for key, value in stored.items() if key[-6:] != _SCALE}
     try:

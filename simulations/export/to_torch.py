@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from common.models import Sampler
 from simulations.export.formats import Format, Network
 from simulations.export.network import Precision, portable
 
@@ -19,10 +20,10 @@ class TorchExport(Format):
 
 generator = torch.export.load("generator.pt2").module()
 labels = torch.arange(100) % {classes}
-images = generator(torch.randn(100, {latent_size}), labels)            # float32 in [-1, 1]
+images = generator(torch.randn(100, {noise_shape}), labels)            # float32 in [-1, 1]
 pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})"""
 
-    def write(self, generator: nn.Module, precision: Precision, facts: Mapping[str, str]) -> bytes:
+    def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         buffer = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -41,9 +42,8 @@ pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {
         return run
 
 
-def traced(network: nn.Module) -> torch.export.ExportedProgram:
+def traced(network: Sampler) -> torch.export.ExportedProgram:
     """Returns the graph of a network that takes latents (B, Z) and labels (B,), for any B >= 1."""
-    latent_size = int(getattr(network, "latent_size"))  # noqa: B009
-    example = (torch.zeros(2, latent_size), torch.zeros(2, dtype=torch.int64))
+    example = (torch.zeros(2, *network.noise_shape), torch.zeros(2, dtype=torch.int64))
     batch = torch.export.Dim("batch", min=1)
     return torch.export.export(network, example, dynamic_shapes=({0: batch}, {0: batch}))

@@ -44,7 +44,7 @@ class Work:
         self._size, self._joint = config.local.batch_size, joint
         self._random = torch_generator(config.seed, "benchmark", scope)
         self.generator, self.discriminator = networks["generator"], networks["discriminator"]
-        self._latent_size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        self._latent_size = config.model_component.latent_size
         self._optimizers = [
             torch.optim.Adam(
                 network.parameters(),

@@ -122,7 +122,7 @@ def main() -> None:
     config = RunConfig.from_flat(json.loads(sys.stdin.readline()))
     train = load(config.data).train
     module = Networks(config)
-    latents = int(module.networks["generator"].latent_size)  # type: ignore[arg-type]
+    latents = config.model_component.latent_size
     parts = [torch.from_numpy(part) for part in split(config)]
     shards = [Shard(config, train.images[p], train.labels[p], k, latents) for k, p in enumerate(parts)]
 

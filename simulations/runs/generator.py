@@ -13,7 +13,8 @@ from common.algorithms.fedavg import PERSONAL
 from common.config import RunConfig
 from common.datasets.base import ImageShape, listed
 from common.errors import CheckpointError, ConfigError
-from common.generation import balanced_labels, held_classes, load_generator
+from common.generation import balanced_labels, held_classes, load_sampler
+from common.models import Roles, Sampler
 from common.tree import Tree, digest, select
 from server import checkpoint
 from server.checkpoint import Checkpoint
@@ -39,7 +40,7 @@ class Trained:
         conditional: Whether its images show the labels that they are asked for.
     """
 
-    generator: nn.Module
+    generator: Sampler
     shape: ImageShape
     config: RunConfig
     round: int
@@ -49,7 +50,7 @@ class Trained:
 
     @property
     def conditional(self) -> bool:
-        return self.shape.num_classes > 1 and bool(getattr(self.config.model_component, "conditional", False))
+        return self.shape.num_classes > 1 and self.config.model_component.conditional
 
     def in_turn(self, num: int) -> Tensor:
         """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""
@@ -112,29 +113,31 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     _require_same(config, found, run)
     done = found.snapshot.state.round
     shape = ImageShape(*(int(found.roster["shape"][key]) for key in ("channels", "size", "num-classes")))
+    roles = config.model_component.roles
     if client is None:
-        weights = found.snapshot.state.generator()
+        weights = found.snapshot.state.published(roles)
         if not weights:
             raise ConfigError(
                 f"{config.algorithm!r} leaves generators with the clients: choose a client, 0 to "
                 f"{config.federation.num_clients - 1}"
             )
     else:
-        weights = select(found.snapshot.clients.get(client, {}).get(PERSONAL, {}), ["generator"])
+        weights = select(found.snapshot.clients.get(client, {}).get(PERSONAL, {}), roles.published)
         if not weights:
             raise ConfigError(
-                f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found)}"
+                f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found, roles)}"
             )
-    shared = select(found.snapshot.state.parameters, ["discriminator"])
-    discriminator = _load_discriminator(config, shape, shared) if shared else None
-    generator = load_generator(config.model_component, shape, weights)
+    adversary = select(found.snapshot.state.parameters, roles.adversaries)
+    discriminator = _load_adversary(config, shape, adversary) if adversary else None
+    generator = load_sampler(config.model_component, shape, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), shape.num_classes)
     return Trained(generator, shape, config, done, digest(weights), discriminator, held)
 
 
-def _load_discriminator(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:
-    network: nn.Module = config.model_component.build(shape, seed=0)["discriminator"]
-    network.load_state_dict({key.removeprefix("discriminator."): value for key, value in weights.items()})
+def _load_adversary(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:
+    (name,) = config.model_component.roles.adversaries
+    network: nn.Module = config.model_component.build(shape, seed=0)[name]
+    network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in weights.items()})
     return network.eval().requires_grad_(False)
 
 
@@ -164,8 +167,8 @@ def require_whole(round: object, client: object) -> None:
             raise ConfigError(f"{name}={value!r}: {words}")
 
 
-def _whose(found: Checkpoint) -> str:
-    own = [k for k, memory in found.snapshot.clients.items() if select(memory.get(PERSONAL, {}), ["generator"])]
+def _whose(found: Checkpoint, roles: Roles) -> str:
+    own = [k for k, memory in found.snapshot.clients.items() if select(memory.get(PERSONAL, {}), roles.published)]
     listed = ", ".join(map(str, sorted(own)[:_MOST_LISTED])) + (", ..." if len(own) > _MOST_LISTED else "")
     return f"clients with one: {listed}" if own else "all share the server's: leave it out"
 

@@ -1,5 +1,6 @@
 """Generators in memory: each loaded once, and again when a newer checkpoint lands."""
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from common.datasets.base import denormalise, normalise
 from common.errors import CheckpointError, ConfigError
 from common.generation import Mixture, balanced_labels
+from common.models import Sampler
 from common.seeding import torch_generator
 from server import checkpoint
 from server.records import model_selection
@@ -50,8 +52,8 @@ class Network:
 
     @property
     def latent_size(self) -> int:
-        """The length of a latent vector."""
-        return int(getattr(self.trained.generator, "latent_size"))  # noqa: B009
+        """The length of a latent vector: the numbers of the noise that an example is made of."""
+        return math.prod(self.trained.generator.noise_shape)
 
     @torch.inference_mode()
     def make(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +63,8 @@ class Network:
             latents: float32 (n, Z), n at most ``ROWS``.
             labels: int64 (n,).
         """
-        made = _padded_pass(self.trained.generator, latents, labels)
+        noise = latents.unflatten(1, self.trained.generator.noise_shape)
+        made = _padded_pass(self.trained.generator, noise, labels)
         return denormalise(made), made.flatten(1).sum(1).isfinite()  # a tenth of the time of looking at each number
 
     @torch.inference_mode()
@@ -88,7 +91,7 @@ def _padded_pass(network: nn.Module, values: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def rows_apart(generator: nn.Module, latent_size: int, num_classes: int) -> bool:
+def rows_apart(generator: Sampler, num_classes: int) -> bool:
     """Returns whether a row of a full pass is the same to the bit in every place and beside any other rows.
 
     Nothing in the networks connects rows (``eval`` mode; group norm is of one image), but a library may add in another
@@ -99,7 +102,7 @@ def rows_apart(generator: nn.Module, latent_size: int, num_classes: int) -> bool
     if isinstance(generator, Mixture):
         return False
     source = torch_generator(0, "serve", "probe")
-    latents, labels = torch.randn(ROWS, latent_size, generator=source), balanced_labels(ROWS, num_classes)
+    latents, labels = torch.randn(ROWS, *generator.noise_shape, generator=source), balanced_labels(ROWS, num_classes)
     whole = generator(latents, labels)
     for shift in (1, 7, 31, ROWS // 2 + 1):
         moved = generator(latents.roll(shift, 0), labels.roll(shift, 0))
@@ -146,8 +149,7 @@ class Models:
         raise CheckpointError(f"the checkpoints of {record.name} change faster than they can be read: ask again")
 
     def _keep(self, key: Hashable, trained: Trained) -> Network:
-        size = int(getattr(trained.generator, "latent_size"))  # noqa: B009
-        joins = rows_apart(trained.generator, size, trained.shape.num_classes)
+        joins = rows_apart(trained.generator, trained.shape.num_classes)
         network = self._loaded[key] = Network(trained, joins)
         self.loads += 1
         while len(self._loaded) > _MOST_LOADED:

@@ -11,7 +11,7 @@ from torch import Tensor
 from common import metrics
 from common.datasets.base import ImageShape
 from common.errors import ConfigError
-from common.generation import draw_latents
+from common.generation import draw_noise
 from simulations.runs.generator import Trained
 from simulations.serve.models import ROWS, Network
 from simulations.serve.requests import Wanted
@@ -119,9 +119,9 @@ def _latents(wanted: Wanted, count: int, size: int) -> Tensor:
             raise ConfigError(f"a latent vector has {wrong[0]} numbers: this generator takes {size}")
         return torch.tensor(wanted.latents, dtype=torch.float32)
     if wanted.interpolate is not None:
-        start, end = (draw_latents(1, size, seed)[0] for seed in (wanted.seed, wanted.interpolate.to))
+        start, end = (draw_noise(1, (size,), seed)[0] for seed in (wanted.seed, wanted.interpolate.to))
         return along_sphere(start, end, count)
-    latents = draw_latents(count, size, wanted.seed)
+    latents = draw_noise(count, (size,), wanted.seed)
     return truncated(latents, wanted.truncation) if wanted.truncation else latents
 
 

@@ -222,4 +222,4 @@ def _conditional(view: View) -> bool | None:
         model = components.parse("model", MODELS, view.text("model") or "")
     except ConfigError:
         return None
-    return view.classes > 1 and bool(getattr(model, "conditional", False))
+    return view.classes > 1 and model.conditional

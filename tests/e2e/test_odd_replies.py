@@ -19,6 +19,7 @@ from client.app import app as honest
 from common import records
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.models.base import ADVERSARIAL
 from common.tree import digest, not_finite
 from server import checkpoint
 from server.clients.resilient_grid import PatientGrid
@@ -176,7 +177,7 @@ class Judge:
         self.grid = PatientGrid(InProcessGrid(honest, config.flat(), config.federation.num_clients, 1))
         roster = self.grid.roll_call(config)
         networks = config.model_component.build(roster.shape, config.seed)
-        initial = Snapshot(config.algorithm_component.init(networks.state_dict()), run="beef")
+        initial = Snapshot(config.algorithm_component.init(networks.state_dict(), ADVERSARIAL), run="beef")
         self.template = initial.state.parameters
         self.strategy = FederatedGAN(config, roster, self.grid, initial)
         arrays = records.encode_tree(initial.state.parameters)

@@ -12,6 +12,7 @@ from PIL import Image
 from common import tree
 from common.config import RunConfig, flatten
 from common.errors import DivergenceError, FederationError, OtherRunError
+from common.models.base import ADVERSARIAL
 from server import checkpoint
 from server.records import journal
 from server.records.journal import RunDirectory
@@ -425,7 +426,7 @@ def test_images_without_labels_train_and_are_shown_whether_labels_are_asked_for_
     summary = json.loads(directory.summary.read_text())
     assert summary["rounds"] == 1
     assert summary["images-seen"] == 4 * 2 * 8
-    assert state_of(directory).state.generator()
+    assert state_of(directory).state.published(ADVERSARIAL)
     assert size_of(directory.sample(1)) == (302, 302)
 
 

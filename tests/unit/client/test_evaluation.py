@@ -62,7 +62,7 @@ class TestMoments:
 class Drawn(nn.Module):
     """A generator that shows given images in a random order, whatever it is asked for."""
 
-    latent_size = 2
+    noise_shape = (2,)
 
     def __init__(self, images):
         super().__init__()
@@ -79,7 +79,7 @@ class TestMemorisation:
         configuration, here = config(evaluation__holdout=0.2, **changes), site()
         shard = data.shard(configuration, here)
         generator = Drawn(choose(shard))
-        monkeypatch.setattr(evaluation, "load_generator", lambda *_: generator)
+        monkeypatch.setattr(evaluation, "load_sampler", lambda *_: generator)
         found = evaluation.memorisation({}, configuration, here, shard, CPU)
         return float(found["ratio"]), float(found["error"])
 

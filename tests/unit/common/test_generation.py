@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from common.datasets.base import ImageShape
-from common.generation import balanced_labels, draw_latents, generate, load_generator, tile
+from common.generation import balanced_labels, draw_noise, generate, load_sampler, tile
 from common.models import MODELS
 from common.seeding import torch_generator
 
@@ -13,7 +13,7 @@ WEIGHTS = MODEL.build(SHAPE, seed=3).state_dict()
 
 @pytest.fixture
 def generator():
-    return load_generator(MODEL, SHAPE, WEIGHTS)
+    return load_sampler(MODEL, SHAPE, WEIGHTS)
 
 
 def test_the_loaded_generator_is_that_of_the_weights(generator):
@@ -70,7 +70,7 @@ def mixture_of(shares, *, seeds=(3, 4, 5)):
     for number, seed in zip((-1, 2, 10), seeds, strict=True):  # as numbers, not as text
         state = MODEL.build(SHAPE, seed=seed).state_dict()
         weights |= {f"mixture.{number}.{k}": v for k, v in state.items() if k.startswith("generator.")}
-    return load_generator(MODEL, SHAPE, dict(sorted(weights.items())))
+    return load_sampler(MODEL, SHAPE, dict(sorted(weights.items())))
 
 
 def test_each_sample_of_a_mixture_is_made_by_one_of_its_generators_whatever_the_batch():
@@ -141,8 +141,8 @@ def test_the_greatest_hash_there_is_chooses_the_last_generator_that_has_a_share(
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10, 64])
 def test_latents_of_fewer_images_are_the_first_of_those_of_more(size):
-    many = draw_latents(1500, size, 3)
+    many = draw_noise(1500, (size,), 3)
     whole = [torch.randn(500, size, generator=source) for source in [torch_generator(3, "latents")] for _ in range(3)]
     assert torch.equal(many, torch.cat(whole))
     for num in (1, 2, 15, 16, 17, 64, 479, 480, 481, 496, 499, 500, 501, 517, 979, 981, 1001):
-        assert torch.equal(draw_latents(num, size, 3), many[:num])
+        assert torch.equal(draw_noise(num, (size,), 3), many[:num])

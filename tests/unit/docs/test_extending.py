@@ -22,6 +22,7 @@ from common import components, tree
 from common.algorithms.fedavg import FedAvg
 from common.components import Component
 from common.config import TABLES
+from common.models.base import ADVERSARIAL
 from common.tree import interpolate
 from server.records import journal
 from simulations.runtime.in_process import simulate
@@ -167,7 +168,7 @@ def _insert(file, pattern, text, before=False):
 
 
 def trained(algorithm):
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     (reply,) = one_round(algorithm, state, {0: {}})
     return tree.distance(reply.arrays, state.parameters), reply.arrays
 
@@ -179,5 +180,5 @@ def test_a_high_limit_is_fedavg_and_a_low_one_shortens_the_update_and_keeps_its_
     assert tree.digest(free) == tree.digest(plain)
     short, cut = trained(clipped(sync=sync, limit=length / 4))
     assert short == pytest.approx(length / 4, rel=1e-4)
-    start = FedAvg(sync=sync).init(trainer_of().initial()).parameters
+    start = FedAvg(sync=sync).init(trainer_of().initial(), ADVERSARIAL).parameters
     assert tree.distance(cut, interpolate(start, plain, keep=0.75)) < 1e-4 * length

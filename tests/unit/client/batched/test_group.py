@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from client.batched.group import Table
-from client.batched.stacked_trainer import Request
 
 from client.batched import group
+from client.batched.group import Table
+from client.batched.stacked_trainer import Request
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
 from common.components import parse

@@ -13,6 +13,7 @@ from common.algorithms import ALGORITHMS, Client, Reply
 from common.algorithms.base import relative_distance
 from common.components import parse
 from common.models import Model
+from common.models.base import ADVERSARIAL, Sampler
 from common.tree import weighted_mean
 from server import checkpoint
 from server.checkpoint import Checkpoint
@@ -74,8 +75,8 @@ class ToyNetwork(nn.Module):
             self.register_buffer("n", torch.tensor(0))
 
 
-class ToyGenerator(ToyNetwork):
-    latent_size = 3
+class ToyGenerator(ToyNetwork, Sampler):
+    noise_shape = (3,)
 
     def forward(self, latents, labels):
         return (latents @ self.w + labels).view(-1, 1, 1, 1)
@@ -88,6 +89,8 @@ class ToyDiscriminator(ToyNetwork):
 
 class ToyModel(Model):
     """The networks of INITIAL."""
+
+    roles = ADVERSARIAL
 
     def networks(self, shape):
         return {"generator": ToyGenerator(3, counts=True), "discriminator": ToyDiscriminator(1, 2, counts=False)}
@@ -107,6 +110,7 @@ class ToyTrainer:
 
     partition: int
     num_examples: int
+    roles = ADVERSARIAL
     weights: dict = field(default_factory=lambda: tree.clone(INITIAL))
 
     def initial(self):
@@ -163,7 +167,7 @@ def clients(*sizes):
 @held_to("local training")
 def test_one_client_is_local_training(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     alone = ToyTrainer(0, 7)
     for _ in range(3):
         alone.fit()
@@ -171,17 +175,17 @@ def test_one_client_is_local_training(spec):
     context = replace(CONTEXT, clients={0: CONTEXT.clients[0]})
     for _ in range(3):
         state = algorithm.update(state, train(algorithm, state, trainers, memories), context)
-    assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters()))
+    assert tree.digest(state.parameters) == tree.digest(algorithm.shared(alone.parameters(), ADVERSARIAL))
     assert state.round == 3
 
 
 @held_to("identical clients")
 def test_identical_clients_give_that_clients_weights(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     trained = ToyTrainer(4, 1)
     trained.fit()
-    expected = tree.digest(algorithm.shared(trained.parameters()))
+    expected = tree.digest(algorithm.shared(trained.parameters(), ADVERSARIAL))
     replies = train(algorithm, state, {k: ToyTrainer(4, size) for k, size in enumerate([3, 10, 999, 1, 1])})
     for aggregator in (kind() for kind in AGGREGATORS.values()):
         after = algorithm.update(state, replies, replace(CONTEXT, aggregator=aggregator))
@@ -191,7 +195,7 @@ def test_identical_clients_give_that_clients_weights(spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_order_of_replies_changes_no_bit(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     replies = train(algorithm, state, clients(3, 5, 11))
     states = [algorithm.update(state, list(order), CONTEXT) for order in itertools.permutations(replies)]
     assert len({tree.digest(s.parameters) + tree.digest(s.average) for s in states}) == 1
@@ -201,7 +205,7 @@ def test_the_order_of_replies_changes_no_bit(spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregate):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     replies = train(algorithm, state, clients(3, 5, 11, 2, 2))
     aggregator = AGGREGATORS[aggregate]()
     ends = [
@@ -214,14 +218,14 @@ def test_the_order_of_replies_changes_no_bit_under_any_aggregator(spec, aggregat
 @pytest.mark.parametrize("spec", SPECS)
 def test_no_reply_leaves_the_state_as_it_was(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     assert algorithm.update(state, [], CONTEXT) is state
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_clients_do_not_write_to_what_they_receive(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     before = tree.digest(state.parameters)
     train(algorithm, state, clients(1, 2))
     assert tree.digest(state.parameters) == before
@@ -230,7 +234,7 @@ def test_clients_do_not_write_to_what_they_receive(spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_saved_and_loaded_state_goes_on_to_the_same_bits(spec, tmp_path):
     algorithm = make(spec)
-    state, trainers, memories = algorithm.init(INITIAL), clients(3, 5), {0: {}, 1: {}}
+    state, trainers, memories = algorithm.init(INITIAL, ADVERSARIAL), clients(3, 5), {0: {}, 1: {}}
     state = algorithm.update(state, train(algorithm, state, trainers, memories), CONTEXT)
     path = checkpoint.save_checkpoint(tmp_path, Checkpoint(Snapshot(state, memories), {}, {}), keep=1)
     loaded = checkpoint.load_checkpoint(path).snapshot
@@ -245,7 +249,7 @@ def test_a_saved_and_loaded_state_goes_on_to_the_same_bits(spec, tmp_path):
 
 def test_fedavg_weights_by_images():
     algorithm = make("fedavg")
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     replies = train(algorithm, state, clients(1, 3))
     after = algorithm.update(state, replies, CONTEXT)
     # client 0 adds 0.1, client 1 adds 0.2: (1 * 0.1 + 3 * 0.2) / 4
@@ -257,7 +261,7 @@ def test_fedavg_weights_by_images():
 @held_to("aggregator")
 def test_an_algorithm_takes_the_mean_that_it_is_given_from_where_the_round_started(spec):
     algorithm = make(spec)
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     replies = train(algorithm, state, {k: ToyTrainer(k, k + 1) for k in (0, 2, 3, 7, 8)})  # client k adds 0.1 (k + 1)
     steps = {"median": 0.4, "trimmed-mean": 0.5, "krum": 0.3, "multi-krum m=2": 0.35, "norm-clipped ratio=1.5": 0.4}
     for aggregate, step in steps.items():
@@ -271,7 +275,7 @@ def test_an_algorithm_takes_the_mean_that_it_is_given_from_where_the_round_start
 @pytest.mark.parametrize(("sync", "kept"), [("generator", "discriminator"), ("discriminator", "generator")])
 def test_what_is_not_averaged_stays_with_its_client(sync, kept):
     algorithm = make(f"fedavg sync={sync}")
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     assert tree.networks_of(state.parameters) == (sync,)
     memories = {0: {}, 1: {}}
     for _ in range(2):
@@ -287,8 +291,8 @@ def test_what_is_not_averaged_stays_with_its_client(sync, kept):
 
 def test_moving_average_has_the_half_life_it_says():
     algorithm = make("fedavg ema-half-life=2 ema-ramp=1")
-    state = algorithm.init(INITIAL)
-    first = {k: v + 1 for k, v in algorithm.shared(INITIAL).items()}
+    state = algorithm.init(INITIAL, ADVERSARIAL)
+    first = {k: v + 1 for k, v in algorithm.shared(INITIAL, ADVERSARIAL).items()}
     after_one = algorithm.update(state, [Reply(0, 1, first)], CONTEXT)
     # round 1: the half-life is ramped to 1 round, so half of the way
     assert torch.allclose(after_one.average["generator.w"], INITIAL["generator.w"] + 0.5)
@@ -301,7 +305,7 @@ def test_moving_average_has_the_half_life_it_says():
 
 def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     algorithm = make("fedavg ema-adaptive=true")
-    start = replace(algorithm.init(INITIAL), round=10_000)  # when the ramp is over
+    start = replace(algorithm.init(INITIAL, ADVERSARIAL), round=10_000)  # when the ramp is over
     weights = INITIAL["generator.w"]
     for moved, share in ((weights * 3, 0.5), (weights, 0.0), (-weights, 1.0), (weights * 1.5, 0.2)):
         reply = Reply(0, 1, INITIAL | {"generator.w": moved, "discriminator.w": torch.tensor([[1e6, 0.0]])})
@@ -313,7 +317,9 @@ def test_the_adaptive_average_takes_as_much_of_the_new_as_the_generator_moved():
     torch.testing.assert_close(back.average["generator.w"], weights * 1.5)  # half of 2 and 1
     # and the start is forgotten as it is without: half of it in the first round, under a ramp of 1
     first = make("fedavg ema-adaptive=true ema-ramp=1")
-    after = first.update(first.init(INITIAL), [Reply(0, 1, INITIAL | {"generator.w": weights * 1.5})], CONTEXT)
+    after = first.update(
+        first.init(INITIAL, ADVERSARIAL), [Reply(0, 1, INITIAL | {"generator.w": weights * 1.5})], CONTEXT
+    )
     torch.testing.assert_close(after.average["generator.w"], weights * 1.25)
 
 
@@ -331,11 +337,11 @@ def test_a_generator_moves_by_the_share_of_its_bits_that_flip_and_by_shares_in_b
 def test_the_published_generator_is_the_average_if_there_is_one():
     reply = [Reply(0, 1, {k: v + 1 for k, v in INITIAL.items()})]
     plain = make("fedavg ema-half-life=0")
-    state = plain.update(plain.init(INITIAL), reply, CONTEXT)
-    assert torch.equal(state.generator()["generator.w"], INITIAL["generator.w"] + 1)
+    state = plain.update(plain.init(INITIAL, ADVERSARIAL), reply, CONTEXT)
+    assert torch.equal(state.published(ADVERSARIAL)["generator.w"], INITIAL["generator.w"] + 1)
     averaged = make("fedavg ema-half-life=5 ema-ramp=1")
-    state = averaged.update(averaged.init(INITIAL), reply, CONTEXT)
-    assert torch.equal(state.generator()["generator.w"], state.average["generator.w"])
-    assert not torch.equal(state.generator()["generator.w"], state.parameters["generator.w"])
+    state = averaged.update(averaged.init(INITIAL, ADVERSARIAL), reply, CONTEXT)
+    assert torch.equal(state.published(ADVERSARIAL)["generator.w"], state.average["generator.w"])
+    assert not torch.equal(state.published(ADVERSARIAL)["generator.w"], state.parameters["generator.w"])
     none = make("fedavg sync=discriminator")
-    assert none.init(INITIAL).generator() == {}
+    assert none.init(INITIAL, ADVERSARIAL).published(ADVERSARIAL) == {}

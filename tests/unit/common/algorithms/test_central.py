@@ -19,6 +19,8 @@ from common.components import parse
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.local import LocalConfig
+from common.models.base import ADVERSARIAL
+from common.models.dcgan import DCGAN
 from common.objectives import OBJECTIVES
 from common.objectives.base import Objective
 from common.seeding import torch_generator
@@ -43,7 +45,7 @@ def alone(partition=0):
 
 def play(algorithm, rounds, partitions, *, context=CONTEXT, state=None, memories=None):
     """Returns state and memories after some rounds of real training."""
-    state = state or algorithm.init(trainer_of().initial())
+    state = state or algorithm.init(trainer_of().initial(), ADVERSARIAL)
     memories = {k: {} for k in partitions} if memories is None else memories
     for _ in range(rounds):
         replies = one_round(algorithm, state, memories, context=context)
@@ -72,7 +74,7 @@ def close(ours, theirs):
 @pytest.mark.parametrize("name", CENTRAL)
 def test_before_one_client_the_generator_descends_its_loss_through_that_discriminator(name):
     algorithm = make(f"{name} generator-steps=1")
-    before = algorithm.init(trainer_of().initial())
+    before = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     after, memories = play(algorithm, 1, [0], context=alone())
     discriminator = load(memories[0]["discriminator"], "discriminator", CONTEXT)
 
@@ -97,7 +99,7 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
     algorithm = make(f"{spec} generator-steps=1")
     counts = [(4, 1, 4), (0, 7, 2), (3, 3, 3)]
     context = replace(CONTEXT, clients={k: Client(9, (*own, *[0] * 7)) for k, own in enumerate(counts)})
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payload = algorithm.broadcast(state, [0], context)[0]
     networks, replies = [], []
     for k in range(3):  # discriminators that differ, and say both yes and no
@@ -127,7 +129,7 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
 def test_one_clients_huge_feedback_does_not_stop_the_generator_for_good(spec, key):
     algorithm = make(spec)
     context = replace(CONTEXT, objective=OBJECTIVES["non-saturating" if spec == "ua-gan" else "lsgan"]())
-    start = algorithm.init(trainer_of().initial())
+    start = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payload = algorithm.broadcast(start, [0], context)[0]
     replies = []
     for k in range(3):
@@ -172,7 +174,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(name, tmp_
 @pytest.mark.parametrize("name", CENTRAL)
 def test_replies_are_as_the_template_says_and_no_larger_than_what_it_takes(name):
     algorithm = make(f"{name} generator-steps=2")
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     template = algorithm.reply_template(state, CONTEXT)
     payload = algorithm.broadcast(state, [1], CONTEXT)[1]
     for reply in one_round(algorithm, state, {k: {} for k in range(3)}, context=CONTEXT):
@@ -187,7 +189,7 @@ def test_replies_are_as_the_template_says_and_no_larger_than_what_it_takes(name)
 
 def test_fakes_have_their_clients_labels_and_the_images_to_judge_those_of_all_together():
     algorithm = make("f2u")
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payloads = algorithm.broadcast(state, [1, 3], CONTEXT)
     assert [set(payloads[k].arrays["fake-labels"].tolist()) for k in (1, 3)] == [{1}, {3}]
     assert all(set(payload.arrays["labels"].tolist()) == {0, 1, 2, 3} for payload in payloads.values())
@@ -201,7 +203,7 @@ def test_fakes_have_their_clients_labels_and_the_images_to_judge_those_of_all_to
 def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_takes_those_of_its_own():
     silent = {**ONE_CLASS_EACH, 3: Client(9, None)}
     algorithm, context = make("f2u"), replace(CONTEXT, clients=silent, local=LocalConfig(steps=20, batch_size=8))
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payload = algorithm.broadcast(state, [3], context)[3]
     assert set(payload.arrays["fake-labels"].tolist()) == set(payload.arrays["labels"].tolist()) == set(range(10))
     trainer, seen = trainer_of(3), {}
@@ -222,7 +224,7 @@ def test_where_a_client_keeps_its_labels_to_itself_the_fakes_are_of_all_and_it_t
 @pytest.mark.parametrize("name", CENTRAL)
 def test_an_image_whose_label_nobody_holds_who_answered_moves_nothing(name):
     algorithm = make(f"{name} generator-steps=1")
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     replies = one_round(algorithm, state, {0: {}, 1: {}}, context=CONTEXT)
     _, labels = algorithm.inputs(1, CONTEXT)
     pull = algorithm.pull(replies, labels, CONTEXT)
@@ -247,7 +249,7 @@ def test_discriminators_stay_with_their_clients_and_adams_moments_with_the_serve
 @pytest.mark.parametrize("spec", ["md-gan swap-every=0", "ua-gan", "f2u"])
 def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_common_start(spec):
     algorithm = make(spec)
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     kept = tree.select(MODEL.build(SHAPE, 7).state_dict(), ["discriminator"])
     for memory, expected in (({"discriminator": kept}, kept), ({}, trainer_of().initial())):
@@ -259,7 +261,7 @@ def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_com
 
 
 def test_another_rate_of_the_generator_is_taken_from_the_option():
-    start = make("f2u").init(trainer_of().initial())
+    start = make("f2u").init(trainer_of().initial(), ADVERSARIAL)
     moved = []
     for rate in (0.0, 4e-3, 8e-3):
         after, _ = play(make(f"f2u generator-steps=1 generator-learning-rate={rate}"), 1, [0], context=alone())
@@ -269,7 +271,7 @@ def test_another_rate_of_the_generator_is_taken_from_the_option():
 
 
 def test_the_generators_rate_falls_as_the_clients_do():
-    start = make("f2u").init(trainer_of().initial())
+    start = make("f2u").init(trainer_of().initial(), ADVERSARIAL)
     moved = {}
     for round, num_rounds in ((1, 1), (1, 3), (2, 3), (3, 3)):
         local = LocalConfig(steps=1, schedule="linear", final_rate=0.1)
@@ -299,12 +301,14 @@ def test_labels_are_drawn_in_proportion_to_counts():
 @pytest.mark.parametrize("name", [*CENTRAL, "server-generator"])
 def test_an_objective_without_a_loss_of_logits_is_refused(name):
     with pytest.raises(ConfigError, match="no loss of a discriminator's logits"):
-        make(name).check(Objective(), CONTEXT.aggregator)
-    make(name).check(OBJECTIVES["non-saturating"](), CONTEXT.aggregator)
+        make(name).check(Objective(), CONTEXT.aggregator, DCGAN())
+    make(name).check(OBJECTIVES["non-saturating"](), CONTEXT.aggregator, DCGAN())
 
 
 @pytest.mark.parametrize(("spec", "limited"), [("f2u", 0), ("md-gan swap-every=0", 0), ("md-gan", 1)])
 def test_the_length_of_feedback_is_not_limited_and_that_of_a_travelling_discriminator_is(spec, limited):
     algorithm = make(spec)
-    parts = algorithm.reply_parts(algorithm.reply_template(algorithm.init(trainer_of().initial()), CONTEXT))
+    parts = algorithm.reply_parts(
+        algorithm.reply_template(algorithm.init(trainer_of().initial(), ADVERSARIAL), CONTEXT)
+    )
     assert [tree.networks_of(part) for part in parts] == [("discriminator",)] * limited

@@ -17,7 +17,8 @@ from common.algorithms.fedavg import FedAvg
 from common.components import parse
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.generation import MIXTURE, generate, load_generator
+from common.generation import MIXTURE, generate, load_sampler
+from common.models.base import ADVERSARIAL
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.clients import admission
@@ -30,7 +31,7 @@ CONTEXT = make_context(model=MODEL, clients=CLIENTS, num_rounds=5)
 
 
 def rounds(algorithm, num, memories, state=None, context=CONTEXT):
-    state = state or algorithm.init(trainer_of().initial())
+    state = state or algorithm.init(trainer_of().initial(), ADVERSARIAL)
     for _ in range(num):
         replies = one_round(algorithm, state, memories, context=context)
         state = algorithm.update(state, replies, context)
@@ -40,7 +41,7 @@ def rounds(algorithm, num, memories, state=None, context=CONTEXT):
 def test_without_fine_tuning_it_is_fedavg_to_the_bit():
     ends = [rounds(algorithm, 2, {0: {}, 3: {}}) for algorithm in (FedAvg(), EFFGAN(finetune=0))]
     assert tree.digest(ends[0].parameters) == tree.digest(ends[1].parameters)
-    assert tree.digest(ends[0].generator()) == tree.digest(ends[1].generator())
+    assert tree.digest(ends[0].published(ADVERSARIAL)) == tree.digest(ends[1].published(ADVERSARIAL))
 
 
 def test_with_all_rounds_of_fine_tuning_each_client_trains_alone():
@@ -79,7 +80,7 @@ def test_fine_tuning_starts_from_the_average_and_leaves_it_as_it_is(sync):
     assert tree.digest(memories[3]["personal"]) == tree.digest(start.parameters())
     assert tree.networks_of(memories[3]["personal"]) == ("generator", "discriminator")
     again = rounds(algorithm, 1, memories, tuned)
-    assert tree.digest(again.generator()) != tree.digest(tuned.generator())
+    assert tree.digest(again.published(ADVERSARIAL)) != tree.digest(tuned.published(ADVERSARIAL))
 
 
 def test_a_published_generator_is_the_average_of_its_clients_from_the_shared_average_on():
@@ -106,7 +107,7 @@ def test_a_client_that_has_not_fine_tuned_has_the_shared_generator_in_the_mixtur
     assert entries == {"-1", "3", "shares"}
     assert first.slots[MIXTURE]["shares"].tolist() == [list(CLIENTS[k].label_counts) for k in (0, 3)]
     shared = {key[3:]: value for key, value in first.slots[MIXTURE].items() if key.startswith("-1.")}
-    assert tree.digest(shared) == tree.digest(algorithm.init(trainer_of().initial()).average)
+    assert tree.digest(shared) == tree.digest(algorithm.init(trainer_of().initial(), ADVERSARIAL).average)
     both = rounds(algorithm, 1, {0: {}, 3: {}}, first)
     assert {key.partition(".")[0] for key in both.slots[MIXTURE]} == {"0", "3", "shares"}
 
@@ -127,15 +128,15 @@ def test_the_mixture_survives_a_checkpoint_to_the_bit_with_more_than_ten_clients
     ends = []
     for start, kept in ((state, memories), (loaded.state, loaded.clients)):
         end = rounds(algorithm, 1, {k: dict(kept[k]) for k in memories}, start, context)
-        images = generate(load_generator(MODEL, SHAPE, end.generator()), torch.arange(30) % 10, 1)
-        ends.append((tree.digest(end.generator()), tree.digest({"images": images})))
+        images = generate(load_sampler(MODEL, SHAPE, end.published(ADVERSARIAL)), torch.arange(30) % 10, 1)
+        ends.append((tree.digest(end.published(ADVERSARIAL)), tree.digest({"images": images})))
     assert ends[0] == ends[1]
     assert loaded.state.slots[MIXTURE]["shares"][:, 0].tolist() == [0, 2, 10]
 
 
 def test_the_template_of_a_reply_is_what_is_sent_in_that_phase():
     for algorithm, networks in ((EFFGAN(finetune=1), ("generator",)), (EFFGAN(finetune=0), None)):
-        state = algorithm.init(trainer_of().initial())
+        state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
         (reply,) = one_round(algorithm, state, {0: {}}, context=CONTEXT)
         template = algorithm.reply_template(state, CONTEXT)
         assert template.keys() == reply.arrays.keys()
@@ -148,7 +149,7 @@ def test_a_clients_update_is_measured_from_its_own_last_weights_and_not_from_the
     context = replace(CONTEXT, clients=clients)
     algorithm = EFFGAN(finetune=1, ema_half_life=half_life)
     memories = {k: {} for k in clients}
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     for _ in range(12):  # only client 3 is asked, as may happen with a fraction of the clients
         state = rounds(algorithm, 1, {3: memories[3]}, state, context)
 

@@ -16,6 +16,7 @@ from common.algorithms import Reply
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.fedopt import FIRST, SECOND, FedOpt
 from common.models import MODELS, Model
+from common.models.base import ADVERSARIAL
 from tests.unit.common.algorithms.training import make_context
 
 START = torch.tensor([1.0, -2.0, 0.5, 0.0])
@@ -31,6 +32,8 @@ class Vector(nn.Module):
 class VectorModel(Model):
     """One vector."""
 
+    roles = ADVERSARIAL
+
     def networks(self, shape):
         return {"generator": Vector()}
 
@@ -40,7 +43,7 @@ CONTEXT = make_context(model=VectorModel())
 
 def path_of(algorithm):
     """Returns the weights after each round in which two clients' updates have the means DELTAS (weights 1 and 3)."""
-    state, weights = algorithm.init({"generator.w": START}), []
+    state, weights = algorithm.init({"generator.w": START}, ADVERSARIAL), []
     for delta in DELTAS:
         here = state.parameters["generator.w"]
         replies = [Reply(0, 1, {"generator.w": here - 2 * delta}), Reply(1, 3, {"generator.w": here + 2 * delta})]
@@ -86,7 +89,7 @@ def test_lr_1_and_momentum_0_are_fedavg_to_the_bit():
     ends = []
     for algorithm in (FedAvg(), FedOpt(optimizer="momentum", lr=1, beta1=0)):
         context, memories = make_context(model=MODEL), {0: {}, 3: {}, 5: {}}
-        state = algorithm.init(trainer_of().initial())
+        state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
         for _ in range(3):
             state = algorithm.update(state, one_round(algorithm, state, memories), context)
         ends.append(tree.digest(state.parameters) + tree.digest(state.average))
@@ -99,7 +102,7 @@ def test_buffers_are_averaged_and_never_stepped(optimizer):
     context = make_context(model=model, shape=SHAPE)
     initial = model.build(SHAPE, 0).state_dict()
     algorithm = FedOpt(optimizer=optimizer, lr=5.0)
-    state = algorithm.init(initial)
+    state = algorithm.init(initial, ADVERSARIAL)
     trained = {k: v + 0.01 if v.is_floating_point() else v + 7 for k, v in initial.items()}
     for _ in range(2):
         state = algorithm.update(state, [Reply(k, 1, trained) for k in range(2)], context)
@@ -112,7 +115,7 @@ def test_buffers_are_averaged_and_never_stepped(optimizer):
 
 def test_the_other_network_stays_with_its_client_under_sync():
     algorithm = FedOpt(sync="generator")
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     memories = {0: {}, 1: {}}
     state = algorithm.update(state, one_round(algorithm, state, memories), make_context(model=MODEL))
     assert tree.networks_of(state.parameters) == tree.networks_of(state.slots[FIRST]) == ("generator",)

@@ -14,6 +14,7 @@ from common import tree
 from common.algorithms import Payload
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.fedprox import FedProx
+from common.models.base import ADVERSARIAL
 
 
 class Network(nn.Module):
@@ -58,7 +59,7 @@ def test_each_network_is_held_to_its_own_weights_and_one_that_received_none_to_n
 
 
 def trained(algorithm):
-    state = algorithm.init(trainer_of().initial())
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     (reply,) = one_round(algorithm, state, {0: {}})
     return tree.distance(reply.arrays, state.parameters), tree.digest(reply.arrays)
 

@@ -10,6 +10,7 @@ from common.algorithms import Client, Reply
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.fegan import FeGAN
 from common.errors import FederationError
+from common.models.base import ADVERSARIAL
 from common.weightings.kl_skewed import KLSkewed
 from tests.unit.common.algorithms.training import make_context
 
@@ -57,7 +58,7 @@ def test_a_client_that_keeps_its_labels_to_itself_is_named():
 
 def test_the_skewed_client_counts_more_and_the_mean_is_that_of_fedavg_with_kl_skewed():
     context = context_of([30, 30], [0, 60], [30, 30])
-    state = FeGAN().init({"generator.w": torch.zeros(2)})
+    state = FeGAN().init({"generator.w": torch.zeros(2)}, ADVERSARIAL)
     replies = [Reply(k, 60, {"generator.w": torch.tensor([0.0, 1.0]) * (k == 1)}) for k in range(3)]
     after = FeGAN().update(state, replies, context)
     assert float(after.parameters["generator.w"][1]) > 0.34  # a third if all counted the same

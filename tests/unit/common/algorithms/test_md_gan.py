@@ -15,6 +15,7 @@ from common.aggregators import AGGREGATORS
 from common.algorithms import Client, Reply
 from common.algorithms.md_gan import MDGAN
 from common.local import LocalConfig
+from common.models.base import ADVERSARIAL
 from common.objectives import OBJECTIVES
 from tests.unit.common.algorithms.training import make_context
 
@@ -43,7 +44,7 @@ def test_every_clients_loss_counts_by_its_share_and_with_its_sign():
 
 def test_every_discriminator_moves_to_another_client_and_all_are_still_there():
     algorithm = MDGAN()
-    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in CLIENTS}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in CLIENTS}
     seen = set()
     for _ in range(4):
         replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
@@ -58,7 +59,7 @@ def test_every_discriminator_moves_to_another_client_and_all_are_still_there():
 
 def test_what_arrives_is_what_is_trained_on():
     algorithm = MDGAN()
-    state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {0: {}, 1: {}}
     state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT), CONTEXT)
     payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     trainer = trainer_of(0, 2)
@@ -69,7 +70,7 @@ def test_what_arrives_is_what_is_trained_on():
 
 def test_one_that_is_asked_later_gets_its_discriminator_then_and_nobody_else_does():
     algorithm = MDGAN()
-    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in CLIENTS}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in CLIENTS}
     first = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
     state = algorithm.update(state, first, CONTEXT)
     waiting = arriving(algorithm.broadcast(state, [4], CONTEXT))[4]
@@ -83,7 +84,7 @@ def test_one_that_is_asked_later_gets_its_discriminator_then_and_nobody_else_doe
 
 def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
     algorithm = MDGAN()
-    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in range(3)}
     state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT, **SMALL), CONTEXT)
     lost = arriving(algorithm.broadcast(state, [2], CONTEXT))[2]
     replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
@@ -94,7 +95,7 @@ def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
 def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after_three_rounds_and_the_journal_told():
     algorithm = MDGAN()
     context = replace(CONTEXT, cohort=(0, 1, 2))
-    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in range(3)}
     state = algorithm.update(state, one_round(algorithm, state, memories, context=context, **SMALL), context)
     sent, told = [], []
     for asked in ((0, 1, 2), (0, 1), (0, 1, 2), (0, 1, 2), (0, 1, 2)):  # client 2 is asked, but in one round, and fails
@@ -111,7 +112,7 @@ def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after
 
 def test_a_discriminator_that_arrives_late_is_no_longer_counted():
     algorithm, context = MDGAN(), replace(CONTEXT, cohort=(0, 1, 2))
-    state, memories = algorithm.init(trainer_of().initial()), {k: {} for k in range(3)}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in range(3)}
     for answering in (3, 2, 2, 3, 2, 2):
         replies = one_round(algorithm, state, memories, context=context, **SMALL)[:answering]
         assert algorithm.incidents(state, replies, context) == {}
@@ -121,7 +122,7 @@ def test_a_discriminator_that_arrives_late_is_no_longer_counted():
 
 def test_a_discriminator_that_has_arrived_is_not_sent_again_over_what_its_client_made_of_it():
     algorithm = MDGAN(swap_every=2)
-    state, memories = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {0: {}, 1: {}}
     sent = []
     for _ in range(4):
         sent.append(any("discriminator" in key for key in algorithm.broadcast(state, [0], CONTEXT)[0].arrays))
@@ -133,7 +134,7 @@ def test_a_discriminator_that_has_arrived_is_not_sent_again_over_what_its_client
 @pytest.mark.parametrize(("every", "rounds"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4])])
 def test_discriminators_travel_in_the_rounds_of_a_swap_only(every, rounds):
     algorithm = MDGAN(swap_every=every)
-    state, memories, travelled = algorithm.init(trainer_of().initial()), {0: {}, 1: {}}, []
+    state, memories, travelled = algorithm.init(trainer_of().initial(), ADVERSARIAL), {0: {}, 1: {}}, []
     for round in range(1, 5):
         template = algorithm.reply_template(state, CONTEXT)
         replies = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
@@ -146,7 +147,7 @@ def test_discriminators_travel_in_the_rounds_of_a_swap_only(every, rounds):
 
 def test_a_lone_client_keeps_its_discriminator():
     algorithm = MDGAN()
-    state, memories = algorithm.init(trainer_of().initial()), {0: {}}
+    state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {0: {}}
     state = algorithm.update(state, one_round(algorithm, state, memories, context=CONTEXT, **SMALL), CONTEXT)
     payload = algorithm.broadcast(state, [0], CONTEXT)[0]
     assert not tree.select(payload.arrays, ["discriminator"])

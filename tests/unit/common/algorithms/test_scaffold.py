@@ -16,6 +16,7 @@ from common.algorithms import Client, Payload, Reply
 from common.algorithms.fedavg import FedAvg
 from common.algorithms.scaffold import VARIATE, Gradients, Scaffold
 from common.models import Model
+from common.models.base import ADVERSARIAL
 from server.clients import admission
 from tests.unit.common.algorithms.training import make_context
 
@@ -30,6 +31,8 @@ class Point(nn.Module):
 class PointModel(Model):
     """One point in the plane, and a counter."""
 
+    roles = ADVERSARIAL
+
     def networks(self, shape):
         return {"generator": Point()}
 
@@ -41,6 +44,7 @@ class Quadratic:
     """Plain SGD on curvature/2 |w - target|^2."""
 
     num_examples = 1
+    roles = ADVERSARIAL
 
     def __init__(self, target, curvature, steps=10, lr=0.1):
         self.target, self.curvature, self.steps, self.lr = torch.tensor(target), torch.tensor(curvature), steps, lr
@@ -70,7 +74,7 @@ OPTIMUM = torch.tensor([(1.0 * 1 - 0.2 * 3) / 1.2, (0.2 * 1 + 1.0 * 2) / 1.2])  
 
 def run(algorithm, rounds, memories):
     context = make_context(model=PointModel(), clients={k: Client(1) for k in CLIENTS})
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     for _ in range(rounds):
         payloads = algorithm.broadcast(state, list(CLIENTS), context)
         replies = [algorithm.run(payloads[k], Quadratic(*CLIENTS[k]), memories[k], k) for k in CLIENTS]
@@ -119,7 +123,7 @@ def test_the_correction_is_the_servers_variate_less_the_clients_and_nothing_else
 
 def test_the_servers_variate_moves_by_the_share_of_the_clients_who_replied():
     algorithm, context = Scaffold(), make_context(model=PointModel(), clients={k: Client(1) for k in range(8)})
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     changes = ([1.0, -2.0], [3.0, -4.0])
     replies = [Reply(k, 10**k, {**INITIAL, f"{VARIATE}.generator.w": torch.tensor(c)}) for k, c in enumerate(changes)]
     state = algorithm.update(state, replies, context)
@@ -137,7 +141,7 @@ def test_a_robust_mean_holds_the_variates_too():
         Reply(k, 1, {**INITIAL, f"{VARIATE}.generator.w": torch.full((2,), value)})
         for k, value in enumerate((1, 2, 1e9))
     ]
-    state = algorithm.update(algorithm.init(INITIAL), replies, context)
+    state = algorithm.update(algorithm.init(INITIAL, ADVERSARIAL), replies, context)
     assert state.slots[VARIATE]["generator.w"].tolist() == [2.0, 2.0]
 
 
@@ -146,7 +150,7 @@ def test_the_first_round_is_that_of_fedavg_to_the_bit_and_the_second_is_not():
     for algorithm in (FedAvg(), Scaffold()):
         clients = {k: Client(9) for k in (0, 3)}
         context, memories = make_context(model=MODEL, clients=clients), {0: {}, 3: {}}
-        state = algorithm.init(trainer_of().initial())
+        state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
         for _ in range(2):
             replies = one_round(algorithm, state, memories, context=context)
             state = algorithm.update(state, replies, context)
@@ -158,7 +162,7 @@ def test_the_first_round_is_that_of_fedavg_to_the_bit_and_the_second_is_not():
 @pytest.mark.parametrize("part", ["weights", "variates"])
 def test_weights_and_variates_are_each_held_to_their_own_norm(part):
     algorithm, context = Scaffold(), make_context(model=PointModel())
-    state = algorithm.init(INITIAL)
+    state = algorithm.init(INITIAL, ADVERSARIAL)
     template = algorithm.reply_template(state, context)
     assert {key: value.tolist() for key, value in template.items() if key.startswith(VARIATE)} == {
         f"{VARIATE}.generator.w": [0.0, 0.0]

@@ -18,6 +18,7 @@ from common.algorithms.server_generator import ServerGenerator
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.local import LocalConfig
+from common.models.base import ADVERSARIAL
 from common.weightings.uniform import Uniform
 from server import checkpoint
 from server.checkpoint import Checkpoint
@@ -31,7 +32,7 @@ CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=
 
 def start(**options):
     algorithm = ServerGenerator(**options)
-    return algorithm, algorithm.init(trainer_of().initial())
+    return algorithm, algorithm.init(trainer_of().initial(), ADVERSARIAL)
 
 
 def discriminator(weights):

@@ -15,6 +15,8 @@ from common.algorithms.ua_gan import UAGAN
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.local import LocalConfig
+from common.models.base import ADVERSARIAL
+from common.models.dcgan import DCGAN
 from common.objectives import OBJECTIVES
 from tests.unit.common.algorithms.training import make_context
 
@@ -54,7 +56,7 @@ def steepness(penalty, **options):
     """Returns E|grad D(x)|^2 of a trained discriminator on the client's real images."""
     algorithm = UAGAN(penalty=penalty)
     trainer = trainer_of(0, steps=6)
-    state = algorithm.init(trainer.initial())
+    state = algorithm.init(trainer.initial(), ADVERSARIAL)
     algorithm.run(algorithm.broadcast(state, [0], CONTEXT)[0], trainer, {}, 0)
     _, gradients = trainer.feedback(*trainer.real(64, "test"))
     return float(gradients.square().flatten(1).sum(1).mean())
@@ -80,7 +82,7 @@ def test_the_penalty_is_that_of_the_loss_with_its_weight():
     trainer = trainer_of()
     trainer.fit = fit
     algorithm = UAGAN(penalty=7)
-    one_payload = algorithm.broadcast(algorithm.init(trainer.initial()), [0], CONTEXT)[0]
+    one_payload = algorithm.broadcast(algorithm.init(trainer.initial(), ADVERSARIAL), [0], CONTEXT)[0]
     algorithm.run(one_payload, trainer, {}, 0)
     assert added[0] == pytest.approx(added[2], rel=1e-5)
     assert added[0] != added[1]  # on images drawn anew
@@ -92,13 +94,13 @@ def test_it_asks_for_label_counts_and_refuses_what_has_no_odds_or_is_no_mean():
         RunConfig(algorithm="ua-gan", objective="hinge")
     with pytest.raises(ConfigError, match=r"mixes the clients' odds.*aggregate=\"mean\""):
         RunConfig(algorithm="ua-gan", aggregate="median")
-    UAGAN().check(OBJECTIVES["non-saturating"](), AGGREGATORS["mean"]())
+    UAGAN().check(OBJECTIVES["non-saturating"](), AGGREGATORS["mean"](), DCGAN())
 
 
 def test_no_image_is_drawn_for_a_penalty_that_is_off():
     trainer = trainer_of(0)
     trainer.real = None
     algorithm = UAGAN(penalty=0)
-    state = algorithm.init(trainer.initial())
+    state = algorithm.init(trainer.initial(), ADVERSARIAL)
     algorithm.run(algorithm.broadcast(state, [0], CONTEXT)[0], trainer, {}, 0)
     assert one_round(algorithm, state, {0: {}}, context=CONTEXT)

@@ -25,7 +25,7 @@ def build(name, options, shape=SHAPES[0], seed=0):
 
 def inputs(networks, shape, num):
     generator = torch_generator(0, "test")
-    latents = torch.randn(num, networks["generator"].latent_size, generator=generator)
+    latents = torch.randn(num, *networks["generator"].noise_shape, generator=generator)
     return latents, torch.randint(shape.num_classes, (num,), generator=generator)
 
 

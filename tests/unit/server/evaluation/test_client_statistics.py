@@ -23,7 +23,7 @@ NAMES = tuple("0123456789")
 class Copyist(nn.Module):
     """A generator that shows a stored image of the label it is asked for, each in turn; of some, of another one."""
 
-    latent_size = 2
+    noise_shape = (2,)
 
     def __init__(self, images, instead=None):
         super().__init__()

@@ -1,7 +1,5 @@
 import pytest
 import torch
-from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import ALL
 from torch import nn
 
 from common import threads
@@ -11,12 +9,14 @@ from common.errors import ConfigError
 from common.wire import RollCall
 from server.clients.roster import Roster
 from server.evaluation import evaluator
+from server.evaluation.evaluator import Evaluator
+from server.evaluation.limits import ALL
 
 
 class Copyist(nn.Module):
     """A generator that shows a stored image of the label it is asked for, each in turn."""
 
-    latent_size = 2
+    noise_shape = (2,)
 
     def __init__(self, images):
         super().__init__()

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import ALL, FEWEST, doubt_of_digits, no_extractor
 
 from common.config import RunConfig
 from common.datasets.base import UNLABELLED, Dataset, ImageSet, ImageShape
+from server.evaluation.evaluator import Evaluator
+from server.evaluation.limits import ALL, FEWEST, doubt_of_digits, no_extractor
 
 
 def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled=True, size=28):

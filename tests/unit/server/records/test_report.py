@@ -10,7 +10,7 @@ from PIL import Image
 from common import provenance
 from common.config import RunConfig
 from common.datasets.base import ImageShape
-from common.generation import load_generator
+from common.generation import load_sampler
 from common.models.mlp import MLP
 from server.records import journal, plots, report
 
@@ -47,7 +47,7 @@ def draw(run, round, shape=SHAPE):
     model = MLP(width=16, latent_size=8)
     weights = {f"generator.{key}": value for key, value in model.build(shape, 0)["generator"].state_dict().items()}
     origin = provenance.origin("run", "npz", round, 0, "0" * 64)
-    report.draw_samples(load_generator(model, shape, weights), range(shape.num_classes), origin, run.sample(round))
+    report.draw_samples(load_sampler(model, shape, weights), range(shape.num_classes), origin, run.sample(round))
 
 
 def write_partition(run, counts, names=NAMES):

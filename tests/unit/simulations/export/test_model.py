@@ -11,7 +11,7 @@ import torch
 
 from common.datasets.base import denormalise
 from common.errors import CheckpointError, ConfigError, FedGANError
-from common.generation import balanced_labels, draw_latents, generate
+from common.generation import balanced_labels, draw_noise, generate
 from server.records import journal
 from server.records.journal import RunDirectory
 from simulations.export import model
@@ -46,7 +46,7 @@ def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, r
     told = export(run, trained, to, tmp_path / "out", precisions=precisions)
     assert told == json.loads((tmp_path / "out" / "export.json").read_text())
     assert [row["precision"] for row in told["files"]] == precisions
-    latents, labels = draw_latents(33, 8, 4), balanced_labels(33, 10)
+    latents, labels = draw_noise(33, (8,), 4), balanced_labels(33, 10)
     expected = trained.generator(latents, labels)
     for row in told["files"]:
         content = (tmp_path / "out" / row["file"]).read_bytes()
@@ -82,7 +82,7 @@ def test_a_generator_without_labels_keeps_the_same_inputs(to, plain_run, tmp_pat
     trained = load_trained(plain_run.path)
     told = export(plain_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
     network = FORMATS[to]().read((tmp_path / "out" / told["files"][0]["file"]).read_bytes())
-    latents = draw_latents(5, 8, 0)
+    latents = draw_noise(5, (8,), 0)
     made = network(latents, torch.zeros(5, dtype=torch.int64))
     torch.testing.assert_close(made, trained.generator(latents, balanced_labels(5, 10)), atol=TOLERANCE, rtol=0)
     assert told["labels-are-used"] is False

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.datasets.base import ImageShape
-from common.generation import Mixture, balanced_labels, draw_latents
+from common.generation import Mixture, balanced_labels, draw_noise
 from common.models import MODELS
 from simulations.export.network import Packed, WholeMixture, bits_of, portable
 from simulations.export.to_torch import traced
@@ -26,7 +26,7 @@ def mixture(members=3):
 
 def test_bits_are_rebuilt_by_arithmetic_to_the_last_one():
     near = torch.tensor([2.0**k for k in range(-126, 128)])
-    numbers = torch.cat([draw_latents(500, 64, 0).flatten(), near, near.nextafter(torch.tensor(0.0))[1:],
+    numbers = torch.cat([draw_noise(500, (64,), 0).flatten(), near, near.nextafter(torch.tensor(0.0))[1:],
                          near.nextafter(torch.tensor(torch.inf)), torch.tensor([0.0])])  # fmt: skip
     for values in (numbers, -numbers[:-1]):
         assert torch.equal(bits_of(values), values.view(torch.int32).long())
@@ -34,7 +34,7 @@ def test_bits_are_rebuilt_by_arithmetic_to_the_last_one():
 
 def test_a_whole_mixture_makes_the_images_of_the_mixture():
     original = mixture()
-    latents, labels = draw_latents(400, 64, 5), balanced_labels(400, 10)
+    latents, labels = draw_noise(400, (64,), 5), balanced_labels(400, 10)
     assert len(original.choose(latents, labels).unique()) == 3
     torch.testing.assert_close(WholeMixture(original)(latents, labels), original(latents, labels), rtol=0, atol=1e-6)
 
@@ -66,12 +66,12 @@ def test_statistics_of_batchnorm_are_packed_along():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(0.3)
             module.running_var.fill_(2.0)
-    latents, labels = draw_latents(8, 64, 0), balanced_labels(8, 10)
+    latents, labels = draw_noise(8, (64,), 0), balanced_labels(8, 10)
     torch.testing.assert_close(Packed(network, "float16")(latents, labels), network(latents, labels), atol=5e-3, rtol=0)
 
 
 def test_packed_networks_and_mixtures_trace_to_one_graph_for_any_batch():
-    latents, labels = draw_latents(9, 64, 0), balanced_labels(9, 10)
+    latents, labels = draw_noise(9, (64,), 0), balanced_labels(9, 10)
     for network, precision in ((generator("mlp", width=8), "float16"), (mixture(2), "float32"), (mixture(2), "int8")):
         graph = portable(network, precision)
         module = traced(graph).module()

@@ -27,7 +27,7 @@ from simulations.serve.models import ROWS, Models, Network, rows_apart
 class Slow(nn.Module):
     """An image is its first latent everywhere; a pass takes a moment, or waits for ``go``."""
 
-    latent_size = 2
+    noise_shape = (2,)
 
     def __init__(self):
         super().__init__()
@@ -144,17 +144,19 @@ def test_closing_makes_what_waits_and_takes_nothing_more(slow):
 def test_rows_of_every_model_are_made_alike_in_every_place(name):
     model = MODELS[name]()
     generator = model.build(ImageShape(1, 28, 10), seed=1)["generator"].eval()
-    assert rows_apart(generator, generator.latent_size, 10)
+    assert rows_apart(generator, 10)
 
 
 def test_networks_that_connect_rows_and_mixtures_are_found_out():
     class Connected(nn.Module):
+        noise_shape = (4,)
+
         def forward(self, latents, labels):
             return torch.tanh(latents - latents.mean(0))[:, :, None, None]
 
-    assert not rows_apart(Connected(), 4, 10)
+    assert not rows_apart(Connected(), 10)
     generator = MODELS["mlp"]().build(ImageShape(1, 28, 10), seed=1)["generator"]
-    assert not rows_apart(Mixture([generator, generator], torch.ones(2, 10)), 64, 10)
+    assert not rows_apart(Mixture([generator, generator], torch.ones(2, 10)), 10)
 
 
 def test_a_model_is_loaded_once_and_again_when_a_newer_checkpoint_lands(trained, tmp_path):

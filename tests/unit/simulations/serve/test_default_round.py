@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import simulations
+from common.models.base import ADVERSARIAL
 from common.tree import digest
 from server import checkpoint
 from simulations.commands import main
@@ -51,7 +52,7 @@ def test_same_seed_same_images_over_http_on_the_command_line_and_in_python(run, 
 
 
 def test_the_last_round_is_what_every_command_takes(run, tmp_path, capsys):
-    last = digest(checkpoint.latest(run / "checkpoints").snapshot.state.generator())
+    last = digest(checkpoint.latest(run / "checkpoints").snapshot.state.published(ADVERSARIAL))
     assert main._run(["evaluate", str(run), "--num", "100", "--metrics", "score", "--json"], debug=False) == 0
     assert json.loads(capsys.readouterr().out)["round"] == 3
     out = str(tmp_path / "made")

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.generation import draw_latents, generate
+from common.generation import draw_noise, generate
 from simulations.serve.library import Library
 from simulations.serve.models import Models
 from simulations.serve.requests import Wanted
@@ -51,7 +51,7 @@ def test_more_images_of_a_seed_begin_with_those_of_fewer(network):
 def test_an_interpolation_goes_from_one_seeds_first_image_to_the_others(network):
     latents = draw(Wanted.model_validate({"num": 5, "seed": 1, "interpolate": {"to": 2}}), network).latents
     for end, seed in ((0, 1), (-1, 2)):
-        torch.testing.assert_close(latents[end], draw_latents(1, network.latent_size, seed)[0])
+        torch.testing.assert_close(latents[end], draw_noise(1, (network.latent_size,), seed)[0])
 
 
 def test_the_way_along_the_sphere_keeps_its_length_and_its_pace():
@@ -64,7 +64,7 @@ def test_the_way_along_the_sphere_keeps_its_length_and_its_pace():
 
 
 def test_truncated_latents_stay_within_the_limit_in_the_same_order():
-    latents = torch.cat([draw_latents(1000, 4, 0), torch.full((1, 4), 40.0), torch.full((1, 4), -40.0)])
+    latents = torch.cat([draw_noise(1000, (4,), 0), torch.full((1, 4), 40.0), torch.full((1, 4), -40.0)])
     cut = truncated(latents, 0.7)
     assert cut.abs().max() <= 0.7
     assert cut.isfinite().all()
