@@ -16,8 +16,8 @@ from client.trainer import Assignment, Trainer, TrainerSpec
 from common import wire
 from common.compression import compress
 from common.config import RunConfig, Scalar
-from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
+from common.examples import ExampleSpec
 from common.logs import make_heard
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, clone, not_finite
@@ -38,8 +38,8 @@ def query(message: Message, context: Context) -> Message:
     answer = wire.RollCall(
         partition=site.partition_id,
         num_partitions=site.num_partitions,
-        num_examples=len(shard.images),
-        label_counts=tuple(shard.images.label_counts(shard.shape.num_classes)) if tells else None,
+        num_examples=len(shard.examples),
+        label_counts=tuple(shard.examples.label_counts(shard.shape.num_classes)) if tells else None,
         shape=shard.shape,
         class_names=shard.class_names,
         data_digest=shard.digest(),
@@ -97,7 +97,7 @@ def train(message: Message, context: Context) -> Message:
     moments, unsent = (kept or {}).pop(MOMENTS, None), (kept or {}).pop(UNSENT, {})
     memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
-    assignment = Assignment(shard.images, seed, partition, task.round, config.federation.num_rounds)
+    assignment = Assignment(shard.examples, seed, partition, task.round, config.federation.num_rounds)
     trainer.assign(assignment, moments)
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
     measured = config.weighting_component.measure(trainer)
@@ -162,7 +162,7 @@ def _parsed(items: tuple[tuple[str, Scalar], ...]) -> RunConfig:
     return RunConfig.from_flat(dict(items))
 
 
-def _trainer(config: RunConfig, shape: ImageShape, device: torch.device) -> Trainer:
+def _trainer(config: RunConfig, shape: ExampleSpec, device: torch.device) -> Trainer:
     spec = TrainerSpec.of(config, shape, device)
     if getattr(_RESIDENT, "spec", None) != spec:
         _RESIDENT.trainer = getattr(_RESIDENT, "make", Trainer)(spec)

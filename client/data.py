@@ -16,13 +16,13 @@ from client.site import Site
 from common import components
 from common.config import DataConfig, RunConfig
 from common.datasets import DATASETS, DataSource, load_once
-from common.datasets.base import Dataset, ImageSet, ImageShape, announced, stratified_split
+from common.datasets.base import Dataset, announced, stratified_split
 from common.datasets.folders import scan
 from common.datasets.remarks import Remarks
 from common.errors import ConfigError
+from common.examples import SETS, ExampleSet, ExampleSpec
 from common.files import replacing, write_atomically
 from common.partitioners import partition
-from common.tree import digest
 
 log = logging.getLogger("fedgan.client")
 
@@ -34,23 +34,23 @@ class Shard:
     """The images that one client trains on.
 
     Attributes:
-        images: With their labels.
+        examples: With their labels.
         class_names: What each label means.
         held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
     """
 
-    images: ImageSet
+    examples: ExampleSet
     class_names: tuple[str, ...]
-    held_out: ImageSet | None = None
+    held_out: ExampleSet | None = None
 
     @property
-    def shape(self) -> ImageShape:
+    def shape(self) -> ExampleSpec:
         """Of every image, and the number of classes."""
-        return ImageShape(*self.images.image_shape, len(self.class_names))
+        return self.examples.spec(len(self.class_names))
 
     def digest(self) -> str:
         """Returns the first 16 hex digits of a SHA-256 of images and labels."""
-        return digest({"images": self.images.images, "labels": self.images.labels})[:16]
+        return self.examples.digest()
 
 
 def shard(config: RunConfig, site: Site) -> Shard:
@@ -76,10 +76,10 @@ def shard(config: RunConfig, site: Site) -> Shard:
 
 def _without(whole: Shard, share: float) -> Shard:
     """Returns the shard with a share of each class held out; all of it for a share of 0, or where it is one image."""
-    if not share or len(whole.images) < 2:
+    if not share or len(whole.examples) < 2:
         return whole
-    trained, held_out = stratified_split(whole.images.labels.numpy(), share)
-    return Shard(whole.images.subset(trained), whole.class_names, whole.images.subset(held_out))
+    trained, held_out = stratified_split(whole.examples.labels.numpy(), share)
+    return Shard(whole.examples.subset(trained), whole.class_names, whole.examples.subset(held_out))
 
 
 @functools.lru_cache(maxsize=2)
@@ -116,21 +116,23 @@ def _own(text: str, image_size: int, state_path: str) -> Shard:
     if not state_path:
         return _read(source, path, image_size)
     place = hashlib.sha256(text.encode()).hexdigest()[:8]  # two SuperNodes may share a state-path
-    key = hashlib.sha256(json.dumps([source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(["kinds", source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
     folder = Path(state_path).expanduser() / "data"
-    names, images, labels = (folder / f"{place}-{key}{end}" for end in (".json", "-images.npy", "-labels.npy"))
+    names, examples, labels = (folder / f"{place}-{key}{end}" for end in (".json", "-examples.npy", "-labels.npy"))
     if not names.exists():
         read = _read(source, path, image_size)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in folder.glob(f"{place}-*"):
             old.unlink(missing_ok=True)
-        for file, array in ((images, read.images.images), (labels, read.images.labels)):
+        for file, array in ((examples, read.examples.stored), (labels, read.examples.labels)):
             with replacing(file) as temporary, temporary.open("wb") as stream:
                 np.save(stream, array.numpy())
-        write_atomically(names, json.dumps(read.class_names).encode())  # last: it says that the others are whole
-        log.info("%d images of %s are decoded in %s", len(read.images), text, folder)
-    mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (images, labels)]
-    return Shard(ImageSet(*mapped), tuple(json.loads(names.read_text(encoding="utf-8"))))
+        about = {"kind": read.examples.kind, "class-names": read.class_names}
+        write_atomically(names, json.dumps(about).encode())  # last: it says that the others are whole
+        log.info("%d %s of %s are decoded in %s", len(read.examples), read.examples.kind, text, folder)
+    mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (examples, labels)]
+    about = json.loads(names.read_text(encoding="utf-8"))
+    return Shard(SETS[about["kind"]](*mapped), tuple(about["class-names"]))
 
 
 def parse_own(text: str) -> tuple[DataSource, Path]:

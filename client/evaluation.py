@@ -12,8 +12,8 @@ from client.data import Shard
 from client.site import Site
 from common import metrics
 from common.config import RunConfig
-from common.datasets.base import ImageShape
 from common.errors import DataError
+from common.examples import ExampleSpec, ImageSpec
 from common.generation import generate, load_sampler
 from common.seeding import derive_seed, numpy_generator
 from common.tree import Tree
@@ -39,11 +39,11 @@ def moments(config: RunConfig, site: Site, shard: Shard, device: torch.device) -
     extractor = _extractor(config, shard.shape, device)
     if extractor is None:
         raise RefusalError("there is no extractor for its images")
-    labels = shard.images.labels if site.disclose_labels else None
+    labels = shard.examples.labels if site.disclose_labels else None
     if site.data:  # nothing of a site's own images is kept
-        features = extractor(shard.images.images)
+        features = extractor(shard.examples.stored)
     else:
-        features = metrics.kept_features(extractor, shard.images.images).to(device)
+        features = metrics.kept_features(extractor, shard.examples.stored).to(device)
     try:
         found = metrics.ClientMoments.of(
             features,
@@ -60,8 +60,8 @@ def reason_against_moments(site: Site, shard: Shard) -> str:
     """Returns why a site tells no moments, whatever the features are, so that it can say it before the first round."""
     if not site.disclose_moments:
         return "disclose-moments=false"
-    if site.data and len(shard.images) < FEWEST:
-        return f"{len(shard.images)} images are too few to give moments of: {FEWEST} at least"
+    if site.data and len(shard.examples) < FEWEST:
+        return f"{len(shard.examples)} images are too few to give moments of: {FEWEST} at least"
     return ""
 
 
@@ -75,7 +75,7 @@ def memorisation(weights: Tree, config: RunConfig, site: Site, shard: Shard, dev
         RefusalError: Too few images are held out.
     """
     held_out = shard.held_out
-    num = 0 if held_out is None else min(len(held_out), len(shard.images), _MOST_COMPARED)
+    num = 0 if held_out is None else min(len(held_out), len(shard.examples), _MOST_COMPARED)
     if held_out is None or num < 2:
         raise RefusalError(f"{num} held-out image(s) are too few to tell memorisation")
     seed = derive_seed(config.seed, "memorisation", site.partition_id)
@@ -85,17 +85,19 @@ def memorisation(weights: Tree, config: RunConfig, site: Site, shard: Shard, dev
         return images.flatten(1).float() / 255 if extractor is None else extractor(images)
 
     draw = numpy_generator(seed, "chosen")
-    chosen = [draw.choice(len(images), num, replace=False) for images in (shard.images, held_out)]
-    sides = [part.subset(rows).images for part, rows in zip((shard.images, held_out), chosen, strict=True)]
-    labels = shard.images.labels
+    chosen = [draw.choice(len(images), num, replace=False) for images in (shard.examples, held_out)]
+    sides = [part.subset(rows).stored for part, rows in zip((shard.examples, held_out), chosen, strict=True)]
+    labels = shard.examples.labels
     asked = labels[torch.from_numpy(draw.integers(len(labels), size=config.evaluation.num_images))]
     fakes = generate(load_sampler(config.model_component, shard.shape, weights, device), asked, seed)
     ratio, error = metrics.memorisation(*(described(images) for images in (*sides, fakes)))
     return {"ratio": torch.tensor(ratio, dtype=torch.float64), "error": torch.tensor(error, dtype=torch.float64)}
 
 
-def _extractor(config: RunConfig, shape: ImageShape, device: torch.device) -> metrics.Extractor | None:
+def _extractor(config: RunConfig, shape: ExampleSpec, device: torch.device) -> metrics.Extractor | None:
     evaluation = config.evaluation
+    if not isinstance(shape, ImageSpec):
+        return None
     return _kept(evaluation.extractor, shape.channels, shape.size, evaluation.inception_weights, device)
 
 

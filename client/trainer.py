@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from common.config import RunConfig
-from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import DivergenceError
+from common.examples import ExampleSet, ExampleSpec
 from common.local import LocalConfig
 from common.models import Model, Roles
 from common.objectives import Batch, DrawSource, Objective, Phase
@@ -28,14 +28,14 @@ class Assignment:
     """Whom a trainer works for: a client's shard, and the scope of its random numbers.
 
     Attributes:
-        images: The client's private images and labels.
+        examples: The client's private examples, with their labels.
         seed: The run's seed.
         partition: The client's partition id.
         round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
         num_rounds: Rounds of the run, which rates that fall depend on.
     """
 
-    images: ImageSet
+    examples: ExampleSet
     seed: int
     partition: int
     round: int
@@ -59,13 +59,13 @@ class TrainerSpec:
     model: Model
     objective: Objective
     optimiser: Optimiser
-    shape: ImageShape
+    shape: ExampleSpec
     local: LocalConfig
     seed: int
     device: torch.device
 
     @classmethod
-    def of(cls, config: RunConfig, shape: ImageShape, device: torch.device) -> "TrainerSpec":
+    def of(cls, config: RunConfig, shape: ExampleSpec, device: torch.device) -> "TrainerSpec":
         """Returns that of a run, for images of this shape."""
         return cls(
             config.model_component,
@@ -89,6 +89,7 @@ class Trainer:
         self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
+        self._spec = shape
         self._num_classes = shape.num_classes
         self._roles = spec.model.roles
         self._sampler = spec.model.sampler(self._networks)
@@ -124,7 +125,7 @@ class Trainer:
     @property
     def num_examples(self) -> int:
         """Images in the shard of the client at hand."""
-        return len(self._assigned.images)
+        return len(self._assigned.examples)
 
     @property
     def roles(self) -> Roles:
@@ -209,15 +210,15 @@ class Trainer:
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""
-        shard = self._assigned.images
+        shard = self._assigned.examples
         chosen = torch.randint(len(shard), (num,), generator=self._generator(scope, "real"))
-        images, labels = shard.take(chosen)
-        return normalise(images.to(self._device)), labels.to(self._device)
+        examples, labels = shard.take(chosen)
+        return self._spec.to_input(examples.to(self._device)), labels.to(self._device)
 
     @torch.no_grad()
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` examples that the loaded networks make, and their labels; see ``LocalTrainer``."""
-        generator, labels = self._generator(scope, "fake"), self._assigned.images.labels
+        generator, labels = self._generator(scope, "fake"), self._assigned.examples.labels
         chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
@@ -276,9 +277,9 @@ class Trainer:
         batch, so every batch is full even where the shard is smaller. The rest is drawn by the objective, or ``given``.
         """
         assigned, size, device = self._assigned, self._local.batch_size, device or self._device
-        shard, generator = assigned.images, self._generator()
-        pool = self._label_pool(assigned.images.labels)
-        source = DrawSource(size, generator, pool, self._sampler.noise_shape, shard.image_shape)
+        shard, generator = assigned.examples, self._generator()
+        pool = self._label_pool(assigned.examples.labels)
+        source = DrawSource(size, generator, pool, self._sampler.noise_shape, self._spec.shape)
         order = torch.empty(0, dtype=torch.int64)
         taken = 0
         runs: dict[str, int] = {}
@@ -297,9 +298,9 @@ class Trainer:
             if given is not None and phase.uses_examples:
                 draws |= {name: rows[torch.arange(taken, taken + size) % len(rows)] for name, rows in given.items()}
                 taken += size
-            images, labels = shard.take(chosen)
+            examples, labels = shard.take(chosen)
             batch = Batch(
-                examples=normalise(images.to(device, non_blocking=True)),
+                examples=self._spec.to_input(examples.to(device, non_blocking=True)),
                 labels=labels.to(device, non_blocking=True),
                 draws={name: value.to(device, non_blocking=True) for name, value in draws.items()},
                 generator=generator,

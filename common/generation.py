@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.datasets.base import ImageShape, denormalise
 from common.errors import DivergenceError
+from common.examples import ExampleSpec
 from common.models import Model, Sampler
 from common.seeding import torch_generator
 from common.tree import Tree, select
@@ -21,7 +21,7 @@ _PRIME, _MULTIPLIER = 2**31 - 1, 48271  # of the hash; products of two remainder
 _BATCH = 500  # images made at once: bounds memory; fixed, as a result's last bits may depend on it
 
 
-def load_sampler(model: Model, shape: ImageShape, weights: Tree, device: torch.device | str = "cpu") -> Sampler:
+def load_sampler(model: Model, shape: ExampleSpec, weights: Tree, device: torch.device | str = "cpu") -> Sampler:
     """Returns the sampler with ``weights``, ready to make examples.
 
     Args:
@@ -63,7 +63,7 @@ class Mixture(Sampler):
     def __init__(self, generators: Sequence[Sampler], shares: Tensor) -> None:
         super().__init__()
         self.generators = nn.ModuleList(generators)
-        self.noise_shape = generators[0].noise_shape
+        self.spec, self.noise_shape = generators[0].spec, generators[0].noise_shape
         columns = shares.double().cpu()
         whole = columns.sum(1, keepdim=True) if bool(columns.any()) else torch.ones(len(columns), 1).double()
         columns = torch.where(columns.sum(0, keepdim=True) > 0, columns, whole)
@@ -118,7 +118,7 @@ def in_parts(generator: Sampler, labels: Tensor, seed: int) -> Iterator[Tensor]:
         made = generator(noise[: len(chunk)].to(device), chunk.to(device))
         if not bool(torch.isfinite(made).all()):
             raise DivergenceError("the generator's images are not finite")
-        yield denormalise(made).cpu()
+        yield generator.spec.to_stored(made).cpu()
 
 
 def draw_noise(num: int, shape: tuple[int, ...], seed: int) -> Tensor:

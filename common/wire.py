@@ -5,6 +5,7 @@ Every message carries ``PROTOCOL``. A change of keys or of their meaning raises 
 
 import functools
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from common import records
 from common.algorithms import Payload, Reply
-from common.datasets.base import ImageShape
 from common.errors import ProtocolError
+from common.examples import ExampleSpec, spec_from
 from common.tree import FrozenTree, Tree
 
-PROTOCOL = 5
+PROTOCOL = 6
 
 R = TypeVar("R")
 
@@ -48,7 +49,7 @@ class RollCall:
     num_partitions: int
     num_examples: int
     label_counts: tuple[int, ...] | None
-    shape: ImageShape
+    shape: ExampleSpec
     class_names: tuple[str, ...]
     data_digest: str
     fingerprint: str
@@ -119,7 +120,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "partition": value.partition,
             "num-partitions": value.num_partitions,
             "num-examples": value.num_examples,
-            "shape": [value.shape.channels, value.shape.size, value.shape.num_classes],
+            "examples": json.dumps(value.shape.record()),
             "class-names": list(value.class_names),
             "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
@@ -139,7 +140,10 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         ProtocolError: Another protocol version, or a field that is missing or of another type.
     """
     meta = _meta(content)
-    channels, size, num_classes = _integers(meta, "shape", length=3)
+    try:
+        shape = spec_from(json.loads(str(meta.get("examples", ""))))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ProtocolError(f"examples is {str(meta.get('examples'))[:80]!r}, no description of examples") from None
     try:
         site = check_site_name(str(meta.get("site", "")))
     except ValueError as error:
@@ -149,7 +153,7 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         num_partitions=_integer(meta, "num-partitions"),
         num_examples=_integer(meta, "num-examples"),
         label_counts=tuple(_integers(meta, "label-counts")) if "label-counts" in meta else None,
-        shape=ImageShape(channels, size, num_classes),
+        shape=shape,
         class_names=tuple(_strings(meta, "class-names")),
         data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from common.aggregators import Aggregator
 from common.components import Component
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ExampleSpec
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
 from common.local import LocalConfig
@@ -75,7 +75,7 @@ class ServerContext:
     model: Model
     objective: Objective
     optimiser: Optimiser
-    shape: ImageShape
+    shape: ExampleSpec
     local: LocalConfig
     num_rounds: int
     cohort: Sequence[int] = ()

@@ -85,8 +85,8 @@ class CentralGenerator(OnServer):
         return Reply(partition, trainer.num_examples, {"logits": logits, "gradients": gradients}, metrics)
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
-        num, shape = self.num_steps(context) * context.local.batch_size, context.shape
-        return {"logits": torch.zeros(num), "gradients": torch.zeros(num, shape.channels, shape.size, shape.size)}
+        num = self.num_steps(context) * context.local.batch_size
+        return {"logits": torch.zeros(num), "gradients": torch.zeros(num, *context.shape.shape)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         # Honest discriminators are steeper than one another by more than any limit on feedback that would help.

@@ -1,20 +1,13 @@
 """Sources of images, one a file. ``DATASETS`` is what ``data.name`` may say."""
 
-from common.datasets.base import (
-    UNLABELLED,
-    Dataset,
-    DataSource,
-    ImageSet,
-    ImageShape,
-    denormalise,
-    load_once,
-    normalise,
-)
+from common.datasets.base import UNLABELLED, Dataset, DataSource, load_once
 from common.datasets.fashion_mnist import FashionMnist
 from common.datasets.image_folder import ImageFolder
 from common.datasets.mnist import Mnist
 from common.datasets.mnist_10k import Mnist10k
 from common.datasets.npz import Npz
+from common.examples import ImageSet, ImageSpec
+from common.examples.images import denormalise, normalise
 
 DATASETS: dict[str, type[DataSource]] = {
     "mnist-10k": Mnist10k,
@@ -30,7 +23,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "ImageSet",
-    "ImageShape",
+    "ImageSpec",
     "denormalise",
     "load_once",
     "normalise",

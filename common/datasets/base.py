@@ -1,7 +1,4 @@
-"""What a data set is, and what a source of one must do.
-
-Images stay ``uint8`` until a batch is made (a quarter of the memory, and exact); ``normalise`` takes them to [-1, 1].
-"""
+"""What a data set is, and what a source of one must do."""
 
 import functools
 import logging
@@ -19,6 +16,8 @@ from torch.nn import functional
 from common.components import Component
 from common.datasets.remarks import printable
 from common.errors import ConfigError, DataError
+from common.examples import ExampleSet, ExampleSpec
+from common.examples.images import not_square
 
 log = logging.getLogger("fedgan.data")
 
@@ -31,97 +30,6 @@ MOST_CLASSES = 100_000
 RELABEL = "relabel: labels = numpy.unique(labels, return_inverse=True)[1] counts classes from 0"
 
 _RESIZE_CHUNK = 1024  # images resized at once: bounds the float32 copy that interpolation needs
-
-
-@dataclass(frozen=True)
-class ImageShape:
-    """What a network must know of a data set.
-
-    Attributes:
-        channels: 1 (grey) or 3 (red, green, blue).
-        size: Height and width in pixels.
-        num_classes: Labels are in [0, num_classes).
-    """
-
-    channels: int
-    size: int
-    num_classes: int
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Square images of one size, with their labels.
-
-    Attributes:
-        images: (N, C, S, S) uint8 in [0, 255], C = 1 or 3.
-        labels: (N,) int64, not negative.
-
-    Raises:
-        DataError: Another shape or dtype, or not one label for each image.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def __post_init__(self) -> None:
-        """Refuses tensors of another shape or dtype than declared."""
-        shape = tuple(self.images.shape)
-        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3):
-            raise DataError(f"images are {shape} {self.images.dtype}, not (N, C, S, S) torch.uint8 with C = 1 or 3")
-        if shape[2] != shape[3]:
-            raise DataError(_not_square(shape[2], shape[3]))
-        if self.labels.dtype != torch.int64 or self.labels.shape != shape[:1]:
-            found = f"{tuple(self.labels.shape)} {self.labels.dtype}"
-            raise DataError(f"labels are {found}, not ({shape[0]},) torch.int64, one for each image")
-
-    def __len__(self) -> int:
-        """Returns the number of images."""
-        return len(self.labels)
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Channels, and height and width in pixels."""
-        _, channels, size, _ = self.images.shape
-        return channels, size
-
-    def label_counts(self, num_classes: int) -> list[int]:
-        """Returns how many images each of the ``num_classes`` classes has."""
-        return [int(count) for count in torch.bincount(self.labels, minlength=num_classes)]
-
-    def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
-        """Returns a copy of the images at ``indices``, (M,) int64 in [0, N), in that order."""
-        chosen = torch.from_numpy(indices)
-        return ImageSet(*self.take(chosen))
-
-    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns a copy of the images (M, C, S, S) and labels (M,) at ``indices``, (M,) int64."""
-        return self.images[indices], self.labels[indices]
-
-    def view(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
-        """Returns what ``subset`` does without a copy of the images, until all of them are asked for."""
-        return _View(self, torch.from_numpy(indices))
-
-
-class _View(ImageSet):
-    """Some of the images of another set."""
-
-    def __init__(self, whole: ImageSet, rows: torch.Tensor) -> None:
-        self.__dict__.update(_whole=whole, _rows=rows, labels=whole.labels[rows])
-
-    @property
-    def images(self) -> torch.Tensor:
-        """(N, C, S, S), a copy."""
-        images: torch.Tensor = self.__dict__["_whole"].images[self.__dict__["_rows"]]
-        return images
-
-    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = self.__dict__["_whole"].take(self.__dict__["_rows"][indices])
-        return images, labels
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        channels, size = self.__dict__["_whole"].image_shape
-        return channels, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +50,8 @@ class Dataset:
     """
 
     name: str
-    train: ImageSet
-    test: ImageSet
+    train: ExampleSet
+    test: ExampleSet
     class_names: tuple[str, ...]
     labelled: bool = True
     remarks: tuple[str, ...] = ()
@@ -154,19 +62,18 @@ class Dataset:
             raise DataError(
                 f"{self.name}: has {len(self.class_names):,} classes, more than {MOST_CLASSES:,}; are these ids?"
             )
-        for part, images in (("training", self.train), ("test", self.test)):
-            if not len(images):
-                raise DataError(f"{self.name}: there are no {part} images")
-            low, high = int(images.labels.min()), int(images.labels.max())
+        for part, examples in (("training", self.train), ("test", self.test)):
+            if not len(examples):
+                raise DataError(f"{self.name}: there are no {part} {examples.kind}")
+            low, high = int(examples.labels.min()), int(examples.labels.max())
             if low < 0 or high >= len(self.class_names):
                 raise DataError(
                     f"{self.name}: {part} labels are in [{low}, {high}], not in [0, {len(self.class_names) - 1}]"
                 )
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            train, test = tuple(self.train.images.shape[1:]), tuple(self.test.images.shape[1:])
+        if (train := self.train.spec(1)) != (test := self.test.spec(1)):
             raise DataError(
-                f"{self.name}: training images are {train}, test images {test} (C, S, S); set data.image-size"
-                " if only their sizes differ"
+                f"{self.name}: training {train.kind} are {train.shape}, test {test.kind} {test.shape}; set"
+                " data.image-size if they are images whose sizes alone differ"
             )
         if not self.labelled and self.class_names != UNLABELLED:
             raise DataError(f"{self.name}: unlabelled, but with the classes {', '.join(self.class_names)}")
@@ -191,9 +98,9 @@ class Dataset:
         return tuple(label for label, count in enumerate(counts) if count)
 
     @property
-    def shape(self) -> ImageShape:
-        """Returns the shape of every image and the number of classes."""
-        return ImageShape(*self.train.image_shape, len(self.class_names))
+    def shape(self) -> ExampleSpec:
+        """Returns what a network must know of the examples."""
+        return self.train.spec(len(self.class_names))
 
 
 class DataSource(Component):
@@ -260,16 +167,6 @@ def announced(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Returns images of bytes in [0, 255], of any shape, as float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def denormalise(images: torch.Tensor) -> torch.Tensor:
-    """Returns floating images, of any shape, as uint8: [-1, 1] to [0, 255], rounded; what is outside is clamped."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def squared(images: torch.Tensor, image_size: int) -> torch.Tensor:
     """Returns the images as squares of one size.
 
@@ -290,7 +187,7 @@ def squared(images: torch.Tensor, image_size: int) -> torch.Tensor:
     height, width = images.shape[-2:]
     if not image_size:
         if height != width:
-            raise DataError(_not_square(height, width))
+            raise DataError(not_square(height, width))
         return images
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -351,7 +248,3 @@ def listed(values: Sequence[object], most: int = 12) -> str:
     """Returns the first values, separated by commas, and how many more there are."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(str, values[:most])) + more
-
-
-def _not_square(height: int, width: int) -> str:
-    return f"images are {height} x {width} pixels, not square; set data.image-size to crop and resize them"

@@ -8,11 +8,12 @@ from PIL import ImageColor
 from pydantic import Field, field_validator
 
 from common.datasets import pictures
-from common.datasets.base import UNLABELLED, Dataset, DataSource, ImageSet, squared, stratified_split
+from common.datasets.base import UNLABELLED, Dataset, DataSource, squared, stratified_split
 from common.datasets.folders import scan
 from common.datasets.layout import Layout, laid_out
 from common.datasets.remarks import Remarks, listed, printable
 from common.errors import DataError
+from common.examples import ImageSet
 
 CROPPED = "{n} [picture that is|pictures that are] not square lost the ends of [its|their] longer side"
 ENLARGED = "{n} [picture|pictures] smaller than {size}x{size} pixels [was|were] enlarged"

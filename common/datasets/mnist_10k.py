@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from common.datasets.base import Dataset, DataSource, ImageSet, squared, stratified_split
+from common.datasets.base import Dataset, DataSource, squared, stratified_split
 from common.errors import DataError
+from common.examples import ImageSet
 
 EMBEDDED = Path(__file__).with_suffix(".json")
 """The images as text, because a Flower app bundle carries only text. ``simulations/tools/embed_mnist.py`` writes it."""

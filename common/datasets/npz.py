@@ -12,19 +12,11 @@ import torch
 from pydantic import Field, field_validator
 
 from common.datasets.archives import Archive
-from common.datasets.base import (
-    MOST_CLASSES,
-    UNLABELLED,
-    Dataset,
-    DataSource,
-    ImageSet,
-    naming,
-    squared,
-    stratified_split,
-)
+from common.datasets.base import MOST_CLASSES, UNLABELLED, Dataset, DataSource, naming, squared, stratified_split
 from common.datasets.labels import Labels, classes_of, fits
 from common.datasets.pixels import as_bytes, channels_first
 from common.errors import DataError
+from common.examples import ImageSet
 
 Role = Literal["images", "labels"]
 Roles = dict[str, dict[Role, str]]

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 
 from common.datasets.archives import kind_of
-from common.datasets.base import Dataset, DataSource, ImageSet, naming, squared
+from common.datasets.base import Dataset, DataSource, naming, squared
 from common.errors import DataError, FetchError
+from common.examples import ImageSet
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.datasets import normalise
+from common.examples.images import normalise
 from common.models import base
 from common.optimisers import Stepper
 from common.optimisers.adamw import AdamW

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import nn
 
 from common.components import Component
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ExampleSpec, ImageSpec
 from common.seeding import torch_generator
 
 Norm = Literal["group", "batch", "none"]
@@ -50,6 +50,9 @@ class Sampler(nn.Module):
     noise_shape: tuple[int, ...]
     """Of the noise that one example is made of."""
 
+    spec: ExampleSpec
+    """What it makes."""
+
 
 class Model(Component):
     """A set of networks, some of which samples are made with."""
@@ -73,15 +76,15 @@ class Model(Component):
             raise TypeError(f"the published network {name!r} is no Sampler: give {type(self).__name__} a sampler()")
         return network
 
-    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
-        """Returns the networks by name for images of ``shape``; their weights need not be initialised.
+    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
+        """Returns the networks by name for examples of ``shape``; their weights need not be initialised.
 
         Raises:
-            ConfigError: The model cannot make images of this size or number of channels.
+            ConfigError: The model cannot make examples of this kind or shape.
         """
         raise NotImplementedError
 
-    def build(self, shape: ImageShape, seed: int) -> nn.ModuleDict:
+    def build(self, shape: ExampleSpec, seed: int) -> nn.ModuleDict:
         """Returns the networks on the CPU with initial weights that depend on ``seed`` alone."""
         with torch.device("meta"):
             networks = nn.ModuleDict(self.networks(shape))
@@ -166,15 +169,22 @@ def initialise(network: nn.Module, generator: torch.Generator, weight_std: float
 _NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
-def require_size(model: str, shape: ImageShape, sizes: tuple[int, ...]) -> None:
-    """Raises ConfigError unless the images are grey or colour and of one of ``sizes``."""
-    if shape.size not in sizes:
+def require_images(model: str, spec: ExampleSpec, sizes: tuple[int, ...] = ()) -> ImageSpec:
+    """Returns the specification of grey or colour images of one of ``sizes``, or of any where none are given.
+
+    Raises:
+        ConfigError: The examples are of another kind or shape.
+    """
+    if not isinstance(spec, ImageSpec):
+        raise ConfigError(f"model {model} makes images, the data are {spec}: take a model of theirs")
+    if sizes and spec.size not in sizes:
         known = ", ".join(f"{size}x{size}" for size in sizes)
         raise ConfigError(
-            f"model {model} makes {known} images, the data has {shape.size}x{shape.size}: set data.image-size"
+            f"model {model} makes {known} images, the data has {spec.size}x{spec.size}: set data.image-size"
         )
-    if shape.channels not in (1, 3):
-        raise ConfigError(f"model {model} makes grey (1) or colour (3) images, the data has {shape.channels} channels")
+    if spec.channels not in (1, 3):
+        raise ConfigError(f"model {model} makes grey (1) or colour (3) images, the data has {spec.channels} channels")
+    return spec
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:

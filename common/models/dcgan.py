@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.datasets.base import ImageShape
-from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_size
+from common.examples import ExampleSpec, ImageSpec
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_images
 from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
 
 
@@ -34,20 +34,21 @@ class DCGAN(AdversarialModel):
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
 
-    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
-        require_size("dcgan", shape, (28, 32, 64))
-        classes = shape.num_classes if self.conditional else 0
+    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("dcgan", shape, (28, 32, 64))
+        classes = images.num_classes if self.conditional else 0
         return {
-            "generator": DCGANGenerator(shape, self.width, self.latent_size, self.norm, classes),
-            "discriminator": DCGANDiscriminator(shape, self.width, self.norm, classes, self.spectral_norm),
+            "generator": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
+            "discriminator": DCGANDiscriminator(images, self.width, self.norm, classes, self.spectral_norm),
         }
 
 
 class DCGANGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
-    def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
+        self.spec = shape
         self.noise_shape = (latent_size,)
         widths, self.start = _pyramid(shape.size, width)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
@@ -72,9 +73,7 @@ class DCGANDiscriminator(nn.Module):
     With ``spectral_norm`` all layers have it, and none is normalised by ``norm``.
     """
 
-    def __init__(
-        self, shape: ImageShape, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False
-    ) -> None:
+    def __init__(self, shape: ImageSpec, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False) -> None:
         super().__init__()
         norm = "none" if spectral_norm else norm
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.datasets.base import ImageShape
-from common.models.base import AdversarialModel, Embedding, Sampler, ZeroEmbedding
+from common.examples import ExampleSpec, ImageSpec
+from common.models.base import AdversarialModel, Embedding, Sampler, ZeroEmbedding, require_images
 
 
 class MLP(AdversarialModel):
@@ -19,19 +19,21 @@ class MLP(AdversarialModel):
 
     width: int = Field(128, ge=1, le=8192, description="units of a hidden layer")
 
-    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
-        classes = shape.num_classes if self.conditional else 0
+    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("mlp", shape)
+        classes = images.num_classes if self.conditional else 0
         return {
-            "generator": MLPGenerator(shape, self.width, self.latent_size, classes),
-            "discriminator": MLPDiscriminator(shape, self.width, classes),
+            "generator": MLPGenerator(images, self.width, self.latent_size, classes),
+            "discriminator": MLPDiscriminator(images, self.width, classes),
         }
 
 
 class MLPGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]."""
 
-    def __init__(self, shape: ImageShape, width: int, latent_size: int, num_classes: int) -> None:
+    def __init__(self, shape: ImageSpec, width: int, latent_size: int, num_classes: int) -> None:
         super().__init__()
+        self.spec = shape
         self.noise_shape = (latent_size,)
         self.image_shape = (shape.channels, shape.size, shape.size)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
@@ -53,7 +55,7 @@ class MLPGenerator(Sampler):
 class MLPDiscriminator(nn.Module):
     """Images (B, C, S, S) and labels (B,) to logits (B,)."""
 
-    def __init__(self, shape: ImageShape, width: int, num_classes: int) -> None:
+    def __init__(self, shape: ImageSpec, width: int, num_classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Flatten(),

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.datasets.base import ImageShape
-from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_size
+from common.examples import ExampleSpec, ImageSpec
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_images
 from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
 
 
@@ -35,20 +35,21 @@ class ResNet(AdversarialModel):
     )
     spectral_norm: bool = Field(False, description="spectral normalisation of the discriminator (Miyato et al. 2018)")
 
-    def networks(self, shape: ImageShape) -> dict[str, nn.Module]:
-        require_size("resnet", shape, (28, 32, 64))
-        classes = shape.num_classes if self.conditional else 0
+    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("resnet", shape, (28, 32, 64))
+        classes = images.num_classes if self.conditional else 0
         return {
-            "generator": ResNetGenerator(shape, self.width, self.latent_size, self.norm, classes),
-            "discriminator": ResNetDiscriminator(shape, self.width, classes, self.spectral_norm),
+            "generator": ResNetGenerator(images, self.width, self.latent_size, self.norm, classes),
+            "discriminator": ResNetDiscriminator(images, self.width, classes, self.spectral_norm),
         }
 
 
 class ResNetGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
-    def __init__(self, shape: ImageShape, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
+        self.spec = shape
         self.noise_shape = (latent_size,)
         self.start, doublings = (7, 2) if shape.size == 28 else (4, shape.size.bit_length() - 3)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
@@ -88,7 +89,7 @@ class UpBlock(nn.Module):
 class ResNetDiscriminator(nn.Module):
     """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image."""
 
-    def __init__(self, shape: ImageShape, width: int, num_classes: int, spectral_norm: bool) -> None:
+    def __init__(self, shape: ImageSpec, width: int, num_classes: int, spectral_norm: bool) -> None:
         super().__init__()
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
         halvings = 3 if shape.size == 64 else 2

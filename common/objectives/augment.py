@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ExampleSpec, ImageSpec
 
 _SHIFT = 0.125  # largest translation, as a share of the side
 _CUT = 0.5  # side of the cut square, likewise
@@ -76,8 +76,14 @@ def parse_changes(text: str) -> tuple[str, ...]:
     return tuple(name for name in CHANGES if name in names)
 
 
-def require_colour(names: Sequence[str], shape: ImageShape) -> None:
-    """Raises ConfigError if colours are to be changed where images have none."""
+def require_colour(names: Sequence[str], shape: ExampleSpec) -> None:
+    """Raises ConfigError if images are to be changed where there are none, or colours where images have none."""
+    if names and not isinstance(shape, ImageSpec):
+        raise ConfigError(
+            f"augment='{','.join(names)}' in the objective changes images, and the data are {shape}: leave it out"
+        )
+    if not isinstance(shape, ImageSpec):
+        return
     if "color" in names and shape.channels != 3:
         rest = ",".join(name for name in names if name != "color")
         raise ConfigError(

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from common.components import Component
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ExampleSpec
 from common.models.base import Model
 from common.objectives.augment import change, parse_changes, require_colour
 
@@ -114,7 +114,7 @@ class Objective(Component):
         """
         return {}
 
-    def check(self, shape: ImageShape) -> None:
+    def check(self, shape: ExampleSpec) -> None:
         """Raises ConfigError if the options mean nothing for images of ``shape``."""
 
     def check_model(self, model: Model) -> None:
@@ -192,7 +192,7 @@ class AdversarialObjective(Objective):
             Phase("generator", ("generator",), self._generator_phase, uses_examples=False, reuses_batch=True, period=1),
         )
 
-    def check(self, shape: ImageShape) -> None:
+    def check(self, shape: ExampleSpec) -> None:
         require_colour(parse_changes(self.augment), shape)
 
     def _after(self) -> Callable[[nn.Module], None] | None:

@@ -10,8 +10,8 @@ from flwr.app import Message
 from flwr.common.constant import ErrorCode
 
 from common import wire
-from common.datasets.base import ImageShape
 from common.errors import FederationError, FedGANError, MismatchError, lasts_by_name
+from common.examples import ExampleSpec
 from common.generation import held_classes
 
 _FLOWER_REASON = re.compile(r"<class '(?:[\w.]+\.)?(?P<type>\w+)'>:<'(?P<text>.*)'>", re.DOTALL)
@@ -29,7 +29,7 @@ class Roster:
     clients: Mapping[int, wire.RollCall]
 
     @property
-    def shape(self) -> ImageShape:
+    def shape(self) -> ExampleSpec:
         """Of the images that all clients hold."""
         return next(iter(self.clients.values())).shape
 
@@ -56,7 +56,7 @@ class Roster:
     def summary(self) -> dict[str, Any]:
         """Returns who holds what, as it is compared on resume; ``partition.json`` has the class names beside it."""
         return {
-            "shape": {"channels": self.shape.channels, "size": self.shape.size, "num-classes": self.shape.num_classes},
+            "shape": self.shape.record(),
             "clients": [
                 {
                     "partition": k,
@@ -90,7 +90,7 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
         if answer.num_examples < 1:
             problems.append(f"{answer.label} has {answer.num_examples} images, expected at least 1")
         if answer.shape != shape:
-            problems.append(f"{answer.label} has {_described(answer.shape)}, expected {_described(shape)}")
+            problems.append(f"{answer.label} has {answer.shape}, expected {shape}")
         elif answer.class_names != names:
             problems.append(f"{answer.label} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")
         counts = answer.label_counts
@@ -127,10 +127,6 @@ def one_line(text: str) -> str:
     """Returns a client's words as one line of bounded length, which cannot be taken for a line of the server's own."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
-
-
-def _described(shape: ImageShape) -> str:
-    return f"{shape.size}x{shape.size} images with {shape.channels} channel(s) of {shape.num_classes} class(es)"
 
 
 def _listed(names: tuple[str, ...]) -> str:

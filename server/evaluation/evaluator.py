@@ -10,8 +10,9 @@ from torch import Tensor
 
 from common import metrics
 from common.config import EvaluationConfig, RunConfig
-from common.datasets.base import Dataset, ImageShape, load_once
+from common.datasets.base import Dataset, load_once
 from common.errors import DataError
+from common.examples import ExampleSpec, ImageSpec
 from common.generation import balanced_labels, generate
 from common.models import Sampler
 from common.seeding import derive_seed
@@ -171,12 +172,12 @@ class Evaluator:
     def utility_of(self, images: Tensor, labels: Tensor) -> float:
         """Returns the ``utility`` of images uint8 (N, C, S, S) with labels int64 (N,), whoever made them."""
         test, classes = self._dataset.test, self._dataset.shape.num_classes
-        return metrics.utility(images, labels, test.images, test.labels, self._seed, num_classes=classes)
+        return metrics.utility(images, labels, test.stored, test.labels, self._seed, num_classes=classes)
 
     @cached_property
     def _real_features(self) -> Tensor:
         assert self.extractor is not None
-        images = self._dataset.test.images
+        images = self._dataset.test.stored
         return metrics.kept_features(self.extractor, images, metrics.features_on_all_cores)
 
     @cached_property
@@ -201,13 +202,15 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     return Evaluator(config, dataset)
 
 
-def extractor_of(config: EvaluationConfig, shape: ImageShape) -> metrics.Extractor | None:
+def extractor_of(config: EvaluationConfig, shape: ExampleSpec) -> metrics.Extractor | None:
     """Returns the extractor of a run for images of this shape, on the fastest device; None where there is none.
 
     Raises:
         ConfigError: The configured one does not take such images.
         DataError: Its weights are missing or unusable.
     """
+    if not isinstance(shape, ImageSpec):
+        return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return metrics.extractor_for(config.extractor, shape.channels, shape.size, config.inception_weights, device)
 

@@ -7,8 +7,9 @@ from typing import Any
 from common import metrics
 from common.components import suggestion
 from common.config import EvaluationConfig, RunConfig
-from common.datasets.base import Dataset, ImageShape
+from common.datasets.base import Dataset
 from common.errors import ConfigError
+from common.examples import ExampleSpec, ImageSet, ImageSpec
 from common.metrics.digits import ENOUGH
 from common.metrics.extractors import MnistFeatures
 from common.metrics.utility import MIN_SIZE
@@ -48,6 +49,8 @@ class Limits:
         1 for MNIST itself, without a look.
         """
         test, shape = self._dataset.test, self._dataset.shape
+        if not isinstance(test, ImageSet) or not isinstance(shape, ImageSpec):
+            return None
         if not MnistFeatures.accepts(shape.channels, shape.size):
             return None
         if self._dataset.name.partition(" ")[0] in _MNIST:
@@ -83,13 +86,19 @@ class Limits:
         """
         if name not in ALL:
             raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
-        shape, held_out = self._dataset.shape, len(self._dataset.test)
+        shape = self._dataset.shape
+        if not isinstance(shape, ImageSpec):
+            return f"it is of images, and the data are {shape.kind}"
         if name in OF_FEATURES and self._extractor is None:
             return no_extractor(self._evaluation, shape)
-        if name == "score" and not (shape == ImageShape(1, 28, 10) and (self.digits or 0) >= ENOUGH):
+        if name == "score" and not (shape == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
             return "it reads the probabilities of a classifier of 28x28 MNIST digits"
         if name in ("per-class-recall", "utility") and not self._dataset.labelled:
             return "the images have no labels"
+        return self._reason_against_few(name)
+
+    def _reason_against_few(self, name: str) -> str | None:
+        shape, held_out = self._dataset.shape, len(self._dataset.test)
         if name != "score" and held_out < FEWEST:
             return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
         if name == "per-class-recall" and max(self._dataset.test.label_counts(shape.num_classes)) < FEWEST_OF_A_CLASS:
@@ -108,7 +117,7 @@ class Limits:
             return (
                 f"evaluation.utility-num-images is {generated}, fewer than two of each of {shape.num_classes} classes"
             )
-        if shape.size < MIN_SIZE:
+        if isinstance(shape, ImageSpec) and shape.size < MIN_SIZE:
             return f"its classifier takes images of {MIN_SIZE} pixels or more"
         return None
 
@@ -139,10 +148,12 @@ def describe_scores(
     return {"scored-with": made}
 
 
-def no_extractor(config: EvaluationConfig, shape: ImageShape) -> str:
+def no_extractor(config: EvaluationConfig, shape: ExampleSpec) -> str:
     """Returns why images of a shape have no features, and what would give them some."""
     if config.extractor == "none":
         return "no extractor, as evaluation.extractor=none"
+    if not isinstance(shape, ImageSpec):
+        return f"no extractor for {shape.kind}"
     ways = 'evaluation.extractor="inception" takes any'
     if shape.channels == 1:
         ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"

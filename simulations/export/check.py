@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common.datasets.base import denormalise
 from common.errors import DataError, FedGANError
+from common.examples.images import denormalise
 from common.generation import balanced_labels, draw_noise
 from common.models import Sampler
 from server.evaluation.evaluator import Evaluator
@@ -96,7 +96,7 @@ class Ruler:
         """Returns the fid of what ``network`` makes; None if it cannot be measured, for the ``reason``."""
         if self._evaluator is None:
             return None
-        adapted = _Adapted(network, self._trained.generator.noise_shape)
+        adapted = _Adapted(network, self._trained.generator)
         (fid,) = self._evaluator.score(adapted, ("fid",), self.num_images).values()
         assert isinstance(fid, float)
         return fid
@@ -105,9 +105,9 @@ class Ruler:
 class _Adapted(Sampler):
     """A network that runs elsewhere, with what ``common.generation.generate`` asks of a generator."""
 
-    def __init__(self, network: Network, noise_shape: tuple[int, ...]) -> None:
+    def __init__(self, network: Network, like: Sampler) -> None:
         super().__init__()
-        self.noise_shape = noise_shape
+        self.spec, self.noise_shape = like.spec, like.noise_shape
         self._network = network
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # where its images come from: the CPU
 

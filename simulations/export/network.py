@@ -43,7 +43,7 @@ class WholeMixture(Sampler):
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
         self.mixture = mixture
-        self.noise_shape = mixture.noise_shape
+        self.spec, self.noise_shape = mixture.spec, mixture.noise_shape
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
@@ -85,7 +85,7 @@ class Packed(Sampler):
 
     def __init__(self, network: Sampler, precision: Precision) -> None:
         super().__init__()
-        self.noise_shape = network.noise_shape
+        self.spec, self.noise_shape = network.spec, network.noise_shape
         self._names = [name for name, _ in network.named_parameters()] + [name for name, _ in network.named_buffers()]
         for name, value in [*network.named_parameters(), *network.named_buffers()]:
             packed: Tensor = value.detach()

@@ -10,8 +10,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common import components
-from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError
+from common.examples import ImageSpec
 from common.generation import Mixture
 from common.models import MODELS, Sampler
 from simulations.export.formats import Format, Network
@@ -72,7 +72,7 @@ def _built(content: bytes, name: str) -> nn.Module:
     try:
         stored, facts = load(content), facts_in(content)
         model = components.parse("model", MODELS, str(facts["model"]))
-        shape = ImageShape(**facts["shape"])  # type: ignore[arg-type]
+        shape = ImageSpec(**facts["shape"])  # type: ignore[arg-type]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} is not a whole file of fedgan export --to safetensors: {error}") from None
     members = len({key.split(".")[1] for key in stored if key.startswith("generators.")})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.algorithms import Reply
 from common.config import RunConfig, Scalar
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.seeding import torch_generator
 from common.tree import FrozenTree, Tree
 from server.clients import admission
@@ -24,7 +24,7 @@ def aggregation(plan: Plan) -> Measured:
     """The mean of 100 replies of 1.7 M parameters with one thread, against what has to be read; and memory."""
     num, width = (3, 8) if plan.quick else (100, _WIDTH)
     config = RunConfig().replaced({"model": f"dcgan width={width}", "federation.num-clients": num})
-    origin = config.model_component.build(ImageShape(1, 28, 10), 0).state_dict()
+    origin = config.model_component.build(ImageSpec(1, 28, 10), 0).state_dict()
     model_bytes = sum(value.nbytes for value in origin.values())
     rows = _timed(plan, config, origin, num)
     megabytes = num * model_bytes / 1e6

@@ -21,8 +21,8 @@ from client.app import app as client_app
 from client.trainer import Assignment, Trainer
 from common import records
 from common.config import RunConfig, Scalar
-from common.datasets.base import ImageSet
 from common.errors import FederationError
+from common.examples import ImageSet
 from common.seeding import torch_generator
 from common.threads import available_cores
 from common.tree import Tree
@@ -159,7 +159,7 @@ def label_flip(active: bool) -> Iterator[None]:
 
     def poisoned(self: Trainer, assignment: Assignment, moments: Tree | None) -> None:
         if active and assignment.partition in MALICIOUS:
-            images = ImageSet(assignment.images.images, 9 - assignment.images.labels)
+            images = ImageSet(assignment.examples.stored, 9 - assignment.examples.labels)
             assignment = replace(assignment, images=images)
         assign(self, assignment, moments)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from client.data import load, split
 from common.config import RunConfig
-from common.datasets.base import normalise
+from common.examples.images import normalise
 from common.optimisers.adam import Adam
 from common.seeding import torch_generator
 

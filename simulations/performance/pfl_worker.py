@@ -25,7 +25,7 @@ from torch import nn
 
 from client.data import load, split
 from common.config import RunConfig
-from common.datasets.base import normalise
+from common.examples.images import normalise
 from common.seeding import torch_generator
 from simulations.performance.loops import Batch, adam_betas, gan_step
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from common.algorithms.fedavg import PERSONAL
 from common.config import RunConfig
-from common.datasets.base import ImageShape, listed
+from common.datasets.base import listed
 from common.errors import CheckpointError, ConfigError
+from common.examples import ExampleSpec, spec_from
 from common.generation import balanced_labels, held_classes, load_sampler
 from common.models import Roles, Sampler
 from common.tree import Tree, digest, select
@@ -41,7 +42,7 @@ class Trained:
     """
 
     generator: Sampler
-    shape: ImageShape
+    shape: ExampleSpec
     config: RunConfig
     round: int
     digest: str
@@ -112,7 +113,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     found = _find(run, round)
     _require_same(config, found, run)
     done = found.snapshot.state.round
-    shape = ImageShape(*(int(found.roster["shape"][key]) for key in ("channels", "size", "num-classes")))
+    shape = spec_from(found.roster["shape"])
     roles = config.model_component.roles
     if client is None:
         weights = found.snapshot.state.published(roles)
@@ -134,7 +135,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     return Trained(generator, shape, config, done, digest(weights), discriminator, held)
 
 
-def _load_adversary(config: RunConfig, shape: ImageShape, weights: Tree) -> nn.Module:
+def _load_adversary(config: RunConfig, shape: ExampleSpec, weights: Tree) -> nn.Module:
     (name,) = config.model_component.roles.adversaries
     network: nn.Module = config.model_component.build(shape, seed=0)[name]
     network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in weights.items()})

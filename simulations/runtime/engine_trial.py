@@ -10,7 +10,7 @@ from client.batched.group import Table
 from client.batched.stacked_trainer import Request
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
-from common.datasets.base import ImageSet, ImageShape
+from common.examples import ImageSet, ImageSpec
 from common.seeding import torch_generator
 
 SEATS_ON_CPU = 8
@@ -37,7 +37,7 @@ class Comparison:
 
 def compare(
     config: RunConfig,
-    shape: ImageShape,
+    shape: ImageSpec,
     *,
     num_clients: int,
     num_seats: int = SEATS_ON_CPU,
@@ -90,7 +90,7 @@ def compare(
     return Comparison(min(loops), min(batches), tuple(one / other for one, other in times))
 
 
-def seats_that_fit(config: RunConfig, shape: ImageShape, device: torch.device) -> int:
+def seats_that_fit(config: RunConfig, shape: ImageSpec, device: torch.device) -> int:
     """Returns how many clients can be trained together: on a GPU what a step of one of them leaves room for."""
     if device.type != "cuda":
         return SEATS_ON_CPU
@@ -104,13 +104,13 @@ def seats_that_fit(config: RunConfig, shape: ImageShape, device: torch.device) -
     return max(1, min(_MOST_SEATS, int(_SHARE_OF_MEMORY * free / max(1, each))))
 
 
-def _spec(config: RunConfig, shape: ImageShape, device: torch.device, steps: int) -> TrainerSpec:
+def _spec(config: RunConfig, shape: ImageSpec, device: torch.device, steps: int) -> TrainerSpec:
     """Returns the trainer of a run, with another number of steps."""
     spec = TrainerSpec.of(config, shape, device)
     return replace(spec, local=spec.local.model_copy(update={"steps": steps}))
 
 
-def _noise(config: RunConfig, shape: ImageShape) -> ImageSet:
+def _noise(config: RunConfig, shape: ImageSpec) -> ImageSet:
     size = (4 * config.local.batch_size, shape.channels, shape.size, shape.size)
     generator = torch_generator(config.seed, "trial")
     images = torch.randint(256, size, generator=generator, dtype=torch.uint8)

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from common.datasets.base import denormalise, normalise
 from common.errors import CheckpointError, ConfigError
+from common.examples.images import denormalise, normalise
 from common.generation import Mixture, balanced_labels
 from common.models import Sampler
 from common.seeding import torch_generator

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from common import metrics
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ImageSpec
 from common.generation import draw_noise
 from simulations.runs.generator import Trained
 from simulations.serve.models import ROWS, Network
@@ -93,7 +93,7 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
 
 def _require_trust(wanted: Wanted, network: Network) -> None:
     if wanted.trust == "classifier":
-        if network.trained.shape != ImageShape(1, 28, 10) or "mnist" not in network.trained.config.data.name:
+        if network.trained.shape != ImageSpec(1, 28, 10) or "mnist" not in network.trained.config.data.name:
             raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=discriminator")
         if not network.trained.conditional:
             raise ConfigError("trust=classifier compares with labels, and this generator knows none")

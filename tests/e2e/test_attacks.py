@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from client.trainer import Assignment, Trainer
-from common.datasets.base import ImageSet
+from common.examples import ImageSet
 from simulations.performance.attacks import ATTACKS, label_flip, run, table
 
 SMALL = {

@@ -101,8 +101,8 @@ def test_the_federated_fid_of_a_run_is_that_of_all_clients_images_in_one_place(s
     scores = summary_of(config)["scores"]
     trained = load_trained(RunDirectory(journal.resolve(config.output.dir).path).path, None, None)
     shards = [data.shard(config, Site.of({"partition-id": k, "num-partitions": 4})) for k in range(4)]
-    images = torch.cat([shard.images.images for shard in shards])
-    counts = torch.bincount(torch.cat([shard.images.labels for shard in shards]), minlength=10).tolist()
+    images = torch.cat([shard.examples.stored for shard in shards])
+    counts = torch.bincount(torch.cat([shard.examples.labels for shard in shards]), minlength=10).tolist()
     sample = Evaluator(config, config.source.load(None)).sample(trained.generator, 400)
     fakes = [metrics.Moments.of(sample.features[sample.labels == k]) for k in range(10)]
     real = metrics.Moments.of(metrics.make_extractor("mnist-cnn")(images))

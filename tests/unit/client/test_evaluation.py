@@ -8,6 +8,7 @@ from client import data, evaluation
 from client.evaluation import RefusalError
 from client.site import Site
 from common.config import RunConfig
+from common.examples import ImageSpec
 from common.metrics import ClientMoments
 from common.metrics.federated import UNTOLD
 from common.seeding import torch_generator
@@ -26,13 +27,13 @@ def site(**changes):
 
 def told(config, site, shard):
     tree = evaluation.moments(config, site, shard, CPU)
-    return ClientMoments.from_tree(tree, 64, shard.shape.num_classes, len(shard.images))
+    return ClientMoments.from_tree(tree, 64, shard.shape.num_classes, len(shard.examples))
 
 
 class TestMoments:
     def test_they_are_of_each_class_where_labels_are_told_and_of_all_together_where_not(self):
         shard = data.shard(config(), site())
-        counts = shard.images.label_counts(10)
+        counts = shard.examples.label_counts(10)
         open_one, silent = (told(config(), site(disclose_labels=tells), shard) for tells in (True, False))
         assert {k: group.count for k, group in open_one.groups.items()} == {k: n for k, n in enumerate(counts) if n}
         assert open_one.label_counts == tuple(counts)
@@ -42,7 +43,7 @@ class TestMoments:
 
     def test_a_site_of_its_own_puts_classes_of_a_few_images_together(self):
         shard = data.shard(config(), site())
-        few = data.Shard(shard.images.subset(torch.arange(9).numpy()), shard.class_names)
+        few = data.Shard(shard.examples.subset(torch.arange(9).numpy()), shard.class_names)
         assert set(told(config(), site(), few).groups) != set()
         with pytest.raises(RefusalError, match="9 images are too few to give moments of: 10"):
             told(config(), site(data="npz:/x.npz"), few)
@@ -63,6 +64,7 @@ class Drawn(nn.Module):
     """A generator that shows given images in a random order, whatever it is asked for."""
 
     noise_shape = (2,)
+    spec = ImageSpec(1, 28, 10)
 
     def __init__(self, images):
         super().__init__()
@@ -87,9 +89,9 @@ class TestMemorisation:
     def test_a_generator_that_repeats_the_training_images_is_told_from_one_that_does_not(self, monkeypatch, extractor):
         def fresh(shard):
             dataset = RunConfig().source.load(None)
-            return dataset.test.images[torch.isin(dataset.test.labels, shard.images.labels)]
+            return dataset.test.images[torch.isin(dataset.test.labels, shard.examples.labels)]
 
-        repeated, _ = self.ratio(monkeypatch, lambda shard: shard.images.images, evaluation__extractor=extractor)
+        repeated, _ = self.ratio(monkeypatch, lambda shard: shard.examples.stored, evaluation__extractor=extractor)
         drawn, error = self.ratio(monkeypatch, fresh, evaluation__extractor=extractor)
         assert repeated < 0.01
         assert abs(drawn - 1) < 3 * error
@@ -102,7 +104,7 @@ class TestMemorisation:
 def test_held_out_images_are_a_share_of_each_class_and_nobody_trains_on_them():
     whole, part = (data.shard(config(evaluation__holdout=share), site()) for share in (0.0, 0.25))
     assert whole.held_out is None
-    assert (len(part.images), len(part.held_out)) == (45, 15)
+    assert (len(part.examples), len(part.held_out)) == (45, 15)
     both = [sorted(images.flatten(1).sum(1).tolist()) for images in (part.images.images, part.held_out.images)]
     assert sorted(both[0] + both[1]) == sorted(whole.images.images.flatten(1).sum(1).tolist())
     for k, count in enumerate(whole.images.label_counts(10)):

@@ -75,7 +75,7 @@ class TestSite:
 class TestOwnData:
     def test_a_site_without_its_own_takes_its_part_of_the_run_s(self, small):
         config = small()
-        assert len(data.shard(config, site()).images) == 40
+        assert len(data.shard(config, site()).examples) == 40
         one, other = (data.shard(config, site(partition_id=k)).digest() for k in (0, 1))
         assert one != other
         with pytest.raises(ConfigError, match="partition-id=4: federation.num-clients=4 has 0 to 3"):
@@ -87,8 +87,8 @@ class TestOwnData:
         changes = {"state_path": str(tmp_path / "state")} if kept else {}
         shard = data.shard(RunConfig(), site(data=f"image-folder grey=true:{folder}", **changes))
         assert shard.class_names == ("cat", "dog")
-        assert shard.images.images.shape == (16, 1, 8, 8)
-        assert shard.images.label_counts(2) == [8, 8]
+        assert shard.examples.stored.shape == (16, 1, 8, 8)
+        assert shard.examples.label_counts(2) == [8, 8]
 
     def test_kept_images_are_mapped_and_read_anew_when_a_file_changes(self, tmp_path, monkeypatch):
         folder = write_folder(tmp_path / "scans")
@@ -116,7 +116,7 @@ class TestOwnData:
         data._own.cache_clear()
         shard = data.shard(RunConfig(), where)
         before = shard.digest()
-        shard.images.images.zero_()
+        shard.examples.stored.zero_()
         data._own.cache_clear()
         assert data.shard(RunConfig(), where).digest() == before
 

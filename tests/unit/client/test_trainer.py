@@ -7,14 +7,15 @@ import torch
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
 from common.config import LocalConfig
-from common.datasets.base import ImageSet, ImageShape, normalise
 from common.errors import ConfigError, DivergenceError
+from common.examples import ImageSet, ImageSpec
+from common.examples.images import normalise
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 CPU = torch.device("cpu")
 
 

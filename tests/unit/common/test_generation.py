@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.generation import balanced_labels, draw_noise, generate, load_sampler, tile
 from common.models import MODELS
 from common.seeding import torch_generator
 
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 MODEL = MODELS["mlp"](width=16, latent_size=4)
 WEIGHTS = MODEL.build(SHAPE, seed=3).state_dict()
 

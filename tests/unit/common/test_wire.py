@@ -6,15 +6,15 @@ from flwr.app import ConfigRecord, MetricRecord
 
 from common import records, tree, wire
 from common.algorithms import Payload, Reply
-from common.datasets.base import ImageShape
 from common.errors import ProtocolError
+from common.examples import ImageSpec
 
 TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
 
 
 def test_roll_call_reads_back():
     for counts in ((0, 15, 25), None):
-        answer = wire.RollCall(3, 10, 40, counts, ImageShape(3, 32, 3), ("a", "b", "c"), "d1", "f1")
+        answer = wire.RollCall(3, 10, 40, counts, ImageSpec(3, 32, 3), ("a", "b", "c"), "d1", "f1")
         assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
 
 
@@ -59,7 +59,7 @@ def test_a_reply_to_another_round_is_refused():
 def test_another_protocol_is_refused(monkeypatch):
     content = wire.encode_query(label_counts=True)
     monkeypatch.setattr(wire, "PROTOCOL", 99)
-    with pytest.raises(ProtocolError, match="speaks protocol 5, this side 99"):
+    with pytest.raises(ProtocolError, match="speaks protocol 6, this side 99"):
         wire.decode_roll_call(content)
 
 

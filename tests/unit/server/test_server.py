@@ -10,8 +10,8 @@ from common import files, tree
 from common.algorithms import Client, Reply, ServerState
 from common.algorithms.fedavg import FedAvg
 from common.config import FederationConfig
-from common.datasets.base import ImageShape
 from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
+from common.examples import ImageSpec
 from common.wire import RollCall
 from server import checkpoint
 from server.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}
 
 
 def answer(partition=0, num_examples=40):
-    return RollCall(partition, 4, num_examples, (num_examples,), ImageShape(1, 28, 1), ("all",), "d", "f")
+    return RollCall(partition, 4, num_examples, (num_examples,), ImageSpec(1, 28, 1), ("all",), "d", "f")
 
 
 def roster(num=10):
@@ -106,7 +106,7 @@ class TestRoster:
         ("change", "words"),
         [
             (
-                {"shape": ImageShape(3, 32, 1)},
+                {"shape": ImageSpec(3, 32, 1)},
                 r"partition 1 has 32x32 images with 3 .*, expected 28x28 images with 1 ch",
             ),
             ({"class_names": ("scan",)}, "partition 1 has the classes scan, expected all"),
@@ -123,7 +123,7 @@ class TestRoster:
         assert "partition 0" not in str(caught.value)
 
     def test_label_counts_below_zero_are_refused_even_if_they_add_up(self):
-        two = ImageShape(1, 28, 2)
+        two = ImageSpec(1, 28, 2)
         answers = {k: replace(answer(k), shape=two, class_names=("a", "b"), label_counts=(40, 0)) for k in range(3)}
         answers[1] = replace(answers[1], label_counts=(-5, 45))
         with pytest.raises(FederationError, match=r"partition 1 has 40 images, but label counts \[-5, 45\]"):

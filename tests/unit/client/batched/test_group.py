@@ -13,16 +13,16 @@ from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
 from common.components import parse
 from common.config import LocalConfig
-from common.datasets.base import ImageSet, ImageShape
 from common.errors import DivergenceError
+from common.examples import ImageSet, ImageSpec
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
 ASKED = Request()
-SHAPE = ImageShape(1, 28, 10)
-COLOUR = ImageShape(3, 32, 10)
+SHAPE = ImageSpec(1, 28, 10)
+COLOUR = ImageSpec(3, 32, 10)
 HINGE = OBJECTIVES["hinge"]
 EXACT = 1e-6
 """What float64 leaves of a difference in the order of sums after 20 steps at the default rates; see ``in_float64``."""

@@ -12,6 +12,7 @@ from common.aggregators import AGGREGATORS
 from common.algorithms import ALGORITHMS, Client, Reply
 from common.algorithms.base import relative_distance
 from common.components import parse
+from common.examples import ImageSpec
 from common.models import Model
 from common.models.base import ADVERSARIAL, Sampler
 from common.tree import weighted_mean
@@ -77,6 +78,7 @@ class ToyNetwork(nn.Module):
 
 class ToyGenerator(ToyNetwork, Sampler):
     noise_shape = (3,)
+    spec = ImageSpec(1, 28, 10)
 
     def forward(self, latents, labels):
         return (latents @ self.w + labels).view(-1, 1, 1, 1)

@@ -5,14 +5,14 @@ import torch
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
-from common.datasets.base import ImageSet, ImageShape
+from common.examples import ImageSet, ImageSpec
 from common.local import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from common.weightings import WEIGHTINGS
 
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 MODEL = MODELS["mlp"](width=16, latent_size=8)
 
 

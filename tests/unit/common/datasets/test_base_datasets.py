@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.datasets import DATASETS, UNLABELLED, Dataset, ImageSet, ImageShape, denormalise, load_once, normalise
+from common.datasets import DATASETS, UNLABELLED, Dataset, load_once
 from common.datasets.base import squared, stratified_split
 from common.errors import ConfigError, DataError
+from common.examples import ImageSet, ImageSpec
+from common.examples.images import denormalise, normalise
 
 
 def image_set(labels: list[int], channels: int = 1, size: int = 4) -> ImageSet:
@@ -69,7 +71,7 @@ def test_image_set_refuses_what_is_not_labelled_square_bytes(images, labels, mes
 
 def test_dataset_tells_its_shape():
     dataset = Dataset("x", image_set([0, 1], 3, 8), image_set([2], 3, 8), ("a", "b", "c"))
-    assert dataset.shape == ImageShape(channels=3, size=8, num_classes=3)
+    assert dataset.shape == ImageSpec(channels=3, size=8, num_classes=3)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +149,8 @@ def test_a_view_is_what_a_subset_is_without_a_copy_of_the_images():
     rows = np.array([4, 1, 3])
     view, subset = whole.view(rows), whole.subset(rows)
     assert len(view) == len(subset) == 3
-    assert view.image_shape == subset.image_shape == (1, 2)
-    assert torch.equal(view.images, subset.images)
+    assert view.spec(6) == subset.spec(6) == ImageSpec(1, 2, 6)
+    assert torch.equal(view.stored, subset.stored)
     assert torch.equal(view.labels, subset.labels)
     for seen, copied in zip(view.take(torch.tensor([2, 0])), subset.take(torch.tensor([2, 0])), strict=True):
         assert torch.equal(seen, copied)

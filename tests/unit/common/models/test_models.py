@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from common import tree
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ImageSpec
 from common.models import MODELS, base
 from common.models.dcgan import ImageToMap, MapToImage
 from common.seeding import torch_generator
@@ -15,7 +15,7 @@ VARIANTS = {
     "resnet": ["width=8", "width=8 norm=batch", "width=8 norm=none spectral-norm=true", "width=4 conditional=false"],
 }
 SPECS = [(name, options) for name in MODELS for options in VARIANTS.get(name, [""])]
-SHAPES = [ImageShape(1, 28, 10), ImageShape(3, 32, 10), ImageShape(3, 64, 4), ImageShape(1, 28, 1)]
+SHAPES = [ImageSpec(1, 28, 10), ImageSpec(3, 32, 10), ImageSpec(3, 64, 4), ImageSpec(1, 28, 1)]
 
 
 def build(name, options, shape=SHAPES[0], seed=0):
@@ -106,7 +106,7 @@ def test_image_layers_are_the_strided_convolutions_they_stand_for():
 
 def test_an_unfit_image_size_names_the_sizes_and_the_key():
     with pytest.raises(ConfigError, match=r"28x28, 32x32, 64x64.*48x48.*data\.image-size"):
-        build("dcgan", "", ImageShape(1, 48, 10))
+        build("dcgan", "", ImageSpec(1, 48, 10))
 
 
 def test_group_norm_leaves_no_statistics_in_the_weights():

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.models import MODELS
 from common.models.spectral import SpectralZeroEmbedding, spectral_norm
 from common.seeding import torch_generator
 
-SHAPE = ImageShape(3, 32, 4)
+SHAPE = ImageSpec(3, 32, 4)
 NAMES = ["dcgan", "resnet"]
 
 

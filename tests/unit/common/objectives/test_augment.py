@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from common.components import parse
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ImageSpec
 from common.objectives import OBJECTIVES
 from common.objectives.augment import CHANGES, change, parse_changes
 from common.seeding import torch_generator
@@ -125,7 +125,7 @@ def test_unknown_changes_are_refused_by_name(text, words):
 
 def test_color_is_refused_where_images_have_none():
     objective = OBJECTIVES["hinge"](augment="color,cutout")
-    objective.check(ImageShape(3, 32, 10))
+    objective.check(ImageSpec(3, 32, 10))
     with pytest.raises(ConfigError, match=r"color needs 3 channels, the images have 1: use augment=cutout"):
-        objective.check(ImageShape(1, 28, 10))
-    OBJECTIVES["hinge"](augment="cutout").check(ImageShape(1, 28, 10))
+        objective.check(ImageSpec(1, 28, 10))
+    OBJECTIVES["hinge"](augment="cutout").check(ImageSpec(1, 28, 10))

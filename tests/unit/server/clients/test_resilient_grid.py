@@ -11,8 +11,8 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.config import RunConfig
-from common.datasets.base import ImageShape
 from common.errors import FederationError, MismatchError, ProtocolError
+from common.examples import ImageSpec
 from server.clients import resilient_grid as patient
 from server.clients import roll_call, waiting
 from server.clients.resilient_grid import PatientGrid
@@ -117,7 +117,7 @@ class Flaky(Grid):
 
 
 def who(partition, num_examples=40, site=""):
-    shape = ImageShape(1, 28, 1)
+    shape = ImageSpec(1, 28, 1)
     return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint(), site=site)
 
 

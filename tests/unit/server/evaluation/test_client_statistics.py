@@ -8,7 +8,7 @@ from torch import nn
 
 from common import metrics
 from common.config import RunConfig
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.metrics import ClientMoments
 from common.wire import Answer, RollCall
 from server.clients.roster import Roster
@@ -16,7 +16,7 @@ from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
 from server.evaluation.evaluator import Sample
 
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 NAMES = tuple("0123456789")
 
 
@@ -24,6 +24,7 @@ class Copyist(nn.Module):
     """A generator that shows a stored image of the label it is asked for, each in turn; of some, of another one."""
 
     noise_shape = (2,)
+    spec = ImageSpec(1, 28, 10)
 
     def __init__(self, images, instead=None):
         super().__init__()

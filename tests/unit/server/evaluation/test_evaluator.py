@@ -4,8 +4,9 @@ from torch import nn
 
 from common import threads
 from common.config import RunConfig
-from common.datasets.base import Dataset, ImageSet, ImageShape
+from common.datasets.base import Dataset
 from common.errors import ConfigError
+from common.examples import ImageSet, ImageSpec
 from common.wire import RollCall
 from server.clients.roster import Roster
 from server.evaluation import evaluator
@@ -17,6 +18,7 @@ class Copyist(nn.Module):
     """A generator that shows a stored image of the label it is asked for, each in turn."""
 
     noise_shape = (2,)
+    spec = ImageSpec(1, 28, 10)
 
     def __init__(self, images):
         super().__init__()
@@ -139,17 +141,17 @@ def roster(shape, names=tuple("0123456789")):
 
 @pytest.mark.parametrize(
     "clients",
-    [roster(ImageShape(1, 32, 10)), roster(ImageShape(1, 28, 10), tuple("abcdefghij"))],
+    [roster(ImageSpec(1, 32, 10)), roster(ImageSpec(1, 28, 10), tuple("abcdefghij"))],
     ids=["size", "names"],
 )
 def test_a_server_with_other_data_than_its_clients_does_not_score(clients):
-    assert isinstance(evaluator.make_evaluator(RunConfig(), roster(ImageShape(1, 28, 10))), Evaluator)
+    assert isinstance(evaluator.make_evaluator(RunConfig(), roster(ImageSpec(1, 28, 10))), Evaluator)
     why = evaluator.make_evaluator(RunConfig(), clients)
     assert why == "data.name='mnist-10k' has other images or classes than the clients"
 
 
 def test_a_server_without_data_says_where_it_looked(tmp_path):
     config = RunConfig.from_flat({"data.name": "mnist", "data.root": str(tmp_path)})
-    why = evaluator.make_evaluator(config, roster(ImageShape(1, 28, 10)))
+    why = evaluator.make_evaluator(config, roster(ImageSpec(1, 28, 10)))
     assert "holds no data" in why
     assert str(tmp_path) in why

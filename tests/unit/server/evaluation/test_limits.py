@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from common.config import RunConfig
-from common.datasets.base import UNLABELLED, Dataset, ImageSet, ImageShape
+from common.datasets.base import UNLABELLED, Dataset
+from common.examples import ImageSet, ImageSpec
 from server.evaluation.evaluator import Evaluator
 from server.evaluation.limits import ALL, FEWEST, doubt_of_digits, no_extractor
 
@@ -151,9 +152,9 @@ class TestDigits:
 @pytest.mark.parametrize(
     ("extractor", "shape", "words"),
     [
-        ("auto", ImageShape(1, 32, 2), "32x32 images with 1 channel.*inception. takes any.*data.image-size=28"),
-        ("auto", ImageShape(3, 32, 2), r'32x32 images with 3 channel\(s\): evaluation.extractor="inception" takes'),
-        ("none", ImageShape(1, 28, 2), "evaluation.extractor=none"),
+        ("auto", ImageSpec(1, 32, 2), "32x32 images with 1 channel.*inception. takes any.*data.image-size=28"),
+        ("auto", ImageSpec(3, 32, 2), r'32x32 images with 3 channel\(s\): evaluation.extractor="inception" takes'),
+        ("none", ImageSpec(1, 28, 2), "evaluation.extractor=none"),
     ],
 )
 def test_images_without_an_extractor_are_told_the_way_out(extractor, shape, words):

@@ -9,12 +9,12 @@ from PIL import Image
 
 from common import provenance
 from common.config import RunConfig
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.generation import load_sampler
 from common.models.mlp import MLP
 from server.records import journal, plots, report
 
-SHAPE = ImageShape(1, 28, 3)
+SHAPE = ImageSpec(1, 28, 3)
 NAMES = ["cat", "dog <b>", "owl"]
 
 FAILS = {
@@ -68,7 +68,7 @@ def test_rows_of_samples_are_called_by_their_classes(run):
 
 
 def test_samples_without_classes_have_no_names(run):
-    draw(run, 0, ImageShape(1, 28, 1))
+    draw(run, 0, ImageSpec(1, 28, 1))
     page = report.write_report(run).read_text()
     assert "<li" not in page
     assert "without classes" in page

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.datasets.base import denormalise
 from common.errors import CheckpointError, ConfigError, FedGANError
+from common.examples.images import denormalise
 from common.generation import balanced_labels, draw_noise, generate
 from server.records import journal
 from server.records.journal import RunDirectory
@@ -173,7 +173,7 @@ def test_held_out_images_of_another_shape_measure_nothing(trained):
     other = replace(trained, shape=replace(trained.shape, size=32))
     ruler = Ruler(other, 100)
     assert ruler.fid(trained.generator) is None
-    assert "the generator makes ImageShape(channels=1, size=32" in ruler.reason
+    assert "the generator makes 32x32 images with 1 channel" in ruler.reason
 
 
 def test_the_card_has_the_scores_of_the_round_that_it_is_of(make_run, tmp_path):

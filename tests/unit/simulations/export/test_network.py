@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from common.datasets.base import ImageShape
+from common.examples import ImageSpec
 from common.generation import Mixture, balanced_labels, draw_noise
 from common.models import MODELS
 from simulations.export.network import Packed, WholeMixture, bits_of, portable
 from simulations.export.to_torch import traced
 
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 
 
 def generator(name="dcgan", seed=0, **options):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from client.batched import group as training
 from common.algorithms import ALGORITHMS
 from common.config import RunConfig
-from common.datasets.base import ImageShape
 from common.errors import ConfigError
+from common.examples import ImageSpec
 from server.checkpoint import list_checkpoints
 from server.records import journal
 from simulations.runtime import batched
@@ -25,7 +25,7 @@ SPECS = [
     for spec in (*ALGORITHMS, "fedavg sync=discriminator")
 ]
 CPU = torch.device("cpu")
-SHAPE = ImageShape(1, 28, 10)
+SHAPE = ImageSpec(1, 28, 10)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.datasets.base import ImageShape
 from common.errors import ConfigError, DivergenceError
+from common.examples import ImageSpec
 from common.generation import Mixture
 from common.models import MODELS
 from server import checkpoint
@@ -28,6 +28,7 @@ class Slow(nn.Module):
     """An image is its first latent everywhere; a pass takes a moment, or waits for ``go``."""
 
     noise_shape = (2,)
+    spec = ImageSpec(1, 28, 10)
 
     def __init__(self):
         super().__init__()
@@ -41,7 +42,7 @@ class Slow(nn.Module):
 
 
 def network_of(generator, joins=True):
-    return Network(Trained(generator, ImageShape(1, 4, 10), None, 1, "", None, tuple(range(10))), joins)
+    return Network(Trained(generator, ImageSpec(1, 4, 10), None, 1, "", None, tuple(range(10))), joins)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_closing_makes_what_waits_and_takes_nothing_more(slow):
 @pytest.mark.parametrize("name", list(MODELS))
 def test_rows_of_every_model_are_made_alike_in_every_place(name):
     model = MODELS[name]()
-    generator = model.build(ImageShape(1, 28, 10), seed=1)["generator"].eval()
+    generator = model.build(ImageSpec(1, 28, 10), seed=1)["generator"].eval()
     assert rows_apart(generator, 10)
 
 
@@ -155,7 +156,7 @@ def test_networks_that_connect_rows_and_mixtures_are_found_out():
             return torch.tanh(latents - latents.mean(0))[:, :, None, None]
 
     assert not rows_apart(Connected(), 10)
-    generator = MODELS["mlp"]().build(ImageShape(1, 28, 10), seed=1)["generator"]
+    generator = MODELS["mlp"]().build(ImageSpec(1, 28, 10), seed=1)["generator"]
     assert not rows_apart(Mixture([generator, generator], torch.ones(2, 10)), 10)
 
 

@@ -1,0 +1,26 @@
+"""Kinds of examples: what a network must know of them, how they are stored, and sets of them. One file a kind."""
+
+from collections.abc import Mapping
+
+from common.examples.base import ExampleSet, ExampleSpec
+from common.examples.images import ImageSet, ImageSpec
+
+SPECS: dict[str, type[ExampleSpec]] = {ImageSpec.kind: ImageSpec}
+"""By kind, the first of them the one that records without a kind are of."""
+
+
+SETS: dict[str, type[ExampleSet]] = {ImageSet.kind: ImageSet}
+"""Sets of examples, by kind."""
+
+
+def spec_from(record: Mapping[str, str | int]) -> ExampleSpec:
+    """Returns the specification that ``ExampleSpec.record`` described.
+
+    Raises:
+        KeyError: An unknown kind, or a field that is missing.
+        ValueError: A field with an impossible value.
+    """
+    return SPECS[str(record.get("kind", ImageSpec.kind))].from_record(record)
+
+
+__all__ = ["SETS", "SPECS", "ExampleSet", "ExampleSpec", "ImageSet", "ImageSpec", "spec_from"]

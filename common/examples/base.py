@@ -1,0 +1,147 @@
+"""What an example is, for everything that handles examples without looking inside them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.errors import DataError
+from common.tree import digest
+
+
+class ExampleSpec(ABC):
+    """What a network must know of a data set: the kind of its examples, their shape, and the number of classes.
+
+    Implementations are frozen dataclasses, so that equal ones describe examples that fit each other.
+    """
+
+    kind: ClassVar[str]
+    """Name of the kind, in messages and records: ``images``."""
+
+    num_classes: int
+    """Labels are in [0, num_classes)."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of one example as a network takes it, without the batch."""
+
+    @abstractmethod
+    def to_input(self, stored: torch.Tensor) -> torch.Tensor:
+        """Returns stored examples (B, ...) as a network takes them, (B, *shape)."""
+
+    @abstractmethod
+    def to_stored(self, output: torch.Tensor) -> torch.Tensor:
+        """Returns what a sampler makes, (B, *shape), as examples are stored."""
+
+    @abstractmethod
+    def record(self) -> dict[str, str | int]:
+        """Returns this as JSON has it, with kebab-case keys; the kind is among them, but for images."""
+
+    @classmethod
+    @abstractmethod
+    def from_record(cls, record: Mapping[str, str | int]) -> Self:
+        """Returns what ``record`` described.
+
+        Raises:
+            KeyError: A field is missing.
+            ValueError: A field has an impossible value.
+        """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Returns this in words, as in ``28x28 images with 1 channel(s) of 10 class(es)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleSet(ABC):
+    """Examples of one shape, with their labels.
+
+    Attributes:
+        stored: The examples (N, ...).
+        labels: (N,) int64, not negative.
+
+    Raises:
+        DataError: Another shape or dtype, or not one label for each example.
+    """
+
+    kind: ClassVar[str]
+    """Name of the kind, in messages."""
+
+    stored: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        """Refuses tensors of another shape or dtype than declared."""
+        self.check_examples()
+        num = len(self.stored)
+        if self.labels.dtype != torch.int64 or tuple(self.labels.shape) != (num,):
+            found = f"{tuple(self.labels.shape)} {self.labels.dtype}"
+            raise DataError(f"labels are {found}, not ({num},) torch.int64, one for each of the {self.kind}")
+
+    @abstractmethod
+    def check_examples(self) -> None:
+        """Checks shape and dtype of the examples.
+
+        Raises:
+            DataError: They are not as the kind stores them.
+        """
+
+    @abstractmethod
+    def spec(self, num_classes: int) -> ExampleSpec:
+        """Returns what a network must know of these examples, with labels of so many classes."""
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self.labels)
+
+    def label_counts(self, num_classes: int) -> list[int]:
+        """Returns how many examples each of the ``num_classes`` classes has."""
+        return [int(count) for count in torch.bincount(self.labels, minlength=num_classes)]
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> Self:
+        """Returns a copy of the examples at ``indices``, (M,) int64 in [0, N), in that order."""
+        return type(self)(*self.take(torch.from_numpy(indices)))
+
+    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns a copy of the examples (M, ...) and labels (M,) at ``indices``, (M,) int64."""
+        return self.stored[indices], self.labels[indices]
+
+    def view(self, indices: npt.NDArray[np.int64]) -> "ExampleSet":
+        """Returns what ``subset`` does without a copy of the examples, until all of them are asked for."""
+        return _View(self, torch.from_numpy(indices))
+
+    def digest(self) -> str:
+        """Returns the first 16 hex digits of a SHA-256 of examples and labels."""
+        return digest({self.kind: self.stored, "labels": self.labels})[:16]
+
+
+class _View(ExampleSet):
+    """Some of the examples of another set, copied only as they are taken."""
+
+    def __init__(self, whole: ExampleSet, rows: torch.Tensor) -> None:
+        self.__dict__.update(_whole=whole, _rows=rows, labels=whole.labels[rows], kind=whole.kind)
+
+    @property
+    def stored(self) -> torch.Tensor:
+        """(N, ...), a copy."""
+        found: torch.Tensor = self.__dict__["_whole"].stored[self.__dict__["_rows"]]
+        return found
+
+    def check_examples(self) -> None:
+        """Does nothing: the whole set was checked."""
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> Any:
+        return self.__dict__["_whole"].subset(self.__dict__["_rows"].numpy()[indices])
+
+    def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        examples, labels = self.__dict__["_whole"].take(self.__dict__["_rows"][indices])
+        return examples, labels
+
+    def spec(self, num_classes: int) -> ExampleSpec:
+        spec: ExampleSpec = self.__dict__["_whole"].spec(num_classes)
+        return spec
