@@ -37,6 +37,9 @@ class Roles:
         return (*self.published, *self.adversaries, *self.helpers)
 
 
+NO_LABEL = -1
+"""The label of an example whose label is not to be looked at, for networks that allow it."""
+
 ADVERSARIAL = Roles(("generator",), ("discriminator",))
 
 

@@ -50,7 +50,7 @@ class DCGANGenerator(Sampler):
         super().__init__()
         self.spec = shape
         self.noise_shape = (latent_size,)
-        widths, self.start = _pyramid(shape.size, width)
+        widths, self.start = pyramid(shape.size, width)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.project = nn.Linear(inputs, widths[-1] * self.start**2)
@@ -77,7 +77,7 @@ class DCGANDiscriminator(nn.Module):
         super().__init__()
         norm = "none" if spectral_norm else norm
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
-        widths, start = _pyramid(shape.size, width)
+        widths, start = pyramid(shape.size, width)
         layers: list[nn.Module] = [ImageToMap(shape.channels, widths[0], conv), nn.LeakyReLU(0.2, inplace=True)]
         for inner, outer in itertools.pairwise(widths):
             layers.append(conv(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
@@ -128,7 +128,7 @@ class MapToImage(nn.Module):
         return F.pixel_shuffle(self.conv(maps), 2)[:, :, 1:-1, 1:-1]
 
 
-def _pyramid(size: int, width: int) -> tuple[list[int], int]:
+def pyramid(size: int, width: int) -> tuple[list[int], int]:
     """Returns the channels of the hidden maps from fine (half of ``size``) to coarse, and the side of the coarsest."""
     start = 7 if size == 28 else 4
     halvings = (size // start).bit_length() - 1

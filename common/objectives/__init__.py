@@ -1,6 +1,8 @@
 """What local training minimises: one objective a file."""
 
 from common.objectives.base import AdversarialObjective, Batch, DrawSource, Objective, Phase
+from common.objectives.elbo import ELBO
+from common.objectives.flow_matching import FlowMatching
 from common.objectives.hinge import Hinge
 from common.objectives.lsgan import LSGAN
 from common.objectives.non_saturating import NonSaturating
@@ -13,6 +15,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "lsgan": LSGAN,
     "wgan": WGAN,
     "wgan-gp": WGANGP,
+    "elbo": ELBO,
+    "flow-matching": FlowMatching,
 }
 
 __all__ = ["OBJECTIVES", "AdversarialObjective", "Batch", "DrawSource", "Objective", "Phase"]

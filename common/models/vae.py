@@ -1,0 +1,64 @@
+"""Variational autoencoder, conditional on the class: convolutional encoder and decoder."""
+
+import itertools
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.examples import ExampleSpec, ImageSpec
+from common.models.base import Embedding, Model, Norm, Roles, normalisation, require_images
+from common.models.dcgan import DCGANGenerator, ImageToMap, pyramid
+
+
+class VAE(Model):
+    """An encoder to the mean and log-variance of a latent vector, and a decoder, which is what makes samples.
+
+    The decoder has the layers of ``dcgan``'s generator, and the encoder those of its discriminator up to the logit; the
+    label enters the encoder as a map of its own, and the decoder beside the latent vector (Sohn et al. 2015).
+    """
+
+    source: ClassVar[str] = (
+        "Kingma, Welling 2014 (arXiv 1312.6114); conditional: Sohn, Lee, Yan 2015 (NeurIPS 28); layers: Radford, Metz, "
+        "Chintala 2016 (arXiv 1511.06434)"
+    )
+
+    roles: ClassVar[Roles] = Roles(("decoder",), helpers=("encoder",))
+
+    width: int = Field(
+        16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving"
+    )
+    latent_size: int = Field(16, ge=1, le=4096, description="length of the latent vector")
+    norm: Norm = Field("group", description="normalisation of hidden layers")
+
+    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("vae", shape, (28, 32, 64))
+        classes = images.num_classes if self.conditional else 0
+        return {
+            "decoder": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
+            "encoder": VAEEncoder(images, self.width, self.latent_size, self.norm, classes),
+        }
+
+
+class VAEEncoder(nn.Module):
+    """Images (B, C, S, S) and labels (B,) to means and log-variances (B, 2 Z). ``num_classes=0``: without labels."""
+
+    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+        super().__init__()
+        widths, start = pyramid(shape.size, width)
+        self.embedding = Embedding(num_classes, shape.size**2) if num_classes else None
+        layers: list[nn.Module] = [ImageToMap(shape.channels + bool(num_classes), widths[0]), nn.SiLU()]
+        for inner, outer in itertools.pairwise(widths):
+            layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), normalisation(norm, outer), nn.SiLU()]
+        features = 8 * width
+        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, features))
+        self.moments = nn.Linear(features, 2 * latent_size)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        if self.embedding is not None:
+            side = images.shape[-1]
+            images = torch.cat([images, self.embedding(labels).unflatten(1, (1, side, side))], dim=1)
+        moments: Tensor = self.moments(F.silu(self.features(images)))
+        return moments
