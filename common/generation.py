@@ -3,9 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import DivergenceError
@@ -159,20 +157,3 @@ def held_classes(counts: Iterable[Sequence[int] | None], num_classes: int) -> tu
             return tuple(range(num_classes))
         totals = [total + count for total, count in zip(totals, own, strict=True)]
     return tuple(label for label, total in enumerate(totals) if total) or tuple(range(num_classes))
-
-
-def tile(images: Tensor, columns: int, padding: int = 2) -> NDArray[np.uint8]:
-    """Returns one picture of all images, row by row: uint8 (height, width) if grey, else (height, width, 3).
-
-    Args:
-        images: uint8 (N, C, S, S), N >= 1.
-        columns: Images in a row.
-        padding: White pixels between images and around.
-    """
-    num, channels, size, _ = images.shape
-    rows, cell = -(-num // columns), size + padding
-    picture = np.full((channels, rows * cell + padding, columns * cell + padding), 255, dtype=np.uint8)
-    for index, image in enumerate(images.numpy()):
-        top, left = (index // columns) * cell + padding, (index % columns) * cell + padding
-        picture[:, top : top + size, left : left + size] = image
-    return picture[0] if channels == 1 else picture.transpose(1, 2, 0)

@@ -39,6 +39,18 @@ class ExampleSpec(ABC):
         """Returns what a sampler makes, (B, *shape), as examples are stored."""
 
     @abstractmethod
+    def preview(self, examples: torch.Tensor, columns: int) -> npt.NDArray[np.uint8] | str:
+        """Returns examples (N, ...), N >= 1, as they are stored, for people to look at.
+
+        Args:
+            examples: In order.
+            columns: How many belong beside each other, as they have a class in common.
+
+        Returns:
+            One picture, (height, width) or (height, width, 3), or text, a line an example.
+        """
+
+    @abstractmethod
     def record(self) -> dict[str, str | int]:
         """Returns this as JSON has it, with kebab-case keys; the kind is among them, but for images."""
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from common.errors import DataError
@@ -38,6 +40,9 @@ class ImageSpec(ExampleSpec):
 
     def to_stored(self, output: torch.Tensor) -> torch.Tensor:
         return denormalise(output)
+
+    def preview(self, examples: torch.Tensor, columns: int) -> npt.NDArray[np.uint8]:
+        return tile(examples, columns)
 
     def record(self) -> dict[str, str | int]:
         return {"channels": self.channels, "size": self.size, "num-classes": self.num_classes}
@@ -91,3 +96,20 @@ def denormalise(images: torch.Tensor) -> torch.Tensor:
 def not_square(height: int, width: int) -> str:
     """Returns what is said of images that are not square."""
     return f"images are {height} x {width} pixels, not square; set data.image-size to crop and resize them"
+
+
+def tile(images: torch.Tensor, columns: int, padding: int = 2) -> npt.NDArray[np.uint8]:
+    """Returns one picture of all images, row by row: uint8 (height, width) if grey, else (height, width, 3).
+
+    Args:
+        images: uint8 (N, C, S, S), N >= 1.
+        columns: Images in a row.
+        padding: White pixels between images and around.
+    """
+    num, channels, size, _ = images.shape
+    rows, cell = -(-num // columns), size + padding
+    picture = np.full((channels, rows * cell + padding, columns * cell + padding), 255, dtype=np.uint8)
+    for index, image in enumerate(images.numpy()):
+        top, left = (index // columns) * cell + padding, (index % columns) * cell + padding
+        picture[:, top : top + size, left : left + size] = image
+    return picture[0] if channels == 1 else picture.transpose(1, 2, 0)

@@ -88,7 +88,7 @@ class Limits:
             raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
         shape = self._dataset.shape
         if not isinstance(shape, ImageSpec):
-            return f"it is of images, and the data are {shape.kind}"
+            return f"metrics of images do not take {shape.kind}"
         if name in OF_FEATURES and self._extractor is None:
             return no_extractor(self._evaluation, shape)
         if name == "score" and not (shape == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):

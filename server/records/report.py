@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common import provenance
 from common.files import read_file, write_atomically
-from common.generation import balanced_labels, generate, tile
+from common.generation import balanced_labels, generate
 from common.models import Sampler
 from server.records import journal, plots
 from server.records.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
@@ -56,22 +56,25 @@ pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 
 
 def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
-    """Writes a picture of generated images, a row a class; the same latents for every generator of a run.
+    """Writes a picture of generated examples, a row a class; the same noise for every generator of a run.
 
     Args:
         generator: See ``common.generation.generate``.
         held: The classes that it was trained on.
         origin: Where they come from (``provenance.origin``), with the ``seed`` of their latents; the picture tells it.
-        path: Where to.
+        path: Where to, as ``.png``; kinds that are shown as text are written beside it, as ``.txt``.
 
     Raises:
         DivergenceError: The images are not finite.
     """
     labels = sample_labels(held)
     told = {**origin, "number": len(labels), "labels": labels.tolist()}
+    preview = generator.spec.preview(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS)
+    if isinstance(preview, str):
+        write_atomically(path.with_suffix(".txt"), f"{provenance.written(told)}\n{preview}\n".encode())
+        return
     buffer = io.BytesIO()
-    picture = Image.fromarray(tile(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS))
-    picture.save(buffer, format="png", pnginfo=provenance.png_text(told))
+    Image.fromarray(preview).save(buffer, format="png", pnginfo=provenance.png_text(told))
     write_atomically(path, buffer.getvalue())
 
 

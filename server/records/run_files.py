@@ -9,12 +9,15 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from common.examples import ExampleSpec, spec_from
+
 Line = dict[str, Any]
 """A line of a journal."""
 Fits = Callable[[Any], bool]
 
 _LARGEST = 2**63
 _MOST_ROUNDS = 10**9
+_LARGEST_SIDE = 2**16  # any number of a shape
 _MOST_CLASSES = 100_000
 _DEEPEST = 20
 _LONGEST_SHOWN = 60
@@ -94,6 +97,23 @@ def wrong(problems: list[str]) -> list[str]:
     return [problem for problem in problems if not problem.endswith(_MISSING)]
 
 
+def _examples(found: Any) -> ExampleSpec:
+    """Returns the specification of examples that a record describes, by whole positive numbers.
+
+    Raises:
+        ValueError: It describes none; or a ``KeyError`` or ``TypeError``.
+    """
+    if not isinstance(found, dict):
+        raise ValueError
+    counts = [value for key, value in found.items() if key != "kind"]
+    if (
+        not all(_is_count(count) and 0 < count <= _LARGEST_SIDE for count in counts)
+        or found["num-classes"] > _MOST_CLASSES
+    ):
+        raise ValueError
+    return spec_from(found)
+
+
 def roster(found: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns who holds what, as ``partition.json`` has it, and what in it does not fit; empty if it is no roster."""
     if not isinstance(found, dict) or "clients" not in found:
@@ -102,12 +122,9 @@ def roster(found: Any) -> tuple[dict[str, Any], list[str]]:
     told = dict(found)
     if "shape" in found:
         shape = found["shape"]
-        limits = {"channels": 1024, "size": 2**16, "num-classes": _MOST_CLASSES}
-        if isinstance(shape, dict) and all(
-            _is_count(shape.get(key)) and 0 < shape[key] <= most for key, most in limits.items()
-        ):
-            told["shape"] = {key: shape[key] for key in limits}
-        else:
+        try:
+            told["shape"] = _examples(shape).record()
+        except (ValueError, KeyError, TypeError):
             problems.append(f"shape={_shown(shape)}")
             del told["shape"]
     classes = told.get("shape", {}).get("num-classes")

@@ -12,8 +12,8 @@ from PIL import Image
 from client.data import load
 from common.config import RunConfig
 from common.datasets.base import Dataset
+from common.examples.images import tile
 from common.files import write_atomically
-from common.generation import tile
 from common.seeding import numpy_generator
 from server.evaluation.evaluator import Evaluator, Scores
 from server.records.report import SAMPLE_COLUMNS, sample_labels

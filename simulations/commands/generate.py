@@ -36,12 +36,12 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     from common.generation import generate as make_images
     from simulations.runs import provenance
     from simulations.runs.generator import load_trained, parse_round
-    from simulations.runs.image_files import check_place, write_images
+    from simulations.runs.image_files import check_place, write_examples
 
-    check_place(out, overwrite, "add --overwrite")
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
     trained = load_trained(run, parse_round(round), client)
+    check_place(out, overwrite, "add --overwrite", trained.shape)
     if not trained.conditional and (label is not None or balanced):
         raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
     if label is not None:
@@ -52,7 +52,7 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
         labels = torch.full((num,), -1)  # what the images show is not known
     columns = min(len(trained.held), 20) if trained.conditional and label is None and len(trained.held) > 1 else 10
     origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
-    write_images(images, labels, out, columns, origin)
+    write_examples(trained.shape, images, labels, out, columns, origin)
     typer.echo(str(out))
 
 

@@ -42,6 +42,7 @@ def export_dataset(run: RunDirectory, trained: Trained, out: Path, wanted: Wante
             there already or cannot be written.
         DivergenceError: The generator's images are not finite.
     """
+    trained.images("fedgan export --to dataset")
     writer = LAYOUTS[wanted.layout]()
     if writer.needs:
         require(*writer.needs, wanted.layout)

@@ -50,6 +50,7 @@ def export_model(run: RunDirectory, trained: Trained, out: Path, wanted: WantedM
     """
     kind = FORMATS[wanted.to]()
     kind.require(wanted.to)
+    trained.images(f"fedgan export --to {wanted.to}")
     fid_images = trained.config.evaluation.num_images if wanted.fid_images is None else wanted.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)

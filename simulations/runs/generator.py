@@ -13,7 +13,7 @@ from common.algorithms.fedavg import PERSONAL
 from common.config import RunConfig
 from common.datasets.base import listed
 from common.errors import CheckpointError, ConfigError
-from common.examples import ExampleSpec, spec_from
+from common.examples import ExampleSpec, ImageSpec, spec_from
 from common.generation import balanced_labels, held_classes, load_sampler
 from common.models import Roles, Sampler
 from common.tree import Tree, digest, select
@@ -52,6 +52,21 @@ class Trained:
     @property
     def conditional(self) -> bool:
         return self.shape.num_classes > 1 and self.config.model_component.conditional
+
+    def images(self, way: str) -> ImageSpec:
+        """Returns the specification of the images that are made.
+
+        Args:
+            way: What takes images only, for the message.
+
+        Raises:
+            ConfigError: The run makes another kind of examples.
+        """
+        if not isinstance(self.shape, ImageSpec):
+            raise ConfigError(
+                f"this run makes {self.shape.kind}, and {way} takes images: fedgan generate writes a .npz or a .txt"
+            )
+        return self.shape
 
     def in_turn(self, num: int) -> Tensor:
         """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""

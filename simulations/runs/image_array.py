@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from common.errors import ConfigError
-from common.generation import tile
+from common.examples.images import tile
 from simulations.runs import provenance
 from simulations.runs.image_files import check_place, write_images
 from simulations.runs.requests import Asked, Plain, place

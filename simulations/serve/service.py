@@ -100,7 +100,7 @@ class Service:
                 f"{most} images would be made, and {self.limits.images} a request are allowed: ask in parts"
             )
         network = self.models.get(record, wanted.round, wanted.client)
-        if (pixels := images.pixels_of(wanted, network.trained.shape.size)) > self.limits.pixels:
+        if (pixels := images.pixels_of(wanted, network.trained.images("POST generate").size)) > self.limits.pixels:
             raise ConfigError(f"the answer would have up to {pixels:,} pixels, and {self.limits.pixels:,} are allowed")
         drawn = sampling.draw(wanted, network)
         future = self.batcher.submit(network, drawn.latents, drawn.labels)

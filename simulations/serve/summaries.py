@@ -204,7 +204,7 @@ def class_names(view: View) -> list[str]:
 
 def _images(view: View) -> ImageKind | None:
     shape = view.roster.get("shape")
-    if not shape:
+    if not shape or "channels" not in shape:  # clients have not answered, or their examples are no images
         return None
     clients = view.roster.get("clients", ())
     return ImageKind(

@@ -106,7 +106,7 @@ def test_held_out_images_are_a_share_of_each_class_and_nobody_trains_on_them():
     assert whole.held_out is None
     assert (len(part.examples), len(part.held_out)) == (45, 15)
     both = [sorted(images.flatten(1).sum(1).tolist()) for images in (part.examples.stored, part.held_out.stored)]
-    assert sorted(both[0] + both[1]) == sorted(whole.images.images.flatten(1).sum(1).tolist())
-    for k, count in enumerate(whole.images.label_counts(10)):
+    assert sorted(both[0] + both[1]) == sorted(whole.examples.stored.flatten(1).sum(1).tolist())
+    for k, count in enumerate(whole.examples.label_counts(10)):
         assert abs(part.held_out.label_counts(10)[k] - count / 4) < 1
     assert part.digest() != whole.digest()

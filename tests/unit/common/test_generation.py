@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from common.examples import ImageSpec
-from common.generation import balanced_labels, draw_noise, generate, load_sampler, tile
+from common.examples.images import tile
+from common.generation import balanced_labels, draw_noise, generate, load_sampler
 from common.models import MODELS
 from common.seeding import torch_generator
 

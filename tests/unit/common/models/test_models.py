@@ -12,37 +12,76 @@ from common.seeding import torch_generator
 VARIANTS = {
     "dcgan": ["", "norm=batch", "norm=none", "conditional=false", "width=8 latent-size=5", "spectral-norm=true"],
     "mlp": ["", "conditional=false", "width=7 latent-size=3"],
+    "vae": ["width=8", "width=4 norm=batch latent-size=3", "width=8 conditional=false"],
+    "unet": ["width=8 steps=2", "width=8 steps=3 solver=euler guidance=2", "width=8 steps=2 conditional=false"],
     "resnet": ["width=8", "width=8 norm=batch", "width=8 norm=none spectral-norm=true", "width=4 conditional=false"],
 }
 SPECS = [(name, options) for name in MODELS for options in VARIANTS.get(name, [""])]
 SHAPES = [ImageSpec(1, 28, 10), ImageSpec(3, 32, 10), ImageSpec(3, 64, 4), ImageSpec(1, 28, 1)]
 
 
+ADVERSARIAL = [name for name, kind in MODELS.items() if kind.roles.adversaries]
+
+
+def model_of(name, options):
+    return MODELS[name].model_validate_strings(dict(word.split("=") for word in options.split()), by_alias=True)
+
+
 def build(name, options, shape=SHAPES[0], seed=0):
-    values = dict(word.split("=") for word in options.split())
-    return MODELS[name].model_validate_strings(values, by_alias=True).build(shape, seed)
+    return model_of(name, options).build(shape, seed)
 
 
-def inputs(networks, shape, num):
+def inputs(sampler, shape, num):
     generator = torch_generator(0, "test")
-    latents = torch.randn(num, *networks["generator"].noise_shape, generator=generator)
-    return latents, torch.randint(shape.num_classes, (num,), generator=generator)
+    noise = torch.randn(num, *sampler.noise_shape, generator=generator)
+    return noise, torch.randint(shape.num_classes, (num,), generator=generator)
+
+
+def stirred(networks):
+    """Returns networks none of whose weights is zero, as those of some layers are at the start."""
+    generator = torch_generator(1, "stirred")
+    for parameter in networks.parameters():
+        if not parameter.any():
+            parameter.data.normal_(0.0, 0.05, generator=generator)
+    return networks
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "options"), SPECS)
 @pytest.mark.parametrize("num", [1, 3])
-def test_generator_makes_images_and_discriminator_judges_them(name, options, shape, num):
-    networks = build(name, options, shape).eval()
-    latents, labels = inputs(networks, shape, num)
-    images = networks["generator"](latents, labels)
-    assert images.shape == (num, shape.channels, shape.size, shape.size)
+def test_the_sampler_makes_images_and_the_adversary_judges_them(name, options, shape, num):
+    model, networks = model_of(name, options), build(name, options, shape).eval()
+    sampler = model.sampler(networks)
+    noise, labels = inputs(sampler, shape, num)
+    images = sampler(noise, labels)
+    assert images.shape == (num, *shape.shape)
+    assert sampler.spec == shape
     assert images.dtype == torch.float32
-    assert images.abs().max() <= 1
+    assert torch.isfinite(images).all()
     assert images.std() > 0
-    logits = networks["discriminator"](images, labels)
-    assert logits.shape == (num,)
-    assert torch.isfinite(logits).all()
+    assert shape.to_stored(images).dtype == torch.uint8
+    for adversary in model.roles.adversaries:
+        logits = networks[adversary](images, labels)
+        assert logits.shape == (num,)
+        assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(("name", "options"), SPECS)
+def test_roles_name_every_network_once_and_samples_depend_on_the_published_ones_alone(name, options):
+    model, networks = model_of(name, options), stirred(build(name, options)).eval()
+    assert sorted(model.roles.networks) == sorted(networks)
+    sampler = model.sampler(networks)
+    noise, labels = inputs(sampler, SHAPES[0], 3)
+    before = sampler(noise, labels)
+    assert torch.equal(sampler(noise[1:2], labels[1:2]).round(decimals=3), before[1:2].round(decimals=3))
+    for network in set(networks) - set(model.roles.published):
+        for parameter in networks[network].parameters():
+            parameter.data.add_(1.0)
+    assert torch.equal(sampler(noise, labels), before)
+    for network in model.roles.published:
+        for parameter in networks[network].parameters():
+            parameter.data.mul_(0.5)
+    assert not torch.equal(sampler(noise, labels), before)
 
 
 @pytest.mark.parametrize(("name", "options"), SPECS)
@@ -62,16 +101,16 @@ def test_every_weight_is_initialised_and_finite(name, options):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_conditional_generator_heeds_the_label_and_an_unconditional_one_does_not(name):
     for options, differs in (("", True), ("conditional=false", False)):
-        networks = build(name, options).eval()
-        latents, _ = inputs(networks, SHAPES[0], 2)
-        zeros, ones = (networks["generator"](latents, torch.full((2,), label)) for label in (0, 1))
+        sampler = model_of(name, options).sampler(stirred(build(name, options)).eval())
+        noise, _ = inputs(sampler, SHAPES[0], 2)
+        zeros, ones = (sampler(noise, torch.full((2,), label)) for label in (0, 1))
         assert (not torch.equal(zeros, ones)) == differs
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ADVERSARIAL)
 def test_a_conditional_discriminator_learns_from_the_label(name):
     networks = build(name, "")
-    latents, labels = inputs(networks, SHAPES[0], 4)
+    latents, labels = inputs(networks["generator"], SHAPES[0], 4)
     images = networks["generator"](latents, labels).detach()
     networks["discriminator"](images, labels).sum().backward()
     rows = networks["discriminator"].projection.weight.grad.abs().sum(1)

@@ -25,7 +25,7 @@ BY_HAND = {  # name: (discriminator, generator)
     "wgan": (-0.75 - 0.0, 0.75),
     "wgan-gp": (-0.75 - 0.0, 0.75),
 }
-VARIANTS = [(name, r1) for name in OBJECTIVES for r1 in (0.0, 2.0)]
+VARIANTS = [(name, r1) for name in BY_HAND for r1 in (0.0, 2.0)]
 CHANGED = {"augment": "translation,cutout", "instance_noise": 0.3}
 
 

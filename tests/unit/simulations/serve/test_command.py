@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.generation import generate, tile
+from common.examples.images import tile
+from common.generation import generate
 from server.records.journal import RunDirectory
 from simulations.commands import main
 from simulations.runs.generator import load_trained
