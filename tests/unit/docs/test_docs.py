@@ -138,7 +138,7 @@ def settings(page):
     """Keys within sentences, perhaps with a value, as ``local.steps=20``; and keys without a dot with a quoted one."""
     for span in pages.spans(page):
         key, _, value = span.partition("=")
-        dotted = re.fullmatch(r"[a-z]+\.[a-z0-9-]+", key) and key.partition(".")[0] in SECTIONS
+        dotted = re.fullmatch(r"[a-z]+\.(?!py$)[a-z0-9-]+", key) and key.partition(".")[0] in SECTIONS
         if dotted or (key in KEYS and value.startswith('"')):
             yield key, value
 
