@@ -1,10 +1,13 @@
 """Whether the server is well, and what it counts."""
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from pydantic import BaseModel
 
-from simulations.serve.counters import family
 from simulations.serve.service import Service
 from simulations.serve.summaries import told_of
 
@@ -18,6 +21,9 @@ class Health(BaseModel):
 def make_health_routes(service: Service) -> APIRouter:
     """Returns ``/healthz`` and ``/metrics``."""
     router = APIRouter(tags=["server"])
+    registry = CollectorRegistry()
+    registry.register(service.counters)
+    registry.register(_Figures(service))
 
     @router.get("/healthz", response_model=Health, responses={503: {"model": Health}})
     def healthz(response: Response) -> Health:
@@ -30,33 +36,33 @@ def make_health_routes(service: Service) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> PlainTextResponse:
         """What Prometheus reads."""
-        text = service.counters.text() + _of_service(service) + _of_runs(service)
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router
 
 
-def _of_service(service: Service) -> str:
-    batcher = service.batcher
-    rows = (
-        ("fedgan_images_total", "counter", "Images made.", batcher.images),
-        ("fedgan_passes_total", "counter", "Passes through a generator.", batcher.passes),
-        ("fedgan_joined_passes_total", "counter", "Passes that served several requests.", batcher.joined),
-        ("fedgan_refused_total", "counter", "Requests for images that were refused as too much.", service.refused),
-        ("fedgan_model_loads_total", "counter", "Generators loaded.", service.models.loads),
-        ("fedgan_waiting_images", "gauge", "Images that are waited for.", batcher.waiting),
-        ("fedgan_streams", "gauge", "Journals that are streamed.", service.streams),
-    )
-    return "".join(family(name, kind, meaning, [({}, value)]) for name, kind, meaning, value in rows)
+class _Figures:
+    """What the server and its runs are like at the moment, for a registry of ``prometheus_client``."""
 
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
-def _of_runs(service: Service) -> str:
-    runs = [told_of(record) for record in service.library.all().values()]
-    states = [({"run": run.id, "state": run.state}, 1) for run in runs]
-    rounds = [({"run": run.id}, run.round) for run in runs]
-    fids = [({"run": run.id}, run.best.fid) for run in runs if run.best is not None]
-    return (
-        family("fedgan_run_state", "gauge", "The state of each run.", states)
-        + family("fedgan_run_round", "gauge", "Rounds done.", rounds)
-        + family("fedgan_run_best_fid", "gauge", "The best fid so far.", fids)
-    )
+    def collect(self) -> Iterator[Metric]:
+        """Yields figures of the server, then of each run."""
+        service, batcher = self._service, self._service.batcher
+        yield CounterMetricFamily("fedgan_images", "Images made.", batcher.images)
+        yield CounterMetricFamily("fedgan_passes", "Passes through a generator.", batcher.passes)
+        yield CounterMetricFamily("fedgan_joined_passes", "Passes that served several requests.", batcher.joined)
+        yield CounterMetricFamily("fedgan_refused", "Requests for images refused as too much.", service.refused)
+        yield CounterMetricFamily("fedgan_model_loads", "Generators loaded.", service.models.loads)
+        yield GaugeMetricFamily("fedgan_waiting_images", "Images that are waited for.", batcher.waiting)
+        yield GaugeMetricFamily("fedgan_streams", "Journals that are streamed.", service.streams)
+        state = GaugeMetricFamily("fedgan_run_state", "The state of each run.", labels=["run", "state"])
+        rounds = GaugeMetricFamily("fedgan_run_round", "Rounds done.", labels=["run"])
+        fid = GaugeMetricFamily("fedgan_run_best_fid", "The best fid so far.", labels=["run"])
+        for run in map(told_of, service.library.all().values()):
+            state.add_metric([run.id, run.state], 1)
+            rounds.add_metric([run.id], run.round)
+            if run.best is not None:
+                fid.add_metric([run.id], run.best.fid)
+        yield from (state, rounds, fid)

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from common.files import read_file
@@ -145,12 +146,15 @@ def _streamed(service: Service, record: Record, offset: int) -> Response:
     return _Stream(service, stream.events(record, offset, service.is_stopping))
 
 
-class _Stream(StreamingResponse):
-    """A stream that is counted until it has ended, also where it never began."""
+class _Stream(EventSourceResponse):
+    """A stream that is counted until it has ended, also where it never began.
 
-    def __init__(self, service: Service, lines: AsyncIterator[str]) -> None:
+    It is returned, not declared for the route: FastAPI would then make a stream of every answer of the address.
+    """
+
+    def __init__(self, service: Service, lines: AsyncIterator[bytes]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        super().__init__(lines, headers=headers)
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
+from fastapi.sse import format_sse_event
 
 from common.files import read_file
 from simulations.runs.journal_tail import Tail
@@ -19,7 +20,7 @@ _LONGEST_NOW = 2**22
 _BREATH_EVERY = 20  # looks without news after which a comment keeps the line open
 
 
-async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[str]:
+async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Yields server-sent events until the run has ended or the server stops.
 
     ``round`` and ``event`` are a line of the journal each. Their id is where in the journal they end; a browser that
@@ -36,25 +37,25 @@ async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> A
     quiet = 0
     over = await anyio.to_thread.run_sync(is_over, record)  # before the last look
     now = await anyio.to_thread.run_sync(_now, record.run.now)
-    yield "retry: 2000\n\n"
+    yield format_sse_event(retry=2000)
     while not stopping():
         news = await anyio.to_thread.run_sync(tail.look)
         if news.anew:
-            yield "event: reset\nid: 0\ndata: {}\n\n"
+            yield format_sse_event(event="reset", id="0", data_str="{}")
         for end, line in news.lines:
             name = "event" if "event" in line else "round"
-            yield f"event: {name}\nid: {end}\ndata: {json.dumps(finite(line))}\n\n"
+            yield format_sse_event(event=name, id=str(end), data_str=json.dumps(finite(line)))
         if news.more:
             continue
         if over:
-            yield f"event: end\nid: {tail.offset}\ndata: {{}}\n\n"
+            yield format_sse_event(event="end", id=str(tail.offset), data_str="{}")
             return
         if (latest := await anyio.to_thread.run_sync(_now, record.run.now)) != now:
             now = latest
-            yield f"event: now\ndata: {now}\n\n"
+            yield format_sse_event(event="now", data_str=now)
         quiet = 0 if news.lines or news.anew else quiet + 1
         if quiet and quiet % _BREATH_EVERY == 0:
-            yield ": still here\n\n"
+            yield format_sse_event(comment="still here")
         if quiet and quiet % _LOOKS_A_STATE == 0:
             over = await anyio.to_thread.run_sync(is_over, record)
         await anyio.sleep(_LOOK_EVERY)

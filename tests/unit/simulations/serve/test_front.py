@@ -1,5 +1,8 @@
 """Asked by HEAD, below a proxy's prefix, mounted in another application; and asked again and again."""
 
+import itertools
+import json
+
 import anyio
 import httpx
 import pytest
@@ -101,6 +104,27 @@ def test_the_stream_of_a_run_that_is_over_ends_and_is_not_opened_again(written, 
         assert client.get("/api/runs/hand/journal", headers=live | last).status_code == 204
         behind = client.get("/api/runs/hand/journal", headers=live | {"Last-Event-ID": "5"})
         assert behind.text.count("event: round") == 2
+
+
+def test_a_stream_without_news_is_kept_open_by_comments(written, tmp_path, monkeypatch):
+    run = written([line(1)])
+    monkeypatch.setattr("simulations.serve.stream._LOOK_EVERY", 0.01)
+    live = {"Accept": "text/event-stream"}
+    with (
+        run.locked(),
+        listening(tmp_path / "runs") as client,
+        client.stream("GET", "/api/runs/hand/journal", headers=live) as answer,
+    ):
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-store", "no")
+        rows = list(itertools.takewhile(lambda row: row != ": still here", answer.iter_lines()))
+    retry, event = "\n".join(rows).strip().split("\n\n")
+    assert retry == "retry: 2000"
+    assert dict(row.split(": ", 1) for row in event.split("\n")) == {
+        "event": "round",
+        "id": str(run.journal.stat().st_size),
+        "data": json.dumps(journal.read(run.journal)[0]),
+    }
 
 
 def test_the_stream_of_a_run_that_ends_meanwhile_ends(written, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from simulations.runs import provenance
 from simulations.serve import images as images_file
@@ -334,18 +335,60 @@ def test_a_reader_that_goes_makes_room_for_another(written, tmp_path):
                 time.sleep(0.01)
 
 
+COUNTED = {
+    "fedgan_requests": "counter",
+    "fedgan_request_seconds": "histogram",
+    "fedgan_images": "counter",
+    "fedgan_passes": "counter",
+    "fedgan_joined_passes": "counter",
+    "fedgan_refused": "counter",
+    "fedgan_model_loads": "counter",
+    "fedgan_waiting_images": "gauge",
+    "fedgan_streams": "gauge",
+    "fedgan_run_state": "gauge",
+    "fedgan_run_round": "gauge",
+    "fedgan_run_best_fid": "gauge",
+}
+
+
+def counts_of(client):
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+
+def value(family, **labels):
+    return sum(sample.value for sample in family.samples if labels.items() <= sample.labels.items())
+
+
 def test_metrics_are_prometheus_text_with_patterns_instead_of_paths(client):
     client.get("/api/runs/digits")
     client.get("/whatever/somebody/asks")
-    answer = client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    rows = [row for row in answer.text.splitlines() if not row.startswith("#")]
-    values = {row.rpartition(" ")[0]: float(row.rpartition(" ")[2]) for row in rows}
-    assert len(values) == len(rows)
-    assert values['fedgan_requests_total{method="GET",route="/api/runs/{run}",status="200"}'] >= 1
-    assert values['fedgan_run_state{run="digits",state="finished"}'] == 1
-    assert values['fedgan_run_round{run="digits"}'] == 3
-    assert "somebody" not in answer.text
+    found = counts_of(client)
+    assert {name: family.type for name, family in found.items()} == COUNTED
+    assert value(found["fedgan_requests"], method="GET", route="/api/runs/{run}", status="200") >= 1
+    assert value(found["fedgan_run_state"], run="digits", state="finished") == 1
+    assert value(found["fedgan_run_round"], run="digits") == 3
+    assert "somebody" not in client.get("/metrics").text
+
+
+def test_seconds_until_an_answer_are_a_histogram(client):
+    client.get("/healthz")
+    samples = [s for s in counts_of(client)["fedgan_request_seconds"].samples if s.labels["route"] == "/healthz"]
+    buckets = [(float(s.labels["le"]), s.value) for s in samples if s.name == "fedgan_request_seconds_bucket"]
+    (count,) = [s.value for s in samples if s.name == "fedgan_request_seconds_count"]
+    assert buckets == sorted(buckets)
+    assert [count for _, count in buckets] == sorted(count for _, count in buckets)
+    assert buckets[-1] == (float("inf"), count)
+    assert count >= 1
+
+
+def test_each_application_counts_its_own(written, tmp_path):
+    written([line(1)])
+    with listening(tmp_path / "runs") as first, listening(tmp_path / "runs") as second:
+        first.get("/healthz")
+        assert value(counts_of(first)["fedgan_requests"], route="/healthz") == 1
+        assert value(counts_of(second)["fedgan_requests"], route="/healthz") == 0
 
 
 def test_the_pages_need_nothing_from_elsewhere(client):
