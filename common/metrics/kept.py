@@ -8,12 +8,12 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import torch
 from torch import Tensor
 
@@ -75,12 +75,10 @@ def cache_folder() -> Path | None:
     if (told := os.environ.get(FOLDER)) is not None:
         return Path(told).expanduser() if told else None
     try:
-        home = Path.home()
+        Path.home()
     except RuntimeError:
         return None
-    usual = {"darwin": home / "Library" / "Caches", "win32": Path(os.environ.get("LOCALAPPDATA") or home)}
-    place = usual.get(sys.platform) or Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return place / "fedgan"
+    return platformdirs.user_cache_path("fedgan", appauthor=False, opinion=False)
 
 
 def _computed(extractor: Extractor, images: Tensor) -> Tensor:

@@ -109,12 +109,20 @@ def test_features_are_computed_where_none_can_be_kept(tmp_path, images, monkeypa
 
 def test_the_system_says_where_features_are_kept_unless_told(tmp_path, monkeypatch):
     monkeypatch.delenv(kept.FOLDER)
-    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert kept.cache_folder() == tmp_path / "fedgan"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kept.cache_folder() == tmp_path / ".cache" / "fedgan"
+
+
+def test_without_a_home_there_is_no_place_to_keep_features(monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(kept.FOLDER)
+    monkeypatch.setattr("pathlib.Path.home", none)
+    assert kept.cache_folder() is None
 
 
 def test_what_was_used_longest_ago_makes_room_and_other_files_stay(folder, images, monkeypatch):
