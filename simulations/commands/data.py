@@ -60,7 +60,7 @@ def data(
 
 
 def _check(given: dict[str, Any]) -> None:
-    """Loads the data of some settings, and tells whether a run can train on them, and how it is started.
+    """Loads the data of some settings, and says whether a run can train on them, and how to start it.
 
     Raises:
         FedGANError: It cannot; what ``fedgan simulate`` would say.

@@ -51,7 +51,7 @@ def _version_of(package: str) -> str:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", "-V", is_eager=True, callback=_say_versions, help="Say which version this is.")
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_say_versions, help="Show the version.")
     ] = False,
 ) -> None:
     """Train GANs across clients that keep their data."""

@@ -20,7 +20,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: a free one.")] = 8808,
     token: Annotated[
         str,
-        typer.Option("--token", envvar="FEDGAN_TOKEN", help="Without which nothing is answered.", show_default=False),
+        typer.Option("--token", envvar="FEDGAN_TOKEN", help="Needed with every request.", show_default=False),
     ] = "",
     max_images: Annotated[int, typer.Option("--max-images", min=1, max=100_000, help="Images of one request.")] = 1000,
     timeout: Annotated[
@@ -46,7 +46,7 @@ def serve(
 
 
 def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JPEG, WebP, .npz or .zip.")]) -> None:
-    """Say where a generated image comes from, by what its file tells: one JSON object."""
+    """Say where a generated image comes from, as its file says: one JSON object."""
     import json
 
     from simulations.runs import provenance

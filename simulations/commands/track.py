@@ -1,4 +1,4 @@
-"""The command ``fedgan track``, which tells an experiment tracker of a run that has ended, or that is still going."""
+"""The command ``fedgan track``, which sends a run to an experiment tracker, also one that is still going."""
 
 import json
 import time
@@ -21,7 +21,7 @@ def track(
     to: Annotated[str, typer.Option("--to", help="tensorboard, wandb or mlflow.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Tell a tracker of a run what it does not know yet; of one that is still going, until it ends."""
+    """Send a run to an experiment tracker: what it does not have yet, and of a run under way all until it ends."""
     from common.components import suggestion
     from server.records.journal import RunDirectory
     from server.records.tracking import TRACKERS, Telling
@@ -36,21 +36,21 @@ def track(
     except FedGANError:
         raise
     except KeyboardInterrupt:
-        typer.echo(f"no longer followed; the same command goes on where {to} was left", err=True)
+        typer.echo("no longer followed; the same command goes on from there", err=True)
         raise
     except Exception as error:  # whatever the tracker raises
         reason = " ".join(f"{error}".split())[:500] or type(error).__name__
-        raise FedGANError(f"{to} was not told of everything: {reason}; the same command goes on from there") from None
+        raise FedGANError(f"{to} did not get everything: {reason}; the same command goes on from there") from None
     if as_json:
         typer.echo(json.dumps({"run": str(directory.path), "to": to, "rounds": rounds, "where": where}))
         return
-    typer.echo(f"{rounds} rounds told" if where else f"{to} knows it all: nothing was told", err=True)
+    typer.echo(f"{rounds} rounds sent" if where else f"{to} is up to date: nothing was sent", err=True)
     if where:
         typer.echo(where)
 
 
 def _tell(telling: "Telling", run: "RunDirectory") -> tuple[int, str | None]:
-    """Tells all there is, until the run has ended; returns how many rounds, and where they are shown."""
+    """Sends all there is, until the run has ended; returns how many rounds, and where they are shown."""
     from simulations.runs.record import Record
     from simulations.runs.status import state_of
 

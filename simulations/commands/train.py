@@ -35,7 +35,7 @@ def simulate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a federation in this process: the preset quickstart unless told otherwise."""
+    """Train a federation in this process: of the preset quickstart unless another is named."""
     from simulations.runtime import launch
 
     overrides = read_overrides(config)

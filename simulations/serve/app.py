@@ -15,13 +15,13 @@ from starlette.middleware import Middleware
 
 from simulations.runs import provenance
 from simulations.serve import documentation
-from simulations.serve.counters import Counted
-from simulations.serve.front import Front
+from simulations.serve.counters import CountingMiddleware
+from simulations.serve.front import PrefixMiddleware
 from simulations.serve.generate_routes import make_generate_routes
 from simulations.serve.health import make_health_routes
 from simulations.serve.library import Library
 from simulations.serve.run_routes import make_run_routes
-from simulations.serve.security import Door, Envelope
+from simulations.serve.security import AccessMiddleware, ResponsePolicyMiddleware
 from simulations.serve.service import Limits, Service
 
 _LONGEST_DETAIL = 2000
@@ -41,10 +41,10 @@ def make_app(
 
     Args:
         library: The runs.
-        token: Without which nothing is answered; empty: for this machine only, see ``security.Door``.
+        token: Without which nothing is answered; empty: for this machine only, see ``security.AccessMiddleware``.
         limits: How much is taken on.
         is_stopping: Whether streams are to end.
-        prefix: That a proxy leaves before each path, such as ``/fedgan``; see ``front.Front``.
+        prefix: That a proxy leaves before each path, such as ``/fedgan``; see ``front.PrefixMiddleware``.
     """
     service = Service(library, limits or Limits())
     service.is_stopping = is_stopping
@@ -65,10 +65,10 @@ def make_app(
         servers=[{"url": "."}],  # beside this document, whatever the prefix
         lifespan=lifespan,
         middleware=[
-            Middleware(Front, prefix=prefix),
-            Middleware(Counted, counters=service.counters),
-            Middleware(Envelope),
-            Middleware(Door, token=token, page=page),
+            Middleware(PrefixMiddleware, prefix=prefix),
+            Middleware(CountingMiddleware, counters=service.counters),
+            Middleware(ResponsePolicyMiddleware),
+            Middleware(AccessMiddleware, token=token, page=page),
         ],
         exception_handlers={RequestValidationError: _refused, HTTPException: _problem, Exception: _defect},
     )

@@ -138,7 +138,7 @@ class Batcher:
             latents = torch.cat([job.latents[job.done : job.done + count] for job, count in picked])
             labels = torch.cat([job.labels[job.done : job.done + count] for job, count in picked])
             images, sound = network.make(latents, labels)
-        except Exception as error:  # whoever waits is told, and the thread goes on
+        except Exception as error:  # goes to those who wait for it; the thread goes on
             log.exception("a pass of %d images failed", sum(count for _, count in picked))
             with self._changed:
                 for job, _ in picked:

@@ -34,7 +34,7 @@ class Counters:
                 yield metric
 
 
-class Counted:
+class CountingMiddleware:
     """Counts what goes through it; the route is the pattern, never the path, which anybody may make up."""
 
     def __init__(self, app: ASGIApp, counters: Counters) -> None:

@@ -1,12 +1,12 @@
-"""What the application is asked, whatever stands before it: below a proxy's prefix, and by HEAD."""
+"""Requests as the routes know them: without a proxy's prefix, and GET instead of HEAD."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEAD = "fedgan-head"
-"""In a request's scope: only the head of the answer is wanted."""
+"""In a request's scope: it was a HEAD request, so only the headers of the answer are sent."""
 
 
-class Front:
+class PrefixMiddleware:
     """Takes the prefix from a request's path, and answers HEAD with the head of what GET would get.
 
     Links of the page and of ``/docs`` are relative, so behind a proxy that takes its prefix away nothing needs to know
@@ -22,7 +22,7 @@ class Front:
         self._prefix = prefix.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -10,7 +10,7 @@ from simulations.runs.record import Record
 from simulations.serve import schemas
 from simulations.serve.batching import BusyError, StoppedError
 from simulations.serve.images import ENDINGS, MEDIA
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
 from simulations.serve.service import Service
 
@@ -33,7 +33,7 @@ def make_generate_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/api/runs", tags=["images"], responses={**INVALID, **NOT_FOUND})
 
     @router.post("/{run}/generate", response_class=Response, responses=_ANSWERS)
-    async def generate(run: RunName, wanted: Wanted) -> Response:
+    async def generate(run: RunName, wanted: GenerateRequest) -> Response:
         """Makes images with a run's generator. The same request gives the same bytes."""
         record = find(service, run)
         try:
@@ -43,7 +43,7 @@ def make_generate_routes(service: Service) -> APIRouter:
         except (CheckpointError, DivergenceError) as error:
             raise HTTPException(409, _told(error, record)) from None
         except BusyError:
-            raise HTTPException(429, "too many images are asked for: come again", {"Retry-After": "1"}) from None
+            raise HTTPException(429, "too many images are being made: try again later", {"Retry-After": "1"}) from None
         except StoppedError:
             raise HTTPException(503, "the server is stopping") from None
         except TimeoutError:

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from pydantic import BaseModel
 
 from simulations.serve.service import Service
-from simulations.serve.summaries import told_of
+from simulations.serve.summaries import read_summary
 
 
 class Health(BaseModel):
@@ -60,7 +60,7 @@ class _Figures:
         state = GaugeMetricFamily("fedgan_run_state", "The state of each run.", labels=["run", "state"])
         rounds = GaugeMetricFamily("fedgan_run_round", "Rounds done.", labels=["run"])
         fid = GaugeMetricFamily("fedgan_run_best_fid", "The best fid so far.", labels=["run"])
-        for run in map(told_of, service.library.all().values()):
+        for run in map(read_summary, service.library.all().values()):
             state.add_metric([run.id, run.state], 1)
             rounds.add_metric([run.id], run.round)
             if run.best is not None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from simulations.runs import provenance
-from simulations.serve.requests import Grid, Wanted
+from simulations.serve.requests import GenerateRequest, Grid
 
 Pixels = NDArray[np.uint8]
 
@@ -65,7 +65,7 @@ class Made:
         return facts | {"labels": list(self.labels[:_MOST_LISTED]), "indices": list(self.places[:_MOST_LISTED])}
 
 
-def encode(made: Made, wanted: Wanted) -> bytes:
+def encode(made: Made, wanted: GenerateRequest) -> bytes:
     """Returns the answer to a request: the same bytes for the same images.
 
     Raises:
@@ -81,7 +81,7 @@ def encode(made: Made, wanted: Wanted) -> bytes:
     return _encoded(_tiled(pictures, wanted.grid or Grid()), wanted.format, wanted.quality, made.facts_of_all())
 
 
-def pixels_of(wanted: Wanted, side: int) -> int:
+def pixels_of(wanted: GenerateRequest, side: int) -> int:
     """Returns an upper bound for the pixels of an answer, without making it."""
     width = height = side
     if wanted.crop:
@@ -99,7 +99,7 @@ def pixels_of(wanted: Wanted, side: int) -> int:
     return cells * (width + 2 * grid.padding) * (height + 2 * grid.padding)
 
 
-def _pictures(images: Tensor, wanted: Wanted) -> Pixels:
+def _pictures(images: Tensor, wanted: GenerateRequest) -> Pixels:
     """Returns the images as they are to be shown, uint8 (N, height, width) if grey, else (N, height, width, 3)."""
     pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
     steps = (wanted.crop, wanted.resize, wanted.rotate, wanted.pad, wanted.mark)
@@ -108,7 +108,7 @@ def _pictures(images: Tensor, wanted: Wanted) -> Pixels:
     return np.stack([np.asarray(_processed(Image.fromarray(picture), wanted)) for picture in pixels])
 
 
-def _processed(picture: Image.Image, wanted: Wanted) -> Image.Image:
+def _processed(picture: Image.Image, wanted: GenerateRequest) -> Image.Image:
     if crop := wanted.crop:
         right, bottom = crop.left + crop.width, crop.top + crop.height
         if right > picture.width or bottom > picture.height:
@@ -173,7 +173,7 @@ def _encoded(pixels: Pixels, format: str, quality: int, facts: Mapping[str, Any]
 
 
 def _png(pixels: Pixels, facts: Mapping[str, Any]) -> bytes:
-    """Returns a PNG that tells ``facts``, packed by run lengths and without filters.
+    """Returns a PNG with ``facts`` in its text, packed by run lengths and without filters.
 
     Pillow takes five times as long, more than the generator takes to make the images, and lets no other thread work
     meanwhile. The file is a fifth larger, where it is of digits.
@@ -206,7 +206,7 @@ def _npz(pictures: Pixels, made: Made) -> bytes:
     return buffer.getvalue()
 
 
-def _zip(pictures: Pixels, made: Made, wanted: Wanted) -> bytes:
+def _zip(pictures: Pixels, made: Made, wanted: GenerateRequest) -> bytes:
     buffer = io.BytesIO()
     ending = ENDINGS[wanted.entries]
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already

@@ -1,4 +1,4 @@
-"""What may be asked of a generator: the body of ``POST /api/runs/{id}/generate``."""
+"""The body of ``POST /api/runs/{id}/generate``: which images to make, and in what form."""
 
 from typing import Annotated, Literal
 
@@ -68,7 +68,7 @@ class Grid(_Strict):
     padding: int = Field(2, ge=0, le=64, description="white pixels between images and around")
 
 
-class Wanted(_Strict):
+class GenerateRequest(_Strict):
     """Images to make. The same request to the same weights on the same machine gives the same bytes."""
 
     num: int | None = Field(None, ge=1, le=_MOST, description="how many; default: 1, or one for each label or latent")
@@ -96,7 +96,7 @@ class Wanted(_Strict):
         None, ge=0.05, le=1, description="make more, and keep this share of each class, the most trusted"
     )
     trust: Literal["discriminator", "classifier"] = Field(
-        "discriminator", description="whose word keep goes by; the classifier knows 28x28 digits only"
+        "discriminator", description="what keep goes by; the classifier is for 28x28 digits only"
     )
     format: Format = Field("png", description="png, jpeg, webp: one picture; zip: a file an image; npz: arrays")
     entries: Literal["png", "jpeg", "webp"] = Field("png", description="what a zip holds")
@@ -110,8 +110,8 @@ class Wanted(_Strict):
     grid: Grid | None = Field(None, description="how pictures of several images are laid out")
 
     @model_validator(mode="after")
-    def _fits(self) -> "Wanted":
-        """Refuses what excludes each other."""
+    def _fits(self) -> "GenerateRequest":
+        """Refuses options that exclude each other."""
         if self.latents is not None and (self.interpolate or self.truncation or self.keep):
             raise ValueError("latents are given: leave interpolate, truncation and keep out")
         if self.interpolate and (self.truncation or self.keep):

@@ -1,4 +1,4 @@
-"""The addresses that tell about runs."""
+"""The addresses of runs: overview, details, journal, samples and partition."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from simulations.runs.record import Record
 from simulations.serve import schemas, stream
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
-from simulations.serve.summaries import partition_of, told_in_full, told_of
+from simulations.serve.summaries import partition_of, read_detail, read_summary
 
 _MOST_LINES = 10_000
 _LONGEST_PICTURE = 64 * 2**20
@@ -26,29 +26,29 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as you have 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Problem, "description": "no such thing"}}
 INVALID: dict[int | str, dict[str, Any]] = {
     401: {"model": schemas.Problem, "description": "the token is missing"},
-    403: {"model": schemas.Problem, "description": "asked under another name, or by a page of another site"},
-    422: {"model": schemas.Problem, "description": "what cannot be, in words"},
+    403: {"model": schemas.Problem, "description": "sent to another host name, or by a page of another site"},
+    422: {"model": schemas.Problem, "description": "what is not allowed, in words"},
 }
 
 
 def make_run_routes(service: Service) -> APIRouter:
-    """Returns what answers about runs; functions without ``async`` run in threads, as they read files."""
+    """Returns the addresses of runs; functions without ``async`` run in threads, as they read files."""
     router = APIRouter(prefix="/api/runs", tags=["runs"], responses=INVALID)
 
     @router.get("", response_model=schemas.Runs, responses=UNCHANGED)
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
-        runs = [told_of(record) for record in service.library.all().values()]
+        runs = [read_summary(record) for record in service.library.all().values()]
         return _json(schemas.Runs(runs=runs), if_none_match)
 
     @router.get("/{run}", response_model=schemas.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
     def show_run(run: RunName, if_none_match: Known = None) -> Response:
         """A run in full: curves, clients, what goes wrong."""
-        return _json(told_in_full(find(service, run)), if_none_match)
+        return _json(read_detail(find(service, run)), if_none_match)
 
     @router.get("/{run}/partition", response_model=schemas.Partition, responses=NOT_FOUND)
     def show_partition(run: RunName) -> schemas.Partition:
-        """Who holds what."""
+        """How many images of each class each client holds."""
         view = find(service, run).view()
         if not view.roster:
             of_it = [problem for problem in view.problems if problem.startswith("partition.json")]
@@ -83,7 +83,7 @@ def make_run_routes(service: Service) -> APIRouter:
             **NOT_FOUND,
             **UNCHANGED,
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-            204: {"description": "the run has ended, and you have all of its stream: do not come again"},
+            204: {"description": "the run has ended, and you have its whole stream: do not reconnect"},
             429: {"model": schemas.Problem, "description": "too many streams"},
         },
     )
@@ -99,7 +99,7 @@ def make_run_routes(service: Service) -> APIRouter:
     ) -> Response:
         """The journal: lines of rounds and of events. With `Accept: text/event-stream` live, from the first line on.
 
-        A stream ends with the event `end` when the run has ended. To ask now and then, take `first`.
+        A stream ends with the event `end` when the run has ended. To poll instead, use `first`.
         """
         record = find(service, run)
         if "text/event-stream" in accept:

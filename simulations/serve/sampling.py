@@ -14,7 +14,7 @@ from common.examples import ImageSpec
 from common.generation import draw_noise
 from simulations.runs.generator import Trained
 from simulations.serve.models import ROWS, Network
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Draw:
     wanted: list[int] | None = None
 
 
-def draw(wanted: Wanted, network: Network) -> Draw:
+def draw(wanted: GenerateRequest, network: Network) -> Draw:
     """Returns latents and labels for a request.
 
     Raises:
@@ -51,7 +51,7 @@ def draw(wanted: Wanted, network: Network) -> Draw:
     return Draw(_latents(wanted, len(labels), size), labels)
 
 
-def candidates(wanted: Wanted) -> int:
+def candidates(wanted: GenerateRequest) -> int:
     """Returns how many images at most are made for a request."""
     return math.ceil(wanted.count / (wanted.keep or 1)) + (wanted.count if wanted.keep else 0)
 
@@ -75,7 +75,7 @@ def most_trusted(drawn: Draw, images: Tensor, trust: Callable[[Tensor, Tensor], 
     return torch.tensor([next(best[label]) for label in drawn.wanted])
 
 
-def trust_of(wanted: Wanted, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
+def trust_of(wanted: GenerateRequest, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns what ``most_trusted`` goes by: the discriminator's logit, or the probability of the label."""
     return network.trust if wanted.trust == "discriminator" else _believed
 
@@ -91,7 +91,7 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
     return torch.cat(chunks).gather(1, labels[:, None]).squeeze(1)
 
 
-def _require_trust(wanted: Wanted, network: Network) -> None:
+def _require_trust(wanted: GenerateRequest, network: Network) -> None:
     if wanted.trust == "classifier":
         if network.trained.shape != ImageSpec(1, 28, 10) or "mnist" not in network.trained.config.data.name:
             raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=discriminator")
@@ -101,7 +101,7 @@ def _require_trust(wanted: Wanted, network: Network) -> None:
         raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
 
 
-def _labels(wanted: Wanted, trained: Trained) -> Tensor:
+def _labels(wanted: GenerateRequest, trained: Trained) -> Tensor:
     count = wanted.count
     if wanted.labels is None or wanted.labels == "balanced":
         if wanted.interpolate:
@@ -113,7 +113,7 @@ def _labels(wanted: Wanted, trained: Trained) -> Tensor:
     return torch.tensor(wanted.labels, dtype=torch.int64).repeat(-(-count // len(wanted.labels)))[:count]
 
 
-def _latents(wanted: Wanted, count: int, size: int) -> Tensor:
+def _latents(wanted: GenerateRequest, count: int, size: int) -> Tensor:
     if wanted.latents is not None:
         if wrong := [len(row) for row in wanted.latents if len(row) != size]:
             raise ConfigError(f"a latent vector has {wrong[0]} numbers: this generator takes {size}")

@@ -1,4 +1,4 @@
-"""What the addresses of runs answer: documented, and with the journal's own names for figures."""
+"""The answers of the addresses of runs, with the journal's own names for figures."""
 
 import math
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from simulations.runs.status import State
 
 
 class Answer(BaseModel):
-    """Base of what is answered: kebab-case outside."""
+    """Base of all answers: keys are in kebab-case."""
 
     model_config = ConfigDict(frozen=True, alias_generator=kebab, populate_by_name=True)
 
@@ -22,7 +22,7 @@ class Problem(Answer):
     detail: str
 
 
-class Sign(Answer):
+class Alert(Answer):
     """Something that goes wrong, or may, in words."""
 
     kind: Literal[
@@ -39,7 +39,7 @@ class Sign(Answer):
     ]
     severity: Literal["warning", "error"]
     round: int = Field(description="the round that it was seen in, or last seen")
-    client: int | None = Field(None, description="whom it is about; null: the whole federation")
+    client: int | None = Field(None, description="the client that it is about; null: the whole federation")
     words: str
 
 
@@ -48,14 +48,14 @@ class Best(Answer):
 
     round: int
     fid: float
-    num_images: int | None = Field(None, description="generated images that it was computed with; null: not told")
+    num_images: int | None = Field(None, description="generated images that it was computed with; null: not recorded")
 
 
 class ScoredWith(Answer):
     """What scores were computed with."""
 
     extractor: str | None = Field(None, description="whose features: mnist-cnn or inception; null: none")
-    num_images: int | None = Field(None, description="generated images; null: not told")
+    num_images: int | None = Field(None, description="generated images; null: not recorded")
     utility_num_images: int | None = Field(None, description="of utility, where that was computed")
 
 
@@ -69,11 +69,11 @@ class ImageKind(Answer):
     drawn: list[int] = Field(
         description="labels that clients have images of: those of balanced, and of rows of samples"
     )
-    conditional: bool | None = Field(description="whether labels can be asked for; null: not known")
+    conditional: bool | None = Field(description="whether images of a chosen label can be made; null: not known")
 
 
 class RunSummary(Answer):
-    """A run at a glance. What its record does not tell, or not any more, is null."""
+    """A run at a glance. What its record does not say is null."""
 
     id: str = Field(description="in addresses")
     state: State
@@ -102,13 +102,13 @@ class RunSummary(Answer):
     distance: str = Field(description="the score that rounds are compared by: fid, or federated-fid")
     scores: dict[str, Any] = Field(description="of the last scored round, or final ones of a finished run; by name")
     scores_round: int | None = Field(description="the round that `scores` are of")
-    scored_with: ScoredWith | None = Field(description="what `scores` were computed with; null: not told")
+    scored_with: ScoredWith | None = Field(description="what `scores` were computed with; null: not recorded")
     quality_rounds: list[int] = Field(description="scored rounds, to compare runs in one chart")
     quality: list[float] = Field(description="`distance` of each of them")
-    signs: list[Sign] = Field(description="collapse, divergence, refusals and the like, the latest first")
+    signs: list[Alert] = Field(description="collapse, divergence, refusals and the like, the latest first")
     sample_rounds: list[int] = Field(description="rounds with samples/{round}.png")
-    checkpoint_rounds: list[int] = Field(description="rounds that images can be asked of, beside best and last")
-    generator: bool = Field(description="whether the server has a generator to ask for images")
+    checkpoint_rounds: list[int] = Field(description="rounds that images can be made of, besides best and last")
+    generator: bool = Field(description="whether the server has a generator to make images with")
     images: ImageKind | None = Field(description="null before clients have answered")
 
 
@@ -138,7 +138,7 @@ class ClientRow(Answer):
     client: int = Field(description="its partition")
     site: str = Field(description="what people call it; empty: it has no name")
     images: int
-    label_counts: list[int] | None = Field(description="images of each class; null: it keeps them to itself")
+    label_counts: list[int] | None = Field(description="images of each class; null: it does not disclose them")
     weight: float | None = Field(
         description="its share in the mean of its last round, 0 to 1; null where the algorithm has its own"
     )
@@ -148,7 +148,7 @@ class ClientRow(Answer):
     )
     curves: dict[str, list[float | None]] = Field(description="the same, a value for each of the run's rounds")
     trained: int = Field(description="rounds that it trained in")
-    lost_rounds: list[int] = Field(description="rounds that it was asked in, and left out of")
+    lost_rounds: list[int] = Field(description="rounds that it was selected for, and left out of")
     refused: list[Refusal] = Field(description="why, the last 100")
     fid: float | None = Field(description="of the generator to this client's images (client-fid)")
 
@@ -164,12 +164,12 @@ class Incident(Answer):
 class RunDetail(RunSummary):
     """A run in full."""
 
-    now: RoundStatus | None = Field(description="null where no round is under way, or it is not told (now.json)")
+    now: RoundStatus | None = Field(description="null where no round is under way, or now.json is missing")
 
     config: dict[str, Any] = Field(description="every key of the configuration; of one with a `problem`, what it says")
     curves: Curves
     client_table: list[ClientRow]
-    failings: list[str] = Field(description="whom and what the generator fails, in words")
+    failings: list[str] = Field(description="which clients and classes the generator serves worst, in words")
     incidents: list[Incident] = Field(description="the last 100")
     meaning: dict[str, str] = Field(description="what each score is")
 
@@ -184,11 +184,11 @@ class Journal(Answer):
     """Lines of a journal."""
 
     lines: list[dict[str, Any]] = Field(description="as in docs/reliability.md; numbers that are not finite are null")
-    unreadable: int = Field(description="lines that were passed over, as a crash tore them")
+    unreadable: int = Field(description="lines that cannot be read, such as one that a crash cut off")
     total: int = Field(description="lines in all")
     cuts: int = Field(
-        description="how often lines were taken back since the server first looked: where it is not what it was, all "
-        "lines that you have are void, and first=0 is next"
+        description="how often lines were removed since the server first read it: if it has changed, discard the "
+        "lines that you have, and begin again with first=0"
     )
 
 
@@ -201,7 +201,7 @@ class PartitionClient(Answer):
 
 
 class Partition(Answer):
-    """Who holds what."""
+    """How many images of each class each client holds."""
 
     class_names: list[str]
     clients: list[PartitionClient]

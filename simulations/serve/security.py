@@ -1,4 +1,4 @@
-"""Who may ask, how much may be sent, and what a browser may do with the answer."""
+"""Access: who may send requests, how large they may be, and what a browser may do with the answers."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_access(host: str, token: str) -> None:
-    """Passes a host that others reach only with a token that is not guessed.
+    """Checks that a server which others can reach has a token that cannot be guessed.
 
     Raises:
         ConfigError: Another host without a token, or a token that is short or cannot be sent in a header.
@@ -60,10 +60,10 @@ def check_access(host: str, token: str) -> None:
         )
 
 
-class Door:
+class AccessMiddleware:
     """Lets in requests with the token; without one, those that name this machine and come from its own page.
 
-    A page of somebody else's that a browser on this machine has open cannot ask: its requests carry another ``Host`` (a
+    A page of another site that is open in a browser on this machine is refused: its requests carry another ``Host`` (a
     name that was made to point here) or another ``Origin``.
 
     Args:
@@ -97,7 +97,9 @@ class Door:
         name = name[: name.rfind("]") + 1] if name.startswith("[") else name.partition(":")[0]
         if name in _LOCAL_NAMES:
             return None
-        return JSONResponse({"detail": "ask for localhost: this server has no token, and serves its own machine"}, 403)
+        return JSONResponse(
+            {"detail": "use the name localhost: without a token this server answers its own machine only"}, 403
+        )
 
     def _known(self, scope: Scope, headers: Headers) -> Response | None:
         if scope["path"] in _OPEN or scope["path"][1:] in self._page:
@@ -128,10 +130,10 @@ class Door:
         origin = headers.get("origin")
         if origin is None or _place(origin) == headers.get("host", "").lower():
             return None
-        return JSONResponse({"detail": "a page of another site may not ask"}, 403)
+        return JSONResponse({"detail": "requests of other sites' pages are refused"}, 403)
 
 
-class Envelope:
+class ResponsePolicyMiddleware:
     """Puts security headers on every answer, and refuses bodies that are too long or too slow."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str] = HEADERS) -> None:
@@ -139,7 +141,7 @@ class Envelope:
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, its body read."""
+        """Reads the body, and hands the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What all addresses share: the runs, the generators, the queue, the limits."""
+"""What all addresses share: runs, generators, the queue of requests, and limits."""
 
 import hashlib
 import threading
@@ -19,9 +19,9 @@ from simulations.serve.counters import Counters
 from simulations.serve.images import Made
 from simulations.serve.library import Library
 from simulations.serve.models import Models, Network
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 
-_MOST_TOLD = 64  # labels that a provenance repeats; of more, a digest
+_MOST_LABELS = 64  # labels that a provenance repeats; of more, a digest
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Service:
         self._threads: anyio.CapacityLimiter | None = None  # made where the event loop is
         self._encoders = threading.BoundedSemaphore(limits.encoders)
 
-    async def generate(self, record: Record, wanted: Wanted) -> tuple[bytes, dict[str, Any]]:
+    async def generate(self, record: Record, wanted: GenerateRequest) -> tuple[bytes, dict[str, Any]]:
         """Returns the bytes of an answer, and where its images come from.
 
         Raises:
@@ -94,7 +94,7 @@ class Service:
             with self._lock:
                 self._requests -= 1
 
-    def _generate(self, record: Record, wanted: Wanted) -> tuple[bytes, dict[str, Any]]:
+    def _generate(self, record: Record, wanted: GenerateRequest) -> tuple[bytes, dict[str, Any]]:
         if (most := sampling.candidates(wanted)) > self.limits.images:
             raise ConfigError(
                 f"{most} images would be made, and {self.limits.images} a request are allowed: ask in parts"
@@ -136,10 +136,10 @@ class Service:
         return self._streams
 
 
-def _facts(record: Record, network: Network, wanted: Wanted) -> dict[str, Any]:
+def _facts(record: Record, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
     request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
     for key in ("labels", "latents"):
-        if isinstance(request.get(key), list) and (key == "latents" or len(request[key]) > _MOST_TOLD):
+        if isinstance(request.get(key), list) and (key == "latents" or len(request[key]) > _MOST_LABELS):
             request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
     trained = network.trained
     shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)

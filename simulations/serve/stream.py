@@ -67,7 +67,7 @@ def is_over(record: Record) -> bool:
 
 
 def _now(path: Path) -> str:
-    """Returns ``now.json`` as it is told, in one line."""
+    """Returns ``now.json`` as events carry it, in one line; ``null`` where it cannot be read."""
     try:
         return RoundStatus.model_validate_json(read_file(path, _LONGEST_NOW)).model_dump_json(by_alias=True)
     except (OSError, ValueError):

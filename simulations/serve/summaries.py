@@ -1,4 +1,4 @@
-"""What is answered about a run, made from one look at it."""
+"""The answers about a run, each made from one reading of its record."""
 
 import logging
 from collections.abc import Mapping
@@ -16,8 +16,10 @@ from server.records.journal import Line
 from simulations.runs.record import Record, View
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import seconds_left, seconds_of, state_of
+from simulations.serve.alerts import alerts_of, keeps_one
 from simulations.serve.clients import client_rows, last_scored, last_scores
 from simulations.serve.schemas import (
+    Alert,
     Best,
     Curves,
     ImageKind,
@@ -27,10 +29,8 @@ from simulations.serve.schemas import (
     RunDetail,
     RunSummary,
     ScoredWith,
-    Sign,
     finite,
 )
-from simulations.serve.signs import keeps_one, signs_of
 
 log = logging.getLogger("fedgan.serve")
 
@@ -38,7 +38,7 @@ _MOST_INCIDENTS = 100
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
 
 
-def told_of(record: Record) -> RunSummary:
+def read_summary(record: Record) -> RunSummary:
     """Returns a run at a glance, whatever stands in its folder: one run's trouble is not that of the others."""
     try:
         return summary_of(record.view())
@@ -46,7 +46,7 @@ def told_of(record: Record) -> RunSummary:
         return _untold(record.name, error)
 
 
-def told_in_full(record: Record) -> RunDetail:
+def read_detail(record: Record) -> RunDetail:
     """Returns a run in full, whatever stands in its folder."""
     try:
         return detail_of(record.view())
@@ -66,9 +66,9 @@ def told_in_full(record: Record) -> RunDetail:
 
 def _untold(name: str, error: Exception) -> RunSummary:
     """Returns what is said of a run whose record leads to a defect here."""
-    log.error("the record of run %r cannot be told", name, exc_info=error)
-    words = f"Its record cannot be told: {type(error).__name__}, a defect of the server, whose log says more."
-    sign = Sign(kind="record", severity="error", round=0, words=words)
+    log.error("the record of run %r cannot be shown", name, exc_info=error)
+    words = f"Its record cannot be shown: {type(error).__name__}, a defect of the server, whose log says more."
+    sign = Alert(kind="record", severity="error", round=0, words=words)
     known: dict[str, Any] = dict.fromkeys(RunSummary.model_fields)
     known |= {"id": name, "state": "failed", "words": words, "problem": words, "signs": [sign], "distance": "fid"}
     known |= {"round": 0, "seconds": 0.0, "updated": 0.0, "images_seen": 0, "scores": {}, "generator": False}
@@ -114,7 +114,7 @@ def summary_of(view: View) -> RunSummary:
         scored_with=_scored_with(scored),
         quality_rounds=[round for round, _ in points],
         quality=[value for _, value in points],
-        signs=signs_of(view),
+        signs=alerts_of(view),
         sample_rounds=view.sample_rounds,
         checkpoint_rounds=view.checkpoint_rounds,
         generator=bool(view.checkpoint_rounds) and view.config is not None and keeps_one(view),
@@ -171,7 +171,7 @@ def detail_of(view: View) -> RunDetail:
 
 
 def now_of(view: View) -> RoundStatus | None:
-    """Returns what clients do in the round after the last one that is noted; None where it is not told."""
+    """Returns what clients do in the round after the last one that is noted; None where ``now.json`` does not say."""
     return view.now if view.now is not None and view.now.round == view.last_round + 1 else None
 
 
@@ -184,7 +184,7 @@ def _without_folders(config: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def partition_of(view: View) -> Partition:
-    """Returns who holds what; digests of clients' data are not told."""
+    """Returns how many images each client holds; without digests of the clients' data."""
     clients = [
         PartitionClient(
             partition=client["partition"], num_examples=client["num-examples"], label_counts=client["label-counts"]

@@ -105,7 +105,7 @@ function door() {
     redraw();
   };
   return [h("form", { class: "card welcome", onsubmit: give, key: "door" },
-    h("h1", { tabindex: -1 }, "This server wants its token"),
+    h("h1", { tabindex: -1 }, "This server needs its token"),
     h("p", {}, "It is what was given to fedgan serve as --token or FEDGAN_TOKEN. This browser keeps a cookie in its place."),
     h("label", { class: "field" }, h("span", {}, "Token"), h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", "aria-invalid": own.failure ? "true" : null, "aria-describedby": own.failure ? "door-failure" : null, mount: (node) => requestAnimationFrame(() => node.focus()) })),
     own.failure && h("p", { class: "note error", id: "door-failure", role: "alert" }, own.failure),

@@ -82,7 +82,7 @@ function one(run, row) {
     h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, row.site ? `Client ${row.client}: ${row.site}` : `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),
     h("div", { class: "one-top" },
-      h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not tell how many of each class.")),
+      h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not disclose how many of each class.")),
       h("dl", { class: "facts" }, [
         ["weight in the mean", row.weight === null ? "by the algorithm" : percent(row.weight)], ["rounds trained", whole(row.trained)], ["rounds lost", whole(row["lost-rounds"].length)], ["FID to its images", number(row.fid)],
       ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value)))))),

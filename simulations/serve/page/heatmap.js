@@ -41,7 +41,7 @@ export function heatmap(run, mark) {
       h("svg", { width: own.width, height: height + 18, role: "img", "aria-label": `${figureLabel(own.key)} of each client over the rounds; the table below has the latest figures, and each client's page all of them`, onpointermove: tell, onpointerleave: () => { own.told = ""; redraw(); }, onclick: (event) => { const found = place(event); if (found) showRound(rounds[found.at]); } },
         drawn,
         marked >= 0 && h("rect", { class: "column", x: LABEL + marked * cell, y: 0.5, width: cell, height: height - 1 }))),
-    h("p", { class: "quiet heat-words" }, own.told || ["Stronger colour is more. ", h("span", { class: "key-refused" }), " left out ", h("span", { class: "key-none" }), " not asked. Click on a round to look at it."]),
+    h("p", { class: "quiet heat-words" }, own.told || ["Stronger colour is more. ", h("span", { class: "key-refused" }), " left out ", h("span", { class: "key-none" }), " not selected. Click on a round to look at it."]),
     run["client-table"].length > MOST_ROWS && h("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${run["client-table"].length} clients.`));
 }
 
@@ -70,7 +70,7 @@ function inWords(row, round, at, key) {
   const value = row.curves[key]?.[at] ?? null;
   const refusal = row.refused.findLast((it) => it.round === round);
   if (refusal) return `client ${row.client}, round ${round}: left out: ${refusal.reason}`;
-  return `client ${row.client}, round ${round}: ${value === null ? "not asked" : `${figureLabel(key)} ${number(value)}`}`;
+  return `client ${row.client}, round ${round}: ${value === null ? "not selected" : `${figureLabel(key)} ${number(value)}`}`;
 }
 
 function measure(node, own) {

@@ -68,7 +68,7 @@ function verdict(run) {
   const told = [...checks.filter(([, can]) => can).map(([words]) => words), lost ? `nobody left out of the latest rounds, though in ${plural(lost, "round")} before` : "nobody left out"];
   const untold = checks.filter(([, can]) => !can).map(([, , why]) => why);
   if (!untold.length && run.state !== "failed") return h("p", { class: "sound", key: "verdict" }, h("span", { "aria-hidden": "true" }, "✓ "), `Nothing looks wrong: ${told.join(", ")}.`);
-  return h("p", { class: "unsure", key: "verdict" }, `Of what can be checked in ${plural(rounds.length, "round")}, nothing looks wrong: ${told.join(", ")}.`, untold.length > 0 && ` Not to be told: ${untold.join("; ")}.`);
+  return h("p", { class: "unsure", key: "verdict" }, `Of what can be checked in ${plural(rounds.length, "round")}, nothing looks wrong: ${told.join(", ")}.`, untold.length > 0 && ` Could not be checked: ${untold.join("; ")}.`);
 }
 
 const figure = (run) => (run.distance === "federated-fid" ? "federated FID" : "FID");
@@ -83,7 +83,7 @@ export const clientHref = (run, client) => runHref(run.id, `clients/${client}`);
 
 /* How many images of each class, as bars, with the figures for whoever does not see them. */
 export function histogram(run, counts, most, isLarge = false) {
-  if (!counts) return h("span", { class: "quiet" }, "classes not told");
+  if (!counts) return h("span", { class: "quiet" }, "classes not disclosed");
   if (counts.length < 2) return h("span", { class: "quiet" }, "without labels");
   const words = counts.map((count, label) => [count, label]).filter(([count]) => count).map(([count, label]) => `${className(run, label)}: ${whole(count)}`).join(", ");
   return h("span", { class: `histogram${isLarge ? " large" : ""}${counts.length > MOST_NAMED ? " dense" : ""}`, role: "img", "aria-label": `Images by class: ${words}`, title: words },

@@ -17,7 +17,7 @@ const FORMATS = { png: "PNG, one picture", webp: "WebP, one picture", jpeg: "JPE
 
 export function playgroundTab(run) {
   if (!run.generator) {
-    return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : isAtWork(run) ? "There is no generator yet: it can be asked once the first checkpoint is written." : "This run left no checkpoint, so there is no generator to ask."));
+    return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : isAtWork(run) ? "There is no generator yet: it is there once the first checkpoint is written." : "This run left no checkpoint, so there is no generator to ask."));
   }
   const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
@@ -91,7 +91,7 @@ function explain(failure) {
   if (failure.kind === "missing") return "This run is not there any more.";
   if (failure.kind === "token") {
     state.link = "token";
-    return "The server wants its token.";
+    return "The server needs its token.";
   }
   return failure.kind ? failure.message : `The answer is no image: ${failure.message}`;
 }
@@ -111,7 +111,7 @@ function controls(run, own) {
     between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
     choice("Generator", own.round, [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean), (round) => change({ round })),
     !between && optional("Truncation", "Off: latents as they are. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
-    !between && optional("Keep the most trusted", "More are made than asked for, and this share is kept: what the discriminator takes for real most. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
+    !between && optional("Keep the most trusted", "More images are made, and this share is kept: those that the discriminator rates as most real. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
 }
 
 function classes(run, own, change) {
@@ -134,7 +134,7 @@ function classes(run, own, change) {
 function whyNoClasses(images) {
   if (images?.classes < 2) return "The images of this run have no classes.";
   if (images?.conditional) return "All images of this run are of one class.";
-  return images?.conditional === false ? "This generator is unconditional: classes cannot be asked for." : "It is not known whether this generator is conditional.";
+  return images?.conditional === false ? "This generator is unconditional: it cannot make images of a chosen class." : "It is not known whether this generator is conditional.";
 }
 
 function seed(label, value, onchange) {
@@ -191,7 +191,7 @@ function downloads(run, own) {
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: own.mark, onchange: (event) => { own.mark = event.currentTarget.checked; redraw(); } }), "visible mark"),
       h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own) }, own.isSaving ? "Making…" : "Download")),
     h("p", { class: "quiet" }, "Every file says that a generator made it, and which: fedgan inspect FILE reads it."),
-    h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token wants it too: -H 'Authorization: Bearer ...'")));
+    h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token needs it too: -H 'Authorization: Bearer ...'")));
 }
 
 async function save(run, own) {

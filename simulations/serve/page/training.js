@@ -73,13 +73,13 @@ function round(run, which) {
   const shown = run.curves.rounds[index];
   const rows = run["client-table"];
   const tiles = rows.map((row) => [row, doing(row, index, shown)]);
-  const counts = ["trained", "left out", "not asked"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
+  const counts = ["trained", "left out", "not selected"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
   return h("section", { class: "card", key: "tiles", "aria-labelledby": "tiles-title" },
     h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
     h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), "."),
     h("ul", { class: "tiles" }, few(`tiles ${run.id}`, tiles, 24).map(([row, it]) => h("li", { key: row.client, class: it.what.replace(" ", "-") },
       h("a", { href: clientHref(run, row.client) }, `client ${row.client}`),
-      h("span", { class: "what" }, h("span", { "aria-hidden": "true" }, { trained: "✓ ", "left out": "✕ ", "not asked": "· " }[it.what]), it.what),
+      h("span", { class: "what" }, h("span", { "aria-hidden": "true" }, { trained: "✓ ", "left out": "✕ ", "not selected": "· " }[it.what]), it.what),
       it.reason && h("p", { class: "reason" }, it.reason),
       it.figures.length > 0 && h("dl", {}, it.figures.map(([key, value]) => h("div", { key }, h("dt", {}, figureLabel(key)), h("dd", {}, number(value)))))))),
     moreButton(`tiles ${run.id}`, tiles, 24));
@@ -87,7 +87,7 @@ function round(run, which) {
 
 const DOING = {
   training: ["▶", "training"],
-  asked: ["◌", "asked"],
+  asked: ["◌", "task sent"],
   away: ["✕", "away"],
   silent: ["✕", "no usable reply"],
   answered: ["✓", "answered"],
@@ -103,7 +103,7 @@ function underWay(run) {
   const others = (run.clients ?? rows.length) - rows.length;
   return h("section", { class: "card now", key: "now", "aria-labelledby": "now-title" },
     h("h2", { id: "now-title" }, h("span", { class: "live" }, h("i", { class: "on" })), ` Round ${round} is under way`),
-    h("p", { class: "quiet" }, counts.map(([it, count]) => `${whole(count)} ${DOING[it][1]}`).join(", "), others > 0 && `, ${whole(others)} not asked`, `. Began ${ago(since)}.`),
+    h("p", { class: "quiet" }, counts.map(([it, count]) => `${whole(count)} ${DOING[it][1]}`).join(", "), others > 0 && `, ${whole(others)} not selected`, `. Began ${ago(since)}.`),
     h("ul", { class: "chips" }, few(`now ${run.id}`, rows, 36).map(([client, doing]) => h("li", { key: client, class: doing },
       h("a", { href: clientHref(run, client) }, `client ${client}`), h("span", {}, h("span", { "aria-hidden": "true" }, `${DOING[doing][0]} `), DOING[doing][1])))),
     moreButton(`now ${run.id}`, rows, 36));
@@ -114,5 +114,5 @@ function doing(row, index, round) {
   const refusal = row.refused.findLast((it) => it.round === round);
   if (figures.length) return { what: "trained", figures };
   if (refusal || row["lost-rounds"].includes(round)) return { what: "left out", figures, reason: refusal?.reason };
-  return { what: "not asked", figures };
+  return { what: "not selected", figures };
 }

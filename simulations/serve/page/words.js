@@ -37,7 +37,7 @@ export const KINDS = {
   drift: ["Drift", "A client's weights end far from everybody's mean: its images differ from the others', or its training goes wrong."],
   stopped: ["Stopped", "The run ended before its last round. fedgan simulate --resume goes on from its last whole round."],
   record: ["Record", "Part of the run's own record cannot be read, so figures of some rounds may be missing."],
-  "not-scored": ["Not scored", "Some scores of this run are not computed. Without them nothing here can tell how good its images are."],
+  "not-scored": ["Not scored", "Some scores of this run are not computed. Without them nothing here shows how good its images are."],
   features: ["Features", "Scores compare features that a network finds in images. A network that was trained on other kinds of images finds little that matters in these, so scores say less than they seem to."],
 };
 
@@ -138,7 +138,7 @@ export function whyNoScores(run) {
   if (reasons.length) return reasons.join(" ");
   if (isAtWork(run)) return "";
   if (run.state === "failed") return "The run ended before any round was scored.";
-  return "Its record does not tell why.";
+  return "Its record does not say why.";
 }
 
 /* The labels that images can be asked for: of classes that clients have images of. */

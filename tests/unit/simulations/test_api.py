@@ -19,7 +19,7 @@ from simulations import load
 from simulations.commands import main
 from simulations.runs import provenance
 from simulations.runtime import in_process
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -216,7 +216,7 @@ def test_seeds_have_the_range_and_the_words_that_they_have_over_http(result):
         with pytest.raises(ConfigError) as caught:
             result.generate(2, seed=seed)
         with pytest.raises(ValidationError) as over_http:
-            Wanted(seed=seed)
+            GenerateRequest(seed=seed)
         assert str(caught.value) == explain(over_http.value)
     assert len(result.generate(2, seed=2**63 - 1)) == 2
 

@@ -17,7 +17,7 @@ from simulations.runtime import in_process, launch
 from simulations.runtime.settings import read_overrides
 from simulations.serve.library import Library
 from simulations.serve.models import Models
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 from simulations.serve.sampling import draw
 from simulations.serve.summaries import summary_of
 from tests.conftest import SMALL
@@ -146,7 +146,7 @@ def test_a_class_that_nobody_has_is_refused_by_name(run, tmp_path, capsys):
         api.load(run.path).generate(2, [1, 0])
     network = Models().get(Library(run.path).get("run"), "last", None)
     with pytest.raises(ConfigError, match=words):
-        draw(Wanted.model_validate({"labels": [0]}), network)
+        draw(GenerateRequest.model_validate({"labels": [0]}), network)
 
 
 def test_a_server_tells_which_classes_are_drawn(run):
@@ -154,7 +154,8 @@ def test_a_server_tells_which_classes_are_drawn(run):
     told = summary_of(record.view()).images
     assert (told.classes, told.drawn, told.conditional) == (4, [1, 2, 3], True)
     network = Models().get(record, "last", None)
-    assert draw(Wanted.model_validate({"num": 4, "labels": "balanced"}), network).labels.tolist() == [1, 2, 3, 1]
+    balanced = GenerateRequest.model_validate({"num": 4, "labels": "balanced"})
+    assert draw(balanced, network).labels.tolist() == [1, 2, 3, 1]
 
 
 def test_images_without_labels_go_all_the_way_without_labels(unlabelled, tmp_path, capsys):

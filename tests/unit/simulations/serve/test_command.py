@@ -19,7 +19,7 @@ from server.records.journal import RunDirectory
 from simulations.commands import main
 from simulations.runs.generator import load_trained
 from simulations.serve.images import Made, encode
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 from tests.unit.simulations.serve.test_images import FACTS, made
 
 
@@ -32,7 +32,7 @@ def fedgan(*arguments, capsys):
 def test_inspect_prints_what_a_file_says_of_itself(tmp_path, capsys):
     source = made(3)
     path = tmp_path / "file.png"
-    path.write_bytes(encode(Made(source.images[:1], [4], [0], FACTS), Wanted()))
+    path.write_bytes(encode(Made(source.images[:1], [4], [0], FACTS), GenerateRequest()))
     code, out, _ = fedgan("inspect", path, capsys=capsys)
     assert (code, json.loads(out)) == (0, FACTS | {"label": 4, "index": 0})
 

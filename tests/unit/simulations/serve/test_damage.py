@@ -9,7 +9,7 @@ import pytest
 
 from simulations.commands import main
 from simulations.runs.record import Record
-from simulations.serve.summaries import partition_of, told_in_full, told_of
+from simulations.serve.summaries import partition_of, read_detail, read_summary
 from tests.unit.simulations.serve.conftest import doing, event, line, listening
 from tests.unit.simulations.serve.damage import DAMAGE, INSTEAD, deep, variants
 
@@ -109,7 +109,7 @@ def test_a_file_that_is_damaged_is_named(written, name):
     for file in TOLD:
         run = full(written, f"{name} {file}".replace(" ", "-"))
         DAMAGE[name](run.path / file)
-        found = told_in_full(Record("damaged", run))
+        found = read_detail(Record("damaged", run))
         signs = [sign.words for sign in found.signs if sign.kind == "record"]
         assert any(words.startswith(file) for words in signs), (file, signs)
         assert (file == "config.toml") == found.problem.startswith(file)
@@ -123,11 +123,11 @@ def test_a_key_that_is_gone_or_holds_anything_else_costs_no_more_than_itself(wri
     path, rows = run.path / file, (run.path / file).read_text().splitlines()
     whole = json.loads(rows[0]) if file == "journal.jsonl" else json.loads(path.read_text())
     record = Record("damaged", run)
-    assert told_of(record).problem == ""
+    assert read_summary(record).problem == ""
     for told in (*variants(whole), whole | {"a-newer-key": deep(5)}, whole | {"a-newer-key": deep(200)}):
         text = json.dumps(told)
         path.write_text("\n".join([text, *rows[1:]]) + "\n" if file == "journal.jsonl" else text)
-        found = told_in_full(record)
+        found = read_detail(record)
         assert found.problem == "", text
         json.loads(found.model_dump_json(by_alias=True))
         partition_of(record.view()).model_dump_json(by_alias=True)
@@ -138,18 +138,18 @@ def test_a_configuration_of_which_a_part_is_unknown_tells_the_rest_and_the_journ
     run = full(written)
     text = run.config.read_text()
     run.config.write_text(text.replace('model = "', 'model = "vae-').replace("[data]", "[data]\nhue = 3"))
-    found = told_of(Record("damaged", run))
+    found = read_summary(Record("damaged", run))
     assert found.problem.startswith("config.toml: data.hue=3: no such key")
     assert (found.model[:4], found.rounds, found.clients, found.algorithm[:6]) == ("vae-", 10, 2, "fedavg")
     assert found.images.conditional is None
     run.config.write_text("model = ")
-    found = told_of(Record("damaged", run))
+    found = read_summary(Record("damaged", run))
     assert found.problem.startswith("config.toml is not TOML")
     assert (found.model, found.rounds, found.progress, found.round, found.clients) == (None, None, 1.0, 2, 2)
     run.summary.unlink()
     run.partition.unlink()
     run.config.unlink()
-    found = told_of(Record("damaged", run))
+    found = read_summary(Record("damaged", run))
     assert (found.problem, found.progress, found.clients, found.seed) == ("config.toml is gone", None, 2, None)
     assert "its configuration cannot be read" in found.words
 
@@ -160,7 +160,7 @@ def test_names_of_classes_that_are_no_utf8_are_told_in_what_can_be_written(writt
     run.partition.write_text(json.dumps(json.loads(run.partition.read_text()) | {"class-names": names}))
     run.summary.write_text(json.dumps(SUMMARY | {"class-names": names}))
     run.journal.write_text(json.dumps(event("stopped", 0, "class caf\udce9")) + "\n")
-    found = told_in_full(Record("damaged", run))
+    found = read_detail(Record("damaged", run))
     assert found.images.class_names[:2] == ["caf\\xe9", "\\ud800"]
     assert found.incidents[0].why == "class caf\\xe9"
     found.model_dump_json()
@@ -175,7 +175,7 @@ def test_what_nobody_has_foreseen_is_said_of_the_run_that_it_is_about(written, t
         assert (damaged["id"], sound["problem"]) == ("damaged", "")
         assert "ZeroDivisionError" in damaged["problem"]
         assert client.get("/api/runs/damaged").json()["words"] == damaged["words"]
-    assert "the record of run 'damaged' cannot be told" in caplog.text
+    assert "the record of run 'damaged' cannot be shown" in caplog.text
 
 
 def test_a_run_that_is_removed_or_called_oddly_is_told_all_the_same(written, tmp_path):

@@ -12,7 +12,7 @@ from common.models.base import ADVERSARIAL
 from common.tree import digest
 from server import checkpoint
 from simulations.commands import main
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 from tests.unit.simulations.serve.conftest import listening
 
 
@@ -58,4 +58,4 @@ def test_the_last_round_is_what_every_command_takes(run, tmp_path, capsys):
     out = str(tmp_path / "made")
     assert main._run(["export", str(run), "--to", "dataset", "--num", "10", "--out", out, "--json"], debug=False) == 0
     assert last in capsys.readouterr().out
-    assert Wanted().round == "last"
+    assert GenerateRequest().round == "last"

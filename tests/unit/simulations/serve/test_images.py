@@ -12,7 +12,7 @@ from common.errors import ConfigError, DataError
 from simulations.runs import provenance
 from simulations.serve import images
 from simulations.serve.images import Made, encode, pixels_of
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 
 FACTS = {"run": "digits", "round": 3, "seed": 7, "model-sha256": "ab"}
 
@@ -23,7 +23,7 @@ def made(num=1, channels=1, side=8):
 
 
 def opened(wanted, source=None):
-    return Image.open(io.BytesIO(encode(source or made(), Wanted.model_validate(wanted))))
+    return Image.open(io.BytesIO(encode(source or made(), GenerateRequest.model_validate(wanted))))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def opened(wanted, source=None):
 def test_pictures_have_the_size_and_colour_asked_for(wanted, size, mode):
     found = opened(wanted)
     assert (found.size, found.mode) == (size, mode)
-    assert pixels_of(Wanted.model_validate(wanted), 8) >= size[0] * size[1]
+    assert pixels_of(GenerateRequest.model_validate(wanted), 8) >= size[0] * size[1]
 
 
 def test_each_step_does_what_it_says_to_the_pixels():
@@ -82,18 +82,18 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_file_says_where_it_comes_from(tmp_path, format, num, channels):
     path = tmp_path / "file"
-    content = encode(made(num, channels), Wanted(num=num, format=format))
+    content = encode(made(num, channels), GenerateRequest(num=num, format=format))
     path.write_bytes(content)
     found = provenance.read(path)
     assert {key: found[key] for key in FACTS} == FACTS
     single = format in ("png", "jpeg", "webp") and num == 1
     assert found.get("label") == 0 if single else found["labels"] == list(range(num))
-    assert encode(made(num, channels), Wanted(num=num, format=format)) == content
+    assert encode(made(num, channels), GenerateRequest(num=num, format=format)) == content
 
 
 @pytest.mark.parametrize("entries", ["png", "jpeg", "webp"])
 def test_every_picture_in_a_zip_says_where_it_comes_from(tmp_path, entries):
-    content = encode(made(3), Wanted(num=3, format="zip", entries=entries))
+    content = encode(made(3), GenerateRequest(num=3, format="zip", entries=entries))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not the hour, ever
@@ -106,7 +106,7 @@ def test_every_picture_in_a_zip_says_where_it_comes_from(tmp_path, entries):
 
 def test_arrays_of_an_npz_are_the_processed_images(tmp_path):
     path = tmp_path / "file.npz"
-    path.write_bytes(encode(made(3, 3), Wanted(num=3, format="npz", colour="grey")))
+    path.write_bytes(encode(made(3, 3), GenerateRequest(num=3, format="npz", colour="grey")))
     with np.load(path, allow_pickle=False) as found:
         assert found["images"].shape == (3, 8, 8)
         assert found["labels"].tolist() == [0, 1, 2]
@@ -115,7 +115,8 @@ def test_arrays_of_an_npz_are_the_processed_images(tmp_path):
 def test_thousands_of_labels_fit_into_every_format(tmp_path):
     many = Made(torch.zeros(5000, 1, 1, 1, dtype=torch.uint8), [7] * 5000, list(range(5000)), FACTS)
     for format in ("png", "jpeg", "webp"):
-        content = encode(many, Wanted.model_validate({"num": 5000, "format": format, "grid": {"columns": 100}}))
+        request = GenerateRequest.model_validate({"num": 5000, "format": format, "grid": {"columns": 100}})
+        content = encode(many, request)
         (tmp_path / format).write_bytes(content)
         assert provenance.read(tmp_path / format)["number"] == 5000
 

@@ -54,8 +54,8 @@ def test_what_each_client_does_within_a_round_is_seen_as_it_changes(visit, writt
         doing(run, 4, k0="training", k1="asked")
         page = visit("/#/run/live", at=client.base_url)
         chips = page.locator(".chips")
-        expect(chips.locator("li")).to_have_text(["client 0▶ training", "client 1◌ asked"])
-        seen(page, "1 training, 1 asked, 2 not asked")
+        expect(chips.locator("li")).to_have_text(["client 0▶ training", "client 1◌ task sent"])
+        seen(page, "1 training, 1 task sent, 2 not selected")
         expect(page.locator(".live").first).to_have_text("live")
         began = time.perf_counter()
         doing(run, 4, k0="answered", k1="away")
@@ -69,7 +69,7 @@ def test_what_each_client_does_within_a_round_is_seen_as_it_changes(visit, writt
 def test_trouble_is_said_in_words_where_it_is_looked_for(visit, written, tmp_path):
     with growing(written) as (_, write), listening(tmp_path / "runs") as client:
         page = visit("/#/run/live", at=client.base_url)
-        seen(page, "nothing looks wrong: no divergence, nobody left out. Not to be told: collapse")
+        seen(page, "nothing looks wrong: no divergence, nobody left out. Could not be checked: collapse")
         write(line(4, [(k, {}) for k in range(3)], [(3, "its update is 9.1 times as long as the median")], fid=66.0))
         write(line(5, [(0, {"drift": 9.0}), (1, {}), (2, {}), (3, {})], fid=900.0))
         seen(page, "Client 3 was left out of round 4")

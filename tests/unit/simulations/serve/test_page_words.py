@@ -94,7 +94,8 @@ def test_a_finished_run_without_scores_says_why_and_is_not_called_sound(told):
     expect(page.locator(".signs .where")).to_have_text("before round 1")
     seen(
         page,
-        "Of what can be checked in 2 rounds, nothing looks wrong: nobody left out. Not to be told: collapse, without",
+        "Of what can be checked in 2 rounds, nothing looks wrong: nobody left out. "
+        "Could not be checked: collapse, without",
     )
     expect(page.locator(".sound")).to_have_count(0)
     expect(page.locator(".facts")).to_contain_text(f"scoresnone{why}")

@@ -13,9 +13,9 @@ import pytest
 from simulations.runs import record as record_file
 from simulations.runs.record import Record, held
 from simulations.runs.status import state_of
+from simulations.serve.alerts import alerts_of
 from simulations.serve.clients import client_rows
 from simulations.serve.library import Library
-from simulations.serve.signs import signs_of
 from simulations.serve.summaries import detail_of, partition_of, summary_of
 from tests.unit.simulations.serve.conftest import doing, event, line
 
@@ -65,13 +65,13 @@ def test_a_run_whose_journal_is_lost_is_not_said_to_have_ended_before_its_first_
 @pytest.mark.parametrize(
     ("rounds", "said"),
     [
-        ([1, 2, 3, 4], "config.toml has 3 round(s), and journal.jsonl tells of round 4: one was changed"),
-        ([1, 2, 1, 2], "journal.jsonl tells of a round more than once, or not in order"),
+        ([1, 2, 3, 4], "config.toml has 3 round(s), and journal.jsonl has round 4: one of them was changed"),
+        ([1, 2, 1, 2], "journal.jsonl has a round more than once, or rounds out of order"),
     ],
 )
 def test_files_that_do_not_agree_are_a_sign(written, rounds, said):
     run = written([line(k) for k in rounds], **{"federation.num-rounds": 3})
-    assert [sign.words.partition(". ")[0] for sign in signs_of(view_of(run)) if sign.kind == "record"] == [said]
+    assert [sign.words.partition(". ")[0] for sign in alerts_of(view_of(run)) if sign.kind == "record"] == [said]
 
 
 @pytest.mark.skipif(not record_file._LOCKS.exists(), reason="the system has no table of locks")
@@ -211,7 +211,7 @@ def test_weights_are_those_of_the_runs_weighting(written):
 
 
 def kinds(run):
-    return {(sign.kind, sign.client) for sign in signs_of(view_of(run))}
+    return {(sign.kind, sign.client) for sign in alerts_of(view_of(run))}
 
 
 def test_a_healthy_run_has_no_signs_of_trouble(written):
@@ -228,14 +228,14 @@ def test_divergence_collapse_drift_and_refusals_are_said_in_words(written):
     assert kinds(written([line(1, ALL[:2], [(2, "it is away")])], "e")) == {("refused", 2)}
     for often, severity in ((4, "warning"), (5, "error")):
         away = [line(k, ALL[:2], [(2, "it is away")] if k > 5 - often else []) for k in range(1, 6)]
-        [sign] = signs_of(view_of(written(away, f"e{often}")))
+        [sign] = alerts_of(view_of(written(away, f"e{often}")))
         assert (sign.severity, f"{often} times in the last 5 rounds" in sign.words) == (severity, True)
     broken = [line(1, [(0, {"generator-loss": float("inf")})])]
     assert kinds(written(broken, "f")) == {("divergence", 0)}
     back = [line(1), event("rollback", 1, "fid 99"), event("stopped", 1, "no more")]
     assert kinds(written(back, "g")) == {("divergence", None), ("stopped", None)}
     recall = {"rounds": 1, "scores": {"per-class-recall": [0.5, 0.01, None]}}
-    [sign] = signs_of(view_of(written([line(1)], "h", summary=recall)))
+    [sign] = alerts_of(view_of(written([line(1)], "h", summary=recall)))
     assert sign.kind == "collapse"
     assert sign.words.startswith("Of class 1 the generator covers less than 5%")
 
@@ -283,17 +283,17 @@ def test_why_there_are_no_scores_is_a_sign(written):
     rows += [line(k) for k in range(1, 32)]
     many = {"federation.num-rounds": 40}
     found = {
-        (sign.kind, sign.severity, sign.words) for sign in signs_of(view_of(written([*rows, rows[0]], "a", **many)))
+        (sign.kind, sign.severity, sign.words) for sign in alerts_of(view_of(written([*rows, rows[0]], "a", **many)))
     }
     assert found == {("not-scored", "warning", "Fid is not computed."), ("features", "warning", "No digits.")}
     ended = {"rounds": 10, "scores": {}}
     lines = [line(k) for k in range(1, 11)]
-    [sign] = signs_of(view_of(written(lines, "b", summary=ended)))
+    [sign] = alerts_of(view_of(written(lines, "b", summary=ended)))
     assert (sign.kind, "does not say why" in sign.words) == ("not-scored", True)
     config = {"algorithm": "fedavg sync=discriminator"}
-    [sign] = signs_of(view_of(written(lines, "c", summary=ended, **config)))
+    [sign] = alerts_of(view_of(written(lines, "c", summary=ended, **config)))
     assert "no generator reaches the server" in sign.words
-    assert signs_of(view_of(written(lines, "d"))) == []
+    assert alerts_of(view_of(written(lines, "d"))) == []
 
 
 def test_scores_and_the_best_say_what_they_were_computed_with(written):

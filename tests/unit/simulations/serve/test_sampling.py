@@ -8,7 +8,7 @@ from common.errors import ConfigError
 from common.generation import draw_noise, generate
 from simulations.serve.library import Library
 from simulations.serve.models import Models
-from simulations.serve.requests import Wanted
+from simulations.serve.requests import GenerateRequest
 from simulations.serve.sampling import Draw, along_sphere, candidates, draw, most_trusted, truncated
 
 
@@ -18,7 +18,7 @@ def network(trained):
 
 
 def test_images_are_those_of_fedgan_generate(network):
-    drawn = draw(Wanted(num=30, seed=5), network)
+    drawn = draw(GenerateRequest(num=30, seed=5), network)
     images, fine = network.make(drawn.latents, drawn.labels)
     expected = generate(network.trained.generator, drawn.labels, seed=5)
     assert fine.all()
@@ -40,16 +40,16 @@ def test_images_are_those_of_fedgan_generate(network):
     ],
 )
 def test_labels_are_taken_in_turn(network, wanted, labels):
-    assert draw(Wanted.model_validate(wanted), network).labels.tolist() == labels
+    assert draw(GenerateRequest.model_validate(wanted), network).labels.tolist() == labels
 
 
 def test_more_images_of_a_seed_begin_with_those_of_fewer(network):
-    few, many = (draw(Wanted(num=n, seed=3), network).latents for n in (4, 600))
+    few, many = (draw(GenerateRequest(num=n, seed=3), network).latents for n in (4, 600))
     assert torch.equal(few, many[:4])
 
 
 def test_an_interpolation_goes_from_one_seeds_first_image_to_the_others(network):
-    latents = draw(Wanted.model_validate({"num": 5, "seed": 1, "interpolate": {"to": 2}}), network).latents
+    latents = draw(GenerateRequest.model_validate({"num": 5, "seed": 1, "interpolate": {"to": 2}}), network).latents
     for end, seed in ((0, 1), (-1, 2)):
         torch.testing.assert_close(latents[end], draw_noise(1, (network.latent_size,), seed)[0])
 
@@ -81,7 +81,7 @@ def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
 
 def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(network):
     for trust in ("discriminator", "classifier"):
-        wanted = Wanted(num=10, labels=[3], keep=0.25, trust=trust)
+        wanted = GenerateRequest(num=10, labels=[3], keep=0.25, trust=trust)
         drawn = draw(wanted, network)
         assert (len(drawn.labels), drawn.wanted, candidates(wanted) >= 40) == (40, [3] * 10, True)
     images = network.make(drawn.latents, drawn.labels)[0]
@@ -100,7 +100,7 @@ def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(networ
 )
 def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
     with pytest.raises(ConfigError, match=message):
-        draw(Wanted.model_validate(wanted), network)
+        draw(GenerateRequest.model_validate(wanted), network)
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
 )
 def test_requests_that_cannot_be_are_refused(wanted):
     with pytest.raises(ValidationError):
-        Wanted.model_validate(wanted)
+        GenerateRequest.model_validate(wanted)

@@ -30,14 +30,14 @@ def directory(small):
 
 def test_a_finished_run_is_told_once(directory, told, capsys):
     place = directory.path / "tracking" / "tensorboard"
-    assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (0, f"{place}\n", "3 rounds told\n")
+    assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (0, f"{place}\n", "3 rounds sent\n")
     assert [round for round, _ in told.of("figures")] == [1, 2, 3]
     scores = telling._finite(directory.read_summary()["scores"])
     assert told.of("finish") == [[scores | {"num-images": 100.0}, True]]
     assert told.of("figures")[-1][1]["scores/num-images"] == 100.0
     told.calls.clear()
     code, out, err = fedgan(directory.path, "--to", "tensorboard", capsys=capsys)
-    assert (code, out, err) == (0, "", "tensorboard knows it all: nothing was told\n")
+    assert (code, out, err) == (0, "", "tensorboard is up to date: nothing was sent\n")
     assert told.calls == []
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_told_its_tracker_itself_has_nothing_left_to_tell(small, told
     simulate(config, num_workers=1)
     told.calls.clear()
     code, _, err = fedgan(config.output.dir, "--to", "tensorboard", capsys=capsys)
-    assert (code, err, told.calls) == (0, "tensorboard knows it all: nothing was told\n", [])
+    assert (code, err, told.calls) == (0, "tensorboard is up to date: nothing was sent\n", [])
 
 
 def test_what_a_run_could_not_tell_is_told_later(small, told, capsys):
@@ -101,7 +101,7 @@ def test_what_a_run_could_not_tell_is_told_later(small, told, capsys):
     simulate(config, num_workers=1)
     told.fail = ""
     code, _, err = fedgan(config.output.dir, "--to", "tensorboard", capsys=capsys)
-    assert (code, err) == (0, "2 rounds told\n")
+    assert (code, err) == (0, "2 rounds sent\n")
     assert [round for round, _ in told.of("figures")] == [1, 2, 3]
 
 
@@ -120,5 +120,5 @@ def test_what_cannot_be_told_is_refused_by_its_value(directory, told, tmp_path, 
     assert (code, "pip install 'fedgan[wandb]'" in err) == (2, True)
     told.fail = "open"
     assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (
-        1, "", "error: tensorboard was not told of everything: no open at all; the same command goes on from there\n"
+        1, "", "error: tensorboard did not get everything: no open at all; the same command goes on from there\n"
     )  # fmt: skip

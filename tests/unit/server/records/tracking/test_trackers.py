@@ -105,8 +105,8 @@ def test_tensorboard_has_each_point_once_however_often_it_is_told(small, capsys)
 
     directory = run(small(**SCORED))
     place = directory.path / "tracking" / "tensorboard"
-    assert tell("tensorboard", directory, capsys) == "3 rounds told\n"
-    assert tell("tensorboard", directory, capsys) == "tensorboard knows it all: nothing was told\n"
+    assert tell("tensorboard", directory, capsys) == "3 rounds sent\n"
+    assert tell("tensorboard", directory, capsys) == "tensorboard is up to date: nothing was sent\n"
     fids = [line["scores"]["fid"] for line in journal.read(directory.journal)]
     events = EventAccumulator(str(place)).Reload()
     assert [(e.step, e.value) for e in events.Scalars("scores/fid")] == [
@@ -114,7 +114,7 @@ def test_tensorboard_has_each_point_once_however_often_it_is_told(small, capsys)
     ]
     assert len(events.Tensors("configuration/text_summary")) == 1
     change(directory, 7.0)
-    assert tell("tensorboard", directory, capsys) == "2 rounds told\n"
+    assert tell("tensorboard", directory, capsys) == "2 rounds sent\n"
     events = EventAccumulator(str(place)).Reload()
     assert [e.value for e in events.Scalars("scores/fid")] == [pytest.approx(fids[0], rel=1e-6), 7.0, 7.0]
 
@@ -124,15 +124,15 @@ def test_mlflow_has_each_point_once_until_a_round_becomes_another(small, capsys,
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     directory = run(small(**SCORED))
-    assert tell("mlflow", directory, capsys) == "3 rounds told\n"
-    assert tell("mlflow", directory, capsys) == "mlflow knows it all: nothing was told\n"
+    assert tell("mlflow", directory, capsys) == "3 rounds sent\n"
+    assert tell("mlflow", directory, capsys) == "mlflow is up to date: nothing was sent\n"
     client = mlflow.MlflowClient(tracking_uri=(directory.path / "tracking" / "mlflow").as_uri())
     (found,) = client.search_runs([client.get_experiment_by_name("fedgan").experiment_id])
     assert found.info.status == "FINISHED"
     identity = found.info.run_id
     assert [m.step for m in client.get_metric_history(identity, "scores/fid")] == [1, 2, 3]
     change(directory, 7.0)
-    assert tell("mlflow", directory, capsys) == "2 rounds told\n"
+    assert tell("mlflow", directory, capsys) == "2 rounds sent\n"
     history = client.get_metric_history(identity, "scores/fid")
     assert sorted(m.step for m in history) == [1, 2, 2, 3, 3]
     assert client.get_run(identity).data.metrics["scores/fid"] == 7.0
@@ -142,11 +142,11 @@ def test_wandb_is_told_once_and_later_under_the_same_id(small, capsys, monkeypat
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     directory = run(small(**SCORED))
-    assert tell("wandb", directory, capsys) == "3 rounds told\n"
-    assert tell("wandb", directory, capsys) == "wandb knows it all: nothing was told\n"
+    assert tell("wandb", directory, capsys) == "3 rounds sent\n"
+    assert tell("wandb", directory, capsys) == "wandb is up to date: nothing was sent\n"
     assert len(list((directory.path / "tracking" / "wandb").rglob("*.wandb"))) == 1
     change(directory, 7.0)
-    assert tell("wandb", directory, capsys) == "2 rounds told\n"
+    assert tell("wandb", directory, capsys) == "2 rounds sent\n"
     files = list((directory.path / "tracking" / "wandb").rglob("*.wandb"))
     assert (len(files), len({path.name for path in files})) == (2, 1)
 
@@ -158,4 +158,4 @@ def test_a_server_of_mlflow_that_is_down_fails_the_command_and_no_run(small, cap
     directory = run(small(tracking="mlflow"))
     assert directory.read_summary()["rounds"] == 3
     assert main._run(["track", str(directory.path), "--to", "mlflow"], debug=False) == 1
-    assert "error: mlflow was not told of everything: " in capsys.readouterr().err
+    assert "error: mlflow did not get everything: " in capsys.readouterr().err

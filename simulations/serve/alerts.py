@@ -1,4 +1,4 @@
-"""Signs of trouble in a run's record, in words that say what to look at. Each is a rule on figures, no more."""
+"""Alerts: signs of trouble in a run's record, each a rule on figures, in words that say what to look at."""
 
 import math
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from server.records.journal import Line, mean_of
 from simulations.runs.record import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.clients import last_scores
-from simulations.serve.schemas import Sign
+from simulations.serve.schemas import Alert
 
-_RECENT = 5  # rounds that a sign of now is read from
+_RECENT = 5  # latest rounds that an alert is read from
 _WORSE = 2.0  # times the best fid that is called divergence
 _SURE = 4.6  # a logit of which the sigmoid is 0.99
 _FAR = 3.0  # times the median drift that is called far
@@ -23,7 +23,7 @@ _LOGISTIC = ("non-saturating", "hinge", "lsgan")
 _LAST_INCIDENTS = 20
 
 
-def signs_of(view: View) -> list[Sign]:
+def alerts_of(view: View) -> list[Alert]:
     """Returns what goes wrong, or may, the latest first."""
     lines = view.lines
     found = [*_distance(lines), *_losses(view), *_drift(lines), *_refusals(lines), *_events(view), *_recall(view)]
@@ -32,24 +32,24 @@ def signs_of(view: View) -> list[Sign]:
 
 
 def keeps_one(view: View) -> bool:
-    """Returns whether the server gets a generator, as far as the configuration tells: in some algorithms none does."""
+    """Returns whether the server gets a generator, as far as the configuration says: in some algorithms none does."""
     return view.config is None or view.config.algorithm_component.publishes_generator
 
 
-def _record(view: View) -> Iterator[Sign]:
+def _record(view: View) -> Iterator[Alert]:
     problems = [*view.problems, *_gaps(view)]
     for problem in problems:
-        words = f"{problem.rstrip('.')}. What it does not tell is left out here."
-        yield Sign(kind="record", severity="warning", round=view.last_round, words=words)
+        words = f"{problem.rstrip('.')}. What it does not say is left out here."
+        yield Alert(kind="record", severity="warning", round=view.last_round, words=words)
 
 
 def _gaps(view: View) -> Iterator[str]:
-    """Yields what the journal of a run that is over should tell, and does not."""
+    """Yields what the journal of a run that is over should hold, and does not."""
     done, scored = view.last_round, view.summary.get("rounds", 0)
     if view.rounds is not None and done > view.rounds:
-        yield f"config.toml has {view.rounds} round(s), and journal.jsonl tells of round {done}: one was changed"
+        yield f"config.toml has {view.rounds} round(s), and journal.jsonl has round {done}: one of them was changed"
     if any(now["round"] <= before["round"] for before, now in pairwise(view.lines)):
-        yield "journal.jsonl tells of a round more than once, or not in order"
+        yield "journal.jsonl has a round more than once, or rounds out of order"
     if view.at_work:
         return
     if scored > done:
@@ -58,19 +58,19 @@ def _gaps(view: View) -> Iterator[str]:
         yield f"journal.jsonl has no round, and there is a checkpoint of round {max(view.checkpoint_rounds)}"
 
 
-def _scoring(view: View) -> Iterator[Sign]:
+def _scoring(view: View) -> Iterator[Alert]:
     """Yields why there are no scores, or why not to believe them: as the run says, once for each reason."""
     told = {(it["event"], it["reason"]): it["round"] for it in view.events if it["event"] in ("not-scored", "features")}
     for (kind, reason), round in told.items():
         words = f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
-        yield Sign(kind=kind, severity="warning", round=round, words=words)
+        yield Alert(kind=kind, severity="warning", round=round, words=words)
     if is_finished(view) and not last_scores(view) and not any(kind == "not-scored" for kind, _ in told):
         why = "no generator reaches the server" if not keeps_one(view) else "the record does not say why"
         words = f"The run has ended without scores: {why}."
-        yield Sign(kind="not-scored", severity="warning", round=view.last_round, words=words)
+        yield Alert(kind="not-scored", severity="warning", round=view.last_round, words=words)
 
 
-def _distance(lines: list[Line]) -> Iterator[Sign]:
+def _distance(lines: list[Line]) -> Iterator[Alert]:
     best = model_selection.best(lines)
     lowest = model_selection.quality(best["scores"]) if best else None
     scored = [line for line in lines if model_selection.quality(line["scores"]) is not None]
@@ -79,7 +79,7 @@ def _distance(lines: list[Line]) -> Iterator[Sign]:
     last = scored[-1]
     now = model_selection.quality(last["scores"])
     if now is not None and not now <= _WORSE * lowest:
-        yield Sign(
+        yield Alert(
             kind="divergence",
             severity="error",
             round=last["round"],
@@ -88,7 +88,7 @@ def _distance(lines: list[Line]) -> Iterator[Sign]:
         )
     values = [(line["scores"]["score"], line["round"]) for line in scored if "score" in line["scores"]]
     if len(values) > 1 and max(values)[0] >= _KINDS and values[-1][0] < 0.6 * max(values)[0]:
-        yield Sign(
+        yield Alert(
             kind="collapse",
             severity="error",
             round=values[-1][1],
@@ -97,7 +97,7 @@ def _distance(lines: list[Line]) -> Iterator[Sign]:
         )
 
 
-def _losses(view: View) -> Iterator[Sign]:
+def _losses(view: View) -> Iterator[Alert]:
     lines = view.lines
     broken = [
         (line["round"], client["partition"], key)
@@ -107,7 +107,7 @@ def _losses(view: View) -> Iterator[Sign]:
         if key in client and not math.isfinite(client[key])
     ]
     for round, partition, key in broken[-1:]:
-        yield Sign(
+        yield Alert(
             kind="divergence",
             severity="error",
             round=round,
@@ -119,7 +119,7 @@ def _losses(view: View) -> Iterator[Sign]:
     recent = [(mean_of(line, "d-real"), mean_of(line, "d-fake")) for line in lines[-_RECENT:]]
     if all(real is not None and fake is not None and real > _SURE and fake < -_SURE for real, fake in recent):
         real, fake = recent[-1]
-        yield Sign(
+        yield Alert(
             kind="collapse",
             severity="warning",
             round=view.last_round,
@@ -128,7 +128,7 @@ def _losses(view: View) -> Iterator[Sign]:
         )
 
 
-def _drift(lines: list[Line]) -> Iterator[Sign]:
+def _drift(lines: list[Line]) -> Iterator[Alert]:
     if not lines:
         return
     drifts = {client["partition"]: client["drift"] for client in lines[-1]["clients"] if "drift" in client}
@@ -137,7 +137,7 @@ def _drift(lines: list[Line]) -> Iterator[Sign]:
     middle = median(drifts.values())
     for partition, drift in drifts.items():
         if drift > _FAR * middle > 0:
-            yield Sign(
+            yield Alert(
                 kind="drift",
                 severity="warning",
                 round=lines[-1]["round"],
@@ -147,7 +147,7 @@ def _drift(lines: list[Line]) -> Iterator[Sign]:
             )
 
 
-def _refusals(lines: list[Line]) -> Iterator[Sign]:
+def _refusals(lines: list[Line]) -> Iterator[Alert]:
     found: dict[int, list[tuple[int, str]]] = {}
     for line in lines[-_RECENT:]:
         for refusal in line["refused"]:
@@ -155,7 +155,7 @@ def _refusals(lines: list[Line]) -> Iterator[Sign]:
     for partition, rows in found.items():
         round, reason = rows[-1]
         often = f", and {len(rows)} times in the last {_RECENT} rounds" if len(rows) > 1 else ""
-        yield Sign(
+        yield Alert(
             kind="refused",
             severity="error" if len(rows) == _RECENT else "warning",
             round=round,
@@ -164,29 +164,29 @@ def _refusals(lines: list[Line]) -> Iterator[Sign]:
         )
 
 
-def _events(view: View) -> Iterator[Sign]:
+def _events(view: View) -> Iterator[Alert]:
     last_stop = stop_of(view)
     for event in view.events[-_LAST_INCIDENTS:]:
         what, round, reason = event["event"], event["round"], event["reason"]
         if what == "rollback":
             words = f"The generator diverged ({reason}); the run went back to round {round}, with other random numbers."
-            yield Sign(kind="divergence", severity="warning", round=round, words=words)
+            yield Alert(kind="divergence", severity="warning", round=round, words=words)
         elif what == "diverged":
             words = f"The generator diverged, and the run may not go back again: {reason}."
-            yield Sign(kind="divergence", severity="error", round=round, words=words)
+            yield Alert(kind="divergence", severity="error", round=round, words=words)
         elif what == "round-repeated":
             words = f"Round {round} had too few usable replies and was repeated: {reason}."
-            yield Sign(kind="lost-round", severity="warning", round=round, words=words)
+            yield Alert(kind="lost-round", severity="warning", round=round, words=words)
         elif what == "stopped" and event is last_stop:
-            yield Sign(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason.rstrip('.')}.")
+            yield Alert(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason.rstrip('.')}.")
 
 
-def _recall(view: View) -> Iterator[Sign]:
+def _recall(view: View) -> Iterator[Alert]:
     recalls = view.summary.get("scores", {}).get("per-class-recall") or []
     known = [recall for recall in recalls if recall is not None]
     missing = [k for k, recall in enumerate(recalls) if recall is not None and recall < _LEAST]
     if missing and median(known) < _LEAST:
-        yield Sign(
+        yield Alert(
             kind="coverage",
             severity="warning",
             round=view.last_round,
@@ -194,7 +194,7 @@ def _recall(view: View) -> Iterator[Sign]:
             "little yet. More rounds help where scores still improve.",
         )
     elif missing:
-        yield Sign(
+        yield Alert(
             kind="collapse",
             severity="warning",
             round=view.last_round,
