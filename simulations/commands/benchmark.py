@@ -45,7 +45,10 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
         typer.Option("--centralised", metavar="'KEY=VALUE ...'", help="Other settings of centralised training."),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Tells tables of one protocol apart in --out: an ablation's.")
+        str,
+        typer.Option(
+            "--name", metavar="NAME", help="Distinguishes tables of one protocol in --out, such as an ablation's."
+        ),
     ] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs; start nothing.")] = False,

@@ -140,7 +140,7 @@ def _tagged(content: bytes, media: str, known: str | None) -> Response:
 
 def _streamed(service: Service, record: Record, offset: int) -> Response:
     if offset and stream.is_over(record) and offset == record.offset:
-        return Response(status_code=204)  # which tells a browser not to come again
+        return Response(status_code=204)  # upon which a browser does not reconnect
     if not service.open_stream():
         raise HTTPException(429, "too many streams are open", {"Retry-After": "10"})
     return _Stream(service, stream.events(record, offset, service.is_stopping))
