@@ -88,8 +88,9 @@ def test_a_timeout_that_is_no_time_is_refused(tmp_path, capsys, seconds):
 
 
 def test_other_commands_do_not_wait_for_what_serving_takes():
-    heavy = "import sys; from simulations.commands import main; print({'fastapi', 'uvicorn', 'PIL', 'torch'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    heavy = "{'fastapi', 'uvicorn', 'PIL', 'torch'} & set(sys.modules)"
+    code = f"import sys; from simulations.commands import main; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
