@@ -89,6 +89,21 @@ def parse(kind: str, table: Mapping[str, type[C]], text: str) -> C:
         raise ConfigError(f"{kind}={text!r}: {explain(error)}") from None
 
 
+def parse_several(kind: str, table: Mapping[str, type[C]], text: str) -> tuple[C, ...]:
+    """Returns the components that ``text`` describes, in order: as for ``parse``, with ``;`` between them, or none.
+
+    Raises:
+        ConfigError: As of ``parse``; or one of them is given twice.
+    """
+    found: list[C] = []
+    for part in filter(str.strip, text.split(";")):
+        component = parse(kind, table, part.strip())
+        if type(component) in map(type, found):
+            raise ConfigError(f"{kind}={text!r}: {component.component_name()} is given twice")
+        found.append(component)
+    return tuple(found)
+
+
 def explain(error: ValidationError) -> str:
     """Returns one line that names each refused option, its value and what is allowed."""
     parts = []

@@ -21,6 +21,7 @@ from common.components import Component, Options, kebab
 from common.compression import WireConfig
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
+from common.hooks import ROUND_HOOKS, RoundHook
 from common.local import LocalConfig
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
@@ -38,14 +39,25 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
     "aggregate": AGGREGATORS,
     "weighting": WEIGHTINGS,
     "partition": PARTITIONERS,
+    "hooks": ROUND_HOOKS,
     "data.name": DATASETS,
 }
 """Every table of components, by the configuration key that picks from it."""
 
+SEVERAL = {"hooks"}
+"""Keys that pick any number of components, with ``;`` between them."""
+
+
+def _spelled(key: str, text: str) -> str:
+    """Returns what a key picks, with all options of it."""
+    if key in SEVERAL:
+        return "; ".join(component.spec() for component in components.parse_several(key, TABLES[key], text))
+    return components.parse(key, TABLES[key], text).spec()
+
 
 def _spec_of(key: str) -> AfterValidator:
     """Returns a validator that checks a component string and spells out all its options."""
-    return AfterValidator(lambda text: components.parse(key, TABLES[key], text).spec())
+    return AfterValidator(lambda text: _spelled(key, text))
 
 
 class DataConfig(Options):
@@ -143,6 +155,10 @@ class RunConfig(Options):
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
     weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
     partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
+    hooks: Annotated[str, _spec_of("hooks")] = Field(
+        "",
+        description="what may end a run after a round or send it back, besides guard and patience; ; between several",
+    )
     tracking: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
         "none", description="where figures and samples go besides the run directory"
     )
@@ -169,10 +185,10 @@ class RunConfig(Options):
             )
         self.objective_component.check_model(self.model_component)
         self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
-        if self.federation.patience and self.algorithm_component.ends_otherwise:
+        if self.algorithm_component.ends_otherwise and (early := self._may_end_early()):
             raise ConfigError(
-                f"federation.patience={self.federation.patience} may end the run before the last rounds, in which "
-                f"algorithm={self.algorithm!r} does what it is for: take federation.patience=0"
+                f"{early} may end the run before the last rounds, in which algorithm={self.algorithm!r} does what it "
+                f"is for: take {early.partition('=')[0]}={0 if self.federation.patience else repr('')}"
             )
         if self.weighting_component != WEIGHTINGS["images"]():
             if self.algorithm_component.own_weighting:
@@ -187,12 +203,23 @@ class RunConfig(Options):
                 f"federation.patience={self.federation.patience} counts scored rounds, and evaluation.every=0 scores "
                 "the last one only: set evaluation.every"
             )
+        if not self.evaluation.every and (blind := [hook for hook in self.round_hooks if hook.needs_scores]):
+            raise ConfigError(
+                f"hooks={self.hooks!r}: {blind[0].component_name()} looks at scores between rounds, and "
+                "evaluation.every=0 scores the last one only: set evaluation.every"
+            )
         if self.federation.min_replies > cohort:
             raise ConfigError(
                 f"federation.min-replies={self.federation.min_replies}: a round has {cohort} clients "
                 f"(federation.num-clients={self.federation.num_clients}, fraction={self.federation.fraction:g})"
             )
         return self
+
+    def _may_end_early(self) -> str:
+        """Returns what may end the run before its last round, as it is written; empty where nothing may."""
+        if self.federation.patience:
+            return f"federation.patience={self.federation.patience}"
+        return f"hooks={self.hooks!r}" if any(hook.may_stop for hook in self.round_hooks) else ""
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -251,12 +278,14 @@ class RunConfig(Options):
     def identity(self) -> dict[str, Scalar]:
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
         ignored = ("output.", "evaluation.")
-        free = {"data.root", "tracking"}
+        free = {"data.root", "tracking", "hooks"}
         if self.local.schedule == "constant":
             free.add("federation.num-rounds")
         waiting = ("min-replies", "round-retries", "patience", "wait-seconds", "round-seconds", "reply-megabytes")
         free |= {f"federation.{key}" for key in waiting}
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
+        if back := "; ".join(hook.spec() for hook in self.round_hooks if hook.may_go_back):
+            kept["hooks"] = back
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 
     def least_replies(self, cohort: int) -> int:
@@ -299,6 +328,11 @@ class RunConfig(Options):
         return components.parse("weighting", WEIGHTINGS, self.weighting)
 
     @cached_property
+    def round_hooks(self) -> tuple[RoundHook, ...]:
+        """What looks at each finished round, besides what every run has."""
+        return components.parse_several("hooks", ROUND_HOOKS, self.hooks)
+
+    @cached_property
     def partitioner(self) -> Partitioner:
         """The split of the data over clients."""
         return components.parse("partition", PARTITIONERS, self.partition)
@@ -338,7 +372,7 @@ def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("optimiser", " ".join(["adam", *decays]))
     for key in TABLES.keys() & found.keys():
         with suppress(ConfigError):
-            found[key] = components.parse(key, TABLES[key], str(found[key])).spec()
+            found[key] = _spelled(key, str(found[key]))
     return found
 
 

@@ -12,6 +12,7 @@ _OTHER_WORDS = {
     "algorithm": "strategy method",
     "aggregate": "aggregator aggregation",
     "partition": "split partitioner distribution",
+    "hooks": "hook callback callbacks round-hooks",
     "tracking": "tracker logger tensorboard wandb mlflow",
     "data.name": "dataset data data-set data-name",
     "data.root": "data-dir data-path data-folder dataset-dir dataset-path",

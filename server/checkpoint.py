@@ -19,7 +19,7 @@ from common.algorithms import ServerState
 from common.config import RunConfig, upgraded
 from common.errors import CheckpointError, OtherRunError
 from common.files import load_sealed, save_sealed
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 
 log = logging.getLogger("fedgan.server")
 

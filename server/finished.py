@@ -6,8 +6,9 @@ from datetime import datetime
 from common.config import RunConfig
 from common.errors import CheckpointError, ConfigError
 from server import checkpoint
-from server.records import journal, model_selection
+from server.records import journal
 from server.records.journal import RunDirectory
+from server.rounds.early_end import why_over
 
 
 def told(config: RunConfig, directory: RunDirectory) -> str | None:
@@ -32,8 +33,7 @@ def told(config: RunConfig, directory: RunDirectory) -> str | None:
         return None
     if not directory.report.exists() or any(directory.path.glob(".*.tmp")):
         return None  # it died while it wrote the last of its files
-    patience = config.federation.patience
-    if rounds < config.federation.num_rounds and not (patience and model_selection.stalled(lines, patience)):
+    if rounds < config.federation.num_rounds and not why_over(config, lines, kept.snapshot):
         return None
     again = f"fedgan evaluate {shlex.quote(str(directory.path))}"
     before, now = stored.flat(), config.flat()

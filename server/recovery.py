@@ -17,7 +17,7 @@ from server.clients.reply_spill import Shelf
 from server.clients.roster import Roster
 from server.records import journal, model_selection
 from server.records.journal import RunDirectory
-from server.strategy import ClientStates, Snapshot
+from server.rounds.base import ClientStates, Snapshot
 
 log = logging.getLogger("fedgan.server")
 

@@ -4,42 +4,46 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 
-from common import provenance, records
+from common import records
 from common.config import RunConfig
-from common.errors import ConfigError, DivergenceError
+from common.errors import ConfigError
 from common.files import write_atomically
-from common.generation import load_sampler
-from common.seeding import derive_seed
-from common.tree import Tree, digest
+from common.hooks import GoBack, RoundHook, Stop
+from common.tree import digest
 from server import finished
 from server.clients.live_status import LiveStatus
 from server.clients.reply_spill import Shelf
 from server.clients.resilient_grid import PatientGrid
-from server.evaluation.evaluator import Scores
 from server.evaluation.scoring import Scoring
-from server.records import journal, model_selection, plots, report, tracking
+from server.records import journal, model_selection, report, tracking
 from server.records.ending import heeding_signals, noting_the_end
 from server.records.journal import RunDirectory
-from server.records.time_left import Pace, is_scored, roughly
+from server.records.notes import Notes
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
-from server.strategy import FederatedGAN, RoundError, Snapshot
+from server.rounds.base import Hook, KeptRound, Snapshot
+from server.rounds.checkpoints import SaveCheckpoint
+from server.rounds.early_end import why_over
+from server.rounds.guard import Guard
+from server.rounds.journal_line import WriteLine
+from server.rounds.patience import Patience
+from server.rounds.previews import DrawPartition, DrawSamples, described
+from server.rounds.scores import ScoreRound
+from server.strategy import FederatedStrategy, RoundError
 
 log = logging.getLogger("fedgan.server")
 
 
-class _DivergedError(Exception):
-    """The generator at hand is not to be kept; says why."""
+class _LeftLoopError(Exception):
+    """A hook has answered to go back or to stop: Flower's loop ends early in no other way."""
 
-
-class _StalledError(Exception):
-    """The round is done and kept, and the run has gone on for long enough without a better one."""
+    def __init__(self, answer: GoBack | Stop) -> None:
+        self.answer = answer
 
 
 def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
@@ -99,27 +103,47 @@ class Run:
         networks = config.model_component.build(self._roster.shape, config.seed)
         initial = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
-        self._told: set[str] = set()  # events of scoring that the journal has
-        self._pace = Pace(config)
         start = Snapshot(initial, run=secrets.token_hex(8))
         self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
-        self._engine = self._keeper.engine if self._keeper else ""  # until the journal has it
+        self._samples = DrawSamples(config, self._roster, directory)
+        self._partition = DrawPartition(self._roster, directory)
         self._failures = 0
 
     def begin(self) -> None:
         """Finds where to start from, and writes what is known before the first round."""
-        snapshot = self._accepted = self._recovery.starting_point()
-        write_atomically(self._directory.partition, json.dumps(self._described(), indent=1).encode())
+        snapshot = self._done = self._recovery.starting_point()
+        write_atomically(self._directory.partition, json.dumps(described(self._roster), indent=1).encode())
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
-        self._strategy = FederatedGAN(self._config, self._roster, self._grid, snapshot, states, self._shelf)
-        self._strategy.returnable = self._recovery.returnable()
-        self._told = {event["reason"] for event in journal.events(self._directory.journal)}
+        self._strategy = FederatedStrategy(
+            self._config, self._roster, self._grid, snapshot, states, self._shelf, self._recovery.returnable
+        )
+        self._notes = Notes(self._directory.journal)
         for sentence in self._scoring.reasons:
             log.log(logging.WARNING if self._scoring.silent else logging.INFO, "%s", sentence)
         for warning in self._scoring.warnings:
             log.warning("%s", warning)
-            self._note_once("features", 0, warning)
-        self._note_reasons(0)
+            self._notes.add_once("features", 0, warning)
+        for sentence in self._scoring.reasons:
+            self._notes.add_once("not-scored", 0, sentence)
+
+    def _listed_hooks(self) -> Sequence[Hook]:
+        """Returns what looks at each finished round, in this order.
+
+        One that answers ``GoBack`` has the rest skipped: the round is not kept. After ``Stop`` the rest follow, and
+        the run ends. A round whose line is in the journal is done; one that was interrupted before is done again.
+        Trackers follow the journal from beside the run (``server/records/tracking``).
+        """
+        config, engine = self._config, self._keeper.engine if self._keeper else ""
+        return [
+            ScoreRound(config, self._scoring),
+            self._samples,
+            Guard(config),
+            *config.round_hooks,  # what the user has added: common/hooks
+            self._partition,
+            WriteLine(config, self._recovery.scores, self._notes, self._scoring, engine),
+            SaveCheckpoint(config, self._save),
+            Patience(config),
+        ]
 
     def tell(self, now: LiveStatus) -> None:
         """Has ``now`` told what clients do in each round."""
@@ -128,19 +152,17 @@ class Run:
             self._keeper.on_change = now.put
 
     def train(self) -> None:
-        """Runs the rounds that are left, repeats those that fail, and goes back where the generator diverges.
-
-        Ends early where ``federation.patience`` scored rounds were no better than the best before them, which the
-        journal says: a run that ended so and is resumed ends at once, unless it has more patience now.
+        """Runs the rounds that are left, repeats those that fail, and goes back or ends where a hook says so.
 
         Raises:
             FederationError: A round failed more often than ``federation.round-retries`` allows.
             DivergenceError: The generator is no longer finite, and the run has gone back often enough.
         """
-        self._pace = Pace(self._config)
+        self._hooks = self._listed_hooks()
+        over = why_over(self._config, journal.read(self._directory.journal), self._done)
         while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
-            if why := self._stalled():
-                self._end_early(why)
+            if over:
+                self._end_early(over)
                 return
             try:
                 self._strategy.start(
@@ -151,43 +173,37 @@ class Run:
                     evaluate_fn=self._after_round,
                 )
             except RoundError as error:
-                self._failures += 1
-                tries = self._config.federation.round_retries + 1
-                if self._failures >= tries:
-                    raise RoundError(f"{error} (tried {tries} times)" if tries > 1 else str(error)) from None
-                self._note("round-repeated", self._strategy.record.round, str(error))
-                log.warning("%s; the round is repeated", error)
-            except _DivergedError as error:
-                self._go_back(str(error))
-            except _StalledError:
-                log.debug("the round before was the last")
+                self._repeat(error)
+            except _LeftLoopError as told:
+                if isinstance(told.answer, GoBack):
+                    self._go_back(told.answer.why)
+                else:
+                    over = told.answer.why
 
     def save_what_is_done(self) -> None:
-        """Saves what is done when the run ends before its last round; does not raise what keeps it from that.
-
-        A round that was not yet scored, drawn and noted is not done: a resumed run does it again.
-        """
+        """Saves what is done when the run ends before its last round; does not raise what keeps it from that."""
         try:
-            self._strategy.snapshot = self._accepted
-            self._save()
+            self._save(self._done)
         except OSError as problem:
             log.warning("the last round could not be saved: %s", problem)
         try:
-            self._draw_partition()
+            self._partition.draw()
         except (OSError, ConfigError) as problem:
             log.warning("%s", problem)
 
     def finish(self) -> None:
         """Scores the last generator in full, and writes summary and report."""
-        state = self._strategy.snapshot.state
+        snapshot = self._strategy.snapshot
+        state = snapshot.state
         start = time.perf_counter()
-        scores = self._final_scores()
-        self._note_reasons(state.round)
+        scores = self._scoring.final(state.generator())
+        for sentence in self._scoring.reasons:
+            self._notes.add_once("not-scored", state.round, sentence)
         best = model_selection.best(self._recovery.scores.lines)
         summary = {
             "rounds": state.round,
-            "images-seen": self._strategy.snapshot.images_seen,
-            "rollbacks": self._strategy.snapshot.rollbacks,
+            "images-seen": snapshot.images_seen,
+            "rollbacks": snapshot.rollbacks,
             "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
             "weights-sha256": digest(state.parameters),
             "generator-sha256": digest(state.published(self._config.model_component.roles)),
@@ -197,176 +213,105 @@ class Run:
             **self._scoring.summary(scores),
         }
         write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
-        self._draw_partition()
+        self._partition.draw()
         report.write_report(self._directory)
         log.info("report: %s", self._directory.report, extra={"summary": summary})
 
     def _after_round(self, flower_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        """Samples, scores, journal, checkpoint: called by Flower before the first round and after each.
+        """Has the hooks look at a round: called by Flower before the first one, which has none, and after each.
 
         Raises:
-            _DivergedError: The run is to go back to an earlier round.
-            DivergenceError: It would have to, but has done so as often as it may.
-            _StalledError: The run is to end after this round.
+            _LeftLoopError: The run is to go back to an earlier round, or to end after this one.
+            FedGANError: It is to go back, has done so as often as it may, and the round cannot be kept.
         """
-        output, state = self._config.output, self._strategy.snapshot.state
-        last = state.round == self._config.federation.num_rounds
-        start = time.perf_counter()
+        snapshot, record = self._strategy.snapshot, self._strategy.record
         if flower_round == 0:
-            if state.round == 0:
-                self._draw_samples()
+            if snapshot.state.round == 0:
+                self._samples.draw(snapshot.state)
             return None
         self._failures = 0
-        scored = is_scored(self._config, state.round)
-        drawn = last or state.round == 1 or state.round % output.sample_every == 0
-        scores = self._guarded(scored, drawn)
-        self._draw_partition()
-        self._strategy.record.seconds["evaluate"] = time.perf_counter() - start
-        self._write_line(scores)
-        self._note_reasons(state.round)
-        self._accepted = self._strategy.snapshot
-        if scored or state.round % output.checkpoint_every == 0:
-            self._save()
-        if scored and not last and self._stalled():
-            raise _StalledError
+        round = KeptRound(
+            state=snapshot.state,
+            line=record.line(snapshot.images_seen, self._roster.names),
+            earlier=tuple(self._recovery.scores.lines),
+            num_rounds=self._config.federation.num_rounds,
+            rollbacks=snapshot.rollbacks,
+            snapshot=snapshot,
+            since=time.perf_counter(),
+        )
+        stop = self._ask_hooks(round)
+        if stop and not round.last:
+            raise _LeftLoopError(stop)
+        scores = round.line["scores"]
         return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
 
-    def _guarded(self, scored: bool, drawn: bool) -> Scores:
-        """Scores and draws the generator at hand as is due, and returns the scores if it is to be kept.
+    def _ask_hooks(self, round: KeptRound) -> Stop | None:
+        """Has all hooks look at a round, and returns why the run is to end after it; None if it goes on."""
+        stop = None
+        try:
+            for hook in self._hooks:
+                answer = hook.after(round)
+                if isinstance(answer, GoBack):
+                    if isinstance(hook, RoundHook) and not hook.may_go_back:
+                        raise TypeError(f"hook {hook.component_name()!r} answers GoBack, and says may_go_back = False")
+                    self._leave_or_keep(round, answer)
+                elif isinstance(answer, Stop):
+                    stop = stop or answer
+        finally:
+            if round.in_journal:
+                self._done = round.snapshot
+        return stop
+
+    def _leave_or_keep(self, round: KeptRound, answer: GoBack) -> None:
+        """Leaves the loop to go back; if the run has gone back often enough, keeps the round if that is possible."""
+        if round.rollbacks < self._config.guard.rollbacks:
+            raise _LeftLoopError(replace(answer, why=f"round {round.number}: {answer.why}"))
+        if answer.error is not None:
+            self._return_to_good()
+            raise answer.error
+        log.warning("round %d: %s; the run has gone back as often as guard.rollbacks allows", round.number, answer.why)
+        self._notes.add("diverged", round.number, answer.why)
+
+    def _repeat(self, error: RoundError) -> None:
+        """Notes that a round failed and is done again.
 
         Raises:
-            _DivergedError: It is not, and the run may go back.
-            DivergenceError: Its images are not finite, and the run may not go back again.
+            RoundError: It has been often enough.
         """
-        round = self._strategy.snapshot.state.round
-        may_go_back = self._strategy.snapshot.rollbacks < self._config.guard.rollbacks
-        try:
-            scores = self._scores() if scored else {}
-            if drawn:
-                self._draw_samples()
-        except DivergenceError as error:
-            if may_go_back:
-                raise _DivergedError(f"round {round}: {error}") from None
-            self._return_to_good()
-            raise
-        fid = model_selection.quality(scores)
-        lines, ratio = self._recovery.scores.lines, self._config.guard.ratio
-        why = model_selection.fault(fid, lines, ratio) if fid is not None else None
-        if why and may_go_back:
-            raise _DivergedError(f"round {round}: {why}")
-        if why:
-            log.warning("round %d: %s; the run has gone back as often as guard.rollbacks allows", round, why)
-            self._note("diverged", round, why)
-        return scores
-
-    def _stalled(self) -> str | None:
-        patience = self._config.federation.patience
-        return model_selection.stalled(self._recovery.scores.lines, patience) if patience else None
+        self._failures += 1
+        tries = self._config.federation.round_retries + 1
+        if self._failures >= tries:
+            raise RoundError(f"{error} (tried {tries} times)" if tries > 1 else str(error)) from None
+        record = self._strategy.record
+        self._notes.add("round-repeated", record.round, str(error), record.refusals(self._roster.names))
+        log.warning("%s; the round is repeated", error)
 
     def _end_early(self, why: str) -> None:
         """Notes why the run ends before its last round, and draws its last generator."""
-        round = self._strategy.snapshot.state.round
-        log.info("the run ends after round %d: %s", round, why)
-        self._note("early-stop", round, why)
-        if not self._directory.sample(round).exists():
-            self._draw_samples()
+        state = self._strategy.snapshot.state
+        log.info("the run ends after round %d: %s", state.round, why)
+        self._notes.add("early-stop", state.round, why)
+        if not self._directory.sample(state.round).exists():
+            self._samples.draw(state)
 
     def _go_back(self, why: str) -> None:
         """Returns to the last good round, and gives clients other random numbers from there on."""
         rollbacks = self._strategy.snapshot.rollbacks + 1
         good = self._return_to_good()
-        log.warning("%s: going back to round %d, with other random numbers", why, good)
-        self._note("rollback", good, why)
-        self._strategy.snapshot = replace(self._strategy.snapshot, rollbacks=rollbacks)
-        if good:
-            self._recovery.save(self._strategy.snapshot)
-        self._strategy.returnable = self._recovery.returnable()
+        log.warning("%s: going back to round %d, with other random numbers", why, good.state.round)
+        self._notes.add("rollback", good.state.round, why)
+        snapshot = replace(good, rollbacks=rollbacks)
+        if good.state.round:
+            self._recovery.save(snapshot)
+        self._strategy.go_on_from(snapshot)
 
-    def _return_to_good(self) -> int:
-        """Takes the state of the last good round, drops what came after, and returns that round."""
-        self._strategy.snapshot = self._accepted = self._recovery.last_good(self._strategy.snapshot.run)
-        return self._accepted.state.round
+    def _return_to_good(self) -> Snapshot:
+        """Takes the state of the last good round, drops what came after, and returns that state."""
+        self._done = self._recovery.last_good(self._strategy.snapshot.run)
+        self._strategy.go_on_from(self._done)
+        return self._done
 
-    def _save(self) -> None:
-        """Writes a checkpoint of the last whole round, unless it is there."""
-        snapshot = self._strategy.snapshot
+    def _save(self, snapshot: Snapshot) -> None:
+        """Writes a checkpoint of a round that is done, unless it is there."""
         if snapshot.state.round and not self._recovery.saved(snapshot.state.round):
             self._recovery.save(snapshot)
-            self._strategy.returnable = self._recovery.returnable()
-
-    def _write_line(self, scores: Mapping[str, object]) -> None:
-        """Appends the round at hand to the journal."""
-        state, record = self._strategy.snapshot.state, self._strategy.record
-        if self._engine:
-            self._note("engine", state.round - 1, self._engine)
-            self._engine = ""
-        line = {
-            "round": state.round,
-            "images-seen": self._strategy.snapshot.images_seen,
-            "seconds": record.seconds,
-            "bytes-down": record.bytes_down,
-            "bytes-up": record.bytes_up,
-            "clients": self._named(record.clients),
-            "refused": self._refusals(),
-            "scores": scores,
-            **self._scoring.beside(scores),
-        }
-        self._recovery.scores.append(line)
-        self._pace.add(state.round, record.seconds["evaluate"])
-        left = self._pace.left()
-        words = journal.describe(line, self._config.federation.num_rounds)
-        log.info("%s", f"{words}  {roughly(left)} left" if left else words, extra={"line": line})
-        if estimate := self._pace.estimate():
-            log.info("%s", estimate)
-
-    def _note(self, event: str, round: int, reason: str) -> None:
-        """Appends something that happened beside the rounds to the journal."""
-        refused = self._refusals() if event == "round-repeated" else []
-        journal.note(self._directory.journal, event, round, reason, refused)
-
-    def _note_once(self, event: str, round: int, reason: str) -> None:
-        if reason not in self._told:
-            self._note(event, round, reason)
-            self._told.add(reason)
-
-    def _refusals(self) -> list[dict[str, Any]]:
-        refused = self._strategy.record.refused
-        return self._named([{"partition": partition, "reason": reason} for partition, reason in refused.items()])
-
-    def _named(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Returns rows on clients with ``site`` beside ``partition`` for those that have a name."""
-        names = self._roster.names
-        return [{**row, "site": names[k]} if (k := row["partition"]) in names else dict(row) for row in rows]
-
-    def _note_reasons(self, round: int) -> None:
-        """Notes why metrics are not computed, as far as that is not in the journal yet."""
-        for sentence in self._scoring.reasons:
-            self._note_once("not-scored", round, sentence)
-
-    def _published(self) -> Tree:
-        return self._strategy.snapshot.state.published(self._config.model_component.roles)
-
-    def _scores(self) -> Scores:
-        return self._scoring.quick(self._published())
-
-    def _final_scores(self) -> Scores:
-        return self._scoring.final(self._published())
-
-    def _described(self) -> dict[str, object]:
-        """Returns who holds what, with the names of the classes and of the clients."""
-        summary = self._roster.summary()
-        clients = self._named(summary["clients"])
-        return {"class-names": list(self._roster.class_names)} | summary | {"clients": clients}
-
-    def _draw_partition(self) -> None:
-        """Draws who holds what, unless that is there: before the first round's line, and not before its training."""
-        if not self._directory.partition_picture.exists():
-            plots.draw_partition(self._described(), self._directory.partition_picture)
-
-    def _draw_samples(self) -> None:
-        state = self._strategy.snapshot.state
-        if weights := self._published():
-            generator = load_sampler(self._config.model_component, self._roster.shape, weights)
-            name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
-            origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
-            report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,53 +23,16 @@ from server.clients import admission
 from server.clients.reply_spill import Shelf
 from server.clients.resilient_grid import PatientGrid
 from server.clients.roster import Roster, one_line, reason_of
+from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
-
-ClientStates = Mapping[int, Mapping[str, Tree]]
-"""What simulated clients keep between rounds, by partition and name."""
-
-
-@dataclass
-class RoundRecord:
-    """What one round did; becomes a line of the journal."""
-
-    round: int
-    cohort: list[int]
-    clients: list[dict[str, float | int]] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes_down: int = 0
-    bytes_up: int = 0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A round that is done: everything a run needs to go on from here.
-
-    Attributes:
-        state: The server's.
-        clients: What simulated clients keep.
-        images_seen: Real images that clients have trained on so far, counted each time.
-        memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
-            from. Clients that were not heard yet are left out.
-        rollbacks: How often the run has gone back to an earlier round.
-        run: Identifies the run, also when it goes on under another run id of Flower's; a hexadecimal number.
-    """
-
-    state: ServerState
-    clients: ClientStates = field(default_factory=dict)
-    images_seen: int = 0
-    memory_rounds: Mapping[int, int] = field(default_factory=dict)
-    rollbacks: int = 0
-    run: str = "0"
 
 
 class RoundError(FederationError):
     """Too few usable replies; the state is that before the round."""
 
 
-class FederatedGAN(Strategy):
+class FederatedStrategy(Strategy):
     """Runs one algorithm under Flower's own loop.
 
     Args:
@@ -80,6 +43,11 @@ class FederatedGAN(Strategy):
         client_states: Returns, by reference, what simulated clients kept after the given round of each; empty where
             clients keep it to themselves.
         shelf: Holds replies that come smaller than they are; None: memory does.
+        returnable: Returns the ``memory_rounds`` of rounds that the run may go back to: clients keep those memories.
+
+    Attributes:
+        snapshot: The last round that is done.
+        record: What the round at hand did so far.
     """
 
     def __init__(
@@ -90,18 +58,17 @@ class FederatedGAN(Strategy):
         snapshot: Snapshot,
         client_states: Callable[[Mapping[int, int]], ClientStates] = lambda rounds: {},
         shelf: Shelf | None = None,
+        returnable: Callable[[], Sequence[Mapping[int, int]]] = lambda: (),
     ) -> None:
         self.snapshot = snapshot
         self.record = RoundRecord(snapshot.state.round, [])
-        self.returnable: list[Mapping[int, int]] = []
-        """The ``memory_rounds`` of rounds that the run may go back to: clients keep those memories."""
         self._config = config
         self._algorithm = config.algorithm_component
         self._roster = roster
         self._grid = grid
         self._client_states = client_states
         self._shelf = shelf or Shelf(Path(), 0)
-        self._rollbacks = snapshot.rollbacks
+        self._returnable = returnable
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client of the round was sent, if they reply with updates of it
@@ -109,6 +76,12 @@ class FederatedGAN(Strategy):
     def summary(self) -> None:
         """Logs what is about to run."""
         log.info("%s over %d clients", self._algorithm.spec(), len(self._roster.clients))
+
+    def go_on_from(self, snapshot: Snapshot) -> None:
+        """Takes another round for the last one that is done, with the random numbers of its ``rollbacks``."""
+        if snapshot.rollbacks != self.snapshot.rollbacks:
+            self._context = context_of(self._config, self._roster, snapshot.rollbacks)
+        self.snapshot = snapshot
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -121,9 +94,6 @@ class FederatedGAN(Strategy):
         self._shelf.clear()
         state = self.snapshot.state
         round = state.round + 1
-        if self.snapshot.rollbacks != self._rollbacks:
-            self._rollbacks = self.snapshot.rollbacks
-            self._context = context_of(self._config, self._roster, self._rollbacks)
         cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
         context = self._context = replace(self._context, cohort=cohort)
         self.record = RoundRecord(round, cohort)
@@ -133,11 +103,12 @@ class FederatedGAN(Strategy):
             payloads = self._algorithm.broadcast(state, cohort, context)
         if self._config.wire.compression != "none":
             self._sent = {partition: payload.arrays for partition, payload in payloads.items()}
+        kept = (self.snapshot.memory_rounds, *self._returnable())
         for partition, payload in payloads.items():
             record = encoded.get(id(payload.arrays))
             if record is None:
                 record = encoded[id(payload.arrays)] = records.encode_tree(payload.arrays)
-            content = wire.encode_task(self._task(payload, partition), record)
+            content = wire.encode_task(self._task(payload, partition, kept), record)
             message = Message(content, self._grid.node_of(partition), MessageType.TRAIN, group_id=str(round))
             self.record.bytes_down += records.message_bytes(message)
             messages.append(message)
@@ -201,13 +172,13 @@ class FederatedGAN(Strategy):
         """Returns nothing, as nothing was asked."""
         return None
 
-    def _task(self, payload: Payload, partition: int) -> wire.Task:
+    def _task(self, payload: Payload, partition: int, kept: Sequence[Mapping[int, int]]) -> wire.Task:
         return wire.Task(
             payload,
             round=self.snapshot.state.round + 1,
             run=self.snapshot.run,
             memory_round=self.snapshot.memory_rounds.get(partition, 0),
-            keep_from=min(rounds.get(partition, 0) for rounds in (self.snapshot.memory_rounds, *self.returnable)),
+            keep_from=min(rounds.get(partition, 0) for rounds in kept),
             rollbacks=self.snapshot.rollbacks,
         )
 

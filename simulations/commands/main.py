@@ -65,7 +65,9 @@ for command in (simulate, submit, sites, generate, evaluate, partition, data):
 def components(
     kind: Annotated[
         str | None,
-        typer.Argument(help="model, objective, optimiser, algorithm, aggregate, weighting, partition or data.name."),
+        typer.Argument(
+            help="model, objective, optimiser, algorithm, aggregate, weighting, partition, hooks or data.name."
+        ),
     ] = None,
 ) -> None:
     """List every component with its options, defaults and source."""

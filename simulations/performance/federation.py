@@ -16,7 +16,7 @@ from typing import Any
 from common.config import RunConfig, Scalar
 from server.records import journal
 from server.records.journal import RunDirectory
-from server.strategy import FederatedGAN
+from server.strategy import FederatedStrategy
 from simulations.runtime.in_process import simulate
 
 _MOST_ROUNDS = 1_000_000
@@ -76,7 +76,7 @@ def _stopping(configure: Callable[..., Any]) -> Callable[..., Any]:
     return configure_train
 
 
-FederatedGAN.configure_train = _stopping(FederatedGAN.configure_train)  # type: ignore[method-assign]
+FederatedStrategy.configure_train = _stopping(FederatedStrategy.configure_train)  # type: ignore[method-assign]
 
 
 class Federation:

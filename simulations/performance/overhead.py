@@ -16,7 +16,7 @@ from common.config import RunConfig
 from server import recovery
 from server.clients import admission
 from server.records import journal
-from server.strategy import FederatedGAN
+from server.strategy import FederatedStrategy
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan
 
@@ -31,7 +31,7 @@ PARTS: dict[str, tuple[tuple[object, str], ...]] = {
     "load": ((Trainer, "assign"), (Trainer, "load"), (Trainer, "parameters")),
     "state": ((ContextMemories, "load"), (ContextMemories, "save")),
     "admission": ((admission, "check"), (admission, "outliers")),
-    "aggregate": ((FederatedGAN, "aggregate_train"),),
+    "aggregate": ((FederatedStrategy, "aggregate_train"),),
     "journal": ((journal, "append"), (recovery.Recovery, "save")),
 }
 """Which calls belong to which part of a round. What is in none is the way of the messages: Flower's and ours."""

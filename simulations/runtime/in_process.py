@@ -29,7 +29,7 @@ from server.app import app as server_app
 from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import Shelf
 from server.clients.resilient_grid import shelved
-from server.strategy import ClientStates
+from server.rounds.base import ClientStates
 from simulations.runtime.launch import check
 from simulations.runtime.process_pool import Processes, RemoteError
 

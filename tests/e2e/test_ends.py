@@ -118,16 +118,16 @@ class TestWithinTheRun:
     )
     def test_the_reason_is_noted_in_the_words_of_the_command_line(self, small, monkeypatch, capsys, error, words):
         config = small()
-        from server.run import Run
+        from server.rounds.previews import DrawSamples
 
-        draw = Run._draw_samples
+        draw = DrawSamples.draw
 
-        def failing(self):
-            if self._strategy.snapshot.state.round == 3:
+        def failing(self, state):
+            if state.round == 3:
                 raise error
-            draw(self)
+            draw(self, state)
 
-        monkeypatch.setattr(Run, "_draw_samples", failing)
+        monkeypatch.setattr(DrawSamples, "draw", failing)
         Path(config.output.dir).parent.joinpath("run.toml").write_text(config.toml())
         file = Path(config.output.dir).with_suffix(".toml")
         arguments = ["simulate", str(file), "--out", config.output.dir]
@@ -167,14 +167,14 @@ class TestWithinTheRun:
 
 class TestInTheFinalScores:
     def test_a_run_that_ends_there_is_done_and_resumed_for_its_scores_alone(self, small, monkeypatch):
-        from server.run import Run
+        from server.evaluation.scoring import Scoring
 
-        def interrupted(self):
+        def interrupted(self, weights):
             raise KeyboardInterrupt
 
         config = small()
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "_final_scores", interrupted)
+            patch.setattr(Scoring, "final", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 simulate(config)
         assert stops(config) == [(3, "interrupted")]

@@ -24,7 +24,8 @@ from common.tree import digest, not_finite
 from server import checkpoint
 from server.clients.resilient_grid import PatientGrid
 from server.records import journal
-from server.strategy import FederatedGAN, Snapshot
+from server.rounds.base import Snapshot
+from server.strategy import FederatedStrategy
 from simulations.runtime.in_process import InProcessGrid
 from simulations.runtime.settings import read_overrides
 
@@ -179,7 +180,7 @@ class Judge:
         networks = config.model_component.build(roster.shape, config.seed)
         initial = Snapshot(config.algorithm_component.init(networks.state_dict(), ADVERSARIAL), run="beef")
         self.template = initial.state.parameters
-        self.strategy = FederatedGAN(config, roster, self.grid, initial)
+        self.strategy = FederatedStrategy(config, roster, self.grid, initial)
         arrays = records.encode_tree(initial.state.parameters)
         sent = list(self.strategy.configure_train(1, arrays, ConfigRecord(), self.grid))
         replies = self.grid.send_and_receive(sent)

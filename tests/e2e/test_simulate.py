@@ -170,15 +170,13 @@ def test_resuming_without_a_checkpoint_begins_again_but_never_as_another_run(sma
 
 
 def test_an_interrupt_before_the_journal_line_loses_no_count(small, monkeypatch):
-    from server.run import Run
+    from server.rounds.previews import DrawSamples
 
-    draw = Run._draw_samples
+    draw = DrawSamples.draw
     monkeypatch.setattr(
-        Run,
-        "_draw_samples",
-        lambda self: (
-            draw(self) if self._strategy.snapshot.state.round == 0 else (_ for _ in ()).throw(KeyboardInterrupt)
-        ),
+        DrawSamples,
+        "draw",
+        lambda self, state: draw(self, state) if state.round == 0 else (_ for _ in ()).throw(KeyboardInterrupt),
     )
     with pytest.raises(KeyboardInterrupt):
         simulate(small())
@@ -302,17 +300,25 @@ def test_a_client_that_lost_its_memory_is_left_out_once_and_begins_anew(small, m
 
 def scoring(monkeypatch, wrong):
     """Makes a federation's fid fall by one a round from 100, but for what ``wrong(round, rollbacks)`` returns."""
-    from server.run import Run
+    from server.evaluation.scoring import Scoring
+    from server.rounds.scores import ScoreRound
 
-    def scores(self):
-        snapshot = self._strategy.snapshot
-        fid = wrong(snapshot.state.round, snapshot.rollbacks)
+    after, at_hand = ScoreRound.after, {}
+
+    def watched(self, round):
+        at_hand["round"] = round
+        return after(self, round)
+
+    def scores(self, weights):
+        round = at_hand["round"]
+        fid = wrong(round.number, round.rollbacks)
         if fid == "broken":
             raise DivergenceError("the generator's images are not finite")
-        return {"fid": float(fid or 100 - snapshot.state.round)}
+        return {"fid": float(fid or 100 - round.number)}
 
-    monkeypatch.setattr(Run, "_scores", scores)
-    monkeypatch.setattr(Run, "_final_scores", scores)
+    monkeypatch.setattr(ScoreRound, "after", watched)
+    monkeypatch.setattr(Scoring, "quick", scores)
+    monkeypatch.setattr(Scoring, "final", scores)
 
 
 GUARDED = {"evaluation.every": 2, "federation.num-rounds": 7, "local.moments": "keep"}
@@ -373,16 +379,16 @@ def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog, hap
 def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monkeypatch, happened):
     scoring(monkeypatch, lambda number, rollbacks: 600 if number == 6 and rollbacks == 0 else 0)
     through = run(small("through", **GUARDED))
-    from server.run import Run
+    from server.rounds.scores import ScoreRound
 
-    scores, calls = Run._scores, iter(range(1000))
+    scores, calls = ScoreRound.after, iter(range(1000))
 
-    def interrupted(self, *arguments):
-        if self._strategy.snapshot.state.round == 6 and next(calls) == 0:
+    def interrupted(self, round):
+        if round.number == 6 and next(calls) == 0:
             raise KeyboardInterrupt
-        return scores(self, *arguments)
+        return scores(self, round)
 
-    monkeypatch.setattr(Run, "_scores", interrupted)
+    monkeypatch.setattr(ScoreRound, "after", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate(small("cut", **GUARDED))
     assert state_of(RunDirectory(journal.resolve(small("cut").output.dir).path)).state.round == 5
@@ -392,18 +398,18 @@ def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monk
 
 
 def test_pictures_that_are_not_finite_make_a_run_go_back_too(small, monkeypatch, happened):
-    from server.run import Run
+    from server.rounds.previews import DrawSamples
 
     scoring(monkeypatch, lambda number, rollbacks: 0)
-    draw = Run._draw_samples
+    draw, calls = DrawSamples.draw, []
 
-    def broken(self):
-        snapshot = self._strategy.snapshot
-        if (snapshot.state.round, snapshot.rollbacks) == (5, 0):
+    def broken(self, state):
+        calls.append(state.round)
+        if calls.count(5) == 1 and state.round == 5:
             raise DivergenceError("the generator's images are not finite")
-        draw(self)
+        draw(self, state)
 
-    monkeypatch.setattr(Run, "_draw_samples", broken)
+    monkeypatch.setattr(DrawSamples, "draw", broken)
     directory = run(small(**GUARDED))
     (event,) = happened(directory)
     assert (event["event"], event["round"]) == ("rollback", 4)

@@ -18,7 +18,7 @@ from server.checkpoint import Checkpoint
 from server.clients import admission
 from server.clients.roster import Roster, form_roster, reason_of
 from server.records import journal, model_selection
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
 TEMPLATE = {"generator.w": torch.zeros(2, 3), "generator.n": torch.tensor(4)}

@@ -34,7 +34,7 @@ def test_replies_are_let_go_of_once_they_are_aggregated_although_flower_holds_on
             "output.dir": str(tmp_path / "run"),
         }
     )
-    aggregate = strategy.FederatedGAN.aggregate_train
+    aggregate = strategy.FederatedStrategy.aggregate_train
     alive = []
 
     def watched(self, server_round, replies):
@@ -44,6 +44,6 @@ def test_replies_are_let_go_of_once_they_are_aggregated_although_flower_holds_on
         alive.append([tree() is not None for tree in trees])
         return found
 
-    monkeypatch.setattr(strategy.FederatedGAN, "aggregate_train", watched)
+    monkeypatch.setattr(strategy.FederatedStrategy, "aggregate_train", watched)
     simulate(config, num_workers=1)
     assert alive == [[False] * 3]

@@ -18,7 +18,7 @@ from common.models.base import ADVERSARIAL, Sampler
 from common.tree import weighted_mean
 from server import checkpoint
 from server.checkpoint import Checkpoint
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
 INITIAL = {

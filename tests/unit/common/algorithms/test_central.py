@@ -26,7 +26,7 @@ from common.objectives.base import Objective
 from common.seeding import torch_generator
 from server import checkpoint
 from server.checkpoint import Checkpoint
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
 CENTRAL = [name for name, kind in ALGORITHMS.items() if issubclass(kind, CentralGenerator)]

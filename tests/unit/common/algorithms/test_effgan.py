@@ -22,7 +22,7 @@ from common.models.base import ADVERSARIAL
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.clients import admission
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
 COUNTS = {0: (9, 0, 1), 3: (0, 6, 4)}

@@ -22,7 +22,7 @@ from common.models.base import ADVERSARIAL
 from common.weightings.uniform import Uniform
 from server import checkpoint
 from server.checkpoint import Checkpoint
-from server.strategy import Snapshot
+from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=4, batch_size=8)

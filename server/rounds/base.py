@@ -1,0 +1,97 @@
+"""What one round did, and what a run needs to go on after it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from common.algorithms import ServerState
+from common.hooks import Answer, FinishedRound
+from common.tree import Tree
+from server.records.journal import Line
+
+ClientStates = Mapping[int, Mapping[str, Tree]]
+"""What simulated clients keep between rounds, by partition and name."""
+
+
+@dataclass
+class RoundRecord:
+    """What one round did; becomes a line of the journal."""
+
+    round: int
+    cohort: list[int]
+    clients: list[dict[str, float | int]] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    def line(self, images_seen: int, names: Mapping[int, str]) -> Line:
+        """Returns the line of the journal that the round becomes, before it is scored.
+
+        Args:
+            images_seen: Real images that clients have trained on so far.
+            names: Of clients that have one, by partition.
+        """
+        return {
+            "round": self.round,
+            "images-seen": images_seen,
+            "seconds": dict(self.seconds),
+            "bytes-down": self.bytes_down,
+            "bytes-up": self.bytes_up,
+            "clients": named(self.clients, names),
+            "refused": self.refusals(names),
+            "scores": {},
+        }
+
+    def refusals(self, names: Mapping[int, str]) -> list[Line]:
+        """Returns who was left out, and why."""
+        return named([{"partition": k, "reason": reason} for k, reason in self.refused.items()], names)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A round that is done: everything a run needs to go on from here.
+
+    Attributes:
+        state: The server's.
+        clients: What simulated clients keep.
+        images_seen: Real images that clients have trained on so far, counted each time.
+        memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
+            from. Clients that were not heard yet are left out.
+        rollbacks: How often the run has gone back to an earlier round.
+        run: Identifies the run, also when it goes on under another run id of Flower's; a hexadecimal number.
+    """
+
+    state: ServerState
+    clients: ClientStates = field(default_factory=dict)
+    images_seen: int = 0
+    memory_rounds: Mapping[int, int] = field(default_factory=dict)
+    rollbacks: int = 0
+    run: str = "0"
+
+
+@dataclass(kw_only=True)
+class KeptRound(FinishedRound):
+    """A finished round, with what the server's own hooks need to keep it.
+
+    Attributes:
+        snapshot: What the run goes on from if the round is kept.
+        since: When it was finished, on ``time.perf_counter``.
+        in_journal: Whether its line is written: from then on it is done, and is not done again.
+    """
+
+    snapshot: Snapshot
+    since: float
+    in_journal: bool = False
+
+
+class Hook(Protocol):
+    """What ``common.hooks.RoundHook`` and the server's own hooks have in common."""
+
+    def after(self, round: KeptRound) -> Answer:
+        """Returns what is to become of a finished round, and of the run."""
+
+
+def named(rows: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> list[Line]:
+    """Returns rows on clients with ``site`` beside ``partition`` for those that have a name."""
+    return [{**row, "site": names[k]} if (k := row["partition"]) in names else dict(row) for row in rows]

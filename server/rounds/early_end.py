@@ -1,0 +1,35 @@
+"""Whether a run was ended before its last round, from its journal: also where it was killed before it said so."""
+
+from collections.abc import Sequence
+
+from common.config import RunConfig
+from common.hooks import FinishedRound, Stop
+from server.records import model_selection
+from server.records.journal import Line
+from server.rounds.base import Snapshot
+from server.rounds.patience import Patience
+
+
+def why_over(config: RunConfig, lines: Sequence[Line], snapshot: Snapshot) -> str | None:
+    """Returns in words why a run need not go on after the last round in its journal; None if it should.
+
+    A run that was ended early and is resumed ends at once, unless it is to go on for longer now.
+
+    Args:
+        config: As the run is to go on.
+        lines: Its rounds.
+        snapshot: After the last of them.
+    """
+    if not lines:
+        return None
+    quality = model_selection.quality(lines[-1]["scores"])
+    last = FinishedRound(
+        state=snapshot.state,
+        line=dict(lines[-1]),
+        earlier=lines[:-1],
+        num_rounds=config.federation.num_rounds,
+        rollbacks=snapshot.rollbacks,
+        quality=quality,
+    )
+    answers = [*(hook.after(last) for hook in config.round_hooks), Patience(config).after(last)]
+    return next((answer.why for answer in answers if isinstance(answer, Stop)), None)

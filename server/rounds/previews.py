@@ -1,0 +1,78 @@
+"""Draws what a run makes and who holds what, as the run goes on."""
+
+from common import provenance
+from common.algorithms import ServerState
+from common.config import RunConfig
+from common.errors import DivergenceError
+from common.generation import load_generator
+from common.hooks import Answer, GoBack, Keep
+from common.seeding import derive_seed
+from common.tree import digest
+from server.clients.roster import Roster
+from server.records import plots, report
+from server.records.journal import RunDirectory
+from server.rounds.base import KeptRound, named
+
+
+class DrawSamples:
+    """Draws samples after the first round, after the last, and every ``output.sample-every`` rounds.
+
+    Args:
+        config: The run's.
+        roster: Its clients.
+        directory: Where pictures are.
+    """
+
+    def __init__(self, config: RunConfig, roster: Roster, directory: RunDirectory) -> None:
+        self._config, self._roster, self._directory = config, roster, directory
+
+    def after(self, round: KeptRound) -> Answer:
+        """Draws the round if it is due; a generator whose images are not finite cannot be kept."""
+        if not (round.last or round.number == 1 or round.number % self._config.output.sample_every == 0):
+            return Keep()
+        try:
+            self.draw(round.state)
+        except DivergenceError as error:
+            return GoBack(str(error), error)
+        return Keep()
+
+    def draw(self, state: ServerState) -> None:
+        """Draws the generator of a state, if the server has one.
+
+        Raises:
+            DivergenceError: Its images are not finite.
+        """
+        if weights := state.generator():
+            generator = load_generator(self._config.model_component, self._roster.shape, weights)
+            name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
+            origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
+            report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
+
+
+class DrawPartition:
+    """Draws who holds what once a run: before the first round's line, and not before its training.
+
+    Args:
+        roster: The run's clients.
+        directory: Where the picture is.
+    """
+
+    def __init__(self, roster: Roster, directory: RunDirectory) -> None:
+        self._roster, self._directory = roster, directory
+
+    def after(self, round: KeptRound) -> Answer:
+        """Draws the picture unless it is there."""
+        self.draw()
+        return Keep()
+
+    def draw(self) -> None:
+        """Draws the picture unless it is there."""
+        if not self._directory.partition_picture.exists():
+            plots.draw_partition(described(self._roster), self._directory.partition_picture)
+
+
+def described(roster: Roster) -> dict[str, object]:
+    """Returns who holds what, with the names of the classes and of the clients, as ``partition.json`` has it."""
+    summary = roster.summary()
+    clients = named(summary["clients"], roster.names)
+    return {"class-names": list(roster.class_names)} | summary | {"clients": clients}
