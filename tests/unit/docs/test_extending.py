@@ -35,6 +35,7 @@ KEYS = {  # by folder: the configuration key, and the table
     "algorithms": ("algorithm", "ALGORITHMS"),
     "aggregators": ("aggregate", "AGGREGATORS"),
     "weightings": ("weighting", "WEIGHTINGS"),
+    "hooks": ("hooks", "ROUND_HOOKS"),
     "datasets": ("data.name", "DATASETS"),
 }
 
