@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import ConfigError
 
+CHAINED = " | "
+"""Between the components of a chain."""
+
 
 def kebab(name: str) -> str:
     """Returns ``name`` as it is written in a configuration: ``latent_size`` -> ``latent-size``."""
@@ -89,19 +92,13 @@ def parse(kind: str, table: Mapping[str, type[C]], text: str) -> C:
         raise ConfigError(f"{kind}={text!r}: {explain(error)}") from None
 
 
-def parse_several(kind: str, table: Mapping[str, type[C]], text: str) -> tuple[C, ...]:
-    """Returns the components that ``text`` describes, in order: as for ``parse``, with ``;`` between them, or none.
+def parse_chain(kind: str, table: Mapping[str, type[C]], text: str) -> list[C]:
+    """Returns the components that ``text`` describes, ``"NAME option=value ... | NAME ..."``; none where it is empty.
 
     Raises:
-        ConfigError: As of ``parse``; or one of them is given twice.
+        ConfigError: See ``parse``.
     """
-    found: list[C] = []
-    for part in filter(str.strip, text.split(";")):
-        component = parse(kind, table, part.strip())
-        if type(component) in map(type, found):
-            raise ConfigError(f"{kind}={text!r}: {component.component_name()} is given twice")
-        found.append(component)
-    return tuple(found)
+    return [parse(kind, table, part.strip()) for part in text.split(CHAINED.strip())] if text.strip() else []
 
 
 def explain(error: ValidationError) -> str:

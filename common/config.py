@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from common import components, keys
 from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
-from common.components import Component, Options, kebab
+from common.components import CHAINED, Component, Options, kebab
 from common.compression import WireConfig
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
@@ -44,20 +44,21 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
 }
 """Every table of components, by the configuration key that picks from it."""
 
-SEVERAL = {"hooks"}
-"""Keys that pick any number of components, with ``;`` between them."""
-
-
-def _spelled(key: str, text: str) -> str:
-    """Returns what a key picks, with all options of it."""
-    if key in SEVERAL:
-        return "; ".join(component.spec() for component in components.parse_several(key, TABLES[key], text))
-    return components.parse(key, TABLES[key], text).spec()
-
 
 def _spec_of(key: str) -> AfterValidator:
     """Returns a validator that checks a component string and spells out all its options."""
-    return AfterValidator(lambda text: _spelled(key, text))
+    return AfterValidator(lambda text: _whole_spec(key, text))
+
+
+def _whole_spec(key: str, text: str) -> str:
+    """Returns what ``key`` picks, with all options spelled out.
+
+    Raises:
+        ConfigError: See ``components.parse``.
+    """
+    if key == "hooks":
+        return CHAINED.join(hook.spec() for hook in components.parse_chain(key, ROUND_HOOKS, text))
+    return components.parse(key, TABLES[key], text).spec()
 
 
 class DataConfig(Options):
@@ -284,7 +285,7 @@ class RunConfig(Options):
         waiting = ("min-replies", "round-retries", "patience", "wait-seconds", "round-seconds", "reply-megabytes")
         free |= {f"federation.{key}" for key in waiting}
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
-        if back := "; ".join(hook.spec() for hook in self.round_hooks if hook.may_go_back):
+        if back := CHAINED.join(hook.spec() for hook in self.round_hooks if hook.may_go_back):
             kept["hooks"] = back
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 
@@ -328,9 +329,9 @@ class RunConfig(Options):
         return components.parse("weighting", WEIGHTINGS, self.weighting)
 
     @cached_property
-    def round_hooks(self) -> tuple[RoundHook, ...]:
+    def round_hooks(self) -> list[RoundHook]:
         """What looks at each finished round, besides what every run has."""
-        return components.parse_several("hooks", ROUND_HOOKS, self.hooks)
+        return components.parse_chain("hooks", ROUND_HOOKS, self.hooks)
 
     @cached_property
     def partitioner(self) -> Partitioner:
@@ -372,7 +373,7 @@ def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("optimiser", " ".join(["adam", *decays]))
     for key in TABLES.keys() & found.keys():
         with suppress(ConfigError):
-            found[key] = _spelled(key, str(found[key]))
+            found[key] = _whole_spec(key, str(found[key]))
     return found
 
 

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import RunConfig
 from common.errors import in_words, lasts
 from common.logs import make_heard
-from server.records import journal
+from server.records import run_directory
 from server.run import run_federation
 
 log = logging.getLogger("fedgan.server")
@@ -36,6 +36,6 @@ def main(grid: Grid, context: Context) -> None:
 
 def _run(grid: Grid, context: Context) -> None:
     config = RunConfig.from_flat(context.run_config)
-    directory = journal.resolve(config.output.dir)
+    directory = run_directory.resolve(config.output.dir)
     torch.set_num_threads(config.local.num_threads)
     run_federation(config, directory, grid)

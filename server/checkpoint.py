@@ -171,7 +171,7 @@ def differences_between(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> l
 
 
 def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[str, Any]) -> None:
-    """Passes a checkpoint that this run may go on from.
+    """Checks that this run may go on from a checkpoint.
 
     Raises:
         OtherRunError: Another configuration or other data; names each difference.

@@ -7,7 +7,7 @@ from common.config import RunConfig
 from common.errors import CheckpointError, ConfigError
 from server import checkpoint
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from server.rounds.early_end import why_over
 
 

@@ -16,7 +16,7 @@ from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import Shelf
 from server.clients.roster import Roster
 from server.records import journal, model_selection
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from server.rounds.base import ClientStates, Snapshot
 
 log = logging.getLogger("fedgan.server")

@@ -15,16 +15,15 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.hooks import GoBack, RoundHook, Stop
-from common.tree import digest
-from server import finished
+from server import finished, summary
 from server.clients.live_status import LiveStatus
 from server.clients.reply_spill import Shelf
 from server.clients.resilient_grid import PatientGrid
 from server.evaluation.scoring import Scoring
-from server.records import journal, model_selection, report, tracking
+from server.records import journal, report, tracking
 from server.records.ending import heeding_signals, noting_the_end
-from server.records.journal import RunDirectory
 from server.records.notes import Notes
+from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
 from server.rounds.base import Hook, KeptRound, Snapshot
 from server.rounds.checkpoints import SaveCheckpoint
@@ -122,9 +121,8 @@ class Run:
             log.log(logging.WARNING if self._scoring.silent else logging.INFO, "%s", sentence)
         for warning in self._scoring.warnings:
             log.warning("%s", warning)
-            self._notes.add_once("features", 0, warning)
-        for sentence in self._scoring.reasons:
-            self._notes.add_once("not-scored", 0, sentence)
+        self._notes.add_new("features", 0, self._scoring.warnings)
+        self._notes.add_new("not-scored", 0, self._scoring.reasons)
 
     def _listed_hooks(self) -> Sequence[Hook]:
         """Returns what looks at each finished round, in this order.
@@ -193,29 +191,13 @@ class Run:
 
     def finish(self) -> None:
         """Scores the last generator in full, and writes summary and report."""
-        snapshot = self._strategy.snapshot
-        state = snapshot.state
-        start = time.perf_counter()
-        scores = self._scoring.final(state.generator())
-        for sentence in self._scoring.reasons:
-            self._notes.add_once("not-scored", state.round, sentence)
-        best = model_selection.best(self._recovery.scores.lines)
-        summary = {
-            "rounds": state.round,
-            "images-seen": snapshot.images_seen,
-            "rollbacks": snapshot.rollbacks,
-            "seconds": {"run": time.perf_counter() - self._start, "final-scores": time.perf_counter() - start},
-            "weights-sha256": digest(state.parameters),
-            "generator-sha256": digest(state.published(self._config.model_component.roles)),
-            "best": {"round": best["round"], "fid": model_selection.quality(best["scores"])} if best else None,
-            "class-names": list(self._roster.class_names),
-            "scores": scores,
-            **self._scoring.summary(scores),
-        }
-        write_atomically(self._directory.summary, json.dumps(summary, indent=2).encode())
+        lines, names = self._recovery.scores.lines, self._roster.class_names
+        told = summary.write(
+            self._directory, self._strategy.snapshot, self._scoring, self._notes, lines, names, self._start
+        )
         self._partition.draw()
         report.write_report(self._directory)
-        log.info("report: %s", self._directory.report, extra={"summary": summary})
+        log.info("report: %s", self._directory.report, extra={"summary": told})
 
     def _after_round(self, flower_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Has the hooks look at a round: called by Flower before the first one, which has none, and after each.

@@ -18,7 +18,8 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import generate
 from server.records import findings, journal
-from server.records.journal import Line, RunDirectory
+from server.records.journal import Line
+from server.records.run_directory import RunDirectory
 from simulations.runs import provenance
 from simulations.runs.generator import Round, Trained, load_trained, require_whole
 from simulations.runs.image_array import Images

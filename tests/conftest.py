@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import watchdog
 
 from common.config import RunConfig
-from server.records import journal, plots, report
-from server.records.journal import RunDirectory
+from server.records import journal, plots, report, run_directory
+from server.records.run_directory import RunDirectory
 from server.run import run_federation
 
 torch.set_num_threads(1)
@@ -45,7 +45,7 @@ SMALL = {
 
 def run_on(grid, config):
     """Runs a federation on a grid, closes it, and returns the run directory."""
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     try:
         run_federation(config, directory, grid)
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from common import metrics
+from common.algorithms.base import ServerState
 from common.config import RunConfig
 from common.generation import load_sampler
 from common.models import Sampler
@@ -86,6 +87,10 @@ class Scoring:
     @property
     def _scorer_is_out(self) -> bool:
         return self._extractor is None or not self._federated
+
+    def published(self, state: ServerState) -> Tree:
+        """Returns the networks of a state that are scored and published; empty if none are shared."""
+        return state.published(self._config.model_component.roles)
 
     def quick(self, weights: Tree) -> Scores:
         """Returns the scores between rounds of a generator with these weights; empty where there are none.

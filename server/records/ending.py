@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from common.errors import CheckpointError, OtherRunError, TerminatedError, in_words
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 
 log = logging.getLogger("fedgan.server")
 

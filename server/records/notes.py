@@ -1,6 +1,6 @@
 """What a run notes in its journal beside its rounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ class Notes:
         """Notes an event, see ``journal.note``."""
         journal.note(self._path, event, round, reason, refused)
 
-    def add_once(self, event: str, round: int, reason: str) -> None:
-        """Notes an event unless one with the same reason is in the journal."""
-        if reason not in self._reasons:
-            self.add(event, round, reason)
-            self._reasons.add(reason)
+    def add_new(self, event: str, round: int, reasons: Iterable[str]) -> None:
+        """Notes an event for each of the reasons that is not in the journal yet."""
+        for reason in reasons:
+            if reason not in self._reasons:
+                self.add(event, round, reason)
+                self._reasons.add(reason)

@@ -1,4 +1,4 @@
-"""Samples of a run, and its report: one self-contained page made from the run directory alone.
+"""The report of a run: one self-contained page made from the run directory alone.
 
 The page lives with the server rather than with the experiments, because a run under ``flwr run`` ends here.
 """
@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from common import provenance
 from common.files import read_file, write_atomically
-from common.generation import balanced_labels, generate
-from common.models import Sampler
 from server.records import journal, plots
 from server.records.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
-from server.records.journal import Line, RunDirectory
+from server.records.journal import Line
+from server.records.run_directory import RunDirectory
+from server.records.sample_picture import SAMPLE_COLUMNS
 
-SAMPLE_COLUMNS = 10
-_SAMPLE_ROWS = 20
 _STRIP = 7
 _INCIDENTS = 100
 _LONGEST_PICTURE = 64 * 2**20  # bytes
@@ -53,35 +50,6 @@ td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; tex
 .wide { overflow-x: auto; margin-bottom: 1rem; }
 pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
-
-
-def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
-    """Writes a picture of generated examples, a row a class; the same noise for every generator of a run.
-
-    Args:
-        generator: See ``common.generation.generate``.
-        held: The classes that it was trained on.
-        origin: Where they come from (``provenance.origin``), with the ``seed`` of their latents; the picture tells it.
-        path: Where to, as ``.png``; kinds that are shown as text are written beside it, as ``.txt``.
-
-    Raises:
-        DivergenceError: The images are not finite.
-    """
-    labels = sample_labels(held)
-    told = {**origin, "number": len(labels), "labels": labels.tolist()}
-    preview = generator.spec.preview(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS)
-    if isinstance(preview, str):
-        write_atomically(path.with_suffix(".txt"), f"{provenance.written(told)}\n{preview}\n".encode())
-        return
-    buffer = io.BytesIO()
-    Image.fromarray(preview).save(buffer, format="png", pnginfo=provenance.png_text(told))
-    write_atomically(path, buffer.getvalue())
-
-
-def sample_labels(held: Sequence[int]) -> Tensor:
-    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows of a single one."""
-    rows = min(len(held), _SAMPLE_ROWS) if len(held) > 1 else SAMPLE_COLUMNS
-    return balanced_labels(rows, held).repeat_interleave(SAMPLE_COLUMNS)
 
 
 def write_report(run: RunDirectory) -> Path:

@@ -43,8 +43,7 @@ class WriteLine:
         self._rounds.append(round.line)
         round.in_journal = True
         self._log(round, seconds)
-        for sentence in self._scoring.reasons:
-            self._notes.add_once("not-scored", round.number, sentence)
+        self._notes.add_new("not-scored", round.number, self._scoring.reasons)
         return Keep()
 
     def _log(self, round: KeptRound, seconds: float) -> None:

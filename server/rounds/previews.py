@@ -4,13 +4,13 @@ from common import provenance
 from common.algorithms import ServerState
 from common.config import RunConfig
 from common.errors import DivergenceError
-from common.generation import load_generator
+from common.generation import load_sampler
 from common.hooks import Answer, GoBack, Keep
 from common.seeding import derive_seed
 from common.tree import digest
 from server.clients.roster import Roster
-from server.records import plots, report
-from server.records.journal import RunDirectory
+from server.records import plots, sample_picture
+from server.records.run_directory import RunDirectory
 from server.rounds.base import KeptRound, named
 
 
@@ -42,11 +42,11 @@ class DrawSamples:
         Raises:
             DivergenceError: Its images are not finite.
         """
-        if weights := state.generator():
-            generator = load_generator(self._config.model_component, self._roster.shape, weights)
+        if weights := state.published(self._config.model_component.roles):
+            generator = load_sampler(self._config.model_component, self._roster.shape, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
-            report.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
+            sample_picture.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
 
 
 class DrawPartition:

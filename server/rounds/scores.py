@@ -25,7 +25,7 @@ class ScoreRound:
         if not is_scored(self._config, round.number):
             return Keep()
         try:
-            scores = self._scoring.quick(round.state.generator())
+            scores = self._scoring.quick(self._scoring.published(round.state))
         except DivergenceError as error:
             return GoBack(str(error), error)
         round.line["scores"] = scores

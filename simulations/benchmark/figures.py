@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from server.records.journal import RunDirectory
-from server.records.report import SAMPLE_COLUMNS
+from server.records.run_directory import RunDirectory
+from server.records.sample_picture import SAMPLE_COLUMNS
 from simulations.benchmark.protocols import Entry
 
 CURVES, FINAL, SAMPLES = "fid.png", "final.png", "samples.png"

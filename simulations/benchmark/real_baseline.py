@@ -16,7 +16,7 @@ from common.examples.images import tile
 from common.files import write_atomically
 from common.seeding import numpy_generator
 from server.evaluation.evaluator import Evaluator, Scores
-from server.records.report import SAMPLE_COLUMNS, sample_labels
+from server.records.sample_picture import SAMPLE_COLUMNS, sample_labels
 
 
 def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:

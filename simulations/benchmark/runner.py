@@ -32,7 +32,7 @@ from server import checkpoint
 from server.evaluation.evaluator import Evaluator
 from server.evaluation.limits import ALL
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.benchmark.protocols import Entry
 from simulations.runs.generator import load_trained
 from simulations.runtime.in_process import simulate

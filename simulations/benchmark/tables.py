@@ -13,7 +13,7 @@ from typing import Any
 from common.files import write_atomically
 from common.machine import UNKNOWN
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.benchmark.protocols import Entry
 from simulations.benchmark.runner import finished
 

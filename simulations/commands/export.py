@@ -49,7 +49,7 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's generator for other programs, or a labelled data set of its images; with a card."""
-    from server.records.journal import RunDirectory
+    from server.records.run_directory import RunDirectory
     from simulations.export.dataset import export_dataset
     from simulations.export.model import export_model
     from simulations.export.requests import WantedDataset, parse

@@ -117,8 +117,8 @@ def certificates(
 @app.command(cls=Command)
 def report(run: RunArgument) -> None:
     """Make a run's report page again from its journal."""
-    from server.records.journal import RunDirectory
     from server.records.report import write_report
+    from server.records.run_directory import RunDirectory
 
     typer.echo(str(write_report(RunDirectory.existing(run))))
 

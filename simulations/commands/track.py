@@ -10,7 +10,7 @@ from common.errors import ConfigError, FedGANError
 from simulations.commands.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
-    from server.records.journal import RunDirectory
+    from server.records.run_directory import RunDirectory
     from server.records.tracking import Telling
 
 _EVERY = 1.0  # seconds between two looks at the journal
@@ -23,7 +23,7 @@ def track(
 ) -> None:
     """Send a run to an experiment tracker: what it does not have yet, and of a run under way all until it ends."""
     from common.components import suggestion
-    from server.records.journal import RunDirectory
+    from server.records.run_directory import RunDirectory
     from server.records.tracking import TRACKERS, Telling
 
     if to not in TRACKERS:

@@ -80,7 +80,7 @@ def submit(
 ) -> None:
     """Run a federation of deployed clients: submit it to a SuperLink and follow it to its end."""
     from common.config import RunConfig
-    from server.records.journal import RunDirectory
+    from server.records.run_directory import RunDirectory
     from simulations.deployment import submit as submission
     from simulations.deployment.superlink import SuperLink, check
 

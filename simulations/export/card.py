@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.records import findings, journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runs import provenance
 from simulations.runs.generator import Trained
 

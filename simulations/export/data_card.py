@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.runs import provenance
 from simulations.runs.generator import Trained

@@ -12,7 +12,7 @@ from torch import Tensor
 from common.datasets.base import UNLABELLED, stratified_split
 from common.errors import ConfigError
 from common.generation import in_parts
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.formats import require

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.generation import draw_noise, generate
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.export import card, check
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.config import RunConfig
 from common.threads import available_cores
 from server import checkpoint
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, clock
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.config import RunConfig, Scalar
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from server.strategy import FederatedStrategy
 from simulations.runtime.in_process import simulate
 

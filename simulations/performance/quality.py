@@ -15,7 +15,7 @@ from common.threads import available_cores
 from server import checkpoint
 from server.evaluation.evaluator import Evaluator
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.benchmark.protocols import CENTRALISED
 from simulations.performance.figures import ROOT, Figure, Measured, Plan, Skipped
 from simulations.runs.generator import load_trained

@@ -20,7 +20,7 @@ from common.tree import Tree, digest, select
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.records import journal, model_selection
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 
 _MOST_LISTED = 20
 

@@ -15,7 +15,8 @@ from common.errors import ConfigError
 from common.files import read_file, read_toml
 from server import checkpoint
 from server.records import run_files
-from server.records.journal import Line, RunDirectory
+from server.records.journal import Line
+from server.records.run_directory import RunDirectory
 from simulations.runs.columns import Columns
 from simulations.runs.journal_tail import Tail
 from simulations.runs.round_status import RoundStatus

@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import run_directory
+from server.records.run_directory import RunDirectory
 from simulations.runtime.settings import read_preset
 
 
@@ -24,7 +24,7 @@ def resolve(preset: str | None, settings: Mapping[str, Any]) -> tuple[RunConfig,
     """
     base = read_preset(preset or "quickstart")
     output = RunConfig.from_flat(base | dict(settings)).output
-    run = journal.resolve(output.dir, Path.cwd())
+    run = run_directory.resolve(output.dir, Path.cwd())
     if output.resume and not output.dir:
         raise ConfigError("--resume needs --out DIR, the run directory to go on in")
     if output.resume and preset is None and run.config.exists():

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from common.errors import ConfigError
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runs.record import Record
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -12,8 +12,8 @@ from client import app
 from common import records, tree
 from common.errors import FederationError
 from server import checkpoint
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
@@ -25,7 +25,7 @@ SHARE = {"none": 1.0, "float16": 0.5, "int8": 0.25}
 
 def run(config, **options):
     simulate(config, **options)
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def snapshot_of(directory):

@@ -14,8 +14,8 @@ from conftest import run_on
 
 from client.app import app
 from common.errors import ConfigError, DataError, FederationError, OtherRunError, TerminatedError
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runs.record import Record
 from simulations.runs.status import state_of
@@ -27,7 +27,7 @@ NO_ROUND = {"federation__num_rounds": 1}
 
 
 def folder(config):
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def stops(config):

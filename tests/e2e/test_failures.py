@@ -16,7 +16,7 @@ from processes import Command
 
 from server import checkpoint
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 
 KEEP = {"local.moments": "keep", "federation.fraction": 0.5}  # half a cohort, and Adam's moments
 

@@ -12,8 +12,8 @@ from client.site import Site
 from common import metrics
 from common.config import RunConfig
 from server.evaluation.evaluator import Evaluator
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from server.run import run_federation
 from simulations.runs.generator import load_trained
 from simulations.runtime.in_process import InProcessGrid, simulate
@@ -22,7 +22,7 @@ TELLING = {"evaluation__extractor": "auto", "evaluation__every": 1, "federation_
 
 
 def summary_of(config):
-    return json.loads(RunDirectory(journal.resolve(config.output.dir).path).summary.read_text())
+    return json.loads(RunDirectory(run_directory.resolve(config.output.dir).path).summary.read_text())
 
 
 def write_sites(folder, num):
@@ -40,7 +40,7 @@ def federate(config, sites):
     for k, node_config in enumerate(sites):
         grid._node_configs[k] |= node_config
     try:
-        run_federation(config, RunDirectory(journal.resolve(config.output.dir).path), grid)
+        run_federation(config, RunDirectory(run_directory.resolve(config.output.dir).path), grid)
     finally:
         grid.close()
     return summary_of(config)
@@ -86,7 +86,7 @@ def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(sm
     config = small(**TELLING | {"evaluation__every": every})
     grid = Listening(app, config.flat(), config.federation.num_clients, 1)
     try:
-        run_federation(config, RunDirectory(journal.resolve(config.output.dir).path), grid)
+        run_federation(config, RunDirectory(run_directory.resolve(config.output.dir).path), grid)
     finally:
         grid.close()
     assert "federated-fid" in summary_of(config)["scores"]
@@ -99,7 +99,7 @@ def test_the_federated_fid_of_a_run_is_that_of_all_clients_images_in_one_place(s
     config = small(**TELLING | {"federation__num_rounds": 1}, evaluation__final_num_images=400)
     simulate(config, num_workers=1)
     scores = summary_of(config)["scores"]
-    trained = load_trained(RunDirectory(journal.resolve(config.output.dir).path).path, None, None)
+    trained = load_trained(RunDirectory(run_directory.resolve(config.output.dir).path).path, None, None)
     shards = [data.shard(config, Site.of({"partition-id": k, "num-partitions": 4})) for k in range(4)]
     images = torch.cat([shard.examples.stored for shard in shards])
     counts = torch.bincount(torch.cat([shard.examples.labels for shard in shards]), minlength=10).tolist()

@@ -14,8 +14,8 @@ from common.config import RunConfig, flatten
 from common.errors import DivergenceError, FederationError, OtherRunError
 from common.models.base import ADVERSARIAL
 from server import checkpoint
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_reports")
 
 def run(config, **options):
     simulate(config, **options)
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def state_of(directory):
@@ -123,7 +123,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(small, monkeyp
     config = small("cut", output__checkpoint_every=100)
     with pytest.raises(KeyboardInterrupt):
         simulate(config, on_reply=interrupt)
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     assert state_of(directory).state.round == 1
     assert len(journal.read(directory.journal)) == state_of(directory).state.round
     assert weights(run(small("cut", output__resume=True))) == weights(through)
@@ -135,7 +135,7 @@ def test_a_run_that_is_interrupted_in_its_first_round_has_a_picture_of_its_split
         assert not directory.partition_picture.exists()  # training does not wait for it
         raise KeyboardInterrupt
 
-    directory = RunDirectory(journal.resolve((config := small()).output.dir).path)
+    directory = RunDirectory(run_directory.resolve((config := small()).output.dir).path)
     with pytest.raises(KeyboardInterrupt):
         simulate(config, on_reply=interrupt)
     assert size_of(directory.partition_picture)[0] > 300
@@ -235,7 +235,7 @@ def test_below_the_minimum_of_replies_the_run_stops_with_a_checkpoint(small, mon
         FederationError, match=r"round 2: 1 usable replies of 4, the minimum is 2: partition 1: OSError.*tried 2 times"
     ):
         simulate(config, num_workers=1)
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     assert state_of(directory).state.round == 1
     repeated, stopped = happened(directory)
     assert (repeated["event"], repeated["round"], stopped["event"]) == ("round-repeated", 2, "stopped")
@@ -271,7 +271,7 @@ def test_a_refused_client_goes_on_from_what_it_kept_before(small, monkeypatch):
     assert "the norm of its update is" in refused["reason"]
     assert state_of(directory).memory_rounds == {0: 3, 1: 3, 2: 3, 3: 3}
     run(small("two", **settings, federation__num_rounds=2))
-    partial = RunDirectory(journal.resolve(small("two").output.dir).path)
+    partial = RunDirectory(run_directory.resolve(small("two").output.dir).path)
     assert state_of(partial).memory_rounds == {0: 2, 1: 1, 2: 2, 3: 2}
     assert weights(run(small("two", **settings, output__resume=True))) == weights(directory)
 
@@ -371,7 +371,7 @@ def test_a_run_goes_back_only_as_often_as_it_may(small, monkeypatch, caplog, hap
     scoring(monkeypatch, lambda number, rollbacks: "broken" if number == 6 else 0)
     with pytest.raises(DivergenceError, match="not finite"):
         run(small("nan", **GUARDED, guard__rollbacks=1))
-    stopped = RunDirectory(journal.resolve(small("nan").output.dir).path)
+    stopped = RunDirectory(run_directory.resolve(small("nan").output.dir).path)
     assert state_of(stopped).state.round == 4  # not the broken one
     assert [event["event"] for event in happened(stopped)] == ["rollback", "stopped"]
 
@@ -391,7 +391,7 @@ def test_a_round_that_was_interrupted_before_its_score_is_done_again(small, monk
     monkeypatch.setattr(ScoreRound, "after", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate(small("cut", **GUARDED))
-    assert state_of(RunDirectory(journal.resolve(small("cut").output.dir).path)).state.round == 5
+    assert state_of(RunDirectory(run_directory.resolve(small("cut").output.dir).path)).state.round == 5
     cut = run(small("cut", output__resume=True, **GUARDED))
     assert weights(cut) == weights(through)
     assert [event["event"] for event in happened(cut)] == ["stopped", "resumed", "rollback"]
@@ -494,4 +494,4 @@ def test_weights_that_are_no_longer_finite_are_not_kept(small):
     config = small(algorithm="fedopt lr=1e50", federation__round_retries=0)
     with pytest.raises(FederationError, match=r"round 1: \S+ is no longer finite; the old weights stay"):
         simulate(config)
-    assert checkpoint.list_checkpoints(journal.resolve(config.output.dir).checkpoints) == []
+    assert checkpoint.list_checkpoints(run_directory.resolve(config.output.dir).checkpoints) == []

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flower import flower
 
 from common.algorithms import ALGORITHMS
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime import in_process
 from simulations.runtime.in_process import InProcessGrid, simulate
 
@@ -38,7 +38,7 @@ def through_bytes(message):
 
 
 def summary_of(config):
-    return json.loads(journal.resolve(config.output.dir).summary.read_text())
+    return json.loads(run_directory.resolve(config.output.dir).summary.read_text())
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -49,7 +49,7 @@ def test_messages_that_travel_as_bytes_change_no_bit(small, monkeypatch, spec):
     simulate(theirs, num_workers=2)
     assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
     assert summary_of(theirs)["generator-sha256"] == summary_of(ours)["generator-sha256"]
-    assert journal.read(journal.resolve(ours.output.dir).journal)[0]["refused"] == []
+    assert journal.read(run_directory.resolve(ours.output.dir).journal)[0]["refused"] == []
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -65,7 +65,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, spec):
 
     with pytest.raises(KeyboardInterrupt):
         simulate(halved, num_workers=1, on_reply=on_reply)
-    assert len(journal.read(journal.resolve(halved.output.dir).journal)) == 2
+    assert len(journal.read(run_directory.resolve(halved.output.dir).journal)) == 2
     simulate(halved.replaced({"output.resume": True}), num_workers=1)
     assert summary_of(halved)["weights-sha256"] == summary_of(whole)["weights-sha256"]
     assert summary_of(halved)["generator-sha256"] == summary_of(whole)["generator-sha256"]

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hosts import CONNECTION, can_make_namespaces, deployment
 
 from common.algorithms import ALGORITHMS
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.deployment.certificates import Folder, issue
 from simulations.runtime.in_process import simulate
 
@@ -34,7 +34,7 @@ def fed(tmp_path_factory):
 
 
 def summary_of(config):
-    return json.loads(journal.resolve(config.output.dir).summary.read_text())
+    return json.loads(run_directory.resolve(config.output.dir).summary.read_text())
 
 
 @pytest.mark.parametrize("compression", ["none", "int8"])
@@ -51,7 +51,7 @@ def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, sma
     run_id = fed.submit(theirs)
     assert fed.wait(run_id, 480) == "finished:completed", fed.log(run_id)
     assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
-    lines, told = (journal.read(journal.resolve(config.output.dir).journal) for config in (theirs, ours))
+    lines, told = (journal.read(run_directory.resolve(config.output.dir).journal) for config in (theirs, ours))
     assert [line["bytes-up"] for line in lines] == [line["bytes-up"] for line in told]
     cohorts = [[c["partition"] for c in line["clients"]] for line in lines]
     assert all(len(cohort) == 2 for cohort in cohorts)

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hosts import CONNECTION, deployment
 
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ class Submission:
     """`fedgan submit` on the operator's host."""
 
     def __init__(self, fed, config, *options):
-        self.run = journal.resolve(config.output.dir)
+        self.run = run_directory.resolve(config.output.dir)
         self._operator = fed.sites[OPERATOR]
         self._log = f"submit-{self.run.path.name}.log"
         file = self._operator.path / f"{self.run.path.name}.toml"
@@ -88,7 +88,7 @@ def undisturbed(tmp_path_factory):
         if "digest" not in config:
             ours = small("undisturbed", **SETTINGS)
             simulate(ours)
-            config["digest"] = json.loads(journal.resolve(ours.output.dir).summary.read_text())["weights-sha256"]
+            config["digest"] = json.loads(run_directory.resolve(ours.output.dir).summary.read_text())["weights-sha256"]
         return config["digest"]
 
     return digest
@@ -144,7 +144,7 @@ def test_a_run_that_cannot_start_has_its_exit_code_and_reason(fed, small):
     assert submission.exit_code() == 1
     assert "of 4 clients connected within federation.wait-seconds=5" in submission.output()
     taken = small("taken", **SETTINGS)
-    folder = journal.resolve(taken.output.dir)
+    folder = run_directory.resolve(taken.output.dir)
     folder.create()
     for file in (folder.config, folder.journal):
         file.write_text("")

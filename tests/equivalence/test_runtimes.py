@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flower import flower
 
 from common.config import RunConfig
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import run_directory
+from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
 VARIANTS = {
@@ -27,7 +27,7 @@ VARIANTS = {
 
 
 def summary_of(config):
-    return json.loads(RunDirectory(journal.resolve(config.output.dir).path).summary.read_text())
+    return json.loads(RunDirectory(run_directory.resolve(config.output.dir).path).summary.read_text())
 
 
 @pytest.mark.slow

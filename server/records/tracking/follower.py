@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.config import RunConfig
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from server.records.tracking.telling import Telling
 
 log = logging.getLogger("fedgan.server")

@@ -16,7 +16,8 @@ from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from server.records import journal
 from server.records.findings import MEANS
-from server.records.journal import Line, RunDirectory
+from server.records.journal import Line
+from server.records.run_directory import RunDirectory
 from server.records.tracking.base import Tracked, Tracker
 from server.records.tracking.told import Told, digest
 

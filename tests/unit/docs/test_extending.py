@@ -24,7 +24,7 @@ from common.components import Component
 from common.config import TABLES
 from common.models.base import ADVERSARIAL
 from common.tree import interpolate
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -127,7 +127,7 @@ def test_an_example_trains(example, listed, small, tmp_path):
         values["data__root"] = str(tmp_path)
     config = small(**values)
     simulate(config, num_workers=1)
-    (line,) = journal.read(journal.resolve(config.output.dir).journal)
+    (line,) = journal.read(run_directory.resolve(config.output.dir).journal)
     assert len(line["clients"]) == 4
     assert not line["refused"]
 

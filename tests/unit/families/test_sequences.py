@@ -12,7 +12,8 @@ from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.seeding import torch_generator
 from server import checkpoint
-from server.records.journal import RunDirectory, events, read
+from server.records.journal import events, read
+from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runs.generator import load_trained
 from simulations.runtime import in_process

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import ConfigError, OtherRunError
 from server import finished, run
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runtime import in_process
 
 pytestmark = pytest.mark.usefixtures("no_reports")

@@ -17,7 +17,7 @@ from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.clients import admission
 from server.clients.roster import Roster, form_roster, reason_of
-from server.records import journal, model_selection
+from server.records import journal, model_selection, run_directory
 from server.rounds.base import Snapshot
 from tests.unit.common.algorithms.training import make_context
 
@@ -347,7 +347,7 @@ class TestJournal:
         assert journal.mean_of(line, "y") is None
 
     def test_a_folder_with_a_run_is_refused_unless_resumed(self, tmp_path):
-        run = journal.RunDirectory(tmp_path / "run")
+        run = run_directory.RunDirectory(tmp_path / "run")
         run.check(resume=False)
         with pytest.raises(ConfigError, match="holds no run to go on with"):
             run.check(resume=True)
@@ -372,7 +372,7 @@ class TestJournal:
         assert journal.events(path) == [back]
 
     def test_a_folder_is_one_process_at_a_time(self, tmp_path):
-        run = journal.RunDirectory(tmp_path / "run")
+        run = run_directory.RunDirectory(tmp_path / "run")
         run.create()
         with run.locked(), pytest.raises(ConfigError, match="another process is at work"), run.locked():
             pass
@@ -380,9 +380,9 @@ class TestJournal:
             pass
 
     def test_new_folders_do_not_collide(self, tmp_path):
-        first = journal.resolve("", tmp_path)
+        first = run_directory.resolve("", tmp_path)
         first.path.mkdir(parents=True)
-        second = journal.resolve("", tmp_path)
+        second = run_directory.resolve("", tmp_path)
         assert first.path != second.path
         assert first.path.parent == second.path.parent == tmp_path / "runs"
 

@@ -13,7 +13,7 @@ from rich import console
 import simulations
 from common.components import explain
 from common.errors import ConfigError
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from server.records.tracking import telling
 from simulations import load
 from simulations.commands import main

@@ -54,16 +54,16 @@ def test_a_target_ends_the_run_where_fid_is_no_higher(fid, ends):
 
 
 def test_hooks_are_spelled_out_with_all_their_options_and_none_are_none():
-    assert RunConfig().round_hooks == ()
+    assert RunConfig().round_hooks == []
     assert RunConfig(hooks="target").hooks == "target fid=10.0"
-    assert RunConfig(hooks=" ; target fid=3;").round_hooks == (ROUND_HOOKS["target"](fid=3),)
+    assert RunConfig(hooks="target fid=3|target").hooks == "target fid=3.0 | target fid=10.0"
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"hooks": "targt"}, "did you mean 'target'"),
-        ({"hooks": "target; target fid=3"}, "target is given twice"),
+        ({"hooks": "target | "}, "one of target"),
         ({"hooks": "target", "evaluation.every": 0}, "target looks at scores between rounds, and evaluation.every=0"),
         ({"hooks": "target", "algorithm": "effgan finetune=0.5"}, "hooks='target fid=10.0' may end the run before"),
     ],

@@ -11,7 +11,7 @@ from common.errors import ConfigError, DataError, FederationError
 from common.weightings import WEIGHTINGS
 from common.weightings.base import label_divergences, softmax
 from common.weightings.mmd import BANDWIDTHS, gaussian_mmd
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 
 COUNTS = {0: (5, 5, 0), 1: (0, 0, 20), 2: (4, 2, 4), 3: (1, 0, 0)}
@@ -165,7 +165,7 @@ def test_only_a_mean_takes_weights(small):
 def test_clients_of_a_run_measure_what_the_weighting_asks_for(small):
     config = small(weighting="mmd num=20", federation__num_rounds=1, federation__num_clients=2)
     simulate(config, num_workers=1)
-    (line,) = journal.read(journal.resolve(config.output.dir).journal)
+    (line,) = journal.read(run_directory.resolve(config.output.dir).journal)
     found = [client["mmd"] for client in line["clients"]]
     assert len(set(found)) == 2
     assert all(0.05 < value < 2 for value in found)

@@ -9,7 +9,7 @@ import pytest
 from common.config import RunConfig
 from server.clients import live_status as now_file
 from server.clients.live_status import LiveStatus
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runtime import in_process
 from tests.conftest import SMALL
 

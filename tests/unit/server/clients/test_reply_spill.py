@@ -10,7 +10,7 @@ import torch
 from common import tree
 from server.clients import reply_spill as module
 from server.clients.reply_spill import Shelf
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
 

@@ -12,7 +12,7 @@ from common.config import RunConfig
 from common.examples import ImageSpec
 from common.generation import load_sampler
 from common.models.mlp import MLP
-from server.records import journal, plots, report
+from server.records import journal, plots, report, run_directory, sample_picture
 
 SHAPE = ImageSpec(1, 28, 3)
 NAMES = ["cat", "dog <b>", "owl"]
@@ -32,7 +32,7 @@ FAILS = {
 @pytest.fixture
 def run(tmp_path):
     """Returns a run directory with a configuration and nothing else."""
-    directory = journal.RunDirectory(tmp_path / "run")
+    directory = run_directory.RunDirectory(tmp_path / "run")
     directory.create()
     directory.config.write_text(RunConfig.from_flat({"model": "mlp width=16 latent-size=8"}).toml())
     return directory
@@ -47,7 +47,9 @@ def draw(run, round, shape=SHAPE):
     model = MLP(width=16, latent_size=8)
     weights = {f"generator.{key}": value for key, value in model.build(shape, 0)["generator"].state_dict().items()}
     origin = provenance.origin("run", "npz", round, 0, "0" * 64)
-    report.draw_samples(load_sampler(model, shape, weights), range(shape.num_classes), origin, run.sample(round))
+    sample_picture.draw_samples(
+        load_sampler(model, shape, weights), range(shape.num_classes), origin, run.sample(round)
+    )
 
 
 def write_partition(run, counts, names=NAMES):
@@ -219,7 +221,7 @@ def test_the_picture_of_a_thousand_clients_is_no_taller_than_that_of_sixty(tmp_p
 
 
 def test_the_report_says_which_clients_and_classes_the_generator_serves_worst(tmp_path):
-    run = journal.RunDirectory(tmp_path)
+    run = run_directory.RunDirectory(tmp_path)
     run.config.write_text(RunConfig().toml())
     told = {"memorisation": [0.5, 1.0, None], "memorisation-error": [0.1, 0.1, None]}
     scores = FAILS | told | {"most-memorised": 0, "most-memorised-ratio": 0.5}
@@ -237,7 +239,7 @@ def test_the_report_says_which_clients_and_classes_the_generator_serves_worst(tm
 
 
 def test_the_report_lists_what_went_wrong(tmp_path):
-    run = journal.RunDirectory(tmp_path / "run")
+    run = run_directory.RunDirectory(tmp_path / "run")
     run.create()
     run.config.write_text(RunConfig().toml())
     client = {"partition": 0, "num-examples": 3, "drift": 0.1}

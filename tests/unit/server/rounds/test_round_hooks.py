@@ -15,8 +15,8 @@ from common.errors import OtherRunError
 from common.hooks import ROUND_HOOKS
 from server import checkpoint
 from server.evaluation.scoring import Scoring
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from server.rounds.checkpoints import SaveCheckpoint
 from server.rounds.journal_line import WriteLine
 from simulations.runtime.in_process import simulate
@@ -32,7 +32,7 @@ def listed(monkeypatch):
 
 
 def folder(config):
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def run(config, trained=None):
@@ -128,7 +128,7 @@ class TestGoBack:
 
 class TestOrder:
     def test_hooks_of_a_users_own_see_a_round_before_the_journal_does(self, small, monkeypatch):
-        run(small(hooks="doubts; ends-at round=3"))
+        run(small(hooks="doubts | ends-at round=3"))
         directory = folder(small())
         assert [line.get("seen-by") for line in journal.read(directory.journal)] == ["ends-at"] * 3
 

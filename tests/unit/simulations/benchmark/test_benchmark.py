@@ -13,7 +13,7 @@ from common.algorithms.fedavg import FedAvg
 from common.config import RunConfig
 from common.errors import ConfigError, OtherRunError
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.benchmark import figures, protocols, real_baseline, results_page, tables
 from simulations.benchmark import runner as bench
 from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant

@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations import api
 from simulations.commands import main
 from simulations.runtime import in_process, launch

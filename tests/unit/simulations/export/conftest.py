@@ -4,7 +4,7 @@ import pytest
 
 from common.config import RunConfig
 from server.records import plots, report
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runs.generator import load_trained
 from simulations.runtime.in_process import simulate
 

@@ -15,7 +15,7 @@ from common.datasets.image_folder import ImageFolder
 from common.datasets.npz import Npz
 from common.errors import ConfigError
 from common.generation import balanced_labels, generate, in_parts
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.export import dataset, layouts
 from simulations.export.dataset import export_dataset
 from simulations.export.layouts import folder_names

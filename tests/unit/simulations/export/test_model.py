@@ -13,7 +13,7 @@ from common.errors import CheckpointError, ConfigError, FedGANError
 from common.examples.images import denormalise
 from common.generation import balanced_labels, draw_noise, generate
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.export import model
 from simulations.export.check import TOLERANCE, Agreement, Ruler, require_same
 from simulations.export.model import FORMATS, export_model

@@ -9,8 +9,8 @@ import pytest
 from common.config import RunConfig, upgraded
 from common.errors import ConfigError
 from server import checkpoint
-from server.records.journal import RunDirectory
 from server.records.report import write_report
+from server.records.run_directory import RunDirectory
 from simulations import load
 from simulations.runtime import in_process
 from tests.unit.simulations.serve.conftest import listening

@@ -13,7 +13,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.examples import ImageSpec
 from server.checkpoint import list_checkpoints
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime import batched
 from simulations.runtime.batched import Rooms, open_rooms
 from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, compare, seats_that_fit
@@ -55,12 +55,12 @@ def seated(monkeypatch):
 
 
 def summary_of(config):
-    return json.loads(journal.resolve(config.output.dir).summary.read_text())
+    return json.loads(run_directory.resolve(config.output.dir).summary.read_text())
 
 
 def kept_by(config):
     """Returns all that server and clients hold after a run."""
-    return load_file(list_checkpoints(journal.resolve(config.output.dir).checkpoints)[-1])
+    return load_file(list_checkpoints(run_directory.resolve(config.output.dir).checkpoints)[-1])
 
 
 def test_results_come_in_the_order_of_the_items_however_they_are_seated(rooms):
@@ -106,7 +106,7 @@ def test_every_algorithm_ends_with_the_loops_weights_when_its_clients_are_traine
     assert expected.keys() == found.keys()
     for key, value in found.items():
         torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=2e-4)
-    ours, theirs = (journal.resolve(config.output.dir) for config in (one, other))
+    ours, theirs = (run_directory.resolve(config.output.dir) for config in (one, other))
     assert [round["refused"] for round in journal.read(theirs.journal)] == [[], [], []]
     told = {"event": "engine", "round": 0, "reason": "batched: up to 3 clients are trained together"}
     of_engines = [[e for e in journal.events(run.journal) if e["event"] != "not-scored"] for run in (ours, theirs)]
@@ -158,7 +158,7 @@ def test_a_client_that_fails_before_it_trains_does_not_stop_the_round(small, mon
     monkeypatch.setattr(client_app, "_memories", failing)
     config = small(federation__num_rounds=1)
     simulate(config, num_workers=1, engine="batched")
-    (entry,) = journal.read(journal.resolve(config.output.dir).journal)
+    (entry,) = journal.read(run_directory.resolve(config.output.dir).journal)
     assert len(entry["clients"]) == 3
 
 

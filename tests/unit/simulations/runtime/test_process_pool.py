@@ -17,7 +17,7 @@ from common.errors import FederationError
 from common.tree import FrozenTree, digest
 from server import checkpoint
 from server.records import journal
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runtime import process_pool as module
 from simulations.runtime import shared_memory
 from simulations.runtime.in_process import simulate

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from common.config import RunConfig
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.runtime import in_process
 from simulations.serve.app import make_app
 from simulations.serve.library import Library

@@ -16,7 +16,7 @@ from common.examples import ImageSpec
 from common.generation import Mixture
 from common.models import MODELS
 from server import checkpoint
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runs.generator import Trained
 from simulations.serve import models as models_file
 from simulations.serve.batching import Batcher, BusyError, StoppedError
@@ -220,7 +220,7 @@ def test_checkpoints_are_looked_for_only_where_a_run_has_changed(trained, tmp_pa
 
 def test_the_best_round_is_that_of_the_journal(trained, tmp_path):
     shutil.copytree(trained / "digits", tmp_path / "run")
-    run = journal.RunDirectory(tmp_path / "run")
+    run = run_directory.RunDirectory(tmp_path / "run")
     lines = [
         row | {"scores": {"fid": fid}} for row, fid in zip(journal.read(run.journal), (9.0, 3.0, 5.0), strict=True)
     ]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from common.examples.images import tile
 from common.generation import generate
-from server.records.journal import RunDirectory
+from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runs.generator import load_trained
 from simulations.serve.images import Made, encode

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from common.config import RunConfig
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from server.records.tracking import telling
 from simulations.commands import main, track
 from simulations.runs import status
@@ -25,7 +25,7 @@ def fedgan(*arguments, capsys):
 def directory(small):
     config = small()
     simulate(config, num_workers=1)
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def test_a_finished_run_is_told_once(directory, told, capsys):
@@ -51,7 +51,7 @@ def test_what_was_told_is_told_as_json(directory, told, capsys):
 
 def test_a_run_that_is_still_going_is_followed_to_its_end(small, told, line, capsys, monkeypatch):
     config = small()
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     directory.create()
     directory.config.write_text(config.toml())
     looks = iter(["waiting for nodes", "running", "running", "failed"])

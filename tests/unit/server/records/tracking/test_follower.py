@@ -8,8 +8,8 @@ import pytest
 from common import tree
 from common.errors import ConfigError, FederationError
 from server import checkpoint
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from server.records.tracking import follower, telling
 from server.run import Run
 from simulations.runtime.in_process import simulate
@@ -21,7 +21,7 @@ SCORED = {"evaluation__every": 1, "evaluation__extractor": "mnist-cnn", "evaluat
 
 def run(config):
     simulate(config, num_workers=1)
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def weights(directory):

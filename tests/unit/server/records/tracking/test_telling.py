@@ -3,13 +3,13 @@
 import pytest
 
 from common.errors import ConfigError
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from server.records.tracking import telling
 
 
 def telling_of(config):
-    directory = RunDirectory(journal.resolve(config.output.dir).path)
+    directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     directory.create()
     return directory, telling.Telling("tensorboard", config, directory)
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from server.records import journal
-from server.records.journal import RunDirectory
+from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runtime.in_process import simulate
 
@@ -18,7 +18,7 @@ SCORED = {"evaluation__every": 1, "evaluation__extractor": "mnist-cnn", "evaluat
 
 def run(config):
     simulate(config, num_workers=1)
-    return RunDirectory(journal.resolve(config.output.dir).path)
+    return RunDirectory(run_directory.resolve(config.output.dir).path)
 
 
 def warnings_in(caplog):

@@ -1,0 +1,56 @@
+"""What a run ends with: the final scores of its generator, and what is to be known of them."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from common.files import write_atomically
+from common.tree import digest
+from server.evaluation.scoring import Scoring
+from server.records import model_selection
+from server.records.journal import Line
+from server.records.notes import Notes
+from server.records.run_directory import RunDirectory
+from server.rounds.base import Snapshot
+
+
+def write(
+    directory: RunDirectory,
+    snapshot: Snapshot,
+    scoring: Scoring,
+    notes: Notes,
+    lines: Sequence[Line],
+    class_names: Sequence[str],
+    begun: float,
+) -> dict[str, Any]:
+    """Scores a run's last generator in full, writes ``summary.json``, and returns what it says.
+
+    Args:
+        directory: Of the run.
+        snapshot: After its last round.
+        scoring: What scores.
+        notes: Where it is noted why metrics are not computed.
+        lines: ``round`` and ``scores`` of its rounds.
+        class_names: Of the classes.
+        begun: When this process began with the run, on ``time.perf_counter``.
+    """
+    state, start = snapshot.state, time.perf_counter()
+    published = scoring.published(state)
+    scores = scoring.final(published)
+    notes.add_new("not-scored", state.round, scoring.reasons)
+    best = model_selection.best(lines)
+    told = {
+        "rounds": state.round,
+        "images-seen": snapshot.images_seen,
+        "rollbacks": snapshot.rollbacks,
+        "seconds": {"run": time.perf_counter() - begun, "final-scores": time.perf_counter() - start},
+        "weights-sha256": digest(state.parameters),
+        "generator-sha256": digest(published),
+        "best": {"round": best["round"], "fid": model_selection.quality(best["scores"])} if best else None,
+        "class-names": list(class_names),
+        "scores": scores,
+        **scoring.summary(scores),
+    }
+    write_atomically(directory.summary, json.dumps(told, indent=2).encode())
+    return told
