@@ -14,7 +14,6 @@ from client import data, evaluation, state
 from client.site import Site
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import wire
-from common.compression import compress
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError, DivergenceError
 from common.examples import ExampleSpec
@@ -24,7 +23,7 @@ from common.tree import FrozenTree, Tree, clone, not_finite
 
 app = ClientApp()
 
-MOMENTS, UNSENT = "moments", "unsent"
+MOMENTS = "moments"
 _RESIDENT = threading.local()  # networks and optimisers of this thread, loaded in place; holds nothing between rounds
 
 
@@ -94,7 +93,8 @@ def train(message: Message, context: Context) -> Message:
 
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
-    moments, unsent = (kept or {}).pop(MOMENTS, None), (kept or {}).pop(UNSENT, {})
+    moments = (kept or {}).pop(MOMENTS, None)
+    carried = {name: (kept or {}).pop(name, {}) for name in config.pipeline.kept_as}
     memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
     assignment = Assignment(shard.examples, seed, partition, task.round, config.federation.num_rounds)
@@ -107,15 +107,13 @@ def train(message: Message, context: Context) -> Message:
     reply = replace(reply, arrays=FrozenTree(dict(sorted(reply.arrays.items()))))
     for tree in (reply.arrays, *memory.values()):
         _require_finite(tree, task.round, partition)  # else a client would keep for good what it can never train from
-    # A client that lost its memory has trained from an empty one; that matters only where it keeps any. What it left
-    # unsent does not count: an error of rounding is no reason to do without the client for a round.
+    # A client that lost its memory has trained from an empty one; that matters only where it keeps any. What transforms
+    # keep does not count: an error of rounding is no reason to do without the client for a round.
     memory_round = 0 if kept is None and memory else task.memory_round
-    if config.wire.compression != "none":
-        arrays, left = compress(reply.arrays, task.payload.arrays, unsent, config.wire.compression)
-        _require_finite(left, task.round, partition)
-        reply = replace(reply, arrays=arrays)
-        if left:
-            memory[UNSENT] = left
+    arrays, carried = config.pipeline.encode(reply.arrays, task.payload.arrays, carried)
+    for tree in carried.values():
+        _require_finite(tree, task.round, partition)
+    reply, memory = replace(reply, arrays=arrays), memory | carried
     memories.save(task.round, memory, task.keep_from)
     return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
 

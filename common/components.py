@@ -41,6 +41,9 @@ class Component(Options):
 
     source: ClassVar[str] = ""
 
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Options that an earlier version had, with what to write instead."""
+
     @classmethod
     def component_name(cls) -> str:
         """Returns the name in the configuration: that of the file, with ``-`` for ``_``."""
@@ -83,6 +86,8 @@ def parse(kind: str, table: Mapping[str, type[C]], text: str) -> C:
         options[key] = value
     known = [field.alias or key for key, field in table[name].model_fields.items()]
     for key in options:
+        if key in table[name].moved:
+            raise ConfigError(f"{kind}={text!r}: {name} has no option {key!r} any more: {table[name].moved[key]}")
         if key not in known:
             allowed = suggestion(key, known) if known else "it has no options"
             raise ConfigError(f"{kind}={text!r}: {name} has no option {key!r}; {allowed}")

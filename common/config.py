@@ -14,11 +14,10 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from common import components, keys
+from common import components, keys, moved
 from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
 from common.components import CHAINED, Component, Options, kebab
-from common.compression import WireConfig
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
 from common.hooks import ROUND_HOOKS, RoundHook
@@ -27,6 +26,7 @@ from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
 from common.optimisers import OPTIMISERS, Optimiser
 from common.partitioners import PARTITIONERS, Partitioner
+from common.transforms import TRANSFORMS, Pipeline
 from common.weightings import WEIGHTINGS, Weighting
 
 Scalar = bool | int | float | str
@@ -38,6 +38,7 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
     "algorithm": ALGORITHMS,
     "aggregate": AGGREGATORS,
     "weighting": WEIGHTINGS,
+    "transforms": TRANSFORMS,
     "partition": PARTITIONERS,
     "hooks": ROUND_HOOKS,
     "data.name": DATASETS,
@@ -58,6 +59,8 @@ def _whole_spec(key: str, text: str) -> str:
     """
     if key == "hooks":
         return CHAINED.join(hook.spec() for hook in components.parse_chain(key, ROUND_HOOKS, text))
+    if key == "transforms":
+        return Pipeline.parse(text, TRANSFORMS).spec()
     return components.parse(key, TABLES[key], text).spec()
 
 
@@ -155,6 +158,9 @@ class RunConfig(Options):
     algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
     weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
+    transforms: Annotated[str, _spec_of("transforms")] = Field(
+        "", description="what is done to updates on their way to the server, in order, with | between; empty: nothing"
+    )
     partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
     hooks: Annotated[str, _spec_of("hooks")] = Field(
         "",
@@ -166,7 +172,6 @@ class RunConfig(Options):
     data: DataConfig = DataConfig()
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
-    wire: WireConfig = WireConfig()
     admission: AdmissionConfig = AdmissionConfig()
     guard: GuardConfig = GuardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -186,6 +191,7 @@ class RunConfig(Options):
             )
         self.objective_component.check_model(self.model_component)
         self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
+        self._check_transforms()
         if self.algorithm_component.ends_otherwise and (early := self._may_end_early()):
             raise ConfigError(
                 f"{early} may end the run before the last rounds, in which algorithm={self.algorithm!r} does what it "
@@ -222,6 +228,20 @@ class RunConfig(Options):
             return f"federation.patience={self.federation.patience}"
         return f"hooks={self.hooks!r}" if any(hook.may_stop for hook in self.round_hooks) else ""
 
+    def _check_transforms(self) -> None:
+        algorithm, pipeline = self.algorithm_component, self.pipeline
+        if pipeline.of_weights and not algorithm.averages_weights:
+            raise ConfigError(
+                f"transforms={self.transforms!r}: {pipeline.of_weights[0].component_name()} is for weights that the "
+                f"server takes the mean of, and algorithm={self.algorithm!r} sends other things, or uses them otherwise"
+            )
+        if pipeline.equal_weights and (algorithm.own_weighting or self.weighting not in _EQUAL):
+            name, own = pipeline.equal_weights[0].component_name(), f"algorithm={self.algorithm!r} brings its own"
+            raise ConfigError(
+                f"transforms={self.transforms!r}: {name} has every client count alike, and "
+                + (own if algorithm.own_weighting else f"weighting={self.weighting!r} does not: leave it out")
+            )
+
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
         """Returns the configuration from dotted keys, as Flower passes them; missing keys have their defaults.
@@ -234,8 +254,8 @@ class RunConfig(Options):
         known = cls.keys()
         nested: dict[str, Any] = {}
         for key, value in values.items():
-            if key in _MOVED:
-                raise ConfigError(f"{key}={value!r}: it is an option of the optimiser now: {_MOVED[key]}={value}'")
+            if key in moved.KEYS:
+                raise ConfigError(f"{key}={value!r}: {moved.instead(key, value)}")
             if key not in known:
                 raise ConfigError(f"{key}={value!r}: no such key; {keys.hint(key, value, known, TABLES)}")
             if fault := _fault(value, known[key]):
@@ -334,6 +354,11 @@ class RunConfig(Options):
         return components.parse_chain("hooks", ROUND_HOOKS, self.hooks)
 
     @cached_property
+    def pipeline(self) -> Pipeline:
+        """The transforms of updates."""
+        return Pipeline.parse(self.transforms, TRANSFORMS)
+
+    @cached_property
     def partitioner(self) -> Partitioner:
         """The split of the data over clients."""
         return components.parse("partition", PARTITIONERS, self.partition)
@@ -367,10 +392,7 @@ def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
     Keys that have moved are those of today, and components have the defaults of options that they did not have then.
     What cannot be read stays as it is.
     """
-    found = {key: value for key, value in flat.items() if key not in _MOVED}
-    if len(found) < len(flat):
-        decays = [f"{key.removeprefix('local.')}={flat[key]}" for key in _MOVED if key in flat]
-        found.setdefault("optimiser", " ".join(["adam", *decays]))
+    found = moved.renewed(flat)
     for key in TABLES.keys() & found.keys():
         with suppress(ConfigError):
             found[key] = _whole_spec(key, str(found[key]))
@@ -404,5 +426,5 @@ def _fault_of_text(text: str) -> str | None:
 
 _READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 _DEEPEST = 20
-_MOVED = {f"local.{decay}": f"optimiser='adam {decay}" for decay in ("beta1", "beta2")}
+_EQUAL = ("images", "uniform")  # the first is the default, which stands for no wish
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

@@ -14,7 +14,6 @@ from flwr.serverapp.strategy import Strategy
 
 from common import records, wire
 from common.algorithms import Client, Payload, Reply, ServerContext, ServerState
-from common.compression import decompress
 from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
 from common.seeding import derive_seed
@@ -71,7 +70,7 @@ class FederatedStrategy(Strategy):
         self._returnable = returnable
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
-        self._sent: dict[int, Tree] = {}  # what each client of the round was sent, if they reply with updates of it
+        self._sent: dict[int, Tree] = {}  # what each client of the round was sent, if their replies are transformed
 
     def summary(self) -> None:
         """Logs what is about to run."""
@@ -95,13 +94,13 @@ class FederatedStrategy(Strategy):
         state = self.snapshot.state
         round = state.round + 1
         cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
-        context = self._context = replace(self._context, cohort=cohort)
+        context = self._context = replace(self._context, cohort=cohort, round=round)
         self.record = RoundRecord(round, cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
         with _threads(self._config.local.num_threads):
             payloads = self._algorithm.broadcast(state, cohort, context)
-        if self._config.wire.compression != "none":
+        if self._config.pipeline.steps:
             self._sent = {partition: payload.arrays for partition, payload in payloads.items()}
         kept = (self.snapshot.memory_rounds, *self._returnable())
         for partition, payload in payloads.items():
@@ -232,7 +231,9 @@ class FederatedStrategy(Strategy):
         content, message.content = message.content, RecordDict()  # Flower holds on to messages for a round more
         reply, memory_round = wire.decode_reply(content, self.record.round)
         if partition in self._sent:
-            reply = replace(reply, arrays=self._shelf.put(FrozenTree(decompress(reply.arrays, self._sent[partition]))))
+            arrays = self._config.pipeline.decode(reply.arrays, self._sent[partition])
+            if arrays is not reply.arrays:
+                reply = replace(reply, arrays=self._shelf.put(FrozenTree(arrays)))
         return reply, memory_round
 
     def _refuse(self, partition: int, reason: str) -> None:
@@ -281,6 +282,7 @@ def context_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> ServerC
         clients={k: Client(client.num_examples, client.label_counts) for k, client in roster.clients.items()},
         aggregator=config.aggregator,
         weighting=config.weighting_component,
+        transforms=config.pipeline,
         model=config.model_component,
         objective=config.objective_component,
         optimiser=config.optimiser_component,

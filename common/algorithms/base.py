@@ -19,8 +19,9 @@ from common.models import Model, Roles
 from common.objectives import Objective
 from common.optimisers import Optimiser
 from common.seeding import numpy_generator
+from common.transforms import UNTRANSFORMED, Pipeline
 from common.tree import Tree, interpolate, select
-from common.weightings import Weighting
+from common.weightings import WEIGHTINGS, Weighting
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class ServerContext:
         local: Settings of training: batch size, rates.
         num_rounds: Rounds of the run.
         cohort: Partitions that are asked in the round at hand, ascending; empty before the first.
+        round: The round at hand, from 1; 0 before the first.
+        transforms: What is done to clients' updates on their way.
         device: Where the server computes what takes a network; weights and replies are on the CPU.
     """
 
@@ -79,10 +82,14 @@ class ServerContext:
     local: LocalConfig
     num_rounds: int
     cohort: Sequence[int] = ()
+    round: int = 0
+    transforms: Pipeline = UNTRANSFORMED
     device: str = "cpu"
 
     def mean(self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None) -> dict[str, Tensor]:
         """Returns the mean of the replies' entries that ``origin`` names, as ``aggregate`` and ``weighting`` say.
+
+        Transforms of the mean have been applied, and have their say in who counts how much.
 
         Args:
             replies: In order of partition, not empty.
@@ -94,9 +101,12 @@ class ServerContext:
         """
         whole = all(reply.arrays.keys() == origin.keys() for reply in replies)
         arrays = [reply.arrays if whole else {key: reply.arrays[key] for key in origin} for reply in replies]
+        if self.transforms.equal_weights:
+            weighting = WEIGHTINGS["uniform"]()
         weights = (weighting or self.weighting).weigh(replies, self.clients)
         mean = self.aggregator.combine(arrays, weights, origin)
-        return {key: mean[key] for key in origin}
+        mean = {key: mean[key] for key in origin}
+        return dict(self.transforms.after_mean(mean, len(replies), self.seed, self.round))
 
     def parameter_keys(self, tree: Tree) -> list[str]:
         """Returns the keys of ``tree``, in its order, that training moves: the model's parameters, not its buffers."""
@@ -118,6 +128,9 @@ class Algorithm(Component):
 
     own_weighting: ClassVar[bool] = False
     """Whether the algorithm says itself how much each client counts."""
+
+    averages_weights: ClassVar[bool] = True
+    """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 
     @property
     def ends_otherwise(self) -> bool:

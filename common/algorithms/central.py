@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ class CentralGenerator(OnServer):
     quite those that it makes now: the fewer steps a round the better, and of more rounds with fewer steps the messages
     are no larger in sum. ``local.moments=keep`` suits a discriminator that stays. And labels condition both networks.
     """
+
+    averages_weights: ClassVar[bool] = False
 
     own_weighting = True
 

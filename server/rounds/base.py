@@ -25,12 +25,13 @@ class RoundRecord:
     bytes_down: int = 0
     bytes_up: int = 0
 
-    def line(self, images_seen: int, names: Mapping[int, str]) -> Line:
+    def line(self, images_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> Line:
         """Returns the line of the journal that the round becomes, before it is scored.
 
         Args:
             images_seen: Real images that clients have trained on so far.
             names: Of clients that have one, by partition.
+            transforms: What was done to updates on their way.
         """
         return {
             "round": self.round,
@@ -38,6 +39,7 @@ class RoundRecord:
             "seconds": dict(self.seconds),
             "bytes-down": self.bytes_down,
             "bytes-up": self.bytes_up,
+            **({"transforms": list(transforms)} if transforms else {}),
             "clients": named(self.clients, names),
             "refused": self.refusals(names),
             "scores": {},

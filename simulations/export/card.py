@@ -134,11 +134,7 @@ def privacy(run: RunDirectory, trained: Trained) -> str:
         told = f"Memorisation was measured at the run's end, with images that each client held out. {words}"
     else:
         told = "Whether it repeats training images was **not measured** in this run (`evaluation.holdout`)."
-    noise = getattr(trained.config.algorithm_component, "noise", 0.0)
-    if noise:
-        told += (
-            "\n- Noise was added to what clients sent, without an accountant, so it is no (epsilon, delta) guarantee."
-        )
+    told += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
     return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told)
 
 

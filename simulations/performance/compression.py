@@ -1,8 +1,7 @@
-"""What ``wire.compression`` saves, and what it costs."""
+"""What ``transforms="compress"`` saves, and what it costs."""
 
 import functools
 import math
-from typing import get_args
 
 import torch
 
@@ -10,8 +9,8 @@ from client import data
 from client.site import Site
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import records
-from common.compression import Compression, compress, decompress
 from common.config import RunConfig
+from common.transforms.compress import Compress
 from common.tree import FrozenTree, Tree, clone
 from simulations.performance.figures import Figure, Measured, Plan, clock
 
@@ -19,7 +18,7 @@ _SECONDS = 0.1
 
 
 def compression(plan: Plan) -> Measured:
-    """A client's reply under each ``wire.compression``: its bytes, the client's and the server's time, and the error.
+    """A client's reply with ``transforms="compress"``: its bytes, the client's and the server's time, and the error.
 
     Of the default model and one round of the default federation. Whole replies are 1; the error is what a reply leaves
     unsent, over the length of the update, in the first round.
@@ -32,16 +31,17 @@ def compression(plan: Plan) -> Measured:
     trained = FrozenTree(trainer.parameters())
     whole = records.encode_tree(trained).count_bytes()
     yield Figure(key="mb-none", what="a reply as it is", values=(whole / 1e6,), unit="MB")
-    for kind in get_args(Compression)[1:]:
-        sent, left = compress(trained, received, {}, kind)
+    for step in (Compress(to="float16"), Compress(to="int8")):
+        kind = step.to
+        sent, left = step.encode(trained, received, {})
         size = records.encode_tree(sent).count_bytes()
         yield Figure(key=f"mb-{kind}", what=f"a reply in {kind}", values=(size / 1e6,), unit="MB")
         yield Figure(key=f"share-{kind}", what="of those of a whole one", values=(size / whole,))
         error = _length(left) / _length({key: trained[key] - received[key] for key in left})
         yield Figure(key=f"error-{kind}", what="left unsent, of an update", values=(100 * error,), unit="%")
         for key, call in (
-            ("client", functools.partial(compress, trained, received, left, kind)),
-            ("server", functools.partial(decompress, sent, received)),
+            ("client", functools.partial(step.encode, trained, received, left)),
+            ("server", functools.partial(step.decode, sent, received)),
         ):
             call()
             seconds, steps = [], []

@@ -39,7 +39,7 @@ that fails:
    ([[common/algorithms/base.py Algorithm.run]]). That trains with [[client/trainer.py Trainer.fit]], the only training
    loop: it steps the phases that the objective ([[common/objectives/base.py]]) declares. With `--engine batched`,
    [[client/batched/fit.py]] does the same for several clients at once.
-4. Weights or updates go back, compressed if the configuration says so ([[common/compression.py compress]]).
+4. Weights or updates go back, changed by the transforms that the configuration lists ([[common/transforms/pipeline.py Pipeline]]).
 5. [[server/strategy.py FederatedGAN.aggregate_train]] decodes the replies, refuses those whose form is wrong or whose
    update is too long ([[server/clients/admission.py]]), sorts the others by partition and gives them to the algorithm
    ([[common/algorithms/base.py Algorithm.update]]), which makes the next weights with an aggregator

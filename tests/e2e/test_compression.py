@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord
 from client import app
 from common import records, tree
 from common.errors import FederationError
+from common.transforms.compress import Compress
 from server import checkpoint
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
@@ -19,8 +20,13 @@ from simulations.runtime.in_process import simulate
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 KINDS = ("float16", "int8")
-COMPRESSED = {"wire.compression": "int8"}
 SHARE = {"none": 1.0, "float16": 0.5, "int8": 0.25}
+COMPRESSED = {"transforms": "compress to=int8"}
+
+
+def compress(kind):
+    """Returns the transforms of a kind, of a key of ``SHARE``."""
+    return "" if kind == "none" else f"compress to={kind}"
 
 
 def run(config, **options):
@@ -66,7 +72,7 @@ def replies(monkeypatch):
 
 def test_the_journal_has_the_bytes_that_were_sent(small):
     lines = {
-        kind: journal.read(run(small(kind, model="mlp width=64 latent-size=64", wire__compression=kind)).journal)[0]
+        kind: journal.read(run(small(kind, model="mlp width=64 latent-size=64", transforms=compress(kind))).journal)[0]
         for kind in SHARE
     }
     whole = lines["none"]["bytes-up"]
@@ -79,7 +85,7 @@ def test_the_journal_has_the_bytes_that_were_sent(small):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_number_of_workers_changes_no_bit_but_compression_does(small, kind):
     plain = weights(run(small("plain")))
-    runs = [run(small(f"w{num}", wire__compression=kind), num_workers=num) for num in (1, 4)]
+    runs = [run(small(f"w{num}", transforms=compress(kind)), num_workers=num) for num in (1, 4)]
     assert weights(runs[0]) == weights(runs[1]) != plain
     assert kept(runs[0]) == kept(runs[1])
     assert all(set(memory) == {"unsent"} for memory in kept(runs[0]).values())
@@ -87,10 +93,10 @@ def test_the_number_of_workers_changes_no_bit_but_compression_does(small, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_updates_that_were_bytes_on_the_way_end_with_the_same_bits(small, monkeypatch, kind):
-    by_reference = weights(run(small("reference", wire__compression=kind)))
+    by_reference = weights(run(small("reference", transforms=compress(kind))))
     encode = records.encode_tree
     monkeypatch.setattr(records, "encode_tree", lambda held: pickle.loads(pickle.dumps(encode(held))))
-    assert weights(run(small("bytes", wire__compression=kind))) == by_reference
+    assert weights(run(small("bytes", transforms=compress(kind)))) == by_reference
 
 
 @pytest.mark.parametrize(
@@ -141,10 +147,10 @@ def test_a_round_that_is_repeated_ends_with_the_same_bits(small, replies, happen
 def test_an_error_goes_with_the_update_that_it_is_of(small, replies):
     """A refused client trains on from what it left unsent when it was heard last."""
     given = []
-    compress = app.compress
+    encode = Compress.encode
 
-    def watched(arrays, received, unsent, kind):
-        sent, left = compress(arrays, received, unsent, kind)
+    def watched(self, arrays, received, unsent):
+        sent, left = encode(self, arrays, received, unsent)
         given.append((tree.digest(unsent), tree.digest(left)))
         return sent, left
 
@@ -155,7 +161,7 @@ def test_an_error_goes_with_the_update_that_it_is_of(small, replies):
 
     replies(wild)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "compress", watched)
+        patch.setattr(Compress, "encode", watched)
         directory = run(small(**COMPRESSED), num_workers=1)
     ((partition, reason),) = refusals(directory)[1]
     assert partition == 1
@@ -220,7 +226,7 @@ def test_a_client_that_diverges_is_refused_for_that(small, monkeypatch, kind):
         return metrics
 
     monkeypatch.setattr(app.Trainer, "fit", poisoned)
-    directory = run(small(wire__compression=kind))
+    directory = run(small(transforms=compress(kind)))
     ((partition, reason),) = refusals(directory)[1]
     assert partition == 1
     assert "discriminator.logit.weight is no longer finite after round 2 on partition 1" in reason
@@ -229,16 +235,16 @@ def test_a_client_that_diverges_is_refused_for_that(small, monkeypatch, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_update_too_large_for_its_type_is_refused_and_not_kept(small, monkeypatch, kind):
-    compress, calls = app.compress, itertools.count()
+    encode, calls = Compress.encode, itertools.count()
 
-    def far(arrays, received, unsent, kind):
+    def far(self, arrays, received, unsent):
         if next(calls) == 5:  # of the second client in the second round
             largest = torch.full((2, 2), torch.finfo(torch.float32).max)
             arrays, received = {"far.off": largest}, {"far.off": -largest}
-        return compress(arrays, received, unsent, kind)
+        return encode(self, arrays, received, unsent)
 
-    monkeypatch.setattr(app, "compress", far)
-    directory = run(small(wire__compression=kind), num_workers=1)
+    monkeypatch.setattr(Compress, "encode", far)
+    directory = run(small(transforms=compress(kind)), num_workers=1)
     ((partition, reason),) = refusals(directory)[1]
     assert partition == 1
     assert "far.off is no longer finite after round 2 on partition 1" in reason

@@ -28,7 +28,6 @@ INITIAL = {
 }
 VARIANTS = {
     "md-gan": ["", "swap-every=0"],
-    "server-generator": ["", "clip=0.1 noise=0.5"],
     "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0", "ema-adaptive=true"],
     "fedprox": ["", "sync=generator"],
     "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "lr=1 beta1=0"],
@@ -44,7 +43,6 @@ _ON_THE_SERVER = dict.fromkeys(
         "ua-gan",
         "f2u",
         "server-generator",
-        "server-generator clip=0.1 noise=0.5",
     ],
     "the server trains the generator, by what clients say of it",
 )

@@ -87,7 +87,7 @@ def test_without_room_on_disk_replies_stay_in_memory_and_the_log_says_so_once(tm
     [
         {},
         {"aggregate": "median"},
-        {"wire__compression": "int8"},
+        {"transforms": "compress"},
         {"algorithm": "scaffold"},
         {"model": "dcgan norm=batch"},
     ],

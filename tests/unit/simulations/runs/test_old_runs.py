@@ -69,3 +69,31 @@ def test_whoever_writes_what_has_moved_is_told_what_to_write(key):
     decay = key.rpartition(".")[2]
     with pytest.raises(ConfigError, match=rf"it is an option of the optimiser now: optimiser='adam {decay}=0.5'"):
         RunConfig.from_flat({key: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("old", "means"),
+    [
+        ({"wire.compression": "none"}, ""),
+        ({"wire.compression": "int8"}, "compress to=int8"),
+        ({"algorithm": "server-generator penalty=1.0 clip=0.5 noise=0.0"}, "clip norm=0.5"),
+        (
+            {"algorithm": "server-generator clip=0.5 noise=0.1", "wire.compression": "float16"},
+            "clip norm=0.5 | noise multiplier=0.1 | compress to=float16",
+        ),
+    ],
+)
+def test_what_was_done_to_updates_is_a_transform_now(old, means):
+    config = RunConfig.from_flat(upgraded(old))
+    assert config.transforms == means
+    assert config.algorithm.startswith(old.get("algorithm", "fedavg").partition(" clip")[0].partition(" penalty")[0])
+    assert ("penalty=1.0" in config.algorithm) == ("penalty=1.0" in old.get("algorithm", ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("int8", "it is a transform of updates now: transforms='compress to=int8'"), ("none", "leave it out")],
+)
+def test_whoever_writes_how_updates_were_compressed_is_told_what_to_write(value, words):
+    with pytest.raises(ConfigError, match=words):
+        RunConfig.from_flat({"wire.compression": value})

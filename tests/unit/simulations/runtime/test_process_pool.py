@@ -63,7 +63,7 @@ def begun(monkeypatch):
         {"local__moments": "keep", "federation__fraction": 0.7},
         {"algorithm": "scaffold"},
         {"algorithm": "md-gan", "local__moments": "keep"},
-        {"wire__compression": "int8"},
+        {"transforms": "compress"},
         {"evaluation__extractor": "mnist-cnn", "data__name": "mnist-10k"},
     ],
     ids=str,

@@ -4,13 +4,21 @@ import pytest
 import torch
 
 from common import records, tree
-from common.compression import compress, decompress
 from common.errors import ProtocolError
 from common.seeding import torch_generator
+from common.transforms.compress import Compress
 
 KINDS = ("float16", "int8")
 SCALES = "wire.scales"
 LARGEST = torch.finfo(torch.float32).max
+
+
+def compress(arrays, received, unsent, kind):
+    return Compress(to=kind).encode(arrays, received, unsent)
+
+
+def decompress(sent, origin):
+    return Compress().decode(sent, origin)
 
 
 def weights(scope, size=1.0):
