@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import data, evaluation, state
+from client import data, queries, state
 from client.site import Site
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import wire
@@ -18,6 +18,7 @@ from common.config import RunConfig, Scalar
 from common.errors import ConfigError, DivergenceError
 from common.examples import ExampleSpec
 from common.logs import make_heard
+from common.queries import QUERIES, RefusalError
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, clone, not_finite
 
@@ -33,6 +34,7 @@ def query(message: Message, context: Context) -> Message:
     config, site = _config(context), Site.of(context.node_config)
     asked = wire.decode_query(message.content)
     shard = data.shard(config, site)
+    asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
     tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
     answer = wire.RollCall(
         partition=site.partition_id,
@@ -43,34 +45,23 @@ def query(message: Message, context: Context) -> Message:
         class_names=shard.class_names,
         data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
-        without_moments=evaluation.reason_against_moments(site, shard),
+        without_moments=QUERIES["feature-moments"].reason_against(asked_of),
         site=site.site_name,
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 
 
-@app.query("moments")
-def tell_moments(message: Message, context: Context) -> Message:
-    """Answers with moments of the features of the client's images."""
-    return _answer(message, context, lambda _, *place: evaluation.moments(*place))
-
-
-@app.query("memorisation")
-def tell_memorisation(message: Message, context: Context) -> Message:
-    """Answers whether a generator repeats the client's images."""
-    return _answer(message, context, evaluation.memorisation)
-
-
-def _answer(
-    message: Message, context: Context, told: Callable[[Tree, RunConfig, Site, data.Shard, torch.device], Tree]
-) -> Message:
+@app.query("ask")
+def answer(message: Message, context: Context) -> Message:
+    """Answers what it is asked beside the rounds."""
     config, site = _config(context), Site.of(context.node_config)
-    arrays = wire.decode_question(message.content)
+    name, question = wire.decode_question(message.content)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
+    respondent = queries.respondent(config, site, data.shard(config, site), device_of(site))
     try:
-        answer = wire.Answer(site.partition_id, told(arrays, config, site, data.shard(config, site), device_of(site)))
-    except evaluation.RefusalError as refusal:
+        answer = wire.Answer(site.partition_id, queries.answer(name, question, respondent))
+    except RefusalError as refusal:
         answer = wire.Answer(site.partition_id, refusal=str(refusal))
     return Message(wire.encode_answer(answer), reply_to=message)
 

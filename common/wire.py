@@ -198,19 +198,27 @@ class Answer:
     refusal: str = ""
 
 
-def encode_question(arrays: ArrayRecord | None = None) -> RecordDict:
-    """Returns the content of a question beside the rounds; ``arrays``, an encoded tree, may be shared by messages."""
-    return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL}), _ARRAYS: arrays or records.encode_tree({})})
+def encode_question(name: str, arrays: ArrayRecord | None = None) -> RecordDict:
+    """Returns the content of a question beside the rounds.
+
+    Args:
+        name: Of the query (``common/queries``).
+        arrays: An encoded tree that goes with it; may be shared by messages.
+    """
+    meta = ConfigRecord({"protocol": PROTOCOL, "query": name})
+    return RecordDict({_META: meta, _ARRAYS: arrays or records.encode_tree({})})
 
 
-def decode_question(content: RecordDict) -> Tree:
-    """Returns what the server has sent with its question.
+def decode_question(content: RecordDict) -> tuple[str, Tree]:
+    """Returns the name of the query, and what the server has sent with it.
 
     Raises:
-        ProtocolError: Another protocol version, or arrays that cannot be read.
+        ProtocolError: Another protocol version, no name, or arrays that cannot be read.
     """
-    _meta(content)
-    return records.decode_tree(_record(content, _ARRAYS, ArrayRecord))
+    name = _meta(content).get("query")
+    if not isinstance(name, str):
+        raise ProtocolError(f"query is {name!r}, not the name of one")
+    return name, records.decode_tree(_record(content, _ARRAYS, ArrayRecord))
 
 
 def encode_answer(answer: Answer) -> RecordDict:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import Message, MessageType, Metadata, RecordDict
+from flwr.app import ArrayRecord, Message, MessageType, Metadata, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
@@ -163,26 +163,29 @@ class PatientGrid(Grid):
 
     def _waiting_of(self, asked: "_Asked", patience: Patience) -> Waiting:
         num, least = len(asked.templates), 0
-        what = asked.metadata.message_type.partition(".")[2]
+        what = asked.metadata.group_id
         if asked.trains:
             what = f"round {asked.metadata.group_id}"
             least = self._least(num)
         return Waiting(what, patience, self.label, num, least)
 
-    def ask(self, action: str, question: RecordDict, seconds: float) -> tuple[dict[int, wire.Answer], dict[int, str]]:
+    def ask(
+        self, name: str, arrays: ArrayRecord | None, seconds: float
+    ) -> tuple[dict[int, wire.Answer], dict[int, str]]:
         """Asks every client something beside the rounds.
 
         Args:
-            action: The name under which the ClientApp has registered what answers it.
-            question: See ``wire.encode_question``.
+            name: Of the query (``common/queries``).
+            arrays: An encoded tree that goes with the question.
             seconds: How long to wait for answers.
 
         Returns:
             The answers by partition, ascending, and why the others have not answered.
         """
-        kind = f"{MessageType.QUERY}.{action}"
+        kind, question = f"{MessageType.QUERY}.ask", wire.encode_question(name, arrays)
         replies = self.send_and_receive(
-            [Message(RecordDict(dict(question)), node, kind) for node in self._nodes.values()], timeout=seconds
+            [Message(RecordDict(dict(question)), node, kind, group_id=name) for node in self._nodes.values()],
+            timeout=seconds,
         )
         answers: dict[int, wire.Answer] = {}
         silent: dict[int, str] = {}

@@ -1,19 +1,20 @@
 """Scores of the generator that need no image on the server: against what clients tell of theirs, once a run."""
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
-from common import metrics, records, wire
+from common import metrics, records
 from common.config import RunConfig
 from common.errors import CheckpointError, DataError
 from common.files import load_sealed, save_sealed
 from common.generation import balanced_labels, generate
 from common.metrics import ClientMoments
 from common.models import Sampler
+from common.queries import QUERIES, ClientQuery, Known
 from common.seeding import derive_seed
 from common.tree import Tree
 from server.clients.resilient_grid import PatientGrid
@@ -22,6 +23,11 @@ from server.evaluation.evaluator import Evaluator, Sample, Scores, extractor_of
 from server.evaluation.limits import FEWEST, no_extractor
 
 log = logging.getLogger("fedgan.server")
+
+T = TypeVar("T")
+
+MOMENTS = "feature-moments"
+"""The query that federated scores are made of."""
 
 _KIND, _VERSION = "fedgan-moments", 1
 _NAMED = 10  # clients whose reasons are logged
@@ -140,20 +146,9 @@ def ask_moments(
     if (trees := _kept(file, features)) is not None:
         silent: dict[int, str] = {}
     else:
-        answers, silent = grid.ask("moments", wire.encode_question(), config.evaluation.answer_seconds)
+        answers, silent = grid.ask(MOMENTS, None, config.evaluation.answer_seconds)
         trees = {partition: answer.arrays for partition, answer in answers.items()}
-    clients: dict[int, ClientMoments] = {}
-    for partition, tree in trees.items():
-        told = roster.clients[partition]
-        try:
-            found = ClientMoments.from_tree(tree, extractor.dimension, roster.shape.num_classes, told.num_examples)
-            if None not in (told.label_counts, found.label_counts) and told.label_counts != found.label_counts:
-                raise DataError(f"label counts {list(found.label_counts or ())} are not those of the roll call")
-        except DataError as error:
-            silent[partition] = one_line(str(error))
-        else:
-            clients[partition] = found
-    _log_silent("moments of features", silent, roster)
+    clients: dict[int, ClientMoments] = _read(QUERIES[MOMENTS], trees, silent, roster, extractor.dimension)
     if not clients:
         return None, silent
     if not file.exists():
@@ -185,47 +180,43 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
     return dict(sorted(trees.items()))
 
 
-def ask_memorisation(
-    config: RunConfig, roster: Roster, grid: PatientGrid, generator: Tree
+def ask_of_model(
+    name: str, config: RunConfig, roster: Roster, grid: PatientGrid, weights: Tree
 ) -> tuple[Scores, dict[int, str]]:
-    """Asks all clients whether a generator repeats their images; nothing without ``evaluation.holdout``.
+    """Asks all clients something of the published networks; nothing if the run does not want it.
 
     Args:
+        name: Of the query.
         config: The run's.
         roster: Its clients.
         grid: Where they are.
-        generator: Its weights.
+        weights: The published networks'; empty: there are none.
 
     Returns:
-        ``memorisation``: by partition, the ratio (see ``common/metrics/memorisation.py``; 1 is none, lower is worse) or
-        None where it is unknown; ``memorisation-error``: its standard error; ``most-memorised`` and
-        ``most-memorised-ratio``: the client with the lowest ratio. Beside them, why clients tell none, by partition.
+        The scores that the answers make, see the query; and why clients tell nothing, by partition.
     """
-    if not config.evaluation.holdout or not generator:
+    query = QUERIES[name]
+    if not weights or not query.wanted(config):
         return {}, {}
-    question = wire.encode_question(records.encode_tree(generator))
-    answers, silent = grid.ask("memorisation", question, config.evaluation.answer_seconds)
-    ratios: list[float | None] = [None] * len(roster.clients)
-    errors: list[float | None] = [None] * len(roster.clients)
-    for partition, answer in answers.items():
-        values = [answer.arrays.get(key) for key in ("ratio", "error")]
-        ratio, error = (math.nan if v is None or v.numel() != 1 else float(v) for v in values)
-        if math.isfinite(ratio) and math.isfinite(error) and ratio >= 0:
-            ratios[partition], errors[partition] = ratio, error
-        else:
-            silent[partition] = f"ratio {ratio:g} with error {error:g} is none"
-    _log_silent("memorisation", silent, roster)
-    known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
-    if not known:
-        return {}, silent
-    lowest, partition = min(known)
-    scores: Scores = {
-        "memorisation": ratios,
-        "memorisation-error": errors,
-        "most-memorised": partition,
-        "most-memorised-ratio": lowest,
-    }
-    return scores, silent
+    answers, silent = grid.ask(name, records.encode_tree(weights), config.evaluation.answer_seconds)
+    told = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
+    return dict(query.scores(told, len(roster.clients))) if told else {}, silent
+
+
+def _read(
+    query: ClientQuery[T], trees: Mapping[int, Tree], silent: dict[int, str], roster: Roster, num_features: int = 0
+) -> dict[int, T]:
+    """Returns what answers mean, by partition; ``silent`` gets why others mean nothing, and the log says so."""
+    told: dict[int, T] = {}
+    for partition, tree in trees.items():
+        client = roster.clients[partition]
+        known = Known(client.num_examples, roster.shape.num_classes, client.label_counts, num_features)
+        try:
+            told[partition] = query.read(tree, known)
+        except DataError as error:
+            silent[partition] = one_line(str(error))
+    _log_silent(query.title, silent, roster)
+    return told
 
 
 def _log_silent(what: str, silent: Mapping[int, str], roster: Roster) -> None:

@@ -13,6 +13,7 @@ from common.algorithms.base import ServerState
 from common.config import RunConfig
 from common.generation import load_sampler
 from common.models import Sampler
+from common.queries import QUERIES
 from common.tree import Tree
 from server.clients.resilient_grid import PatientGrid
 from server.clients.roster import Roster
@@ -114,15 +115,14 @@ class Scoring:
             return {}
         announce(num_images, self._steps())
         scores = self._score(weights, ALL, num_images, steps)
-        if self._config.evaluation.holdout:
-            ask = partial(client_statistics.ask_memorisation, self._config, self._roster, self._grid, weights)
+        for name in self._queries():
+            title = QUERIES[name].title
+            ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
             nothing: tuple[Scores, dict[int, str]] = ({}, {})
-            told, silent = steps.run("memorisation", ask, nothing)
+            told, silent = steps.run(title, ask, nothing)
             scores |= told
             if silent and not told:
-                steps.failed.setdefault(
-                    "memorisation", f"no client tells it ({client_statistics.named(silent, self._roster)})"
-                )
+                steps.failed.setdefault(title, f"no client tells it ({client_statistics.named(silent, self._roster)})")
         self._add(steps.failed)
         return scores
 
@@ -140,7 +140,11 @@ class Scoring:
     def _steps(self) -> list[str]:
         own = self._evaluator.steps(self._evaluator.available) if self._evaluator else []
         federated = [] if self._scorer_is_out else ["federated-fid"]
-        return own + federated + (["memorisation"] if self._config.evaluation.holdout else [])
+        return own + federated + [QUERIES[name].title for name in self._queries()]
+
+    def _queries(self) -> list[str]:
+        """Returns what clients are asked of the last generator."""
+        return [name for name, query in QUERIES.items() if query.of_model and query.wanted(self._config)]
 
     def _score(self, weights: Tree, names: tuple[str, ...], num_images: int, steps: Forgiving) -> Scores:
         if not weights or (self._evaluator is None and self._scorer is None):

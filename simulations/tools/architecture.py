@@ -29,7 +29,7 @@ once:
 [[server/run.py Run.train]] then starts Flower's own loop, which runs these steps in each round, and repeats a round
 that fails:
 
-1. [[server/strategy.py FederatedGAN.configure_train]] picks the cohort and asks the algorithm
+1. [[server/strategy.py FederatedStrategy.configure_train]] picks the cohort and asks the algorithm
    ([[common/algorithms/base.py Algorithm.broadcast]]) what to send to each client; [[common/wire.py encode_task]] makes
    messages of it.
 2. [[server/clients/resilient_grid.py]] sends them, waits for replies, and sends again to clients that were away. In a
@@ -39,8 +39,9 @@ that fails:
    ([[common/algorithms/base.py Algorithm.run]]). That trains with [[client/trainer.py Trainer.fit]], the only training
    loop: it steps the phases that the objective ([[common/objectives/base.py]]) declares. With `--engine batched`,
    [[client/batched/fit.py]] does the same for several clients at once.
-4. Weights or updates go back, changed by the transforms that the configuration lists ([[common/transforms/pipeline.py Pipeline]]).
-5. [[server/strategy.py FederatedGAN.aggregate_train]] decodes the replies, refuses those whose form is wrong or whose
+4. Weights or updates go back, changed by the
+   transforms that the configuration lists ([[common/transforms/pipeline.py Pipeline]]).
+5. [[server/strategy.py FederatedStrategy.aggregate_train]] decodes the replies, refuses those whose form is wrong or whose
    update is too long ([[server/clients/admission.py]]), sorts the others by partition and gives them to the algorithm
    ([[common/algorithms/base.py Algorithm.update]]), which makes the next weights with an aggregator
    ([[common/aggregators/base.py]]).

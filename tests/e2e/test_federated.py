@@ -91,7 +91,7 @@ def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(sm
         grid.close()
     assert "federated-fid" in summary_of(config)["scores"]
     trained = ["train"] * 4
-    assert heard == ["query"] * 4 + trained * rounds_before + ["query.moments"] * 4 + trained * (2 - rounds_before)
+    assert heard == ["query"] * 4 + trained * rounds_before + ["query.ask"] * 4 + trained * (2 - rounds_before)
 
 
 @pytest.mark.slow

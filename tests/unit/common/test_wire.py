@@ -22,12 +22,15 @@ def test_roll_call_reads_back():
 def test_the_roll_call_says_whether_it_needs_label_counts(asked):
     assert wire.decode_query(wire.encode_query(label_counts=asked)) is asked
     with pytest.raises(ProtocolError, match="label-counts is None, not true or false"):
-        wire.decode_query(wire.encode_question())
+        wire.decode_query(wire.encode_question("x"))
 
 
 def test_questions_and_answers_read_back():
-    assert tree.digest(wire.decode_question(wire.encode_question(records.encode_tree(TREE)))) == tree.digest(TREE)
-    assert wire.decode_question(wire.encode_question()) == {}
+    name, arrays = wire.decode_question(wire.encode_question("held-out-loss", records.encode_tree(TREE)))
+    assert (name, tree.digest(arrays)) == ("held-out-loss", tree.digest(TREE))
+    assert wire.decode_question(wire.encode_question("moments")) == ("moments", {})
+    with pytest.raises(ProtocolError, match="query is None, not the name of one"):
+        wire.decode_question(wire.encode_query(label_counts=True))
     answer = wire.decode_answer(wire.encode_answer(wire.Answer(3, TREE)))
     assert (answer.partition, answer.refusal, tree.digest(answer.arrays)) == (3, "", tree.digest(TREE))
     refusal = wire.Answer(3, refusal="disclose-moments=false")

@@ -333,8 +333,8 @@ def test_a_question_has_answers_and_reasons_by_partition(flaky):
         return Message(wire.encode_answer(said), reply_to=message)
 
     flaky.answer = told
-    answers, silent = grid.ask("moments", wire.encode_question(), 60.0)
-    assert set(kinds) == {"query.moments"}
+    answers, silent = grid.ask("moments", None, 60.0)
+    assert set(kinds) == {"query.ask"}
     assert answers[0].arrays["x"].tolist() == [1, 1]
     assert (list(answers), silent) == ([0], {1: "ValueError: no", 2: "not mine to tell"})
 
@@ -344,12 +344,12 @@ def test_a_question_waits_for_nobody_beyond_its_time(flaky, clock):
     start = clock.now
     flaky.online[101] = [(0.0, start)]
     flaky.answer = lambda message: Message(wire.encode_answer(wire.Answer(0)), reply_to=message)
-    answers, silent = grid.ask("moments", wire.encode_question(), 30.0)
+    answers, silent = grid.ask("moments", None, 30.0)
     assert 30 <= clock.now - start < 31
     assert list(answers) == [0]
     assert silent == {1: "its node is away", 2: "the answer says partition 0, its node holds 2"}
     flaky.seconds = 100.0
-    assert grid.ask("moments", wire.encode_question(), 30.0)[1][0] == "no answer within evaluation.answer-seconds=30"
+    assert grid.ask("moments", None, 30.0)[1][0] == "no answer within evaluation.answer-seconds=30"
 
 
 class TestWaiting:
@@ -437,7 +437,7 @@ class TestWaiting:
         grid = called(flaky)
         flaky.online[101] = [(0.0, clock.now)]
         flaky.answer = lambda message: Message(wire.encode_answer(wire.Answer(0)), reply_to=message)
-        grid.ask("moments", wire.encode_question(), 60.0)
+        grid.ask("moments", None, 60.0)
         assert said("moments: partition 1 is away; waiting up to 1 min more, then it goes on with the other 2")
 
 

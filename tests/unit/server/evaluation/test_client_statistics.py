@@ -45,8 +45,8 @@ class Telling:
     def __init__(self, answers=None, silent=None):
         self.answers, self.silent, self.asked = answers or {}, silent or {}, []
 
-    def ask(self, action, question, seconds):
-        self.asked.append((action, seconds))
+    def ask(self, name, arrays, seconds):
+        self.asked.append((name, seconds))
         return self.answers, dict(self.silent)
 
 
@@ -144,7 +144,7 @@ class TestAsking:
     def test_who_hangs_delays_the_run_by_the_answers_deadline_and_not_by_a_rounds(self, clients):
         grid = Telling({0: Answer(0, clients[0].tree())}, {1: "no answer"})
         self.ask(grid, **{"evaluation.answer-seconds": 7.5})
-        assert grid.asked == [("moments", 7.5)]
+        assert grid.asked == [("feature-moments", 7.5)]
 
     def test_a_resumed_run_has_the_same_figures_over_the_same_clients_and_asks_nobody(self, clients, dataset):
         first = self.ask(Telling({0: Answer(0, clients[0].tree())}, {1: "its node is away"}))
@@ -177,7 +177,7 @@ class TestMemorisation:
     def ask(self, grid, trained=True, holdout=0.1):
         config = RunConfig.from_flat({"evaluation.holdout": holdout})
         weights = {"generator.w": torch.ones(1)} if trained else {}
-        return client_statistics.ask_memorisation(config, roster(3), grid, weights)[0]
+        return client_statistics.ask_of_model("memorisation-ratio", config, roster(3), grid, weights)[0]
 
     def answer(self, ratio, error=0.1):
         return Answer(0, {"ratio": torch.tensor(ratio).double(), "error": torch.tensor(error).double()})

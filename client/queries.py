@@ -1,0 +1,36 @@
+"""Which query a client is asked, and with what it answers; the queries are those of ``common/queries``."""
+
+import torch
+
+from client.data import Shard
+from client.site import Site
+from common.components import suggestion
+from common.config import RunConfig
+from common.queries import QUERIES, RefusalError, Respondent
+from common.tree import Tree
+
+
+def answer(name: str, question: Tree, client: Respondent) -> Tree:
+    """Returns what a client tells.
+
+    Raises:
+        RefusalError: It tells nothing; says why.
+    """
+    if name not in QUERIES:
+        raise RefusalError(f"it knows no query {name[:80]!r}; {suggestion(name, QUERIES)}")
+    return QUERIES[name].answer(question, client)
+
+
+def respondent(config: RunConfig, site: Site, shard: Shard, device: torch.device) -> Respondent:
+    """Returns a client as queries see it."""
+    return Respondent(
+        config=config,
+        partition=site.partition_id,
+        examples=shard.examples,
+        held_out=shard.held_out,
+        shape=shard.shape,
+        own=bool(site.data),
+        tells_labels=site.disclose_labels,
+        tells_moments=site.disclose_moments,
+        device=device,
+    )

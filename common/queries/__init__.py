@@ -1,0 +1,17 @@
+"""Client queries: what clients are asked beside the rounds; one a file, with both its halves.
+
+A query is named after its file, and answered by every client that knows it.
+"""
+
+from typing import Any
+
+from common.queries.base import ClientQuery, Known, RefusalError, Respondent
+from common.queries.feature_moments import FeatureMoments
+from common.queries.memorisation_ratio import MemorisationRatio
+
+QUERIES: dict[str, ClientQuery[Any]] = {
+    "feature-moments": FeatureMoments(),
+    "memorisation-ratio": MemorisationRatio(),
+}
+
+__all__ = ["QUERIES", "ClientQuery", "Known", "RefusalError", "Respondent"]

@@ -1,0 +1,140 @@
+"""What a client query is: both halves of a question beside the rounds that each client answers from its own images."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+
+from common import metrics
+from common.config import RunConfig
+from common.examples import ExampleSet, ExampleSpec, ImageSpec
+from common.tree import Tree
+
+T = TypeVar("T")
+
+Figures = dict[str, float | list[float | None]]
+"""Scores by name; a list has a figure a client, by partition, None where it is unknown."""
+
+
+class RefusalError(Exception):
+    """The client does not say it; the message is why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Respondent:
+    """A client that is asked, with what it holds. Nothing of it leaves the client but what the query returns.
+
+    Attributes:
+        config: The run's.
+        partition: The client's partition id.
+        examples: What it trains on.
+        held_out: Images that nobody trains on; None without ``evaluation.holdout``.
+        shape: Of every image, and the number of classes.
+        own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
+        tells_labels: Whether the server may know how many images each class has.
+        tells_moments: Whether the server may have moments of the images' features.
+        device: Where to compute.
+    """
+
+    config: RunConfig
+    partition: int
+    examples: ExampleSet
+    held_out: ExampleSet | None
+    shape: ExampleSpec
+    own: bool
+    tells_labels: bool
+    tells_moments: bool
+    device: torch.device
+
+    @property
+    def extractor(self) -> metrics.Extractor | None:
+        """Of the images' features, the same one to all clients of a process; None: there is none for them."""
+        evaluation, shape = self.config.evaluation, self.shape
+        if not isinstance(shape, ImageSpec):
+            return None
+        return _kept(evaluation.extractor, shape.channels, shape.size, evaluation.inception_weights, self.device)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the server knows of a client, to hold its answer against.
+
+    Attributes:
+        num_examples: Images that it holds.
+        num_classes: How many there are.
+        label_counts: Images of each class; None from a client that keeps them to itself, or was not asked.
+        num_features: Of the run's extractor; 0: there is none.
+    """
+
+    num_examples: int
+    num_classes: int
+    label_counts: tuple[int, ...] | None = None
+    num_features: int = 0
+
+
+class ClientQuery(ABC, Generic[T]):
+    """Base of the client queries.
+
+    The client's half is ``answer``. The server's half says when a run asks (``wanted``), what an answer means
+    (``read``), and which scores all of them make (``scores``).
+    """
+
+    title: ClassVar[str] = ""
+    """What it is called in logs and in the reasons why something is not computed."""
+
+    of_model: ClassVar[bool] = True
+    """Whether a run asks it at its end, of the published networks; else whoever needs what clients tell asks it."""
+
+    def wanted(self, config: RunConfig) -> bool:
+        """Returns whether a run asks it; by default each does."""
+        return True
+
+    def reason_against(self, client: Respondent) -> str:
+        """Returns why a client does not answer, whatever is asked of; empty: it does, as far as can be said before."""
+        return ""
+
+    @abstractmethod
+    def answer(self, question: Tree, client: Respondent) -> Tree:
+        """Returns what a client tells.
+
+        Args:
+            question: The published weights where the query is ``of_model``, else empty; not to be written to.
+            client: Who is asked.
+
+        Raises:
+            RefusalError: It tells nothing; says why.
+        """
+
+    @abstractmethod
+    def read(self, answer: Tree, known: Known) -> T:
+        """Returns what an answer means.
+
+        Args:
+            answer: From a client, who may have sent anything.
+            known: Of that client.
+
+        Raises:
+            DataError: It cannot be an answer; says why.
+        """
+
+    def scores(self, told: Mapping[int, T], num_clients: int) -> Figures:
+        """Returns the scores that the answers make; by default none.
+
+        Args:
+            told: What the clients told, by partition, ascending; one at least.
+            num_clients: In the federation.
+        """
+        return {}
+
+
+def by_client(figures: Mapping[int, float], num_clients: int) -> list[float | None]:
+    """Returns figures by partition as a list, with None for the clients that have none."""
+    return [figures.get(partition) for partition in range(num_clients)]
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(name: str, channels: int, size: int, weights: str, device: torch.device) -> metrics.Extractor | None:
+    return metrics.extractor_for(name, channels, size, weights, device)

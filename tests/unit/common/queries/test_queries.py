@@ -1,0 +1,182 @@
+"""Contracts of every client query, and what the two that there are tell."""
+
+import json
+import math
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from client import data, queries
+from client.site import Site
+from common import records, tree
+from common.config import RunConfig
+from common.errors import DataError
+from common.examples import ImageSpec
+from common.metrics import ClientMoments
+from common.metrics.federated import UNTOLD
+from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
+from common.seeding import torch_generator
+
+CPU = torch.device("cpu")
+SPLIT = {"partition": "shards per-client=2 images-per-client=60", "evaluation.num-images": 500}
+
+
+def config(**changes):
+    return RunConfig.from_flat(SPLIT | {key.replace("__", ".").replace("_", "-"): v for key, v in changes.items()})
+
+
+def site(**changes):
+    return Site.of({"partition-id": 0, "num-partitions": 10} | {k.replace("_", "-"): v for k, v in changes.items()})
+
+
+def asked(name, config, site, shard, question=None):
+    return QUERIES[name].answer(question or {}, queries.respondent(config, site, shard, CPU))
+
+
+def told(config, site, shard):
+    answer = asked("feature-moments", config, site, shard)
+    return ClientMoments.from_tree(answer, 64, shard.shape.num_classes, len(shard.examples))
+
+
+EVERY = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+
+
+@pytest.fixture(scope="module")
+def clients():
+    """Two clients that hold some images out, each of two classes."""
+    run = config(evaluation__holdout=0.2, model="mlp width=8 latent-size=4")
+    sites = [site(partition_id=k) for k in (0, 1)]
+    return [queries.respondent(run, one, data.shard(run, one), CPU) for one in sites]
+
+
+def question_of(query, client):
+    weights = client.config.model_component.build(client.shape, 0).state_dict()
+    return tree.FrozenTree(tree.select(tree.clone(weights), ["generator"])) if query.of_model else {}
+
+
+def known_of(client):
+    counts = tuple(client.examples.label_counts(client.shape.num_classes))
+    return Known(len(client.examples), client.shape.num_classes, counts, client.extractor.dimension)
+
+
+@EVERY
+def test_an_answer_is_a_function_travels_and_is_read_back(query, clients):
+    assert query.title
+    assert query.wanted(clients[0].config)
+    told = {}
+    for client in clients:
+        assert query.reason_against(client) == ""
+        question = question_of(query, client)
+        before = tree.digest(question), tree.digest({"i": client.examples.stored, "l": client.examples.labels})
+        answers = [query.answer(question, client) for _ in range(2)]
+        assert tree.digest(answers[0]) == tree.digest(answers[1])
+        assert (
+            tree.digest(question),
+            tree.digest({"i": client.examples.stored, "l": client.examples.labels}),
+        ) == before
+        assert tree.not_finite(answers[0]) is None
+        arrived = records.decode_tree(pickle.loads(pickle.dumps(records.encode_tree(answers[0]))))
+        assert tree.digest(arrived) == tree.digest(answers[0])
+        told[client.partition] = query.read(arrived, known_of(client))
+    scores = query.scores(told, 3)
+    assert json.loads(json.dumps(scores)) == scores
+    assert all(len(value) == 3 and value[2] is None for value in scores.values() if isinstance(value, list))
+
+
+@EVERY
+def test_what_anybody_may_answer_is_refused_in_words_or_read(query, clients):
+    client = clients[0]
+    sound = query.answer(question_of(query, client), client)
+    with pytest.raises(DataError):
+        query.read({}, known_of(client))
+    for key in sound:
+        for odd in (torch.ones(2), torch.tensor(math.nan).double(), torch.zeros(0), torch.tensor(-1), None):
+            tampered = {k: v for k, v in sound.items() if k != key} | ({} if odd is None else {key: odd})
+            try:
+                read = query.read(tampered, known_of(client))
+            except DataError:
+                continue
+            query.scores({0: read}, 1)
+
+
+@EVERY
+def test_a_client_of_one_image_that_is_its_own_refuses_in_words(query, clients):
+    run = clients[0].config
+    whole = data.shard(run, site())
+    one = data.Shard(whole.examples.subset(torch.arange(1).numpy()), whole.class_names)
+    client = queries.respondent(run, site(data="npz:/x.npz"), one, CPU)
+    with pytest.raises(RefusalError, match="too few"):
+        query.answer(question_of(query, client), client)
+
+
+class TestMoments:
+    def test_they_are_of_each_class_where_labels_are_told_and_of_all_together_where_not(self):
+        shard = data.shard(config(), site())
+        counts = shard.examples.label_counts(10)
+        open_one, silent = (told(config(), site(disclose_labels=tells), shard) for tells in (True, False))
+        assert {k: group.count for k, group in open_one.groups.items()} == {k: n for k, n in enumerate(counts) if n}
+        assert open_one.label_counts == tuple(counts)
+        assert set(silent.groups) == {UNTOLD}
+        assert silent.label_counts is None
+        torch.testing.assert_close(open_one.total.outer, silent.total.outer)
+
+    def test_a_site_of_its_own_puts_classes_of_a_few_images_together(self):
+        shard = data.shard(config(), site())
+        few = data.Shard(shard.examples.subset(torch.arange(9).numpy()), shard.class_names)
+        assert set(told(config(), site(), few).groups) != set()
+        with pytest.raises(RefusalError, match="9 images are too few to give moments of: 10"):
+            told(config(), site(data="npz:/x.npz"), few)
+
+    @pytest.mark.parametrize(
+        ("configuration", "here", "words"),
+        [
+            (config(), site(disclose_moments=False), "disclose-moments=false"),
+            (config(evaluation__extractor="none"), site(), "no extractor"),
+        ],
+    )
+    def test_what_is_not_told_has_a_reason(self, configuration, here, words):
+        with pytest.raises(RefusalError, match=words):
+            asked("feature-moments", configuration, here, data.shard(configuration, here))
+
+
+class Drawn(nn.Module):
+    """A generator that shows given images in a random order, whatever it is asked for."""
+
+    noise_shape = (2,)
+    spec = ImageSpec(1, 28, 10)
+
+    def __init__(self, images):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.images = images
+
+    def forward(self, latents, labels):
+        rows = torch.randint(len(self.images), (len(labels),), generator=torch_generator(0, "drawn"))
+        return self.images[rows].float() / 127.5 - 1
+
+
+class TestMemorisation:
+    def ratio(self, monkeypatch, choose, **changes):
+        configuration, here = config(evaluation__holdout=0.2, **changes), site()
+        shard = data.shard(configuration, here)
+        generator = Drawn(choose(shard))
+        monkeypatch.setattr(memorisation_ratio, "load_sampler", lambda *_: generator)
+        found = asked("memorisation-ratio", configuration, here, shard)
+        return float(found["ratio"]), float(found["error"])
+
+    @pytest.mark.parametrize("extractor", ["mnist-cnn", "none"])
+    def test_a_generator_that_repeats_the_training_images_is_told_from_one_that_does_not(self, monkeypatch, extractor):
+        def fresh(shard):
+            dataset = RunConfig().source.load(None)
+            return dataset.test.images[torch.isin(dataset.test.labels, shard.examples.labels)]
+
+        repeated, _ = self.ratio(monkeypatch, lambda shard: shard.examples.stored, evaluation__extractor=extractor)
+        drawn, error = self.ratio(monkeypatch, fresh, evaluation__extractor=extractor)
+        assert repeated < 0.01
+        assert abs(drawn - 1) < 3 * error
+
+    def test_without_held_out_images_nothing_can_be_told(self):
+        with pytest.raises(RefusalError, match="0 held-out image"):
+            asked("memorisation-ratio", config(), site(), data.shard(config(), site()))
