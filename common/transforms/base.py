@@ -82,9 +82,14 @@ class Transform(Component):
 
 
 def updated(arrays: Tree, received: Tree) -> Tree:
-    """Returns the floating entries of ``arrays`` that are updates of one that was received, in their order."""
+    """Returns the floating entries of ``arrays`` that are updates of one that was received, in their order.
+
+    They have its name, shape and type.
+    """
     return {
         key: value
         for key, value in arrays.items()
-        if value.is_floating_point() and key in received and received[key].shape == value.shape
+        if value.is_floating_point()
+        and key in received
+        and (value.shape, value.dtype) == (received[key].shape, received[key].dtype)
     }

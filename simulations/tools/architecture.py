@@ -41,7 +41,8 @@ that fails:
    [[client/batched/fit.py]] does the same for several clients at once.
 4. Weights or updates go back, changed by the
    transforms that the configuration lists ([[common/transforms/pipeline.py Pipeline]]).
-5. [[server/strategy.py FederatedStrategy.aggregate_train]] decodes the replies, refuses those whose form is wrong or whose
+5. [[server/strategy.py FederatedStrategy.aggregate_train]] decodes the replies, refuses those whose form is wrong or
+   whose
    update is too long ([[server/clients/admission.py]]), sorts the others by partition and gives them to the algorithm
    ([[common/algorithms/base.py Algorithm.update]]), which makes the next weights with an aggregator
    ([[common/aggregators/base.py]]).

@@ -36,6 +36,7 @@ KEYS = {  # by folder: the configuration key, and the table
     "aggregators": ("aggregate", "AGGREGATORS"),
     "weightings": ("weighting", "WEIGHTINGS"),
     "hooks": ("hooks", "ROUND_HOOKS"),
+    "transforms": ("transforms", "TRANSFORMS"),
     "datasets": ("data.name", "DATASETS"),
 }
 

@@ -18,6 +18,9 @@ from common.metrics import ClientMoments
 from common.metrics.federated import UNTOLD
 from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
 from common.seeding import torch_generator
+from server.records import journal
+from simulations.runtime.in_process import simulate
+from tests.unit.common.queries.brightness import Brightness
 
 CPU = torch.device("cpu")
 SPLIT = {"partition": "shards per-client=2 images-per-client=60", "evaluation.num-images": 500}
@@ -40,7 +43,8 @@ def told(config, site, shard):
     return ClientMoments.from_tree(answer, 64, shard.shape.num_classes, len(shard.examples))
 
 
-EVERY = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+TABLE = QUERIES | {"brightness": Brightness()}
+EVERY = pytest.mark.parametrize("query", TABLE.values(), ids=TABLE)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +184,21 @@ class TestMemorisation:
     def test_without_held_out_images_nothing_can_be_told(self):
         with pytest.raises(RefusalError, match="0 held-out image"):
             asked("memorisation-ratio", config(), site(), data.shard(config(), site()))
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_query_that_is_one_file_and_one_entry_is_asked_at_the_end_of_a_run(small, monkeypatch):
+    monkeypatch.setitem(QUERIES, "brightness", Brightness())
+    run = small(federation__num_rounds=1)
+    simulate(run, num_workers=1)
+    scores = journal.resolve(run.output.dir).read_summary()["scores"]
+    means = [data.shard(run, site(partition_id=k, num_partitions=4)).images.images.double().mean() for k in range(4)]
+    assert scores["brightness"] == pytest.approx(float(sum(means)) / 4)
+    assert scores["brightest"] == int(torch.stack(means).argmax())
+    monkeypatch.setattr(Brightness, "answer", lambda self, question, client: {"mean": torch.tensor(math.inf)})
+    odd = small("odd", federation__num_rounds=1)
+    simulate(odd, num_workers=1)
+    assert any(
+        "brightness is not computed: no client tells it (partition 0: no brightness; " in reason
+        for reason in journal.resolve(odd.output.dir).read_summary()["not-scored"]
+    )

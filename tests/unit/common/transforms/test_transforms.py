@@ -14,9 +14,14 @@ from common.config import RunConfig
 from common.errors import ConfigError, ProtocolError
 from common.seeding import torch_generator
 from common.transforms import TRANSFORMS, Pipeline
+from server import checkpoint
+from server.records import journal
+from simulations.runtime.in_process import simulate
 from tests.unit.common.algorithms.training import make_context
+from tests.unit.common.transforms.turned_around import TurnedAround
 
-EVERY = pytest.mark.parametrize("spec", [*TRANSFORMS, "clip norm=0.01", "compress to=float16"])
+TABLE = TRANSFORMS | {"turned-around": TurnedAround}
+EVERY = pytest.mark.parametrize("spec", [*TABLE, "clip norm=0.01", "compress to=float16"])
 
 
 def weights(scope, size=1.0):
@@ -43,7 +48,7 @@ ODD = {
 
 
 def of(spec):
-    return parse("transforms", TRANSFORMS, spec)
+    return parse("transforms", TABLE, spec)
 
 
 def frozen(value):
@@ -106,7 +111,7 @@ def test_what_is_kept_has_a_name_and_makes_up_for_what_was_left_of_the_rounds_be
             1.0, step.longest / tree.distance(trained, RECEIVED)
         )
         made += trained["g.weight"].double() - RECEIVED["g.weight"].double()
-    left = kept["g.weight"].double() if kept else 0.0
+    left = kept["g.weight"].double() if "g.weight" in kept else 0.0
     torch.testing.assert_close(total + left, made, rtol=0, atol=2e-5)
     assert bool(step.kept_as) == bool(kept)
     assert all(torch.isfinite(value).all() for value in kept.values())
@@ -142,7 +147,7 @@ def test_the_servers_half_after_the_mean_keeps_names_shapes_and_whole_numbers(sp
 
 
 def test_names_of_what_is_kept_are_all_different_and_not_the_optimisers():
-    names = [step.kept_as for step in TRANSFORMS.values() if step.kept_as]
+    names = [step.kept_as for step in TABLE.values() if step.kept_as]
     assert len({*names, "moments"}) == len(names) + 1
 
 
@@ -219,3 +224,21 @@ def test_options_are_spelled_out_in_the_configuration():
     config = RunConfig.from_flat({"transforms": "clip|compress"})
     assert config.transforms == "clip norm=1.0 | compress to=int8"
     assert RunConfig.from_flat(config.flat()) == config
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_transform_that_is_one_file_and_one_entry_takes_part_in_a_run(small, monkeypatch):
+    monkeypatch.setitem(TRANSFORMS, "turned-around", TurnedAround)
+    ends = {}
+    for name, transforms in (("plain", "compress"), ("toy", "clip norm=1000|compress|turned-around")):
+        config = small(name, transforms=transforms)
+        simulate(config, num_workers=1)
+        run = journal.resolve(config.output.dir)
+        snapshot = checkpoint.latest(run.checkpoints).snapshot
+        ends[name] = tree.digest(snapshot.state.parameters), [one["unsent"] for one in snapshot.clients.values()]
+        lines = journal.read(run.journal)
+        assert [line["transforms"] for line in lines] == [config.transforms.split(" | ")] * 3
+        assert not any(line["refused"] for line in lines)
+    assert ends["toy"][0] == ends["plain"][0]
+    assert [tree.digest(one) for one in ends["toy"][1]] == [tree.digest(one) for one in ends["plain"][1]]
+    assert [int(one["turns"]["turns"]) for one in snapshot.clients.values()] == [3] * 4
