@@ -75,7 +75,7 @@ def parse(kind: str, table: Mapping[str, type[C]], text: str) -> C:
         hint = f"one of {', '.join(table)}" if not text.strip() else str(error)
         raise ConfigError(f"{kind}={text!r} is not 'NAME option=value ...': {hint}") from None
     if name not in table:
-        raise ConfigError(f"{kind}={text!r}: unknown {kind} {name!r}; {suggestion(name, table)}")
+        raise ConfigError(f"{kind}={text!r}: unknown {_singular(kind)} {name!r}; {suggestion(name, table)}")
     options: dict[str, str] = {}
     for word in words:
         key, separator, value = word.partition("=")
@@ -123,6 +123,10 @@ def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
     """Returns ``did you mean ...? known: ...`` for a name that is not among the known ones."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s")
 
 
 def _written(value: object) -> str:

@@ -230,17 +230,17 @@ class RunConfig(Options):
 
     def _check_transforms(self) -> None:
         algorithm, pipeline = self.algorithm_component, self.pipeline
+        name = f"algorithm={algorithm.component_name()!r}"
         if pipeline.of_weights and not algorithm.averages_weights:
             raise ConfigError(
                 f"transforms={self.transforms!r}: {pipeline.of_weights[0].component_name()} is for weights that the "
-                f"server takes the mean of, and algorithm={self.algorithm!r} sends other things, or uses them otherwise"
+                f"server takes the mean of, and {name} sends other things, or uses them otherwise"
             )
-        if pipeline.equal_weights and (algorithm.own_weighting or self.weighting not in _EQUAL):
-            name, own = pipeline.equal_weights[0].component_name(), f"algorithm={self.algorithm!r} brings its own"
-            raise ConfigError(
-                f"transforms={self.transforms!r}: {name} has every client count alike, and "
-                + (own if algorithm.own_weighting else f"weighting={self.weighting!r} does not: leave it out")
-            )
+        own = f"{name} brings its own weights" if algorithm.own_weighting else ""
+        own = own or (f"weighting={self.weighting!r} does not: leave it out" if self.weighting not in _EQUAL else "")
+        if pipeline.equal_weights and own:
+            step = pipeline.equal_weights[0].component_name()
+            raise ConfigError(f"transforms={self.transforms!r}: {step} has every client count alike, and {own}")
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
