@@ -1,0 +1,15 @@
+"""What a card tells of how a generator was trained."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from common.config import RunConfig
+from simulations.export import card
+
+
+@pytest.mark.parametrize(("transforms", "told"), [("clip", False), ("clip | noise multiplier=0.1 | compress", True)])
+def test_noise_is_told_with_what_it_does_not_promise(transforms, told):
+    run = SimpleNamespace(read_summary=dict, read_partition=lambda: {"clients": []})
+    trained = SimpleNamespace(config=RunConfig(transforms=transforms))
+    assert ("without an accountant, so it is no (epsilon, delta) guarantee" in card.privacy(run, trained)) == told
