@@ -6,12 +6,13 @@ import threading
 import pytest
 import torch
 
-from client import evaluation
+from client import queries
 from client.data import shard
 from client.site import Site
 from common import metrics
 from common.config import RunConfig
 from common.metrics import kept
+from common.queries import QUERIES
 from common.seeding import torch_generator
 from server.evaluation.evaluator import Evaluator
 
@@ -157,17 +158,22 @@ def test_threads_that_keep_the_same_features_leave_one_whole_file(folder, images
     assert len(list(folder.iterdir())) == 1
 
 
+def moments(config, part, **own):
+    client = queries.respondent(config, Site(partition_id=0, num_partitions=10, **own), part, CPU)
+    return QUERIES["feature-moments"].answer({}, client)
+
+
 def test_a_server_keeps_those_of_held_out_images_and_a_site_nothing_of_its_own(folder, monkeypatch):
     config = RunConfig()
     Evaluator(config, config.source.load(None)).compare(torch.zeros(20, 1, 28, 28, dtype=torch.uint8), ["fid"])
     assert len(list(folder.iterdir())) == 1
     part = shard(config, Site(partition_id=0, num_partitions=10))
-    told = evaluation.moments(config, Site(partition_id=0, num_partitions=10), part, CPU)
+    told = moments(config, part)
     assert len(list(folder.iterdir())) == 2
     for file in folder.iterdir():
         file.unlink()
-    evaluation.moments(config, Site(partition_id=0, num_partitions=10, data="npz:/own.npz"), part, CPU)
+    moments(config, part, data="npz:/own.npz")
     assert not list(folder.iterdir())
     monkeypatch.setenv(kept.FOLDER, "")
-    computed = evaluation.moments(config, Site(partition_id=0, num_partitions=10), part, CPU)
+    computed = moments(config, part)
     assert all(torch.equal(told[key], value) for key, value in computed.items())

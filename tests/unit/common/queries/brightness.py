@@ -12,9 +12,9 @@ class Brightness(ClientQuery):
     title = "brightness"
 
     def answer(self, question, client):
-        if len(client.images) < 5:
+        if len(client.examples) < 5:
             raise RefusalError("too few images to tell brightness")
-        return {"mean": client.images.images.double().mean()}
+        return {"mean": client.examples.stored.double().mean()}
 
     def read(self, answer, known):
         value = answer.get("mean", torch.zeros(0))

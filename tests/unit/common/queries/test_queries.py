@@ -18,7 +18,7 @@ from common.metrics import ClientMoments
 from common.metrics.federated import UNTOLD
 from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
 from common.seeding import torch_generator
-from server.records import journal
+from server.records import run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.queries.brightness import Brightness
 
@@ -191,8 +191,8 @@ def test_a_query_that_is_one_file_and_one_entry_is_asked_at_the_end_of_a_run(sma
     monkeypatch.setitem(QUERIES, "brightness", Brightness())
     run = small(federation__num_rounds=1)
     simulate(run, num_workers=1)
-    scores = journal.resolve(run.output.dir).read_summary()["scores"]
-    means = [data.shard(run, site(partition_id=k, num_partitions=4)).images.images.double().mean() for k in range(4)]
+    scores = run_directory.resolve(run.output.dir).read_summary()["scores"]
+    means = [data.shard(run, site(partition_id=k, num_partitions=4)).examples.stored.double().mean() for k in range(4)]
     assert scores["brightness"] == pytest.approx(float(sum(means)) / 4)
     assert scores["brightest"] == int(torch.stack(means).argmax())
     monkeypatch.setattr(Brightness, "answer", lambda self, question, client: {"mean": torch.tensor(math.inf)})
@@ -200,5 +200,5 @@ def test_a_query_that_is_one_file_and_one_entry_is_asked_at_the_end_of_a_run(sma
     simulate(odd, num_workers=1)
     assert any(
         "brightness is not computed: no client tells it (partition 0: no brightness; " in reason
-        for reason in journal.resolve(odd.output.dir).read_summary()["not-scored"]
+        for reason in run_directory.resolve(odd.output.dir).read_summary()["not-scored"]
     )

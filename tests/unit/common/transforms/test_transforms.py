@@ -15,7 +15,7 @@ from common.errors import ConfigError, ProtocolError
 from common.seeding import torch_generator
 from common.transforms import TRANSFORMS, Pipeline
 from server import checkpoint
-from server.records import journal
+from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.algorithms.training import make_context
 from tests.unit.common.transforms.turned_around import TurnedAround
@@ -233,7 +233,7 @@ def test_a_transform_that_is_one_file_and_one_entry_takes_part_in_a_run(small, m
     for name, transforms in (("plain", "compress"), ("toy", "clip norm=1000|compress|turned-around")):
         config = small(name, transforms=transforms)
         simulate(config, num_workers=1)
-        run = journal.resolve(config.output.dir)
+        run = run_directory.resolve(config.output.dir)
         snapshot = checkpoint.latest(run.checkpoints).snapshot
         ends[name] = tree.digest(snapshot.state.parameters), [one["unsent"] for one in snapshot.clients.values()]
         lines = journal.read(run.journal)
