@@ -182,7 +182,7 @@ class Trainer:
         for phase, after, batch in zip(schedule, following, self._batches(schedule, given), strict=True):
             self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
             loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
-            losses.setdefault(f"{phase.name}-loss", []).append(loss)
+            losses.setdefault(phase.loss_name, []).append(loss)
             for key, value in watched.items():
                 diagnostics.setdefault(key, []).append(value)
         return self.summary(schedule, losses, diagnostics, time.perf_counter() - start)

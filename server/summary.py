@@ -47,7 +47,7 @@ def write(
         "seconds": {"run": time.perf_counter() - begun, "final-scores": time.perf_counter() - start},
         "weights-sha256": digest(state.parameters),
         "generator-sha256": digest(published),
-        "best": {"round": best["round"], "fid": model_selection.quality(best["scores"])} if best else None,
+        "best": best and {"round": best["round"], **model_selection.compared_by(best["scores"])},
         "class-names": list(class_names),
         "scores": scores,
         **scoring.summary(scores),

@@ -17,9 +17,11 @@ from torch import Tensor
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import generate
-from server.records import findings, journal
+from common.metrics import table
+from server.records import journal, model_selection
 from server.records.journal import Line
 from server.records.run_directory import RunDirectory
+from server.records.scored_with import scored_with, scored_with_words
 from simulations.runs import provenance
 from simulations.runs.generator import Round, Trained, load_trained, require_whole
 from simulations.runs.image_array import Images
@@ -216,9 +218,9 @@ class Result:
         """Returns what a notebook shows: scores, and samples from the first round to the last."""
         config, scores, done = self.config, self.scores, len(self.journal)
         tiles = "".join(
-            f"<td style='text-align:left;padding-right:1em' title='{html.escape(findings.MEANING[key])}'>"
-            f"<b>{scores[key]:.3g}</b><br>{key}</td>"
-            for key in findings.MEANING
+            f"<td style='text-align:left;padding-right:1em' title='{html.escape(score.meaning)}'>"
+            f"<b>{scores[key]:.3g}</b><br>{score.label}</td>"
+            for key, score in table.figures().items()
             if isinstance(scores.get(key), float)
         )
         pictures = sorted(self._run.samples.glob("round-*.png"))
@@ -231,11 +233,7 @@ class Result:
             for i in picked
         )
         clients, warning = config.federation.num_clients, html.escape(self.scored_with.get("warning", ""))
-        made_with = (
-            f"<p>{findings.scored_with_words(self.scored_with or None)}{warning and f'. {warning}'}</p>"
-            if tiles
-            else ""
-        )
+        made_with = f"<p>{scored_with_words(self.scored_with or None)}{warning and f'. {warning}'}</p>" if tiles else ""
         return (
             f"<div><b>{html.escape(self.path.name)}</b>: {clients} clients, {html.escape(config.data.name)}, "
             f"{html.escape(config.partition)}; {done} of {config.federation.num_rounds} rounds"
@@ -243,9 +241,9 @@ class Result:
         )
 
     def __repr__(self) -> str:
-        """Returns where the run is, how far it went, and its fid."""
-        fid = self.scores.get("fid")
-        told = f", fid {fid:.4g} ({journal.scored_with(self.scored_with)})" if isinstance(fid, float) else ""
+        """Returns where the run is, how far it went, and the score that its rounds are compared by."""
+        name, value = table.selecting(self.scores), model_selection.quality(self.scores)
+        told = f", {name} {value:.4g} ({scored_with(self.scored_with)})" if value is not None else ""
         return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{told}>"
 
 

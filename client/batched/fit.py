@@ -104,7 +104,7 @@ class Fit:
                 found, drew = self._pass(phases, supply)
                 recordable = recordable and not drew and self._is_steady(phases)
             for phase, (loss, watched) in zip(phases, found, strict=True):
-                losses.setdefault(f"{phase.name}-loss", []).append(loss)
+                losses.setdefault(phase.loss_name, []).append(loss)
                 for key, value in watched.items():
                     diagnostics.setdefault(key, []).append(value)
         columns = [{key: torch.stack(values).cpu() for key, values in found.items()} for found in (losses, diagnostics)]

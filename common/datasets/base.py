@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,12 @@ class Dataset:
 
 class DataSource(Component):
     """Where a data set comes from: a component whose file says how to find, read and split it."""
+
+    holds_digits: ClassVar[bool] = False
+    """Whether its images are MNIST's, which the embedded classifier of digits was made for."""
+
+    is_public: ClassVar[bool] = True
+    """Whether its name says which images these are; else they are whatever somebody has."""
 
     @abstractmethod
     def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:

@@ -29,6 +29,7 @@ class ImageFolder(DataSource):
     of them are held in memory, as bytes.
     """
 
+    is_public: ClassVar[bool] = False
     source: ClassVar[str] = "the layout of torchvision.datasets.ImageFolder"
 
     held_out: float = Field(0.2, gt=0, lt=1, description="share to hold out of a folder without train and test")

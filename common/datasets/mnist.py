@@ -10,6 +10,7 @@ class Mnist(IdxSource):
 
     source: ClassVar[str] = "LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to documents"
     folder: ClassVar[str] = "MNIST"
+    holds_digits: ClassVar[bool] = True
     class_names: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
 
     def archive(self) -> Any:

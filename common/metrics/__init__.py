@@ -3,9 +3,11 @@
 ``extractors`` turns images into features; ``fid``, ``kid`` and ``prdc`` compare those of real and generated images;
 ``moments`` are what clients send for the ``federated`` scores; ``memorisation`` asks whether training images are
 repeated; ``digits`` tells whether images are digits; ``score`` reads a classifier's probabilities; ``utility`` trains a
-classifier on generated images and tests it on real ones.
+classifier on generated images and tests it on real ones. ``table`` has what each of them is called, means and needs.
 """
 
+from common.metrics import table
+from common.metrics.base import Comparison, Metric, Reference, Sample, Score, Scores, Setting
 from common.metrics.classifier import MnistCNN, load_classifier
 from common.metrics.digits import share_read
 from common.metrics.extractors import (
@@ -20,18 +22,27 @@ from common.metrics.federated import ClientMoments, federated_scores, moments_by
 from common.metrics.fid import frechet_distance
 from common.metrics.kept import kept_features
 from common.metrics.kid import kernel_distance
-from common.metrics.memorisation import memorisation
+from common.metrics.memorisation import memorisation, memorisation_scores
 from common.metrics.moments import Moments, mixed
 from common.metrics.prdc import nearest_distances, neighbour_radii, per_class_recall, prdc
 from common.metrics.score import inception_score
+from common.metrics.table import METRICS
 from common.metrics.utility import utility
 
 __all__ = [
     "EXTRACTORS",
+    "METRICS",
     "ClientMoments",
+    "Comparison",
     "Extractor",
+    "Metric",
     "MnistCNN",
     "Moments",
+    "Reference",
+    "Sample",
+    "Score",
+    "Scores",
+    "Setting",
     "extractor_for",
     "extractor_name",
     "features_on_all_cores",
@@ -43,6 +54,7 @@ __all__ = [
     "load_classifier",
     "make_extractor",
     "memorisation",
+    "memorisation_scores",
     "mixed",
     "moments_by_label",
     "nearest_distances",
@@ -50,5 +62,6 @@ __all__ = [
     "per_class_recall",
     "prdc",
     "share_read",
+    "table",
     "utility",
 ]

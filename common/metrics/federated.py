@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.metrics.base import DISTANCES, Metric, Score, Scores
 from common.metrics.fid import frechet_distance
 from common.metrics.moments import Moments, mixed
 from common.tree import Tree
 
+OF_CLIENTS, OF_CLASSES = "client-fid", "class-fid"
+"""The scores by client and by class."""
+
 UNTOLD = -1
 """In place of a label: of images whose class is not told."""
-
-Figures = dict[str, float | list[float | None]]
 
 _MOST_BYTES = 64 * 2**20  # of one client's second moments; above, they are sent as one group
 _LARGEST = 1e12  # of a squared feature: sums over clients stay far from the end of float64
@@ -146,13 +149,14 @@ def moments_by_label(features: Tensor, labels: Tensor | None, num_classes: int) 
 
 def federated_scores(
     clients: Mapping[int, ClientMoments], fakes: Mapping[int, Moments], num_clients: int, num_classes: int
-) -> Figures:
+) -> Scores:
     """Returns the Fréchet distances of generated images to the clients' real ones; see ``frechet_distance``.
 
     - ``federated-fid``: to the images of all clients together. The labels of the generated ones are distributed as
       those of the real ones if all clients tell them, else evenly.
     - ``client-fid``: to each client's images, with labels distributed as that client's; by partition, None where it is
       unknown. ``worst-client`` and ``worst-client-fid`` name the highest.
+    - ``federated-clients``: the partitions that these are over, if not all have told.
     - ``class-fid``: of the images of each class to all clients' real ones that are told to be of that class;
       ``worst-class`` and ``worst-class-fid`` name the highest.
 
@@ -168,13 +172,15 @@ def federated_scores(
     known = [counts for counts in told if counts is not None]
     pooled = [sum(column) for column in zip(*known, strict=True)] if len(known) == len(told) else None
     everything = reduce(add, (client.total for client in ordered))
-    figures: Figures = {"federated-fid": frechet_distance(everything, _mixture(fakes, pooled or [1] * num_classes))}
+    figures: Scores = {"federated-fid": frechet_distance(everything, _mixture(fakes, pooled or [1] * num_classes))}
 
     of_clients: list[float | None] = [None] * num_clients
     for partition, client, counts in zip(sorted(clients), ordered, told, strict=True):
         if client.total.count > 1 and (counts is not None or UNTOLD in fakes):
             of_clients[partition] = frechet_distance(client.total, _mixture(fakes, counts or [1] * num_classes))
-    figures |= {"client-fid": of_clients, **_worst("client", of_clients)}
+    figures |= {OF_CLIENTS: of_clients, **_worst("client", of_clients)}
+    if len(clients) < num_clients:
+        figures["federated-clients"] = sorted(clients)
     if UNTOLD in fakes or num_classes == 1:
         return figures
     of_classes: list[float | None] = []
@@ -184,7 +190,7 @@ def federated_scores(
         both = real is not None and real.count > 1 and k in fakes and fakes[k].count > 1
         of_classes.append(frechet_distance(real, fakes[k]) if real is not None and both else None)
     worst = _worst("class", of_classes)
-    return figures | ({"class-fid": of_classes, **worst} if worst else {})
+    return figures | ({OF_CLASSES: of_classes, **worst} if worst else {})
 
 
 def _mixture(fakes: Mapping[int, Moments], counts: Sequence[int]) -> Moments:
@@ -194,7 +200,7 @@ def _mixture(fakes: Mapping[int, Moments], counts: Sequence[int]) -> Moments:
     return mixed([fakes[k] for k in wanted], [counts[k] for k in wanted])
 
 
-def _worst(what: str, figures: Sequence[float | None]) -> Figures:
+def _worst(what: str, figures: Sequence[float | None]) -> Scores:
     known = [(value, -k) for k, value in enumerate(figures) if value is not None]
     return {f"worst-{what}": -max(known)[1], f"worst-{what}-fid": max(known)[0]} if known else {}
 
@@ -210,3 +216,109 @@ def _packed(dimension: int) -> int:
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise DataError(f"no moments of features: {otherwise}")
+
+
+def _served_worst(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    words = []
+    if {"worst-client", "worst-client-fid", "federated-fid"} <= scores.keys():
+        words.append(
+            f"It serves client {scores['worst-client']} worst: fid {scores['worst-client-fid']:.4g} to that client's "
+            f"images, {scores['federated-fid']:.4g} to those of all."
+        )
+    if {"worst-class", "worst-class-fid"} <= scores.keys():
+        which = scores["worst-class"]
+        name = f" ({class_names[which]})" if which < len(class_names) and class_names[which] != str(which) else ""
+        words.append(f"It makes class {which}{name} worst: fid {scores['worst-class-fid']:.4g} to its images.")
+    if {"federated-clients", "client-fid"} <= scores.keys():
+        told = ", ".join(map(str, scores["federated-clients"]))
+        words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
+    return words
+
+
+def _whom_it_is_over(scores: Mapping[str, Any]) -> str | None:
+    if not {"federated-clients", "client-fid"} <= scores.keys():
+        return None
+    return f"federated over {len(scores['federated-clients'])} of {len(scores['client-fid'])} clients"
+
+
+def _distance(name: str, label: str, meaning: str, heading: str = "", selects_rounds: bool = False) -> Score:
+    return Score(
+        name,
+        label,
+        meaning,
+        "lower",
+        chart=DISTANCES,
+        decimals=2,
+        heading=heading,
+        selects_rounds=selects_rounds,
+        benchmark="column" if heading else "",
+    )
+
+
+FEDERATED_FID = Metric(
+    "federated-fid",
+    (
+        _distance(
+            "federated-fid",
+            "federated FID",
+            "Fréchet distance to the images of all clients, from moments that they told, lower is better",
+            selects_rounds=True,
+        ),
+        _distance(
+            "worst-client-fid",
+            "FID, worst client",
+            "Fréchet distance to the images of the client that the generator serves worst",
+            heading="worst client",
+        ),
+        _distance(
+            "worst-class-fid",
+            "FID, worst class",
+            "Fréchet distance to the images of the class that the generator makes worst",
+        ),
+        Score(
+            "client-fid",
+            "FID to its images",
+            "Fréchet distance to each client's images",
+            "lower",
+            "figures",
+            "client",
+            heading="FID to each client's images",
+        ),
+        Score(
+            "class-fid",
+            "FID to its images",
+            "Fréchet distance to the images of each class",
+            "lower",
+            "figures",
+            "class",
+            heading="FID of each class",
+        ),
+        Score(
+            "worst-client",
+            "worst client",
+            "the client that the generator serves worst",
+            form="number",
+            of="client",
+            figure="worst-client-fid",
+        ),
+        Score(
+            "worst-class",
+            "worst class",
+            "the class that the generator makes worst",
+            form="number",
+            of="class",
+            figure="worst-class-fid",
+        ),
+        Score(
+            "federated-clients",
+            "clients that told moments",
+            "the clients that federated scores are over, where they are not over all",
+            form="numbers",
+            of="client",
+        ),
+    ),
+    needs=frozenset({"features", "clients"}),
+    between_rounds=True,
+    remark=_whom_it_is_over,
+    weak_spots=_served_worst,
+)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError, DivergenceError
+from common.metrics.base import DISTANCES, Comparison, Metric, Score, Scores
 from common.metrics.moments import Moments
 
 
@@ -43,3 +44,31 @@ def _root(matrix: Tensor) -> Tensor:
     roots = torch.where(values > noise, values, 0).sqrt()
     root: Tensor = (vectors * roots) @ vectors.T
     return root
+
+
+def _compute(compared: Comparison) -> Scores:
+    _, fake = compared.features
+    return {"fid": frechet_distance(compared.real.moments, Moments.of(fake))}
+
+
+FID = Metric(
+    "fid",
+    (
+        Score(
+            "fid",
+            "FID",
+            "Fréchet distance of features, lower is better",
+            "lower",
+            chart=DISTANCES,
+            decimals=2,
+            selects_rounds=True,
+            benchmark="panel",
+        ),
+    ),
+    needs=frozenset({"features", "held-out"}),
+    compute=_compute,
+    few_images="fid is to {held_out} held-out images, no more than {extractor.name} has features "
+    "({extractor.dimension}): much of it comes of their small number, so compare it within this run only, and go by "
+    "kid",
+    between_rounds=True,
+)

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from common.charts import Chart
 from common.errors import DataError
+from common.metrics.base import Comparison, Metric, Score, Scores
 
 _CHUNK = 1024  # rows of a kernel matrix held at once
 
@@ -46,3 +48,24 @@ def kernel_distance(
         return (total(features, features) - diagonal) / (len(features) * (len(features) - 1))
 
     return within(real) + within(fake) - 2 * total(real, fake) / (len(real) * len(fake))
+
+
+def _compute(compared: Comparison) -> Scores:
+    return {"kid": kernel_distance(*compared.features)}
+
+
+KID = Metric(
+    "kid",
+    (
+        Score(
+            "kid",
+            "KID",
+            "kernel distance of features, lower is better",
+            "lower",
+            chart=Chart("kid", "KID", "Lower is better.", is_logarithmic=True),
+            decimals=1,
+        ),
+    ),
+    needs=frozenset({"features", "held-out"}),
+    compute=_compute,
+)

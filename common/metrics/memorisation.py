@@ -6,10 +6,14 @@ generated images serves both sides, so that the training images need not be thin
 which would hide most of what is repeated.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.metrics.base import Metric, Score, Scores
 from common.metrics.prdc import nearest_distances
 
 
@@ -37,3 +41,79 @@ def memorisation(trained: Tensor, held_out: Tensor, fake: Tensor) -> tuple[float
     ratio = (float(near.mean()) + floor) / (float(far.mean()) + floor)
     spread = sum(float(side.var()) / len(side) / (float(side.mean()) + floor) ** 2 for side in (near, far))
     return ratio, ratio * spread**0.5
+
+
+def memorisation_scores(ratios: Sequence[float | None], errors: Sequence[float | None]) -> Scores:
+    """Returns the scores of what clients tell; empty if none tells any.
+
+    - ``memorisation``: by partition, the ratio (1 is none, lower is worse), or None where it is unknown;
+      ``memorisation-error``: its standard error.
+    - ``most-memorised`` and ``most-memorised-ratio``: the client with the lowest ratio.
+
+    Args:
+        ratios: See ``memorisation``, by partition; None where it is unknown.
+        errors: Likewise.
+    """
+    known = [(ratio, partition) for partition, ratio in enumerate(ratios) if ratio is not None]
+    if not known:
+        return {}
+    lowest, partition = min(known)
+    return {
+        "memorisation": ratios,
+        "memorisation-error": errors,
+        "most-memorised": partition,
+        "most-memorised-ratio": lowest,
+    }
+
+
+def _repeated(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    errors = dict(enumerate(scores.get("memorisation-error", ())))
+    which, ratio = scores.get("most-memorised", -1), scores.get("most-memorised-ratio")
+    if ratio is None or (error := errors.get(which)) is None:
+        return []
+    sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
+    return [
+        f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
+        f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
+    ]
+
+
+MEMORISATION = Metric(
+    "memorisation",
+    (
+        Score(
+            "memorisation",
+            "memorisation",
+            "distance of training images to generated ones, over that of held-out ones",
+            "higher",
+            "figures",
+            "client",
+            heading="Memorisation of each client's images",
+        ),
+        Score(
+            "memorisation-error",
+            "memorisation, ±",
+            "its standard error",
+            form="figures",
+            of="client",
+            heading="Standard errors of memorisation",
+        ),
+        Score(
+            "most-memorised",
+            "most repeated client",
+            "the client whose training images are repeated most",
+            form="number",
+            of="client",
+            figure="most-memorised-ratio",
+        ),
+        Score(
+            "most-memorised-ratio",
+            "memorisation, worst client",
+            "the least memorisation ratio of any client: 1 is none, 0 repeats all",
+            "higher",
+            benchmark="",
+        ),
+    ),
+    needs=frozenset({"clients"}),
+    weak_spots=_repeated,
+)

@@ -6,12 +6,18 @@ As in the published code a ball does not contain its own surface. Distances are 
 at a time: 10,000 vectors against 10,000 take about 100 MB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.metrics.base import SHARES, Comparison, Course, Metric, Score, Scores, Setting, Trouble
+
+FEWEST_OF_A_CLASS = 5
+"""Held-out images of a class without which its recall is not told."""
 
 _CHUNK = 1024  # rows of a distance matrix held at once
 
@@ -125,3 +131,131 @@ def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def _check(real: Tensor, fake: Tensor) -> None:
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise DataError(f"features of shape {tuple(real.shape)} and {tuple(fake.shape)} are not (N, D) and (M, D)")
+
+
+def _compute(compared: Comparison) -> Scores:
+    return dict(prdc(*compared.features))
+
+
+def _share(name: str, meaning: str, benchmark: Literal["column", "panel"] = "column") -> Score:
+    return Score(name, name, meaning, "higher", chart=SHARES, benchmark=benchmark)
+
+
+PRDC = Metric(
+    "prdc",
+    (
+        _share("precision", "generated images that look real"),
+        _share("recall", "real images that the generator covers"),
+        _share("density", "how densely real neighbourhoods are filled"),
+        _share("coverage", "real images with a generated neighbour", "panel"),
+    ),
+    needs=frozenset({"features", "held-out"}),
+    compute=_compute,
+)
+
+
+def _compute_by_class(compared: Comparison) -> Scores:
+    (real, fake), labels, classes = compared.features, compared.real.labels, compared.real.num_classes
+    shares = per_class_recall(real, labels, fake, num_classes=classes)
+    enough = (torch.bincount(labels, minlength=classes) >= FEWEST_OF_A_CLASS).tolist()
+    worst, worst_class = min((share, k) for k, share in enumerate(shares) if enough[k])
+    return {
+        "per-class-recall": [share if enough[k] else None for k, share in enumerate(shares)],
+        "worst-class-recall": worst,
+        "worst-recalled-class": worst_class,
+    }
+
+
+def _no_class_has_enough(setting: Setting) -> str | None:
+    if max(setting.label_counts) < FEWEST_OF_A_CLASS:
+        return f"no class has {FEWEST_OF_A_CLASS} held-out images"
+    return None
+
+
+def _over_classes(scores: Mapping[str, Any]) -> Scores:
+    recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
+    return {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
+
+
+def _least_covered(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    if not {"worst-recalled-class", "worst-class-recall"} <= scores.keys():
+        return []
+    return [f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."]
+
+
+_LEAST = 0.05  # recall below which a class counts as not made
+
+
+def _not_made(course: Course) -> list[Trouble] | None:
+    recalls = course.final.get("per-class-recall") or []
+    known = [recall for recall in recalls if recall is not None]
+    if not known:
+        return None
+    missing = [k for k, recall in enumerate(recalls) if recall is not None and recall < _LEAST]
+    if missing and median(known) < _LEAST:
+        words = (
+            f"The generator covers less than {_LEAST:.0%} of the real images of most classes: it has learned little "
+            "yet. More rounds help where scores still improve."
+        )
+        return [Trouble("coverage", False, words)]
+    words = (
+        f"Of class {', '.join(map(str, missing))} the generator covers less than {_LEAST:.0%} of the real images, and "
+        f"of the median class {median(known):.0%}: hardly any variety is made of it."
+    )
+    return [Trouble("collapse", False, words)] if missing else []
+
+
+PER_CLASS_RECALL = Metric(
+    "per-class-recall",
+    (
+        Score(
+            "per-class-recall",
+            "recall",
+            "the recall of each class",
+            "higher",
+            "figures",
+            "class",
+            heading="Recall of each class",
+        ),
+        Score(
+            "worst-class-recall",
+            "recall, worst class",
+            "recall of the class that the generator covers least",
+            "higher",
+            chart=SHARES,
+            benchmark="",
+        ),
+        Score(
+            "worst-recalled-class",
+            "least covered class",
+            "the class that the generator covers least",
+            form="number",
+            of="class",
+            figure="worst-class-recall",
+        ),
+    ),
+    needs=frozenset({"features", "labels", "held-out"}),
+    compute=_compute_by_class,
+    obstacle=_no_class_has_enough,
+    weak_spots=_least_covered,
+    troubles=_not_made,
+    for_benchmarks=(
+        Score(
+            "worst-recall",
+            "recall of the worst class",
+            "the least recall of a class",
+            "higher",
+            heading="worst class",
+            benchmark="panel",
+        ),
+        Score(
+            "recall-gap",
+            "gap of recall",
+            "the greatest recall of a class minus the least",
+            "lower",
+            heading="class gap",
+        ),
+    ),
+    derive=_over_classes,
+    evidence="the recall of each class",
+)

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.metrics.base import Comparison, Course, Metric, Score, Scores, Trouble
+from common.metrics.classifier import load_classifier
+from common.metrics.extractors import MnistFeatures, make_extractor
 
 
 def inception_score(probabilities: Tensor) -> float:
@@ -26,3 +29,60 @@ def inception_score(probabilities: Tensor) -> float:
     marginal = conditional.mean(0)
     divergence = torch.xlogy(conditional, conditional).sum(1) - torch.xlogy(conditional, marginal).sum(1)
     return float(divergence.mean().exp())
+
+
+def digit_probabilities(images: Tensor, features: Tensor | None = None) -> Tensor:
+    """Returns the MNIST classifier's class probabilities, float64 (N, 10), of images uint8 (N, 1, 28, 28).
+
+    Args:
+        images: Of digits.
+        features: What ``mnist-cnn`` makes of them, where that is known.
+    """
+    if features is None:
+        features = make_extractor(MnistFeatures.name)(images)
+    with torch.inference_mode():
+        return load_classifier().logits(features).double().softmax(1)
+
+
+def _compute(compared: Comparison) -> Scores:
+    sample = compared.sample
+    known = sample.extractor is not None and sample.extractor.name == MnistFeatures.name
+    return {"score": inception_score(digit_probabilities(sample.images, sample.features if known else None))}
+
+
+_KINDS = 2.0  # from which there were kinds to lose: an untrained generator has between 1 and 2
+_FALLEN = 0.6
+
+
+def _collapsed(course: Course) -> list[Trouble] | None:
+    values = [(scores["score"], round) for round, scores in course.rounds if "score" in scores]
+    if len(values) < 2:
+        return None
+    (best, of), (now, round) = max(values), values[-1]
+    if best < _KINDS or now >= _FALLEN * best:
+        return []
+    words = (
+        f"The classifier's score fell from {best:.3g} in round {of} to {now:.3g}: the generator makes fewer kinds of "
+        "images than before."
+    )
+    return [Trouble("collapse", True, words, round)]
+
+
+SCORE = Metric(
+    "score",
+    (
+        Score(
+            "score",
+            "classifier score",
+            "classifier score, 10 is perfect for ten digits",
+            "higher",
+            decimals=2,
+            at_a_glance=True,
+        ),
+    ),
+    needs=frozenset({"digits"}),
+    compute=_compute,
+    between_rounds=True,
+    troubles=_collapsed,
+    evidence="the classifier score of two rounds",
+)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import DataError
+from common.metrics.base import SHARES, Comparison, Metric, Score, Scores, Setting
 from common.metrics.supervised import accuracy, fit, materialise
 from common.seeding import torch_generator
 
@@ -83,3 +84,46 @@ def _check(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Ten
         raise DataError(
             f"generated images {tuple(images.shape)} and test ones {tuple(test_images.shape)} differ in kind"
         )
+
+
+def _compute(compared: Comparison) -> Scores:
+    real, made = compared.real, compared.sample
+    found = utility(made.images, made.labels, real.images, real.labels, compared.seed, num_classes=real.num_classes)
+    return {"utility": found}
+
+
+def _obstacle(setting: Setting) -> str | None:
+    if not setting.is_conditional:
+        return "the generator is not conditional, so its images have no labels to learn from"
+    if setting.num_balanced == 0:
+        return "evaluation.utility-num-images is 0"
+    if setting.num_classes < 2:
+        return "there is one class only"
+    if setting.num_balanced < 2 * setting.num_classes:
+        return (
+            f"evaluation.utility-num-images is {setting.num_balanced}, fewer than two of each of "
+            f"{setting.num_classes} classes"
+        )
+    if setting.size < MIN_SIZE:
+        return f"its classifier takes images of {MIN_SIZE} pixels or more"
+    return None
+
+
+UTILITY = Metric(
+    "utility",
+    (
+        Score(
+            "utility",
+            "utility",
+            "accuracy on real images of a classifier trained on generated ones",
+            "higher",
+            chart=SHARES,
+            decimals=4,
+            benchmark="panel",
+        ),
+    ),
+    needs=frozenset({"labels", "held-out"}),
+    compute=_compute,
+    sample="balanced",
+    obstacle=_obstacle,
+)

@@ -1,6 +1,6 @@
 """What local training minimises: one objective a file."""
 
-from common.objectives.base import AdversarialObjective, Batch, DrawSource, Objective, Phase
+from common.objectives.base import LOSSES, AdversarialObjective, Batch, Diagnostic, DrawSource, Loss, Objective, Phase
 from common.objectives.elbo import ELBO
 from common.objectives.flow_matching import FlowMatching
 from common.objectives.hinge import Hinge
@@ -19,4 +19,14 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "flow-matching": FlowMatching,
 }
 
-__all__ = ["OBJECTIVES", "AdversarialObjective", "Batch", "DrawSource", "Objective", "Phase"]
+__all__ = [
+    "LOSSES",
+    "OBJECTIVES",
+    "AdversarialObjective",
+    "Batch",
+    "Diagnostic",
+    "DrawSource",
+    "Loss",
+    "Objective",
+    "Phase",
+]

@@ -4,13 +4,15 @@ The loop in ``client/trainer.py`` knows phases and nothing of any GAN, so a fami
 autoencoder, say) is an objective file and a model file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from common.charts import Chart
 from common.components import Component
 from common.errors import ConfigError
 from common.examples import ExampleSpec
@@ -71,7 +73,7 @@ class DrawSource:
 
 
 Networks = Mapping[str, nn.Module]
-Loss = Callable[[Networks, Batch], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Networks, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class Phase:
     """One kind of step.
 
     Attributes:
-        name: Names the loss in journals and in errors.
+        name: Names the phase in errors, and its loss in journals (``loss_name``).
         networks: The networks whose weights this phase steps; the others get no gradient.
-        loss: Returns a scalar to minimise, and detached scalars worth watching (``d-real``, ``d-fake``).
+        loss: Returns a scalar to minimise, and detached scalars worth watching (``Objective.diagnostics``).
         repeats: How often the phase runs in a step, each time on a new batch.
         uses_examples: Whether the loss uses real examples; those of a client are passed over for these phases only.
         after: Called with the stepped network after each update (weight clipping), under no_grad.
@@ -92,12 +94,42 @@ class Phase:
 
     name: str
     networks: tuple[str, ...]
-    loss: Loss
+    loss: LossFunction
     repeats: int = 1
     uses_examples: bool = True
     after: Callable[[nn.Module], None] | None = None
     reuses_batch: bool = False
     period: int | None = None
+
+    @property
+    def loss_name(self) -> str:
+        """The name of its loss in journals."""
+        return f"{self.name}-loss"
+
+
+LOSSES = Chart("losses", "Losses", "Means over clients, weighted by images.")
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A figure that the phases of an objective tell beside their losses.
+
+    Attributes:
+        name: In journals; kebab-case.
+        label: What people call it.
+        chart: Where it is drawn over the rounds.
+    """
+
+    name: str
+    label: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class Loss(Diagnostic):
+    """What a phase minimises; its name is the phase's ``loss_name``."""
+
+    chart: Chart = LOSSES
 
 
 class Objective(Component):
@@ -106,6 +138,22 @@ class Objective(Component):
     def phases(self) -> tuple[Phase, ...]:
         """Returns the phases of one local step, in order."""
         raise NotImplementedError
+
+    def losses(self) -> tuple[Loss, ...]:
+        """Returns what its losses are called, in the order of its phases; by default as they are."""
+        return tuple(Loss(phase.loss_name, f"{phase.name} loss") for phase in self.phases())
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Returns what its phases tell beside their losses; by default nothing."""
+        return ()
+
+    def trouble(self, recent: Sequence[Mapping[str, float]]) -> str | None:
+        """Returns in a sentence what the figures of the latest rounds show to be wrong; None: nothing.
+
+        Args:
+            recent: Means over clients of losses and diagnostics, by name, of at least one round.
+        """
+        return None
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
         """Draws what a batch takes beside examples, by name, with B rows each; by default nothing.
@@ -131,6 +179,14 @@ class Objective(Component):
             )
 
 
+_SURE = 4.6  # a logit of which the sigmoid is 0.99
+_LOGITS = Chart(
+    "logits",
+    "D(real) and D(fake)",
+    "The discriminator's logits. Far apart: it tells real from generated easily; together: it cannot.",
+)
+
+
 class AdversarialObjective(Objective):
     """Base of the adversarial losses: D tells real from fake, G makes D(G(z)) look real; R1 with any of them.
 
@@ -153,6 +209,9 @@ class AdversarialObjective(Objective):
     instance_noise: float = Field(
         0.0, ge=0, description="standard deviation of Gaussian noise on what D sees (Sonderby et al. 2017); 0: off"
     )
+    is_logistic: ClassVar[bool] = True
+    """Whether a logit of the discriminator is near the log-odds that an image is real; a critic's is a distance."""
+
     critic_steps: int = Field(1, ge=1, le=100, description="discriminator updates for each generator update")
 
     @field_validator("augment")
@@ -190,6 +249,23 @@ class AdversarialObjective(Objective):
                 period=self.r1_every,
             ),
             Phase("generator", ("generator",), self._generator_phase, uses_examples=False, reuses_batch=True, period=1),
+        )
+
+    def losses(self) -> tuple[Loss, ...]:
+        return Loss("discriminator-loss", "D loss"), Loss("generator-loss", "G loss")
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return Diagnostic("d-real", "D(real)", _LOGITS), Diagnostic("d-fake", "D(fake)", _LOGITS)
+
+    def trouble(self, recent: Sequence[Mapping[str, float]]) -> str | None:
+        nan = float("nan")  # of what a round does not tell, which is never sure
+        logits = [(means.get("d-real", nan), means.get("d-fake", nan)) for means in recent]
+        if not self.is_logistic or not all(real > _SURE and fake < -_SURE for real, fake in logits):
+            return None
+        real, fake = logits[-1]
+        return (
+            f"The discriminator tells real from generated images nearly always (D(real) {real:.1f}, D(fake) "
+            f"{fake:.1f}, for {len(recent)} rounds): the generator learns little from it. R1 or DiffAugment help."
         )
 
     def check(self, shape: ExampleSpec) -> None:

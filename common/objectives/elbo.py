@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from common.objectives.base import Batch, DrawSource, Networks, Objective, Phase
+from common.charts import Chart
+from common.objectives.base import Batch, Diagnostic, DrawSource, Loss, Networks, Objective, Phase
+
+_TERMS = Chart(
+    "elbo",
+    "Terms of the bound",
+    "In nats an example. A divergence near 0 says that the latent vector tells nothing of the example.",
+)
 
 
 class ELBO(Objective):
@@ -27,6 +34,12 @@ class ELBO(Objective):
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("elbo", ("encoder", "decoder"), self._loss, period=1),)
+
+    def losses(self) -> tuple[Loss, ...]:
+        return (Loss("elbo-loss", "negative ELBO"),)
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return Diagnostic("reconstruction", "reconstruction", _TERMS), Diagnostic("divergence", "KL to prior", _TERMS)
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
         """Draws ``noise`` (B, Z), which latent vectors are made of."""

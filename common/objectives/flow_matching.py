@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from common.models.base import NO_LABEL
-from common.objectives.base import Batch, DrawSource, Networks, Objective, Phase
+from common.objectives.base import Batch, DrawSource, Loss, Networks, Objective, Phase
 
 
 class FlowMatching(Objective):
@@ -28,6 +28,9 @@ class FlowMatching(Objective):
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("flow", ("velocity",), self._loss, period=1),)
+
+    def losses(self) -> tuple[Loss, ...]:
+        return (Loss("flow-loss", "velocity error"),)
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
         """Draws ``noise`` (B, *shape), ``times`` (B,) in [0, 1] and ``label-draws`` (B,) in [0, 1)."""

@@ -15,6 +15,7 @@ class WGAN(AdversarialObjective):
     Deviation: Adam as everywhere in this project, where the paper takes RMSProp.
     """
 
+    is_logistic: ClassVar[bool] = False
     source: ClassVar[str] = "Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875), algorithm 1"
 
     critic_steps: int = Field(5, ge=1, le=100, description="discriminator updates for each generator update")

@@ -14,6 +14,7 @@ class WGANGP(AdversarialObjective):
     For a conditional discriminator the point x' carries the label of its real image.
     """
 
+    is_logistic: ClassVar[bool] = False
     source: ClassVar[str] = "Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3 and algorithm 1"
 
     critic_steps: int = Field(5, ge=1, le=100, description="discriminator updates for each generator update")

@@ -12,14 +12,15 @@ from common.config import RunConfig
 from common.errors import CheckpointError, DataError
 from common.files import load_sealed, save_sealed
 from common.generation import balanced_labels, generate
-from common.metrics import ClientMoments
+from common.metrics import ClientMoments, Sample, Scores
+from common.metrics.federated import FEDERATED_FID, OF_CLASSES, OF_CLIENTS
 from common.models import Sampler
 from common.queries import QUERIES, ClientQuery, Known
 from common.seeding import derive_seed
 from common.tree import Tree
 from server.clients.resilient_grid import PatientGrid
 from server.clients.roster import Roster, one_line
-from server.evaluation.evaluator import Evaluator, Sample, Scores, extractor_of
+from server.evaluation.evaluator import Evaluator, extractor_of
 from server.evaluation.limits import FEWEST, no_extractor
 
 log = logging.getLogger("fedgan.server")
@@ -31,7 +32,7 @@ MOMENTS = "feature-moments"
 
 _KIND, _VERSION = "fedgan-moments", 1
 _NAMED = 10  # clients whose reasons are logged
-NAMES = ("federated-fid", "client-fid", "class-fid")
+NAMES = (FEDERATED_FID.name, OF_CLIENTS, OF_CLASSES)
 
 
 class FederatedScorer:
@@ -72,10 +73,7 @@ class FederatedScorer:
         else:
             labels, features = sample.labels, sample.features
         fakes = metrics.moments_by_label(features, labels if self._conditional else None, self._num_classes)
-        scores: Scores = dict(metrics.federated_scores(self._clients, fakes, self._num_clients, self._num_classes))
-        if len(self._clients) < self._num_clients:
-            scores["federated-clients"] = list(self._clients)
-        return scores
+        return metrics.federated_scores(self._clients, fakes, self._num_clients, self._num_classes)
 
     def _enough(self, labels: Tensor) -> bool:
         made = labels.bincount(minlength=self._num_classes).tolist()
@@ -101,11 +99,11 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
         return dict.fromkeys(NAMES, f"the clients' {total} image(s) are too few, it takes {FEWEST}")
     found = {}
     if withheld:
-        found["client-fid of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
+        found[f"{OF_CLIENTS} of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
     if not config.model_component.conditional:
-        found["class-fid"] = "the generator is not conditional"
+        found[OF_CLASSES] = "the generator is not conditional"
     elif roster.shape.num_classes == 1:
-        found["class-fid"] = "there is one class only"
+        found[OF_CLASSES] = "there is one class only"
     return found
 
 

@@ -14,36 +14,13 @@ from common.datasets.base import Dataset, load_once
 from common.errors import DataError
 from common.examples import ExampleSpec, ImageSpec
 from common.generation import balanced_labels, generate
+from common.metrics import METRICS, Comparison, Metric, Reference, Sample, Scores, table
 from common.models import Sampler
 from common.seeding import derive_seed
 from common.threads import side_by_side
 from server.clients.roster import Roster
-from server.evaluation.limits import ALL, DIGITS, FEWEST_OF_A_CLASS, Limits, describe_scores
+from server.evaluation.limits import Limits, describe_scores
 from server.evaluation.steps import SAMPLE, Final, Steps, announce, sentences
-
-Scores = dict[str, float | Sequence[float | None]]
-
-QUICK = ("fid", "score")
-
-
-class Sample:
-    """Images that a generator made for one evaluation, and their features: made once for all its scores.
-
-    Args:
-        images: uint8 (N, C, S, S).
-        labels: What the generator was asked for, int64 (N,).
-        extractor: Of the features; None where there is none.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, extractor: metrics.Extractor | None) -> None:
-        self.images = images
-        self.labels = labels
-        self._extractor = extractor
-
-    @cached_property
-    def features(self) -> Tensor | None:
-        """Features (N, D), on the CPU; None without an extractor."""
-        return None if self._extractor is None else metrics.features_on_all_cores(self._extractor, self.images)
 
 
 class Evaluator:
@@ -62,7 +39,7 @@ class Evaluator:
         self._dataset = dataset
         self.extractor = extractor_of(config.evaluation, dataset.shape)
         self.limits = Limits(config, dataset, self.extractor)
-        self.available = [name for name in ALL if self.limits.reason_against(name) is None]
+        self.available = [name for name in table.held_out() if self.limits.reason_against(name) is None]
 
     def score(
         self,
@@ -76,7 +53,7 @@ class Evaluator:
 
         Args:
             generator: See ``common.generation.generate``.
-            names: Of ``ALL``; those not ``available`` are skipped.
+            names: Of ``table.held_out()``; those not ``available`` are skipped.
             num_images: Generated images.
             sample: What ``self.sample`` gives, where that is known already.
             steps: Does the work, metric by metric; None: whatever fails is raised.
@@ -86,15 +63,16 @@ class Evaluator:
         """
         steps = steps or Steps()
         wanted = [name for name in names if self.limits.reason_against(name) is None]
-        tasks: list[Callable[[], Scores]] = []
-        if compared := [name for name in wanted if name != "utility"]:
-            made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_images), None, compared)
-            if made is not None:
-                tasks = self._comparisons(made, compared, steps)
-        if "utility" in wanted:  # it takes longest
-            tasks.insert(0, lambda: steps.run("utility", lambda: {"utility": self._utility(generator)}, Scores()))
+        shared, alone = _by_sample(wanted)
+        tasks: list[Callable[[], Scores]]
+        tasks = [partial(steps.run, name, partial(self._alone, generator, name), Scores()) for name in alone]
+        if shared:
+            made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_images), None, shared)
+            if made is not None:  # those of samples of their own are begun first, as they take longest
+                tasks += self._comparisons(made, shared, steps)
         scores = _merged(side_by_side(tasks))
-        return {key: scores[key] for key in sorted(scores, key="utility".__eq__)}  # but is told last
+        last = [score.name for name in alone for score in METRICS[name].scores]
+        return {key: scores[key] for key in sorted(scores, key=last.__contains__)}  # but they are told last
 
     def told(self, generator: Sampler, names: Sequence[str], num_images: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
@@ -113,9 +91,9 @@ class Evaluator:
 
     def steps(self, names: Sequence[str]) -> list[str]:
         """Returns the steps that computing metrics takes, in the order in which they are begun."""
-        compared = [name for name in names if name != "utility"]
-        before = [SAMPLE, *(["features"] if self.extractor else [])] if compared else []
-        return [*before, *sorted(names, key="utility".__ne__)]
+        shared, alone = _by_sample(names)
+        before = [SAMPLE, *(["features"] if self.extractor else [])] if shared else []
+        return [*before, *alone, *shared]
 
     def sample(self, generator: Sampler, num_images: int) -> Sample:
         """Returns images of a generator whose labels are distributed as those of the held-out images."""
@@ -127,62 +105,36 @@ class Evaluator:
         labels = test.labels[order]
         return Sample(generate(generator, labels, self._seed), labels, self.extractor)
 
-    def compare(self, images: Tensor, names: Sequence[str]) -> Scores:
-        """Returns the named metrics, but ``utility``, of images uint8 (N, C, S, S), whoever made them.
+    def compare(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Scores:
+        """Returns the named metrics of images uint8 (N, C, S, S), whoever made them.
 
         Args:
             images: Of the data set's shape.
-            names: Of ``ALL``, and ``available``.
+            names: Of those ``available``.
+            labels: Of the images, int64 (N,), for metrics that look at them.
         """
-        sample = Sample(images, torch.zeros(len(images), dtype=torch.int64), self.extractor)
-        return _merged(side_by_side(self._comparisons(sample, names, Steps())))
+        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+        return _merged(side_by_side(self._comparisons(Sample(images, labels, self.extractor), names, Steps())))
 
     def _comparisons(self, sample: Sample, names: Sequence[str], steps: Steps) -> list[Callable[[], Scores]]:
-        """Returns what computes the named metrics, but ``utility``, in the order of ``ALL``; see ``compare``."""
-        metric: dict[str, Callable[[], Scores]] = {}
-        features: Tensor | None = None
-        if self.extractor is not None:
-            both = steps.run("features", lambda: (self._real_features, sample.features), None, names)
-            if both is None or both[1] is None:
+        """Returns what computes the named metrics, in the order of the table; see ``compare``."""
+        chosen = [name for name in METRICS if name in names]
+        if any("features" in METRICS[name].needs for name in chosen):
+            made = steps.run("features", lambda: (self._reference.features, sample.features), None, names)
+            if made is None:
                 return []
-            real, fake = both[0], both[1]
-            metric["fid"] = lambda: {"fid": metrics.frechet_distance(self._real_moments, metrics.Moments.of(fake))}
-            metric["kid"] = lambda: {"kid": metrics.kernel_distance(real, fake)}
-            metric["prdc"] = lambda: dict(metrics.prdc(real, fake))
-            metric["per-class-recall"] = lambda: self._recall(real, fake)
-            features = fake if self.extractor.name == DIGITS else None
-        metric["score"] = lambda: {"score": metrics.inception_score(_probabilities(sample.images, features))}
-        return [partial(steps.run, name, task, Scores()) for name, task in metric.items() if name in names]
+        compared = Comparison(self._reference, sample, self._seed)
+        return [partial(steps.run, name, partial(_computed, METRICS[name], compared), Scores()) for name in chosen]
 
-    def _recall(self, real: Tensor, fake: Tensor) -> Scores:
-        test, classes = self._dataset.test, self._dataset.shape.num_classes
-        shares = metrics.per_class_recall(real, test.labels, fake, num_classes=classes)
-        enough = [count >= FEWEST_OF_A_CLASS for count in test.label_counts(classes)]
-        worst, worst_class = min((share, k) for k, share in enumerate(shares) if enough[k])
-        return {
-            "per-class-recall": [share if enough[k] else None for k, share in enumerate(shares)],
-            "worst-class-recall": worst,
-            "worst-recalled-class": worst_class,
-        }
-
-    def _utility(self, generator: Sampler) -> float:
+    def _alone(self, generator: Sampler, name: str) -> Scores:
         labels = balanced_labels(self._evaluation.utility_num_images, self._dataset.held)
-        return self.utility_of(generate(generator, labels, derive_seed(self._seed, "utility")), labels)
-
-    def utility_of(self, images: Tensor, labels: Tensor) -> float:
-        """Returns the ``utility`` of images uint8 (N, C, S, S) with labels int64 (N,), whoever made them."""
-        test, classes = self._dataset.test, self._dataset.shape.num_classes
-        return metrics.utility(images, labels, test.stored, test.labels, self._seed, num_classes=classes)
+        made = Sample(generate(generator, labels, derive_seed(self._seed, name)), labels, self.extractor)
+        return _computed(METRICS[name], Comparison(self._reference, made, self._seed))
 
     @cached_property
-    def _real_features(self) -> Tensor:
-        assert self.extractor is not None
-        images = self._dataset.test.stored
-        return metrics.kept_features(self.extractor, images, metrics.features_on_all_cores)
-
-    @cached_property
-    def _real_moments(self) -> metrics.Moments:
-        return metrics.Moments.of(self._real_features)
+    def _reference(self) -> Reference:
+        test = self._dataset.test
+        return Reference(test.stored, test.labels, self._dataset.shape.num_classes, self.extractor)
 
 
 def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
@@ -215,17 +167,15 @@ def extractor_of(config: EvaluationConfig, shape: ExampleSpec) -> metrics.Extrac
     return metrics.extractor_for(config.extractor, shape.channels, shape.size, config.inception_weights, device)
 
 
-def _probabilities(images: Tensor, features: Tensor | None) -> Tensor:
-    """Returns the MNIST classifier's class probabilities, float64 (N, 10), of images uint8 (N, 1, 28, 28).
+def _computed(metric: Metric, compared: Comparison) -> Scores:
+    assert metric.compute is not None
+    return metric.compute(compared)
 
-    Args:
-        images: Of digits.
-        features: What ``mnist-cnn`` makes of them, where that is known.
-    """
-    if features is None:
-        features = metrics.make_extractor("mnist-cnn")(images)
-    with torch.inference_mode():
-        return metrics.load_classifier().logits(features).double().softmax(1)
+
+def _by_sample(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns those of the named metrics that share a sample, and those that have one of their own."""
+    shared = [name for name in names if METRICS[name].sample == "shared"]
+    return shared, [name for name in names if name not in shared]
 
 
 def _merged(scores: Sequence[Scores]) -> Scores:

@@ -7,23 +7,17 @@ from typing import Any
 from common import metrics
 from common.components import suggestion
 from common.config import EvaluationConfig, RunConfig
+from common.datasets import DATASETS
 from common.datasets.base import Dataset
 from common.errors import ConfigError
 from common.examples import ExampleSpec, ImageSet, ImageSpec
+from common.metrics import METRICS, Setting, table
 from common.metrics.digits import ENOUGH
 from common.metrics.extractors import MnistFeatures
-from common.metrics.utility import MIN_SIZE
 
-OF_FEATURES = ("fid", "kid", "prdc", "per-class-recall")
-ALL = ("fid", "kid", "prdc", "score", "per-class-recall", "utility")
 DIGITS = MnistFeatures.name
 FEWEST = 10
 """Held-out images without which no distance, neighbourhood or accuracy is worth a number."""
-
-FEWEST_OF_A_CLASS = 5
-"""Held-out images of a class without which its recall is not told."""
-
-_MNIST = ("mnist", "mnist-10k")
 
 
 class Limits:
@@ -53,7 +47,8 @@ class Limits:
             return None
         if not MnistFeatures.accepts(shape.channels, shape.size):
             return None
-        if self._dataset.name.partition(" ")[0] in _MNIST:
+        source = DATASETS.get(self._dataset.name.partition(" ")[0])
+        if source is not None and source.holds_digits:
             return 1.0
         return metrics.share_read(test.images, test.labels, self._dataset.class_names)
 
@@ -65,17 +60,17 @@ class Limits:
             return found
         if self._extractor.name == DIGITS and (warning := doubt_of_digits(self.digits)):
             found.append(warning)
-        if held_out <= self._extractor.dimension and self.reason_against("fid") is None:
-            found.append(
-                f"fid is to {held_out} held-out images, no more than {self._extractor.name} has features "
-                f"({self._extractor.dimension}): much of it comes of their small number, so compare it within this run "
-                "only, and go by kid"
-            )
+        if held_out <= self._extractor.dimension:
+            found += [
+                metric.few_images.format(held_out=held_out, extractor=self._extractor)
+                for name, metric in METRICS.items()
+                if metric.few_images and self.reason_against(name) is None
+            ]
         return found
 
     def reasons(self) -> dict[str, str]:
         """Returns why metrics cannot be computed here, by their names; see ``reason_against``."""
-        found = {name: self.reason_against(name) for name in ALL}
+        found = {name: self.reason_against(name) for name in table.held_out()}
         return {name: reason for name, reason in found.items() if reason}
 
     def reason_against(self, name: str) -> str | None:
@@ -84,49 +79,37 @@ class Limits:
         Raises:
             ConfigError: There is no such metric.
         """
-        if name not in ALL:
-            raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(ALL))}")
-        shape = self._dataset.shape
-        if not isinstance(shape, ImageSpec):
-            return f"metrics of images do not take {shape.kind}"
-        if name in OF_FEATURES and self._extractor is None:
+        known = table.held_out()
+        if name not in known:
+            raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(known))}")
+        metric, test, shape = METRICS[name], self._dataset.test, self._dataset.shape
+        needs, held_out = metric.needs, len(test)
+        if shape.kind not in metric.kinds:
+            return f"metrics of {' and '.join(sorted(metric.kinds))} do not take {shape.kind}"
+        if "features" in needs and self._extractor is None:
             return no_extractor(self._evaluation, shape)
-        if name == "score" and not (shape == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
+        if "digits" in needs and not (shape == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
             return "it reads the probabilities of a classifier of 28x28 MNIST digits"
-        if name in ("per-class-recall", "utility") and not self._dataset.labelled:
+        if "labels" in needs and not self._dataset.labelled:
             return "the images have no labels"
-        return self._reason_against_few(name)
-
-    def _reason_against_few(self, name: str) -> str | None:
-        shape, held_out = self._dataset.shape, len(self._dataset.test)
-        if name != "score" and held_out < FEWEST:
+        if "held-out" in needs and held_out < FEWEST:
             return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
-        if name == "per-class-recall" and max(self._dataset.test.label_counts(shape.num_classes)) < FEWEST_OF_A_CLASS:
-            return f"no class has {FEWEST_OF_A_CLASS} held-out images"
-        return self._reason_against_utility() if name == "utility" else None
-
-    def _reason_against_utility(self) -> str | None:
-        shape, generated = self._dataset.shape, self._evaluation.utility_num_images
-        if not self._conditional:
-            return "the generator is not conditional, so its images have no labels to learn from"
-        if generated == 0:
-            return "evaluation.utility-num-images is 0"
-        if shape.num_classes < 2:
-            return "there is one class only"
-        if generated < 2 * shape.num_classes:
-            return (
-                f"evaluation.utility-num-images is {generated}, fewer than two of each of {shape.num_classes} classes"
+        return metric.obstacle(
+            Setting(
+                size=shape.shape[-1],
+                num_classes=shape.num_classes,
+                label_counts=test.label_counts(shape.num_classes),
+                is_conditional=self._conditional,
+                num_balanced=self._evaluation.utility_num_images,
             )
-        if isinstance(shape, ImageSpec) and shape.size < MIN_SIZE:
-            return f"its classifier takes images of {MIN_SIZE} pixels or more"
-        return None
+        )
 
 
 def describe_scores(
     scores: Mapping[str, object],
     extractor: str | None,
     num_images: int,
-    utility_num_images: int,
+    balanced_num_images: int,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Returns what a summary tells beside its scores: what they were made with; nothing where there are none.
@@ -135,14 +118,15 @@ def describe_scores(
         scores: By name.
         extractor: Its name; None: there is none.
         num_images: Generated images.
-        utility_num_images: Those that the utility classifier was trained on.
+        balanced_num_images: Those of metrics that have a balanced sample of their own.
         warnings: On what the scores mean.
     """
     if not scores:
         return {}
     made: dict[str, Any] = {"extractor": extractor, "num-images": num_images}
-    if "utility" in scores:
-        made["utility-num-images"] = utility_num_images
+    for metric in METRICS.values():
+        if metric.sample == "balanced" and any(score.name in scores for score in metric.scores):
+            made[f"{metric.name}-num-images"] = balanced_num_images
     if warnings:
         made["warning"] = " ".join(f"{warning}." for warning in warnings)
     return {"scored-with": made}

@@ -12,6 +12,8 @@ from common import metrics
 from common.algorithms.base import ServerState
 from common.config import RunConfig
 from common.generation import load_sampler
+from common.metrics import METRICS, Scores, table
+from common.metrics.federated import FEDERATED_FID, OF_CLIENTS
 from common.models import Sampler
 from common.queries import QUERIES
 from common.tree import Tree
@@ -19,8 +21,8 @@ from server.clients.resilient_grid import PatientGrid
 from server.clients.roster import Roster
 from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
-from server.evaluation.evaluator import QUICK, Evaluator, Scores, make_evaluator
-from server.evaluation.limits import ALL, DIGITS, describe_scores, doubt_of_digits
+from server.evaluation.evaluator import Evaluator, make_evaluator
+from server.evaluation.limits import DIGITS, describe_scores, doubt_of_digits
 from server.evaluation.steps import SAMPLE, Final, Forgiving, announce, sentences
 
 log = logging.getLogger("fedgan.server")
@@ -65,11 +67,11 @@ class Scoring:
         """Finds out what can be computed: before the first round, as an extractor's weights may be missing."""
         found = make_evaluator(self._config, self._roster)
         self._evaluator = found if isinstance(found, Evaluator) else None
-        against = found.limits.reasons() if isinstance(found, Evaluator) else dict.fromkeys(ALL, found)
+        against = found.limits.reasons() if isinstance(found, Evaluator) else dict.fromkeys(table.held_out(), found)
         self._extractor = client_statistics.extractor_for(self._config, self._roster, self._evaluator)
         against |= client_statistics.reasons(self._config, self._roster, self._extractor)
         self.reasons += sentences(against)
-        self._federated = "federated-fid" not in against
+        self._federated = FEDERATED_FID.name not in against
         if self._evaluator is not None:
             self.warnings += self._evaluator.limits.remarks()
         elif self._extractor is not None and self._extractor.name == DIGITS:
@@ -78,7 +80,7 @@ class Scoring:
     def _likely_digits(self) -> float | None:
         """Returns 1 if clients say that they hold MNIST, whose images the server lacks; else None: nobody knows."""
         numerals = self._roster.class_names == tuple("0123456789")
-        return 1.0 if numerals and self._config.data.name.partition(" ")[0] == "mnist" else None
+        return 1.0 if numerals and self._config.source.holds_digits else None
 
     @property
     def silent(self) -> bool:
@@ -100,7 +102,7 @@ class Scoring:
             DivergenceError: Its images are not finite.
         """
         steps = Forgiving()
-        scores = self._score(weights, QUICK, self._config.evaluation.num_images, steps)
+        scores = self._score(weights, table.quick(), self._config.evaluation.num_images, steps)
         self._add(steps.failed)
         return scores
 
@@ -114,7 +116,7 @@ class Scoring:
         if not weights:
             return {}
         announce(num_images, self._steps())
-        scores = self._score(weights, ALL, num_images, steps)
+        scores = self._score(weights, table.held_out(), num_images, steps)
         for name in self._queries():
             title = QUERIES[name].title
             ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
@@ -139,7 +141,7 @@ class Scoring:
 
     def _steps(self) -> list[str]:
         own = self._evaluator.steps(self._evaluator.available) if self._evaluator else []
-        federated = [] if self._scorer_is_out else ["federated-fid"]
+        federated = [] if self._scorer_is_out else [FEDERATED_FID.name]
         return own + federated + [QUERIES[name].title for name in self._queries()]
 
     def _queries(self) -> list[str]:
@@ -154,14 +156,15 @@ class Scoring:
             self._config.model_component, self._roster.shape, weights, "cuda" if torch.cuda.is_available() else "cpu"
         )
         sample = None
-        both = [name for name in names if evaluator and name in evaluator.available and name != "utility"]
+        both = [n for n in names if evaluator and n in evaluator.available and METRICS[n].sample == "shared"]
         if evaluator and scorer and both:
-            sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_images), None, [*both, "federated-fid"])
+            affected = [*both, FEDERATED_FID.name]
+            sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_images), None, affected)
             if sample is None:
                 names, scorer = tuple(name for name in names if name not in both), None
         scores = evaluator.score(generator, names, num_images, sample, steps) if evaluator else {}
         if scorer:
-            scores |= steps.run("federated-fid", lambda: scorer.score(generator, num_images, sample), Scores())
+            scores |= steps.run(FEDERATED_FID.name, lambda: scorer.score(generator, num_images, sample), Scores())
         return scores
 
     def _count(self, num_images: int) -> int:
@@ -186,7 +189,7 @@ class Scoring:
             )
         elif others := {k: reason for k, reason in silent.items() if k not in known}:
             told = client_statistics.named(others, self._roster)
-            self._add({"client-fid of some clients": f"they told no moments of their images ({told})"})
+            self._add({f"{OF_CLIENTS} of some clients": f"they told no moments of their images ({told})"})
         return scorer
 
     def _add(self, failed: Mapping[str, str]) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 
 from common.errors import CheckpointError
 from common.files import open_file, write_atomically
+from common.metrics import METRICS, table
+from common.objectives import Loss
 from server.records import run_files
+from server.records.scored_with import scored_with
 
 Line = run_files.Line
 
@@ -116,38 +119,36 @@ def _all(path: Path) -> list[Line]:
     return found
 
 
-def describe(line: Line, num_rounds: int) -> str:
-    """Returns one line of text for a line of the journal."""
+def describe(line: Line, num_rounds: int, losses: Sequence[Loss]) -> str:
+    """Returns one line of text for a line of the journal.
+
+    Args:
+        line: Of a round.
+        num_rounds: Of the run.
+        losses: What its objective minimises; those that clients tell are shown.
+    """
     parts = [f"round {line['round']}/{num_rounds}"]
-    for key, name in (("discriminator-loss", "D"), ("generator-loss", "G")):
-        if (value := mean_of(line, key)) is not None:
-            parts.append(f"{name} loss {value:.3f}")
+    for loss in losses:
+        if (value := mean_of(line, loss.name)) is not None:
+            parts.append(f"{loss.label} {value:.3f}")
     parts.append(f"{sum(line['seconds'].values()):.2f} s")
-    scores = line["scores"]
-    parts += [f"{key} {value:.3g}" for key, value in scores.items() if isinstance(value, float) and key[:6] != "worst-"]
-    parts += [
-        f"worst {what} {scores[f'worst-{what}']} ({scores[f'worst-{what}-fid']:.3g})"
-        for what in ("client", "class")
-        if f"worst-{what}" in scores
-    ]
+    parts += _scores_in_words(line["scores"])
     if told := line.get("scored-with"):
         parts.append(f"({scored_with(told)})")
-    if "federated-clients" in scores:
-        parts.append(f"federated over {len(scores['federated-clients'])} of {len(scores['client-fid'])} clients")
+    parts += filter(None, (metric.remark(line["scores"]) for metric in METRICS.values()))
     if line["refused"]:
         parts.append(f"{len(line['refused'])} left out")
     return "  ".join(parts)
 
 
-def scored_with(told: Mapping[str, Any] | None) -> str:
-    """Returns what scores were made with, as short as it stands beside them: ``mnist-cnn, 2,000 images``.
-
-    Args:
-        told: What a round, or a summary, has under ``scored-with``; nothing of a run of before it was written.
-    """
-    if not told:
-        return "extractor and number of images unknown"
-    return f"{told.get('extractor') or 'no extractor'}, {told.get('num-images', 0):,} images"
+def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
+    """Returns scores as they stand in a line: figures, then whom they are worst for, with that figure."""
+    known = table.scores()
+    numbers = [one for one in known.values() if one.figure and {one.name, one.figure} <= scores.keys()]
+    beside = {score.figure for score in numbers}
+    words = [f"{key} {value:.3g}" for key, value in scores.items() if isinstance(value, float) and key not in beside]
+    words += [f"{score.label} {scores[score.name]} ({scores[score.figure]:.3g})" for score in numbers]
+    return words
 
 
 def mean_of(line: Line, key: str) -> float | None:

@@ -4,16 +4,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.metrics import table
 from server.records.journal import Line
 
 
 def quality(scores: Mapping[str, Any]) -> float | None:
-    """Returns what rounds are compared by, lower is better: ``fid``, or ``federated-fid`` where the server has no data.
+    """Returns what rounds are compared by, lower is better: the first score of the table that selects rounds.
 
-    None if a round has neither.
+    None if a round has none of them.
     """
-    found = scores.get("fid", scores.get("federated-fid"))
+    name = table.selecting(scores)
+    found = scores[name] if name else None
     return float(found) if found is not None else None
+
+
+def compared_by(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the score that a round is compared by, under its name; empty if it has none."""
+    name = table.selecting(scores)
+    return {name: scores[name]} if name else {}
 
 
 def best(lines: Sequence[Line]) -> Line | None:
@@ -22,19 +30,21 @@ def best(lines: Sequence[Line]) -> Line | None:
     return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
-def fault(fid: float, lines: Sequence[Line], ratio: float) -> str | None:
+def fault(scores: Mapping[str, Any], lines: Sequence[Line], ratio: float) -> str | None:
     """Returns in words why a generator is not to be kept; None if it is.
 
     Args:
-        fid: Its ``quality``.
+        scores: Its own.
         lines: The rounds before.
         ratio: How many times worse than the best it may be; 0: any.
     """
     known = best(lines)
     lowest = quality(known["scores"]) if known else None
-    if not ratio or known is None or lowest is None or fid <= ratio * lowest:
+    value = quality(scores)
+    if not ratio or known is None or lowest is None or value is None or value <= ratio * lowest:
         return None
-    return f"fid {fid:.3g} is more than guard.ratio={ratio:g} times the best, {lowest:.3g} of round {known['round']}"
+    best_known = f"the best, {lowest:.3g} of round {known['round']}"
+    return f"{table.selecting(scores)} {value:.3g} is more than guard.ratio={ratio:g} times {best_known}"
 
 
 def stalled(lines: Sequence[Line], patience: int) -> str | None:
@@ -51,8 +61,8 @@ def stalled(lines: Sequence[Line], patience: int) -> str | None:
     if since < patience:
         return None
     return (
-        f"fid has not fallen below {quality(known['scores']):.3g}, that of round {known['round']}, in {since} scored "
-        f"rounds (federation.patience={patience})"
+        f"{table.selecting(known['scores'])} has not fallen below {quality(known['scores']):.3g}, that of round "
+        f"{known['round']}, in {since} scored rounds (federation.patience={patience})"
     )
 
 

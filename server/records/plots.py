@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.charts import Plot
 from common.errors import ConfigError
 from common.files import replacing
-from server.records.findings import Curves
+from server.records.curves import Curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,25 +58,21 @@ def partition_svg(summary: Mapping[str, Any]) -> str:
     return _svg(lambda: _partition(summary), "images of each class at each client")
 
 
-def curves_svg(found: Curves, scored_with: str) -> str:
+def curves_svg(found: Curves, charts: Sequence[Plot], scored_with: str) -> str:
     """Returns plots over the rounds as SVG, in the colours of the page around them; empty where there are none.
 
     Args:
-        found: The figures; those that no round has get no plot.
+        found: The figures.
+        charts: What stands together; see ``curves.plots``.
         scored_with: The extractor and the number of images of the scores, in words.
     """
-    plots: list[tuple[str, Callable[[Any], None]]] = []
-    if {found.distance, "score"} & set(found.scores):
-        plots.append(("scores", functools.partial(_draw_scores, found=found, scored_with=scored_with)))
-    for keys, title in (
-        (("discriminator-loss", "generator-loss"), "losses, mean over clients"),
-        (("d-real", "d-fake"), "discriminator's logits, mean over clients"),
-    ):
-        if set(keys) & set(found.means):
-            plots.append((title, functools.partial(_draw_means, found=found, keys=keys, title=title)))
+    drawn: list[tuple[str, Callable[[Any], None]]] = []
+    for plot in charts:
+        note = scored_with if plot.are_scores else "mean over clients"
+        drawn.append((plot.chart.title, functools.partial(_draw_plot, plot=plot, found=found, note=note)))
     if any(any(values) for values in found.drift.values()):  # a single client is the mean itself
-        plots.append(("distance of each client's weights", functools.partial(_draw_drift, found=found)))
-    return "".join(_svg(functools.partial(_panel, draw), f"{title}, over rounds") for title, draw in plots)
+        drawn.append(("distance of each client's weights", functools.partial(_draw_drift, found=found)))
+    return "".join(_svg(functools.partial(_panel, draw), f"{title}, over rounds") for title, draw in drawn)
 
 
 def _partition(summary: Mapping[str, Any]) -> "Figure":
@@ -128,19 +125,22 @@ def _panel(draw: Callable[[Any], None]) -> "Figure":
     return figure
 
 
-def _draw_scores(axes: Any, found: Curves, scored_with: str) -> None:
-    axes.set_title("scores" + (f"\n{scored_with}" if scored_with else ""), fontsize=10)
-    target = None
-    for key, colour in ((found.distance, "tab:red"), ("score", "tab:blue")):
-        if key not in found.scores:
-            continue
-        target = axes if target is None else axes.twinx()
-        target.plot(*_points(found.rounds, found.scores[key]), color=colour, marker=".", label=key)
-        target.set_ylabel(key + (" (lower is better)" if key == found.distance else " (of 10)"), color=colour)
-        if key == found.distance:
-            _make_logarithmic(target)
+def _draw_plot(axes: Any, plot: Plot, found: Curves, note: str) -> None:
+    for name, label in plot.labels.items():
+        if plot.are_scores:
+            axes.plot(*_points(found.rounds, found.scores[name]), label=label, marker=".")
         else:
-            target.ticklabel_format(axis="y", useOffset=False)
+            values = [float("nan") if value is None else value for value in found.means[name]]  # a gap where none is
+            axes.plot(found.rounds, values, label=label, marker="." if len(values) < 3 else None)
+    axes.set_title(plot.chart.title + (f"\n{note}" if note else ""), fontsize=10)
+    if plot.are_scores and plot.chart.note:
+        axes.set_ylabel(plot.chart.note.rstrip("."), fontsize=9)
+    if {label.lower() for label in plot.labels.values()} != {plot.chart.title.lower()}:
+        axes.legend(fontsize=8, frameon=False)
+    if plot.chart.is_logarithmic:
+        _make_logarithmic(axes)
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def _make_logarithmic(axes: Any) -> None:
@@ -154,15 +154,6 @@ def _make_logarithmic(axes: Any) -> None:
     low, high = axes.get_ylim()
     if high < 4 * low:  # hardly a number would stand at it
         axes.set_yscale("linear")
-
-
-def _draw_means(axes: Any, found: Curves, keys: Sequence[str], title: str) -> None:
-    for key in keys:
-        if key in found.means:
-            values = [float("nan") if value is None else value for value in found.means[key]]  # a gap where none is
-            axes.plot(found.rounds, values, label=key, marker="." if len(values) < 3 else None)
-    axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=8, frameon=False)
 
 
 def _draw_drift(axes: Any, found: Curves) -> None:

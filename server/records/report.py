@@ -15,11 +15,15 @@ from PIL import Image
 
 from common import provenance
 from common.files import read_file, write_atomically
-from server.records import journal, plots
-from server.records.findings import MEANING, curves, failings, incidents, reasons, scored_with_words
+from common.metrics import table
+from common.objectives import Objective
+from server.records import curves, journal, plots
+from server.records.incidents import incidents, reasons
 from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.sample_picture import SAMPLE_COLUMNS
+from server.records.scored_with import scored_with_words
+from server.records.weak_spots import weak_spots
 
 _STRIP = 7
 _INCIDENTS = 100
@@ -75,8 +79,8 @@ def write_report(run: RunDirectory) -> Path:
         f"{_counted(config.federation.num_rounds, 'round')}; no image left its client.</p>",
         _end(summary, events),
         _tiles(summary, events),
-        _samples(run, names, config.model_component.conditional),
-        _training(lines),
+        _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
+        _training(lines, config.objective_component),
         f"<h2>Who holds what</h2>{plots.partition_svg(roster)}" if roster else "",
         _by_client_and_class(scores, names),
         _incidents(lines, events),
@@ -98,9 +102,10 @@ def _tiles(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
     """Returns the final scores with what they were computed with, and what is to be known of them."""
     scores: Mapping[str, Any] = summary.get("scores", {})
     tiles = [
-        f"<div class=tile title='{html.escape(MEANING[key])}'><b>{_short(scores[key])}</b><span>{key}</span></div>"
-        for key in MEANING
-        if isinstance(scores.get(key), float)
+        f"<div class=tile title='{html.escape(it.meaning)}'><b>{_short(scores[it.name])}</b>"
+        f"<span>{html.escape(it.label)}</span></div>"
+        for it in table.figures().values()
+        if isinstance(scores.get(it.name), float)
     ]
     words = [_warning(reason) for reason in reasons(events, "features")]
     absent = "; ".join(reasons(events, "not-scored"))
@@ -154,19 +159,21 @@ def _with_rows(picture: str, rows: Sequence[str]) -> str:
     return f"<div class=rows><ol>{items}</ol>{picture}</div>"
 
 
-def _training(lines: Sequence[Line]) -> str:
+def _training(lines: Sequence[Line], objective: Objective) -> str:
     if not lines:
         return ""
     told = [line["scored-with"] for line in lines if "scored-with" in line]
-    drawn = plots.curves_svg(curves(lines), scored_with_words(told[-1]) if told else "")
+    found = curves.curves(lines)
+    charts = curves.plots(found.means, found.scores, objective)
+    drawn = plots.curves_svg(found, charts, scored_with_words(told[-1]) if told else "")
     return f"<h2>Training</h2><div class=plots>{drawn}</div>" if drawn else ""
 
 
 def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     """Returns which clients and classes the generator serves worst, in words and in figures."""
-    words = failings(scores, names)
-    clients = {"fid": scores.get("client-fid"), "memorisation": scores.get("memorisation")}
-    classes = {"fid": scores.get("class-fid"), "recall": scores.get("per-class-recall")}
+    words = weak_spots(scores, names)
+    several = [score for score in table.scores().values() if score.form == "figures"]
+    clients, classes = ({s.label: scores.get(s.name) for s in several if s.of == of} for of in ("client", "class"))
     tables = _table("client", clients, ()) + _table("class", classes, names)
     if not words and not tables:
         return ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.examples import ExampleSpec, spec_from
+from common.metrics import table
 
 Line = dict[str, Any]
 """A line of a journal."""
@@ -22,20 +23,7 @@ _MOST_CLASSES = 100_000
 _DEEPEST = 20
 _LONGEST_SHOWN = 60
 _MISSING = " is missing"
-_BY_NUMBER = ("client-fid", "class-fid", "per-class-recall", "memorisation", "memorisation-error")
-_NUMBERS = ("worst-client", "worst-class", "worst-recalled-class", "most-memorised")
-_FIGURES: tuple[str, ...] = (
-    "federated-fid",
-    "fid",
-    "kid",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "score",
-    "utility",
-)
-_FIGURES += ("worst-client-fid", "worst-class-fid", "worst-class-recall", "most-memorised-ratio")
+_COUNT = "num-images"
 
 
 def writable(text: str) -> str:
@@ -193,24 +181,26 @@ def _refusals(line: Mapping[str, Any], problems: list[str]) -> list[Line]:
 
 def _scores(told: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """Returns scores by name; of those that are known each has its own form, and of the rest any."""
-    fits: dict[str, Fits] = dict.fromkeys(_BY_NUMBER, _is_figures) | dict.fromkeys(_NUMBERS, _is_index)
-    fits |= dict.fromkeys(_FIGURES, _is_figure) | {"federated-clients": _is_indices}
+    forms: dict[str, Fits] = {
+        "figure": _is_figure,
+        "figures": _is_figures,
+        "number": _is_index,
+        "numbers": _is_indices,
+    }
+    fits = {name: forms[score.form] for name, score in table.scores().items()}
     kept = {}
     for key, value in _dict(told, "scores", problems).items():
         if fits.get(key, _is_plain)(value):
-            kept[key] = float(value) if key in _FIGURES else value
+            kept[key] = float(value) if fits.get(key) is _is_figure else value
         else:
             problems.append(f"scores.{key}={_shown(value)}")
     return kept
 
 
 def _scored_with(told: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    fields: dict[str, tuple[Fits, Any]] = {
-        "extractor": (lambda it: it is None or _is_text(it), None),
-        "num-images": (lambda it: it is None or _is_count(it), None),
-    }
-    if "utility-num-images" in _dict(told, "scored-with", []):
-        fields["utility-num-images"] = (lambda it: it is None or _is_count(it), None)
+    counts = [_COUNT, *(key for key in _dict(told, "scored-with", []) if key.endswith(f"-{_COUNT}"))]
+    fields: dict[str, tuple[Fits, Any]] = {"extractor": (lambda it: it is None or _is_text(it), None)}
+    fields |= dict.fromkeys(counts, (lambda it: it is None or _is_count(it), None))
     return _fitting(_dict(told, "scored-with", problems), fields, "scored-with", problems)
 
 

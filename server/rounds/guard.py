@@ -19,5 +19,5 @@ class Guard:
         """Compares the round with the best of the rounds before it."""
         if round.quality is None:
             return Keep()
-        why = model_selection.fault(round.quality, round.earlier, self._ratio)
+        why = model_selection.fault(round.line["scores"], round.earlier, self._ratio)
         return GoBack(why) if why else Keep()

@@ -30,6 +30,7 @@ class WriteLine:
 
     def __init__(self, config: RunConfig, rounds: Scores, notes: Notes, scoring: Scoring, engine: str) -> None:
         self._num_rounds = config.federation.num_rounds
+        self._losses = config.objective_component.losses()
         self._rounds, self._notes, self._scoring, self._engine = rounds, notes, scoring, engine
         self._pace = Pace(config)
 
@@ -49,7 +50,7 @@ class WriteLine:
     def _log(self, round: KeptRound, seconds: float) -> None:
         self._pace.add(round.number, seconds)
         left = self._pace.left()
-        words = journal.describe(round.line, self._num_rounds)
+        words = journal.describe(round.line, self._num_rounds, self._losses)
         log.info("%s", f"{words}  {roughly(left)} left" if left else words, extra={"line": round.line})
         if estimate := self._pace.estimate():
             log.info("%s", estimate)

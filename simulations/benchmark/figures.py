@@ -1,4 +1,4 @@
-"""Figures of a benchmark, from its tables: fid over images seen, final metrics, and samples side by side."""
+"""Figures of a benchmark, from its tables: distance over images seen, final metrics, and samples side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
+from common.metrics import Score, table
+from common.metrics.fid import FID
 from server.records.run_directory import RunDirectory
 from server.records.sample_picture import SAMPLE_COLUMNS
 from simulations.benchmark.protocols import Entry
 
-CURVES, FINAL, SAMPLES = "fid.png", "final.png", "samples.png"
+CURVES, FINAL, SAMPLES = f"{FID.name}.png", "final.png", "samples.png"
 
-_SHOWN = ("fid", "coverage", "utility", "worst-recall")
 _SAMPLE_SHARE = 4  # columns of a run's sample picture that are shown of each row
 _ACROSS = 8  # pictures side by side
 
@@ -34,7 +35,7 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
     if any(run["curve"] for row in rows for run in row["runs"]):
         _save(draw_curves(rows), folder / CURVES)
         written.append(folder / CURVES)
-    if any(name in row["final"] for row in rows for name in _SHOWN):
+    if any(name in row["final"] for row in rows for name in _panels()):
         _save(draw_final(rows, results["real"]), folder / FINAL)
         written.append(folder / FINAL)
     pictures = [("real images", real)] if real is not None and real.exists() else []
@@ -51,7 +52,7 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Returns fid over images seen: a line a row, the mean over its seeds, in a band from the least to the greatest."""
+    """Returns the distance over images seen: a line a row, the mean of its seeds, in a band from least to greatest."""
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.subplots()
     for row, style in zip(rows, _styles(len(rows)), strict=True):
@@ -65,7 +66,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yscale("log")
     _plain(axes.yaxis)
     axes.set_xlabel("images seen")
-    axes.set_ylabel("fid of a score between rounds (lower is better)")
+    axes.set_ylabel(f"{table.default_selecting()} of a score between rounds (lower is better)")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -74,23 +75,28 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None) -> Figure:
     """Returns the metrics of the last round: a point a row, with its range over seeds; real images as a line."""
     figure = Figure(figsize=(11, 1.4 + 0.3 * len(rows)), layout="constrained")
-    panels = figure.subplots(1, len(_SHOWN), sharey=True)
-    for axes, name in zip(panels, _SHOWN, strict=True):
+    shown = _panels()
+    panels = figure.subplots(1, len(shown), sharey=True)
+    for axes, (name, score) in zip(panels, shown.items(), strict=True):
         for place, (row, style) in enumerate(zip(rows, _styles(len(rows)), strict=True)):
             if found := row["final"].get(name):
                 axes.plot([found["min"], found["max"]], [place, place], color=style["color"], linewidth=2)
                 axes.plot(found["mean"], place, marker="o", color=style["color"])
         if real and name in real["final"]:
             axes.axvline(real["final"][name]["mean"], color="black", linewidth=1, linestyle=":")
-        if name == "fid" and axes.has_data():
+        if score.drawn_in.is_logarithmic and axes.has_data():
             axes.set_xscale("log")
             _plain(axes.xaxis)
-        axes.set_title("recall of the worst class" if name == "worst-recall" else name, fontsize=10)
+        axes.set_title(score.label, fontsize=10)
         axes.grid(alpha=0.25)
         axes.tick_params(axis="x", labelsize=8)
     panels[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
     panels[0].invert_yaxis()
     return figure
+
+
+def _panels() -> dict[str, Score]:
+    return {name: it for name, it in table.columns(of_clients=False).items() if it.benchmark == "panel"}
 
 
 def draw_samples(pictures: Sequence[tuple[str, Path]]) -> Figure:

@@ -14,8 +14,9 @@ from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.examples.images import tile
 from common.files import write_atomically
+from common.metrics import METRICS, Scores
 from common.seeding import numpy_generator
-from server.evaluation.evaluator import Evaluator, Scores
+from server.evaluation.evaluator import Evaluator
 from server.records.sample_picture import SAMPLE_COLUMNS, sample_labels
 
 
@@ -50,9 +51,10 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
     train, wanted = dataset.train, config.evaluation
     order = torch.from_numpy(numpy_generator(config.seed, "real-images").permutation(len(train)))
     few, many = order[: wanted.final_num_images], order[: wanted.utility_num_images]
-    scores: Scores = evaluator.compare(train.images[few], [n for n in evaluator.available if n != "utility"])
-    if "utility" in evaluator.available:
-        scores["utility"] = evaluator.utility_of(train.images[many], train.labels[many])
+    shared = [name for name in evaluator.available if METRICS[name].sample == "shared"]
+    alone = [name for name in evaluator.available if name not in shared]
+    scores: Scores = evaluator.compare(train.images[few], shared)
+    scores |= evaluator.compare(train.images[many], alone, train.labels[many])
     extractor = evaluator.extractor.name if evaluator.extractor else "none"
     return {"scores": scores, "extractor": extractor, "images": len(few), "utility-images": len(many)}
 

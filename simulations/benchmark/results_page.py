@@ -22,6 +22,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.files import write_atomically
+from common.metrics.table import columns
 from simulations.benchmark.figures import CURVES, FINAL, SAMPLES
 from simulations.benchmark.protocols import written
 from simulations.benchmark.tables import Results, machines_of, markdown
@@ -132,10 +133,11 @@ def _compact(results: Results) -> bytes:
 
 
 def _legend(folder: str) -> str:
+    scores = columns(of_clients=False) | columns(of_clients=True)
+    named = ", ".join(f"*{score.heading}* is {score.meaning}" for score in scores.values() if score.heading)
     return (
-        "Cells are the mean over the seeds ± the sample standard deviation; without ± there is one value. *worst "
-        "class* is the least recall of a class, *class gap* the greatest minus the least, *worst client* the greatest "
-        "fid to one client's own images. *MB sent* and *received* are of one client over the whole run; *seconds* are "
+        "Cells are the mean over the seeds ± the sample standard deviation; without ± there is one value. "
+        f"{named}. *MB sent* and *received* are of one client over the whole run; *seconds* are "
         "of the whole run with its scores; *images seen* counts each real image each time that a client trains on it. "
         "The metrics are defined in [metrics.md](metrics.md). "
         f"Tables and figures are stored in [{folder}/]({folder}/); this page is made of them by `fedgan results`."

@@ -27,10 +27,10 @@ from common.config import RunConfig, Scalar
 from common.errors import CheckpointError, OtherRunError, OutputError, in_words
 from common.files import write_atomically
 from common.machine import instructions, processor
+from common.metrics import table
 from common.threads import available_cores
 from server import checkpoint
 from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import ALL
 from server.records import journal
 from server.records.run_directory import RunDirectory
 from simulations.benchmark.protocols import Entry
@@ -193,7 +193,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
         torch.set_num_threads(config.local.num_threads)  # utility depends on it, to the bit
         trained = load_trained(run.path, best["round"])
         evaluator = Evaluator(config, load(config.data))
-        told = evaluator.told(trained.generator, ALL, config.evaluation.final_num_images)
+        told = evaluator.told(trained.generator, table.held_out(), config.evaluation.final_num_images)
         told.pop("not-scored")
     seen = next(line["images-seen"] for line in journal.read(run.journal) if line["round"] == best["round"])
     _write(file, {"round": best["round"], "images-seen": seen, **told})

@@ -12,26 +12,18 @@ from typing import Any
 
 from common.files import write_atomically
 from common.machine import UNKNOWN
+from common.metrics import METRICS, Score, table
 from server.records import journal
 from server.records.run_directory import RunDirectory
+from server.records.scored_with import scored_with
 from simulations.benchmark.protocols import Entry
 from simulations.benchmark.runner import finished
 
 Results = dict[str, Any]
 
-METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "score", "utility", "worst-recall", "recall-gap")
-OF_CLIENTS = ("worst-client-fid",)
-"""What only the last round has, as it takes the clients' answers."""
-
 COSTS = ("images-seen", "up-mb", "down-mb", "seconds")
-_DECIMALS = {
-    **{"fid": 2, "kid": 1, "score": 2, "utility": 4, "worst-client-fid": 2},
-    **{"round": 0, "images-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0},
-}
-_HEADINGS = {
-    **{"worst-recall": "worst class", "recall-gap": "class gap", "worst-client-fid": "worst client"},
-    **{"up-mb": "MB sent", "down-mb": "MB received"},
-}
+_DECIMALS = {"round": 0, "images-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0}
+_HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received"}
 
 
 def collect(folder: Path, real: Path | None = None) -> Results:
@@ -45,10 +37,11 @@ def collect(folder: Path, real: Path | None = None) -> Results:
     entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
     known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
     rows = [_row(folder, entry) for entry in known]
-    central = next((row["final"]["fid"]["mean"] for row in rows if _is_central(row) and "fid" in row["final"]), None)
+    main = table.default_selecting()
+    central = next((row["final"][main]["mean"] for row in rows if _is_central(row) and main in row["final"]), None)
     for row in rows:
-        if central and "fid" in row["final"]:
-            row["fid-ratio"] = _rounded(row["final"]["fid"]["mean"] / central)
+        if central and main in row["final"]:
+            row[f"{main}-ratio"] = _rounded(row["final"][main]["mean"] / central)
     return {**description, "rows": rows, "real": _real(real) if real else None}
 
 
@@ -72,10 +65,10 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
             "down-mb": sum(line["bytes-down"] for line in lines) / clients / 1e6,
         }
     )
-    final = flat_scores(summary["scores"])
+    final, main = flat_scores(summary["scores"]), table.default_selecting()
     scored = [line["scored-with"] for line in lines if "scored-with" in line]
     if centralised:
-        final.pop("worst-client-fid", None)
+        final = {name: value for name, value in final.items() if name not in table.columns(of_clients=True)}
     found = {
         "final": final,
         "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
@@ -85,7 +78,7 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
         "seconds": seconds,
         "rollbacks": summary["rollbacks"],
         "refused": sum(len(line["refused"]) for line in lines),
-        "curve": [[line["images-seen"], line["scores"]["fid"]] for line in lines if "fid" in line["scores"]],
+        "curve": [[line["images-seen"], line["scores"][main]] for line in lines if main in line["scores"]],
         "weights-sha256": summary["weights-sha256"],
     }
     rounded: dict[str, Any] = _rounded(found)
@@ -93,10 +86,11 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
 
 
 def flat_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns scores with ``worst-recall``, the least recall of a class, and ``recall-gap``, from it to the best."""
-    recalls = [value for value in scores.get("per-class-recall") or () if value is not None]
-    more = {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
-    return {**scores, **more}
+    """Returns scores with those beside them that stand in tables only."""
+    found = dict(scores)
+    for metric in METRICS.values():
+        found |= metric.derive(scores)
+    return found
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
@@ -111,30 +105,32 @@ def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
 def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
     """Returns the spread of every metric over a row's runs, of their ``final`` or ``best`` round."""
     rounds = [run[when] for run in runs if run.get(when)]
-    names = (*METRICS, *(("round", "images-seen") if when == "best" else OF_CLIENTS))
+    more = ("round", "images-seen") if when == "best" else table.columns(of_clients=True)  # of the last round only
+    names = (*table.columns(of_clients=False), *more)
     found = {name: spread(scores.get(name) for scores in rounds) for name in names}
     return {name: value for name, value in found.items() if value}
 
 
 def markdown(results: Results) -> str:
     """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
-    rows, last = results["rows"], (*METRICS, *OF_CLIENTS)
+    rows, main, scores = results["rows"], table.default_selecting(), table.columns(of_clients=False)
+    last = (*scores, *table.columns(of_clients=True))
     final = [
         [row["label"], _ratio(row), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
         for row in rows
     ]
-    best = [[row["label"], *_cells(row["best"], ("round", *METRICS))] for row in rows if row["best"]]
+    best = [[row["label"], *_cells(row["best"], ("round", *scores))] for row in rows if row["best"]]
     if real := results["real"]:
         costs = ["" for _ in COSTS]
         final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
     parts = [
         f"Last round{_made_with(rows, 'final')}:",
         "",
-        _grid(["", "fid / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
+        _grid(["", f"{main} / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
         "",
-        f"Best round (lowest fid on the images of a score between rounds{_made_with(rows, 'between')}):",
+        f"Best round (lowest {main} on the images of a score between rounds{_made_with(rows, 'between')}):",
         "",
-        _grid(["", "round", *map(_heading, METRICS)], best) if best else "None is known.",
+        _grid(["", "round", *map(_heading, scores)], best) if best else "None is known.",
         "",
     ]
     if remarks := list(_remarks(rows)):
@@ -181,7 +177,7 @@ def write_table(folder: Path, real: Path | None = None) -> Results:
 def _made_with(rows: Iterable[Mapping[str, Any]], when: str) -> str:
     """Returns the extractors and numbers of images of scores, in words; nothing where no run tells them."""
     told = [run.get("scored-with", {}).get(when) for row in rows for run in row["runs"]]
-    kinds = dict.fromkeys(journal.scored_with(one) for one in told if one)
+    kinds = dict.fromkeys(scored_with(one) for one in told if one)
     return f" ({'; '.join(kinds)})" if kinds else ""
 
 
@@ -224,7 +220,7 @@ def _real(file: Path) -> dict[str, Any]:
         "final": _rounded(summary_of(runs, "final")),
         "seeds": [run["seed"] for run in runs],
         "images": one["images"],
-        "utility-images": one["utility-images"],
+        **{key: one[key] for key in one if key.endswith("-images")},
         "extractor": one["extractor"],
     }
 
@@ -247,11 +243,18 @@ def _is_central(row: Mapping[str, Any]) -> bool:
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
-    return f"{row['fid-ratio']:.2f}" if "fid-ratio" in row else "–"
+    ratio = row.get(f"{table.default_selecting()}-ratio")
+    return "–" if ratio is None else f"{ratio:.2f}"
 
 
 def _cells(found: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    return [_cell(found.get(name), _DECIMALS.get(name, 3)) for name in names]
+    scores = _columns()
+    decimals = _DECIMALS | {name: score.decimals for name, score in scores.items()}
+    return [_cell(found.get(name), decimals[name]) for name in names]
+
+
+def _columns() -> dict[str, Score]:
+    return table.columns(of_clients=False) | table.columns(of_clients=True)
 
 
 def _cell(found: Mapping[str, Any] | None, decimals: int) -> str:
@@ -270,7 +273,8 @@ def _seeds(row: Mapping[str, Any]) -> str:
 
 
 def _heading(name: str) -> str:
-    return _HEADINGS.get(name, name.replace("-", " "))
+    headings = _HEADINGS | {key: score.heading for key, score in _columns().items() if score.heading}
+    return headings.get(name, name.replace("-", " "))
 
 
 def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -70,8 +70,8 @@ def evaluate(
 ) -> None:
     """Score a run's generator on held-out images."""
     from common.config import Scalar
+    from common.metrics import table
     from server.evaluation.evaluator import Evaluator
-    from server.evaluation.limits import ALL
     from simulations.runs.generator import load_trained, parse_round
     from simulations.runtime.progress import scoring
 
@@ -85,7 +85,7 @@ def evaluate(
     dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
     if dataset.shape != trained.shape:
         raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else ALL
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else table.held_out()
     evaluator = Evaluator(config, dataset)
     for name in names if metrics else ():
         if reason := evaluator.limits.reason_against(name):

@@ -23,7 +23,7 @@ def print_scores(told: Mapping[str, Any]) -> None:
     Args:
         told: ``scores`` and what stands beside them in a summary: ``scored-with`` and ``not-scored``.
     """
-    from server.records.findings import scored_with_words
+    from server.records.scored_with import scored_with_words
 
     scores, missing = told["scores"], told.get("not-scored", ())
     if not scores:

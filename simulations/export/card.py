@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.records import findings, journal
+from common.metrics import table
+from common.metrics.memorisation import MEMORISATION
+from server.records import journal
 from server.records.run_directory import RunDirectory
+from server.records.scored_with import scored_with_words
+from server.records.weak_spots import weak_spots
 from simulations.runs import provenance
 from simulations.runs.generator import Trained
 
 _MOST_CLIENTS = 50
-_OWN_IMAGES = ("image-folder", "npz")  # sources of whatever images a site has
 _PRIVACY = """- Training images never left their clients. Clients and server exchanged {exchanged}.
 - This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
   training image, and a generator can repeat images that it was trained on. Compare its images with the training images
@@ -101,11 +104,11 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
         told = next((line for line in lines if line["round"] == trained.round), {})
         when = f"after round {trained.round}"
     found = told.get("scores", {})
-    known = {key: found[key] for key in findings.MEANING if isinstance(found.get(key), float)}
+    known = [score for score in table.figures().values() if isinstance(found.get(score.name), float)]
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
-    rows = [f"| {key} | {value:.4g} | {findings.MEANING[key]} |" for key, value in known.items()]
-    words = findings.failings(found, names)
+    rows = [f"| {score.name} | {found[score.name]:.4g} | {score.meaning} |" for score in known]
+    words = weak_spots(found, names)
     return [
         "## Scores",
         "",
@@ -121,7 +124,7 @@ def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[st
 
 
 def _made_with(told: Mapping[str, Any]) -> str:
-    words = findings.scored_with_words(told.get("scored-with"))
+    words = scored_with_words(told.get("scored-with"))
     warning = (told.get("scored-with") or {}).get("warning", "")
     return f"{words}. **Note**: {warning.removesuffix('.')}" if warning else words
 
@@ -129,8 +132,8 @@ def _made_with(told: Mapping[str, Any]) -> str:
 def privacy(run: RunDirectory, trained: Trained) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
-    if found.get("most-memorised") is not None:
-        words = " ".join(word for word in findings.failings(found, ()) if "trained on" in word)
+    if repeated := MEMORISATION.weak_spots(found, ()):
+        words = " ".join(repeated)
         told = f"Memorisation was measured at the run's end, with images that each client held out. {words}"
     else:
         told = "Whether it repeats training images was **not measured** in this run (`evaluation.holdout`)."
@@ -165,7 +168,7 @@ def licence_of(licence: str, trained: Trained) -> list[str]:
 
 def _origin(trained: Trained) -> str:
     source = trained.config.source
-    return "the clients' own images" if source.component_name() in _OWN_IMAGES else source.source
+    return source.source if source.is_public else "the clients' own images"
 
 
 def _clients(run: RunDirectory) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from common.errors import DataError, FedGANError
 from common.examples.images import denormalise
 from common.generation import balanced_labels, draw_noise
+from common.metrics.fid import FID
 from common.models import Sampler
 from server.evaluation.evaluator import Evaluator
 from simulations.export.formats import Network
@@ -89,7 +90,7 @@ class Ruler:
             )
             return
         evaluator = Evaluator(config, dataset)
-        self.reason = evaluator.limits.reason_against("fid") or ""
+        self.reason = evaluator.limits.reason_against(FID.name) or ""
         self._evaluator = None if self.reason else evaluator
 
     def fid(self, network: Network) -> float | None:

@@ -23,11 +23,13 @@ from common import records
 from common.config import RunConfig, Scalar
 from common.errors import FederationError
 from common.examples import ImageSet
+from common.metrics.fid import FID
 from common.seeding import torch_generator
 from common.threads import available_cores
 from common.tree import Tree
 from server.app import app as server_app
 from server.records import journal
+from server.records.model_selection import quality
 from simulations.performance.figures import Figure, Measured, Plan, Skipped
 from simulations.runtime.in_process import InProcessGrid
 
@@ -121,7 +123,7 @@ def run(aggregate: str, attack: str | None = None, values: Mapping[str, Scalar] 
         finally:
             grid.close()
         lines = journal.read(Path(folder) / "journal.jsonl")
-    course = {line["round"]: line["scores"]["fid"] for line in lines if "fid" in line["scores"]}
+    course = {line["round"]: value for line in lines if (value := quality(line["scores"])) is not None}
     fid = course[len(lines)] if len(lines) == config.federation.num_rounds else math.inf
     return Outcome(fid, course, time.perf_counter() - start, sum(len(line["refused"]) for line in lines))
 
@@ -199,7 +201,7 @@ def attacks(plan: Plan) -> Measured:
     for (row, column), cell in cells.items():
         what = f"{row}, {column}"
         if math.isfinite(cell.fid):
-            yield Figure(key=what, what=what, values=(cell.fid,), unit="fid")
+            yield Figure(key=what, what=what, values=(cell.fid,), unit=FID.name)
         else:
             yield Skipped(what=what, why="the run could not go on: no client could train from its weights")
 

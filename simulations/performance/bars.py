@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from common.components import Options
+from common.metrics.score import SCORE
+from common.metrics.utility import UTILITY
 from simulations.performance.figures import Figure
 
 
@@ -64,8 +66,8 @@ BARS = (
     _bar("scale", "clients-10000-cohort-100-peak-growth", "the same over 10 clients", "at most", 1.3),
     _bar("aggregation", "over-sum", "aggregation of 100 replies, over a running torch sum", "at most", 1.5),
     _bar("aggregation", "extra-models", "its extra memory", "at most", 4, "models"),
-    _bar("quality", "score", "federated time to score 9, over centralised", "at most", 3),
-    _bar("quality", "utility", "federated time to utility 0.9, over centralised", "at most", 3),
+    _bar("quality", SCORE.name, "federated time to score 9, over centralised", "at most", 3),
+    _bar("quality", UTILITY.name, "federated time to utility 0.9, over centralised", "at most", 3),
     _bar("start", "seconds", "command to first step", "at most", 6, "s"),
     _bar("start", "ours", "of that, ours", "at most", 0.5, "s"),
     _bar("serve", "png-64", "32 clients at once, over the generator by itself: 64 images as a PNG", "at least", 0.8),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from client.data import load
 from common.config import RunConfig, Scalar
+from common.metrics.score import SCORE
+from common.metrics.utility import UTILITY
 from common.threads import available_cores
 from server import checkpoint
 from server.evaluation.evaluator import Evaluator
@@ -20,7 +22,7 @@ from simulations.benchmark.protocols import CENTRALISED
 from simulations.performance.figures import ROOT, Figure, Measured, Plan, Skipped
 from simulations.runs.generator import load_trained
 
-GOALS = {"score": 9.0, "utility": 0.9}
+GOALS = {SCORE.name: 9.0, UTILITY.name: 0.9}
 
 FEDERATED: dict[str, Scalar] = {"partition": "shards per-client=4", "federation.num-clients": 10}
 

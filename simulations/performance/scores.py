@@ -8,9 +8,9 @@ import torch
 from client.data import load
 from common import threads
 from common.config import RunConfig
+from common.metrics import table
 from common.threads import available_cores
-from server.evaluation.evaluator import QUICK, Evaluator
-from server.evaluation.limits import ALL
+from server.evaluation.evaluator import Evaluator
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, clock, in_turn
 
@@ -36,10 +36,13 @@ def scores(plan: Plan) -> Measured:
         with mock.patch.object(threads, "available_cores", return_value=cores):
             return clock(functools.partial(evaluator.score, generator, names, num_images))
 
-    on(1, QUICK, 100)  # the real images' features, once a run
+    on(1, table.quick(), 100)  # the real images' features, once a run
     evaluation, every = config.evaluation, available_cores()
     with Federation(config, every) as federation:
-        parts = {"round": (QUICK, evaluation.num_images), "last": (ALL, evaluation.final_num_images)}
+        parts = {
+            "round": (table.quick(), evaluation.num_images),
+            "last": (table.held_out(), evaluation.final_num_images),
+        }
         found = {
             key: in_turn(plan.times, functools.partial(on, 1, *part), functools.partial(on, every, *part))
             for key, part in parts.items()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import isfinite
 
-from server.records.findings import MEANS
+from server.records.curves import averaged
 from server.records.journal import Line, mean_of
 
 Column = list[float | None]
@@ -17,7 +17,7 @@ class Columns:
 
     Attributes:
         rounds: How many.
-        means: Of each of ``findings.MEANS`` that any round has.
+        means: Of each figure of their training that clients tell in any round.
         clients: By partition, each figure that the client told in any round.
         trained: By partition, the places of the rounds that it trained in.
     """
@@ -29,7 +29,7 @@ class Columns:
 
     def add(self, line: Line) -> None:
         """Adds a round."""
-        for key in MEANS:
+        for key in averaged(line):
             if (mean := mean_of(line, key)) is not None:
                 self._put(self.means, key, mean)
         for client in line["clients"]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from common import components
 from common.config import RunConfig, Scalar, flatten
 from common.errors import ConfigError
 from common.files import read_file, read_toml
+from common.objectives import OBJECTIVES, Objective
 from server import checkpoint
 from server.records import run_files
 from server.records.journal import Line
@@ -101,6 +103,14 @@ class View:
         """Returns a text of the configuration; None where it has none."""
         value = self.settings.get(key)
         return value if isinstance(value, str) else None
+
+    @property
+    def objective(self) -> Objective | None:
+        """What training minimises; None if this version does not know it."""
+        try:
+            return components.parse("objective", OBJECTIVES, self.text("objective") or "")
+        except ConfigError:
+            return None
 
     @property
     def last_round(self) -> int:

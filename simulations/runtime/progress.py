@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common.config import RunConfig
+from common.objectives import Loss
 from server.records import journal
 from simulations.runtime.streams import Patient
 
@@ -25,6 +26,7 @@ class _Lines(logging.Handler):
         self._console, self._progress = console, progress
         self._bars: dict[str, TaskID] = {}
         self._steps: list[str] = []
+        self.losses: tuple[Loss, ...] = ()
 
     def open(self, name: str, total: int) -> None:
         """Shows a bar."""
@@ -53,11 +55,11 @@ class _Lines(logging.Handler):
             self._print(record)
 
     def _show_round(self, progress: Progress, record: logging.LogRecord, line: journal.Line) -> None:
-        losses = [journal.mean_of(line, f"{name}-loss") for name in ("discriminator", "generator")]
-        shown = "  ".join(f"{name} {v:.2f}" for name, v in zip("DG", losses, strict=True) if v is not None)
+        means = {loss.label: journal.mean_of(line, loss.name) for loss in self.losses}
+        shown = "  ".join(f"{label} {value:.2f}" for label, value in means.items() if value is not None)
         if any(isinstance(value, float) for value in line["scores"].values()):
             self._print(record)
-        progress.update(self._bars["rounds"], completed=line["round"], info=f"losses {shown}")
+        progress.update(self._bars["rounds"], completed=line["round"], info=shown)
         progress.update(self._bars["clients"], completed=0)
 
     def _print(self, record: logging.LogRecord) -> None:
@@ -69,6 +71,7 @@ class _Lines(logging.Handler):
 def watching(config: RunConfig, stream: TextIO) -> Iterator[Callable[[int], None]]:
     """Shows the run on ``stream`` while the block runs; yields what to call after each client's turn."""
     with _shown(stream) as lines:
+        lines.losses = config.objective_component.losses()
         lines.open("rounds", config.federation.num_rounds)
         lines.open("clients", config.federation.cohort_size)
         yield lambda partition: lines.advance("clients")

@@ -4,29 +4,29 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median
+from typing import Literal
 
+from common.metrics import METRICS, table
+from common.metrics.base import Course
 from server.records import model_selection
+from server.records.curves import averaged, score_curves
 from server.records.journal import Line, mean_of
 from simulations.runs.record import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.clients import last_scores
-from simulations.serve.schemas import Alert
+from simulations.serve.schemas import Alert, Check, finite
 
-_RECENT = 5  # latest rounds that an alert is read from
-_WORSE = 2.0  # times the best fid that is called divergence
-_SURE = 4.6  # a logit of which the sigmoid is 0.99
+_RECENT = 5  # rounds that a sign of now is read from
+_WORSE = 2.0  # times the best distance that is called divergence
 _FAR = 3.0  # times the median drift that is called far
-_LEAST = 0.05  # recall below which a class counts as not made
-_KINDS = 2.0  # score from which there were kinds to lose: an untrained generator has between 1 and 2
 _FEWEST = 3
-_LOGISTIC = ("non-saturating", "hinge", "lsgan")
 _LAST_INCIDENTS = 20
 
 
 def alerts_of(view: View) -> list[Alert]:
     """Returns what goes wrong, or may, the latest first."""
     lines = view.lines
-    found = [*_distance(lines), *_losses(view), *_drift(lines), *_refusals(lines), *_events(view), *_recall(view)]
+    found = [*_distance(lines), *_losses(view), *_drift(lines), *_refusals(lines), *_events(view), *_scores(view)]
     found += [*_scoring(view), *_record(view)]
     return sorted(found, key=lambda sign: sign.round, reverse=True)
 
@@ -83,27 +83,18 @@ def _distance(lines: list[Line]) -> Iterator[Alert]:
             kind="divergence",
             severity="error",
             round=last["round"],
-            words=f"fid is {now:.3g}, {now / lowest:.1f} times the best, {lowest:.3g} of round {best['round']}: the "
-            "generator gets worse. Take the best round, or lower the learning rates.",
-        )
-    values = [(line["scores"]["score"], line["round"]) for line in scored if "score" in line["scores"]]
-    if len(values) > 1 and max(values)[0] >= _KINDS and values[-1][0] < 0.6 * max(values)[0]:
-        yield Alert(
-            kind="collapse",
-            severity="error",
-            round=values[-1][1],
-            words=f"The classifier's score fell from {max(values)[0]:.3g} in round {max(values)[1]} to "
-            f"{values[-1][0]:.3g}: the generator makes fewer kinds of images than before.",
+            words=f"{table.selecting(last['scores'])} is {now:.3g}, {now / lowest:.1f} times the best, {lowest:.3g} of "
+            f"round {best['round']}: the generator gets worse. Take the best round, or lower the learning rates.",
         )
 
 
 def _losses(view: View) -> Iterator[Alert]:
-    lines = view.lines
+    lines, objective = view.lines, view.objective
     broken = [
         (line["round"], client["partition"], key)
         for line in lines[-_RECENT:]
         for client in line["clients"]
-        for key in ("discriminator-loss", "generator-loss")
+        for key in averaged(line)
         if key in client and not math.isfinite(client[key])
     ]
     for round, partition, key in broken[-1:]:
@@ -114,18 +105,13 @@ def _losses(view: View) -> Iterator[Alert]:
             client=partition,
             words=f"Client {partition} reports a {key.replace('-', ' ')} that is not finite.",
         )
-    if not (view.text("objective") or "").startswith(_LOGISTIC) or len(lines) < _RECENT:
+    if objective is None or len(lines) < _RECENT:
         return
-    recent = [(mean_of(line, "d-real"), mean_of(line, "d-fake")) for line in lines[-_RECENT:]]
-    if all(real is not None and fake is not None and real > _SURE and fake < -_SURE for real, fake in recent):
-        real, fake = recent[-1]
-        yield Alert(
-            kind="collapse",
-            severity="warning",
-            round=view.last_round,
-            words=f"The discriminator tells real from generated images nearly always (D(real) {real:.1f}, D(fake) "
-            f"{fake:.1f}, for {_RECENT} rounds): the generator learns little from it. R1 or DiffAugment help.",
-        )
+    recent = [
+        {key: mean for key in averaged(line) if (mean := mean_of(line, key)) is not None} for line in lines[-_RECENT:]
+    ]
+    if words := objective.trouble(recent):
+        yield Alert(kind="collapse", severity="warning", round=view.last_round, words=words)
 
 
 def _drift(lines: list[Line]) -> Iterator[Alert]:
@@ -181,23 +167,34 @@ def _events(view: View) -> Iterator[Alert]:
             yield Alert(kind="stopped", severity="error", round=round, words=f"The run stopped: {reason.rstrip('.')}.")
 
 
-def _recall(view: View) -> Iterator[Alert]:
-    recalls = view.summary.get("scores", {}).get("per-class-recall") or []
-    known = [recall for recall in recalls if recall is not None]
-    missing = [k for k, recall in enumerate(recalls) if recall is not None and recall < _LEAST]
-    if missing and median(known) < _LEAST:
-        yield Alert(
-            kind="coverage",
-            severity="warning",
-            round=view.last_round,
-            words=f"The generator covers less than {_LEAST:.0%} of the real images of most classes: it has learned "
-            "little yet. More rounds help where scores still improve.",
-        )
-    elif missing:
-        yield Alert(
-            kind="collapse",
-            severity="warning",
-            round=view.last_round,
-            words=f"Of class {', '.join(map(str, missing))} the generator covers less than {_LEAST:.0%} of the real "
-            f"images, and of the median class {median(known):.0%}: hardly any variety is made of it.",
-        )
+def _scores(view: View) -> Iterator[Alert]:
+    for metric in METRICS.values():
+        for it in metric.troubles(_course(view)) or ():
+            severity: Literal["error", "warning"] = "error" if it.is_sure else "warning"
+            round = view.last_round if it.round is None else it.round
+            yield Alert(kind=it.kind, severity=severity, round=round, words=it.words)
+
+
+def _course(view: View) -> Course:
+    scored = [(line["round"], line["scores"]) for line in view.lines if line["scores"]]
+    return Course(scored, view.summary.get("scores", {}))
+
+
+def checks_of(view: View) -> list[Check]:
+    """Returns what the figures of a run can tell of its health, and what they cannot."""
+    telling = [metric for metric in METRICS.values() if metric.evidence]
+    course = _course(view)
+    score = table.scores()[table.selecting(score_curves(view.lines)) or table.default_selecting()]
+    distances = [line for line in view.lines if finite(model_selection.quality(line["scores"])) is not None]
+    return [
+        Check(
+            words="no collapse",
+            is_told=any(metric.troubles(course) is not None for metric in telling),
+            untold=f"collapse, without {' or '.join(metric.evidence for metric in telling)}",
+        ),
+        Check(
+            words="no divergence",
+            is_told=len(distances) > 1,
+            untold=f"divergence, without the {score.label} of two rounds",
+        ),
+    ]

@@ -1,12 +1,13 @@
 """The table of clients: what each holds, how it trains, and when it was left out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.config import RunConfig
 from common.errors import FedGANError
 from common.exchange import Client, Reply
+from common.metrics import table
 from server.records.journal import Line
 from simulations.runs.record import View
 from simulations.serve.schemas import ClientRow, Refusal, finite
@@ -17,7 +18,8 @@ _MOST_REFUSALS = 100
 def client_rows(view: View) -> list[ClientRow]:
     """Returns a row a client, by partition; empty before the clients have answered."""
     entries: dict[int, Mapping[str, Any]] = {entry["partition"]: entry for entry in view.roster.get("clients", ())}
-    distances = last_scores(view).get("client-fid") or ()
+    scores = last_scores(view)
+    of_clients = [it.name for it in table.scores().values() if (it.of, it.form) == ("client", "figures")]
     refused: dict[int, list[Refusal]] = {k: [] for k in entries}
     for row in _refusals(view):
         for refusal in row["refused"]:
@@ -39,10 +41,15 @@ def client_rows(view: View) -> list[ClientRow]:
                 trained=len(seen),
                 lost_rounds=sorted({refusal.round for refusal in refused[k]}),
                 refused=refused[k][-_MOST_REFUSALS:],
-                fid=finite(distances[k]) if k < len(distances) else None,
+                scores={name: _of_client(scores[name], k) for name in of_clients if scores.get(name)},
             )
         )
     return rows
+
+
+def _of_client(values: Sequence[float | None], partition: int) -> float | None:
+    found: float | None = finite(values[partition]) if partition < len(values) else None
+    return found
 
 
 def last_scored(view: View) -> Mapping[str, Any]:

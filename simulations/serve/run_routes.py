@@ -14,7 +14,7 @@ from simulations.runs.record import Record
 from simulations.serve import schemas, stream
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
-from simulations.serve.summaries import partition_of, read_detail, read_summary
+from simulations.serve.summaries import partition_of, read_detail, read_summary, score_table
 
 _MOST_LINES = 10_000
 _LONGEST_PICTURE = 64 * 2**20
@@ -39,7 +39,7 @@ def make_run_routes(service: Service) -> APIRouter:
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
         runs = [read_summary(record) for record in service.library.all().values()]
-        return _json(schemas.Runs(runs=runs), if_none_match)
+        return _json(schemas.Runs(runs=runs, score_table=score_table()), if_none_match)
 
     @router.get("/{run}", response_model=schemas.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
     def show_run(run: RunName, if_none_match: Known = None) -> Response:

@@ -43,11 +43,55 @@ class Alert(Answer):
     words: str
 
 
+class Check(Answer):
+    """A kind of trouble that figures would show, and whether they are there."""
+
+    words: str = Field(description="what is said where they are, and show none: no collapse")
+    is_told: bool = Field(description="whether they are there")
+    untold: str = Field(description="what cannot be told without them, in words")
+
+
+class ScoreInfo(Answer):
+    """A score of the table of metrics."""
+
+    name: str
+    label: str = Field(description="what people call it")
+    meaning: str
+    better: Literal["lower", "higher", "neither"]
+    form: Literal["figure", "figures", "number", "numbers"] = Field(
+        description="figure: a float; figures: one for each client or class; number: of a client or class; numbers: "
+        "those of several"
+    )
+    of: Literal["client", "class", ""] = Field(description="whose figures, or what the number is of")
+    heading: str = Field(description="above a list of it")
+    selects_rounds: bool = Field(description="whether rounds may be compared by it")
+    at_a_glance: bool = Field(description="whether it is told where a run has one line only")
+
+
+class FigureInfo(Answer):
+    """A figure that clients tell of their training."""
+
+    name: str
+    label: str = Field(description="what people call it")
+    declared: bool = Field(description="whether the run's objective declares it")
+
+
+class ChartInfo(Answer):
+    """A chart over the rounds."""
+
+    id: str
+    title: str
+    note: str
+    names: list[str] = Field(description="what stands in it, of `curves`")
+    is_log: bool = Field(description="whether it is drawn on a logarithmic scale at first")
+    is_score: bool = Field(description="whether it shows scores, and not what clients tell")
+
+
 class Best(Answer):
-    """The round of the best fid (of federated-fid, where the server has no data)."""
+    """The best round by the score that rounds are compared by (`distance`)."""
 
     round: int
-    fid: float
+    value: float
     num_images: int | None = Field(None, description="generated images that it was computed with; null: not recorded")
 
 
@@ -56,7 +100,7 @@ class ScoredWith(Answer):
 
     extractor: str | None = Field(None, description="whose features: mnist-cnn or inception; null: none")
     num_images: int | None = Field(None, description="generated images; null: not recorded")
-    utility_num_images: int | None = Field(None, description="of utility, where that was computed")
+    own_num_images: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
 
 
 class ImageKind(Answer):
@@ -88,6 +132,7 @@ class RunSummary(Answer):
     model: str | None
     objective: str | None
     data: str | None
+    data_is_public: bool = Field(description="whether the name of the data set says which images these are")
     partition: str | None
     seed: int | None
     clients: int | None
@@ -99,7 +144,8 @@ class RunSummary(Answer):
     updated: float = Field(description="when the record last changed, seconds since 1970")
     images_seen: int = Field(description="real images that clients have trained on so far, counted each time")
     best: Best | None
-    distance: str = Field(description="the score that rounds are compared by: fid, or federated-fid")
+    distance: str = Field(description="the name of the score that rounds are compared by, lower is better")
+    figures: list[FigureInfo] = Field(description="of clients' training, as its objective calls them; main ones first")
     scores: dict[str, Any] = Field(description="of the last scored round, or final ones of a finished run; by name")
     scores_round: int | None = Field(description="the round that `scores` are of")
     scored_with: ScoredWith | None = Field(description="what `scores` were computed with; null: not recorded")
@@ -117,7 +163,7 @@ class Curves(Answer):
 
     rounds: list[int]
     means: dict[str, list[float | None]] = Field(
-        description="discriminator-loss, generator-loss, d-real, d-fake: means over clients, weighted by images"
+        description="what clients tell of their training, by name (`figures`): means over clients, weighted by images"
     )
     scores: dict[str, list[float | None]]
     seconds: list[float]
@@ -143,14 +189,12 @@ class ClientRow(Answer):
         description="its share in the mean of its last round, 0 to 1; null where the algorithm has its own"
     )
     last_round: int | None = Field(description="the last round that it trained in")
-    last: dict[str, float | None] = Field(
-        description="its figures then: discriminator-loss, generator-loss, d-real, d-fake, drift, seconds, ..."
-    )
+    last: dict[str, float | None] = Field(description="its figures then, by name (`figures`)")
     curves: dict[str, list[float | None]] = Field(description="the same, a value for each of the run's rounds")
     trained: int = Field(description="rounds that it trained in")
     lost_rounds: list[int] = Field(description="rounds that it was selected for, and left out of")
     refused: list[Refusal] = Field(description="why, the last 100")
-    fid: float | None = Field(description="of the generator to this client's images (client-fid)")
+    scores: dict[str, float | None] = Field(description="its part of those scores that are figures of clients, by name")
 
 
 class Incident(Answer):
@@ -169,15 +213,18 @@ class RunDetail(RunSummary):
     config: dict[str, Any] = Field(description="every key of the configuration; of one with a `problem`, what it says")
     curves: Curves
     client_table: list[ClientRow]
-    failings: list[str] = Field(description="which clients and classes the generator serves worst, in words")
+    charts: list[ChartInfo] = Field(description="in which `curves` are to be drawn, in order")
+    checks: list[Check] = Field(description="what can be told of the run's health, and what cannot")
+    weak_spots: list[str] = Field(description="which clients and classes the generator serves worst, in words")
     incidents: list[Incident] = Field(description="the last 100")
-    meaning: dict[str, str] = Field(description="what each score is")
+    score_table: list[ScoreInfo] = Field(description="all scores that there are, in the order in which to show them")
 
 
 class Runs(Answer):
     """All runs."""
 
     runs: list[RunSummary]
+    score_table: list[ScoreInfo] = Field(description="all scores that there are, in the order in which to show them")
 
 
 class Journal(Answer):

@@ -7,21 +7,27 @@ from typing import Any
 
 from common import components
 from common.config import Scalar
+from common.datasets import DATASETS
 from common.errors import ConfigError
 from common.generation import held_classes
+from common.metrics import table
 from common.models import MODELS
-from server.records import model_selection
-from server.records.findings import MEANING, distance, failings, incidents, score_curves
+from server.records import curves, model_selection
+from server.records.curves import score_curves
+from server.records.incidents import incidents
 from server.records.journal import Line
+from server.records.weak_spots import weak_spots
 from simulations.runs.record import Record, View
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import seconds_left, seconds_of, state_of
-from simulations.serve.alerts import alerts_of, keeps_one
+from simulations.serve.alerts import alerts_of, checks_of, keeps_one
 from simulations.serve.clients import client_rows, last_scored, last_scores
 from simulations.serve.schemas import (
     Alert,
     Best,
+    ChartInfo,
     Curves,
+    FigureInfo,
     ImageKind,
     Incident,
     Partition,
@@ -29,12 +35,14 @@ from simulations.serve.schemas import (
     RunDetail,
     RunSummary,
     ScoredWith,
+    ScoreInfo,
     finite,
 )
 
 log = logging.getLogger("fedgan.serve")
 
 _MOST_INCIDENTS = 100
+_OWN = "-num-images"  # after the name of a metric that has images of its own
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
 
 
@@ -51,16 +59,18 @@ def read_detail(record: Record) -> RunDetail:
     try:
         return detail_of(record.view())
     except Exception as error:  # nobody has foreseen it
-        curves = Curves(rounds=[], means={}, scores={}, seconds=[], bytes_up=[], bytes_down=[])
+        empty = Curves(rounds=[], means={}, scores={}, seconds=[], bytes_up=[], bytes_down=[])
         return RunDetail(
             **dict(_untold(record.name, error)),
             now=None,
             config={},
-            curves=curves,
+            curves=empty,
             client_table=[],
-            failings=[],
+            charts=[],
+            checks=[],
+            weak_spots=[],
             incidents=[],
-            meaning=dict(MEANING),
+            score_table=score_table(),
         )
 
 
@@ -70,8 +80,24 @@ def _untold(name: str, error: Exception) -> RunSummary:
     words = f"Its record cannot be shown: {type(error).__name__}, a defect of the server, whose log says more."
     sign = Alert(kind="record", severity="error", round=0, words=words)
     known: dict[str, Any] = dict.fromkeys(RunSummary.model_fields)
-    known |= {"id": name, "state": "failed", "words": words, "problem": words, "signs": [sign], "distance": "fid"}
-    known |= {"round": 0, "seconds": 0.0, "updated": 0.0, "images_seen": 0, "scores": {}, "generator": False}
+    known |= {
+        "id": name,
+        "state": "failed",
+        "words": words,
+        "problem": words,
+        "signs": [sign],
+        "figures": [],
+        "data_is_public": False,
+    }
+    known |= {
+        "distance": table.default_selecting(),
+        "round": 0,
+        "seconds": 0.0,
+        "updated": 0.0,
+        "images_seen": 0,
+        "scores": {},
+        "generator": False,
+    }
     known |= {key: [] for key in ("quality_rounds", "quality", "sample_rounds", "checkpoint_rounds")}
     return RunSummary(**known)
 
@@ -97,6 +123,7 @@ def summary_of(view: View) -> RunSummary:
         model=view.text("model"),
         objective=view.text("objective"),
         data=view.text("data.name"),
+        data_is_public=_is_public(view),
         partition=view.text("partition"),
         seed=_seed(view),
         clients=view.clients,
@@ -108,7 +135,8 @@ def summary_of(view: View) -> RunSummary:
         updated=view.updated,
         images_seen=view.lines[-1]["images-seen"] if view.lines else 0,
         best=_best(view.lines),
-        distance=distance(score_curves(view.lines)),
+        distance=table.selecting(score_curves(view.lines)) or table.default_selecting(),
+        figures=_figures(view),
         scores=finite(last_scores(view)),
         scores_round=scored.get("round", scored.get("rounds")),
         scored_with=_scored_with(scored),
@@ -132,7 +160,7 @@ def _best(lines: list[Line]) -> Best | None:
     lowest = finite(model_selection.quality(line["scores"])) if line else None
     if line is None or lowest is None:
         return None
-    return Best(round=line["round"], fid=lowest, num_images=line.get("scored-with", {}).get("num-images"))
+    return Best(round=line["round"], value=lowest, num_images=line.get("scored-with", {}).get("num-images"))
 
 
 def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
@@ -142,7 +170,7 @@ def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
     return ScoredWith(
         extractor=told["extractor"],
         num_images=told["num-images"],
-        utility_num_images=told.get("utility-num-images"),
+        own_num_images={key.removesuffix(_OWN): told[key] for key in told if key.endswith(_OWN)},
     )
 
 
@@ -150,7 +178,7 @@ def detail_of(view: View) -> RunDetail:
     """Returns a run in full."""
     names = class_names(view)
     rows = incidents(view.lines, view.events)[-_MOST_INCIDENTS:]
-    summary = summary_of(view)
+    summary, scores = summary_of(view), finite(score_curves(view.lines))
     return RunDetail(
         **dict(summary),
         now=now_of(view) if summary.state == "running" else None,
@@ -158,16 +186,62 @@ def detail_of(view: View) -> RunDetail:
         curves=Curves(
             rounds=[line["round"] for line in view.lines],
             means=view.columns.means,
-            scores=finite(score_curves(view.lines)),
+            scores=scores,
             seconds=[seconds_of(line) for line in view.lines],
             bytes_up=[line["bytes-up"] for line in view.lines],
             bytes_down=[line["bytes-down"] for line in view.lines],
         ),
         client_table=client_rows(view),
-        failings=failings(last_scores(view), names),
+        charts=_charts(view, scores),
+        checks=checks_of(view),
+        weak_spots=weak_spots(last_scores(view), names),
         incidents=[Incident(round=round, what=what, why=why) for round, what, why in rows],
-        meaning=dict(MEANING),
+        score_table=score_table(),
     )
+
+
+def score_table() -> list[ScoreInfo]:
+    """Returns all scores that there are, in the order in which to show them."""
+    return [
+        ScoreInfo(
+            name=score.name,
+            label=score.label,
+            meaning=score.meaning,
+            better=score.better,
+            form=score.form,
+            of=score.of,
+            heading=score.heading or score.name.replace("-", " "),
+            selects_rounds=score.selects_rounds,
+            at_a_glance=score.at_a_glance,
+        )
+        for score in table.scores().values()
+    ]
+
+
+def _is_public(view: View) -> bool:
+    try:
+        return components.parse("data.name", DATASETS, view.text("data.name") or "").is_public
+    except ConfigError:
+        return False
+
+
+def _figures(view: View) -> list[FigureInfo]:
+    declared, told = curves.labels(view.objective), curves.labels(view.objective, view.columns.means)
+    return [FigureInfo(name=name, label=label, declared=name in declared) for name, label in told.items()]
+
+
+def _charts(view: View, scores: Mapping[str, Any]) -> list[ChartInfo]:
+    return [
+        ChartInfo(
+            id=plot.chart.name,
+            title=plot.chart.title,
+            note=plot.chart.note,
+            names=list(plot.labels),
+            is_log=plot.chart.is_logarithmic,
+            is_score=plot.are_scores,
+        )
+        for plot in curves.plots(view.columns.means, scores, view.objective)
+    ]
 
 
 def now_of(view: View) -> RoundStatus | None:

@@ -15,7 +15,7 @@ from client.app import app
 from common.errors import FederationError
 from common.seeding import numpy_generator
 from common.weightings import WEIGHTINGS
-from server.records import findings, journal
+from server.records import incidents, journal
 from simulations.runtime.in_process import InProcessGrid
 
 CLASSES = ("benign", "malign")
@@ -118,7 +118,7 @@ def test_sites_that_have_a_name_are_called_by_it_everywhere(small, tmp_path, cap
     assert "round 1: site hospital-b (partition 1) is left out: ConfigError: device='cuda:99'" in caplog.text
     told = json.loads(directory.partition.read_text())["clients"]
     assert [row.get("site") for row in told] == ["hospital-a", "hospital-b", None]
-    assert [what for _, what, _ in findings.incidents([line], [])] == ["hospital-b (client 1) left out"]
+    assert [what for _, what, _ in incidents.incidents([line], [])] == ["hospital-b (client 1) left out"]
 
 
 def test_a_site_that_is_renamed_is_the_same_to_a_resumed_run(small):

@@ -15,7 +15,7 @@ from common import metrics
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from server.records import journal
-from server.records.findings import MEANS
+from server.records.curves import averaged
 from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.tracking.base import Tracked, Tracker
@@ -30,7 +30,6 @@ TRACKERS = {
 
 FOLDER = "tracking"
 _MOST_CLIENTS = 50  # of which each has figures of its own
-_OF_A_CLIENT = (*MEANS, "drift")
 
 
 class Telling:
@@ -155,10 +154,11 @@ def figures(line: Line) -> dict[str, float]:
     """Returns a round's figures by name: scores, means over clients, each client's own, bytes, seconds, refusals."""
     values: dict[str, Any] = {f"scores/{key}": value for key, value in line["scores"].items()}
     values["scores/num-images"] = line.get("scored-with", {}).get("num-images")
-    values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in MEANS}
+    values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in averaged(line)}
+    own = (*averaged(line), "drift")
     if len(line["clients"]) <= _MOST_CLIENTS:
         for client in line["clients"]:
-            values |= {f"client-{client['partition']}/{key}": client[key] for key in _OF_A_CLIENT if key in client}
+            values |= {f"client-{client['partition']}/{key}": client[key] for key in own if key in client}
     values |= {f"seconds/{key}": value for key, value in line["seconds"].items()}
     values |= {f"traffic/{key}": line[key] for key in ("bytes-down", "bytes-up")}
     values |= {"progress/images-seen": line["images-seen"], "progress/refused": len(line["refused"])}

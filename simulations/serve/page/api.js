@@ -1,5 +1,7 @@
 /* The server's addresses, and its refusals as failures of a known kind with words to show. */
 
+import { learn } from "./words.js";
+
 /* Where the page is, so that it works below any path of a proxy: /fedgan/ as well as /. */
 const HERE = new URL(".", import.meta.url);
 const addressOf = (path) => new URL(path, HERE).href;
@@ -54,6 +56,7 @@ async function askJson(path, isWhole) {
   if (!found || !isWhole(found)) {
     throw new Failure("malformed", `${path} was not answered as expected: is this the page of another version?`);
   }
+  learn(found);
   const tag = answer.headers.get("ETag");
   last.delete(path);
   if (tag) last.set(path, { tag, found });

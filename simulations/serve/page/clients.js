@@ -5,19 +5,21 @@ import { h, memo } from "./dom.js";
 import { heatmap } from "./heatmap.js";
 import { bar, clientHref, few, histogram, moreButton, runHref } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { className, figureLabel, isAtWork, number, percent, plural, rank, whole } from "./words.js";
+import { className, figureLabel, isAtWork, number, percent, plural, rank, scoresOf, whole } from "./words.js";
 
-const COLUMNS = [
+/* Scores that each client has its part of; not how sure another one is. */
+const ofClients = () => scoresOf("figures", "client").filter((it) => it.better !== "neither");
+
+const ALWAYS = ["client", "state", "images", "trained"];
+
+/* The columns of a run: what every client has, what its objective and the table of scores tell of clients, by name. */
+const columnsOf = (run) => [
   ["client", "client", (row) => row.client],
   ["state", "status", (row) => -row["lost-rounds"].length],
   ["images", "images, by class", (row) => row.images],
   ["weight", "weight", (row) => row.weight],
-  ["generator-loss", "G loss", (row) => row.last["generator-loss"]],
-  ["discriminator-loss", "D loss", (row) => row.last["discriminator-loss"]],
-  ["d-real", "D(real)", (row) => row.last["d-real"]],
-  ["d-fake", "D(fake)", (row) => row.last["d-fake"]],
-  ["drift", "drift", (row) => row.last.drift],
-  ["fid", "FID to its images", (row) => row.fid],
+  ...run.figures.filter(({ name }) => name !== "seconds").map(({ name, label }) => [name, label, (row) => row.last[name]]),
+  ...ofClients().map(({ name, label }) => [name, label, (row) => row.scores[name]]),
   ["trained", "rounds", (row) => row.trained],
 ];
 
@@ -32,10 +34,11 @@ export function clientsTab(run) {
 
 function all(run, rows) {
   const own = local(`clients ${run.id}`, () => ({ by: "client", isDown: false }));
-  const columns = COLUMNS.filter(([key, , value]) => ["client", "state", "images", "trained"].includes(key) || rows.some((row) => isNumber(value(row))));
-  const value = COLUMNS.find(([key]) => key === own.by)[2];
+  const columns = columnsOf(run).filter(([key, , value]) => ALWAYS.includes(key) || rows.some((row) => isNumber(value(row))));
+  const value = (columns.find(([key]) => key === own.by) ?? columns[0])[2];
   const sorted = [...rows].sort((a, b) => (own.isDown ? -1 : 1) * ((value(a) ?? Infinity) - (value(b) ?? Infinity)) || a.client - b.client);
   const most = Object.fromEntries(columns.map(([key, , get]) => [key, Math.max(...rows.map((row) => Math.abs(get(row) ?? 0)))]));
+  most.negative = new Set(columns.filter(([, , get]) => rows.some((row) => get(row) < 0)).map(([key]) => key).filter((key) => key !== "state"));
   most.count = Math.max(1, ...rows.flatMap((row) => row["label-counts"] ?? []));
   const sort = (key) => () => {
     Object.assign(own, { by: key, isDown: own.by === key ? !own.isDown : key !== "client" });
@@ -58,8 +61,7 @@ function cell(run, row, key, value, most) {
   if (key === "images") return h("span", { class: "images" }, h("b", {}, whole(row.images)), histogram(run, row["label-counts"], most.count));
   if (key === "weight") return bar(value, most.weight, value === null ? "" : percent(value));
   if (key === "trained") return h("span", {}, whole(row.trained), row["lost-rounds"].length > 0 && h("span", { class: "lost" }, ` −${row["lost-rounds"].length}`), h("span", { class: "unseen" }, ` trained, ${row["lost-rounds"].length} lost`));
-  if (key === "d-real" || key === "d-fake") return number(value);
-  return bar(value, most[key]);
+  return value < 0 || most.negative.has(key) ? number(value) : bar(value, most[key]); /* a bar has no place for a sign */
 }
 
 /* How a client is doing: the worst that the record says of it, else what it last did. */
@@ -84,7 +86,7 @@ function one(run, row) {
     h("div", { class: "one-top" },
       h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not disclose how many of each class.")),
       h("dl", { class: "facts" }, [
-        ["weight in the mean", row.weight === null ? "by the algorithm" : percent(row.weight)], ["rounds trained", whole(row.trained)], ["rounds lost", whole(row["lost-rounds"].length)], ["FID to its images", number(row.fid)],
+        ["weight in the mean", row.weight === null ? "by the algorithm" : percent(row.weight)], ["rounds trained", whole(row.trained)], ["rounds lost", whole(row["lost-rounds"].length)], ...ofClients().filter(({ name }) => isNumber(row.scores[name])).map(({ name, label }) => [label, number(row.scores[name])]),
       ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value)))))),
     row.refused.length > 0 && h("details", { open: true }, h("summary", {}, `Left out ${plural(row.refused.length, "time")}`), h("ul", { class: "reasons" }, row.refused.toReversed().slice(0, 30).map((it) => h("li", {}, h("b", {}, `round ${it.round}`), ` ${it.reason}`)))),
     h("div", { class: "charts" }, keys.map((key) => lineChart({ id: `${run.id} client ${key}`, title: figureLabel(key), series: against(run, row, key), height: 160, mark: state.cursor }))));

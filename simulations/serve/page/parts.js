@@ -57,21 +57,13 @@ export function signsPanel(run) {
 /* What was looked at, and found in order; and what cannot be told, as the figures that would show it are not there. */
 function verdict(run) {
   if (!run.round) return isAtWork(run) ? h("p", { class: "quiet", key: "verdict" }, "Nothing to say before the first round is done.") : null;
-  const { scores, rounds } = run.curves;
-  const values = (scores.score ?? []).filter(Number.isFinite);
-  const recalls = (run.scores["per-class-recall"] ?? []).filter(Number.isFinite);
-  const checks = [
-    ["no collapse", values.length > 1 || recalls.length > 0, "collapse, without the classifier score of two rounds or the recall of each class"],
-    ["no divergence", run.quality.length > 1, `divergence, without the ${figure(run)} of two rounds`],
-  ];
+  const { rounds } = run.curves;
   const lost = new Set(run["client-table"].flatMap((row) => row["lost-rounds"])).size;
-  const told = [...checks.filter(([, can]) => can).map(([words]) => words), lost ? `nobody left out of the latest rounds, though in ${plural(lost, "round")} before` : "nobody left out"];
-  const untold = checks.filter(([, can]) => !can).map(([, , why]) => why);
+  const told = [...run.checks.filter((it) => it["is-told"]).map((it) => it.words), lost ? `nobody left out of the latest rounds, though in ${plural(lost, "round")} before` : "nobody left out"];
+  const untold = run.checks.filter((it) => !it["is-told"]).map((it) => it.untold);
   if (!untold.length && run.state !== "failed") return h("p", { class: "sound", key: "verdict" }, h("span", { "aria-hidden": "true" }, "✓ "), `Nothing looks wrong: ${told.join(", ")}.`);
   return h("p", { class: "unsure", key: "verdict" }, `Of what can be checked in ${plural(rounds.length, "round")}, nothing looks wrong: ${told.join(", ")}.`, untold.length > 0 && ` Could not be checked: ${untold.join("; ")}.`);
 }
-
-const figure = (run) => (run.distance === "federated-fid" ? "federated FID" : "FID");
 
 export function showRound(round) {
   state.cursor = round;

@@ -3,21 +3,21 @@
 import { h } from "./dom.js";
 import { bar, clientHref } from "./parts.js";
 import { local, redraw } from "./store.js";
-import { className, figureLabel, INCOMPARABLE, isAtWork, number, plural, roundsScoredWith, scoredWith, SCORES, whyNoScores } from "./words.js";
+import { className, figureLabel, INCOMPARABLE, isAtWork, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, whyNoScores } from "./words.js";
 
 export function recordTab(run) {
   return h("div", { class: "record" }, scores(run), perClass(run), incidents(run), config(run));
 }
 
 function scores(run) {
-  const names = Object.keys(SCORES).filter((name) => run.scores[name] !== undefined);
+  const names = scoresOf("figure").map((it) => it.name).filter((name) => run.scores[name] !== undefined);
   return h("section", { class: "card" }, h("h2", {}, run["scores-round"] === null ? "Scores" : `Scores of round ${run["scores-round"]}`),
-    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, run["scored-with"]?.["utility-num-images"] && `; utility from ${plural(run["scored-with"]["utility-num-images"], "generated image")}`, `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
+    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, Object.entries(run["scored-with"]?.["own-num-images"] ?? {}).map(([name, count]) => `; ${name} from ${plural(count, "generated image")}`), `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
     names.length
       ? h("table", { class: "figures scores" }, h("thead", {}, h("tr", {}, ["score", "value", "best over rounds", "meaning"].map((it) => h("th", { scope: "col" }, it)))),
-        h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, run.meaning[name] ?? "")))))
+        h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, SCORES[name].meaning)))))
       : h("p", { class: "quiet empty" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : isAtWork(run) ? "Not scored yet." : "No scores."),
-    run.failings.length > 0 && [h("h3", {}, "Which clients and classes the generator serves worst"), h("ul", {}, run.failings.map((it) => h("li", {}, it)))]);
+    run["weak-spots"].length > 0 && [h("h3", {}, "Which clients and classes the generator serves worst"), h("ul", {}, run["weak-spots"].map((it) => h("li", {}, it)))]);
 }
 
 function bestOf(run, name) {
@@ -25,17 +25,20 @@ function bestOf(run, name) {
   if (!values) return "–";
   const known = values.filter((it) => it !== null);
   if (known.length < 2) return "–";
+  if (SCORES[name].better === "neither") return "–";
   const best = SCORES[name].better === "lower" ? Math.min(...known) : Math.max(...known);
   return `${number(best)}, round ${run.curves.rounds[values.indexOf(best)]}`;
 }
 
-const LISTS = [["per-class-recall", "Recall of each class"], ["per-class-fid", "FID of each class"], ["class-fid", "FID of each class"], ["client-fid", "FID to each client's images"]];
-
+/* Scores of each class and of each client; of a name that the table lacks, as of an earlier version, by number. */
 function perClass(run) {
-  return LISTS.filter(([name]) => Array.isArray(run.scores[name]) && run.scores[name].length).map(([name, title]) => {
+  const isList = (value) => Array.isArray(value) && value.length > 0 && value.every((it) => it === null || Number.isFinite(it));
+  const names = [...scoresOf("figures").filter((it) => it.better !== "neither").map((it) => it.name), ...Object.keys(run.scores).filter((name) => !(name in SCORES))];
+  return names.filter((name) => isList(run.scores[name])).map((name) => {
     const values = run.scores[name];
     const most = Math.max(...values.map((it) => it ?? 0));
-    const label = (at) => (name === "client-fid" ? h("a", { href: clientHref(run, at) }, `client ${at}`) : `class ${className(run, at)}`);
+    const { heading: title = figureLabel(name), of = "" } = SCORES[name] ?? {};
+    const label = (at) => ({ client: h("a", { href: clientHref(run, at) }, `client ${at}`), class: `class ${className(run, at)}` })[of] ?? String(at);
     return h("section", { class: "card", key: name }, h("h2", {}, title), h("table", { class: "bars" }, h("tbody", {}, values.map((value, at) => h("tr", {}, h("th", { scope: "row" }, label(at)), h("td", {}, bar(value, most)))))));
   });
 }

@@ -7,7 +7,7 @@ import { recordTab } from "./record.js";
 import { progressBar, runHref, signsPanel, statePill, troubleNotes } from "./parts.js";
 import { state } from "./store.js";
 import { trainingTab } from "./training.js";
-import { ago, bestInWords, brief, duration, figureLabel, isAtWork, nameOf, number, plural, scoredWith, whole, whyNoScores } from "./words.js";
+import { ago, atAGlance, bestInWords, brief, duration, figureLabel, isAtWork, nameOf, number, plural, scoredWith, whole, whyNoScores } from "./words.js";
 
 const TABS = { "": ["Training", trainingTab], clients: ["Clients", clientsTab], playground: ["Playground", playgroundTab], record: ["Record", recordTab] };
 
@@ -51,11 +51,10 @@ function facts(run) {
 /* The scores, each with what it was computed from; or that there are none, and why. */
 function scoreFacts(run) {
   const now = run.scores[run.distance];
-  const score = run.scores.score;
   const from = `round ${whole(run["scores-round"])}: ${scoredWith(run["scored-with"])}`;
   const found = [];
   if (Number.isFinite(now)) found.push([figureLabel(run.distance), number(now), from, bestInWords(run, now)]);
-  if (Number.isFinite(score)) found.push(["classifier score", number(score), from, run.images ? `${run.images.classes} is perfect` : null]);
+  for (const it of atAGlance(run)) found.push([it.label, number(run.scores[it.name]), from, it.meaning]);
   if (!found.length) found.push(["scores", isAtWork(run) && !whyNoScores(run) ? "not yet" : "none", whyNoScores(run) || "not scored yet"]);
   return found;
 }

@@ -5,7 +5,7 @@ import { lineChart, sparkline } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { countSigns, progressBar, runHref, statePill } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { ago, bestInWords, brief, duration, figureLabel, INCOMPARABLE, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, UNKNOWN, whyNoScores } from "./words.js";
+import { ago, atAGlance, bestInWords, brief, duration, FIGURES, figureLabel, INCOMPARABLE, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, UNKNOWN, whyNoScores } from "./words.js";
 
 const MOST_COMPARED = 8;
 const FIRST_COMPARED = 5;
@@ -83,8 +83,7 @@ function configured(run) {
 /* Runs whose distances compare: on the same data set, by the same extractor, from as many images. Folders and files of
    one's own are never known to be the same. */
 function yardstick(run) {
-  const name = nameOf(run.data);
-  if (!run.best || name === UNKNOWN || name === "npz" || name === "image-folder") return null;
+  if (!run.best || !run["data-is-public"]) return null;
   return JSON.stringify([run.data, run.distance, run["scored-with"]?.extractor ?? null, run.best["num-images"] ?? null]);
 }
 
@@ -92,23 +91,28 @@ function yardstick(run) {
 function standing(run, runs) {
   const isFinal = Number.isFinite(run.scores[run.distance]);
   const now = isFinal ? run.scores[run.distance] : run.quality.at(-1);
-  const score = run.scores.score;
-  const told = Number.isFinite(score) && h("p", { class: "quiet" }, `classifier score ${number(score)}`);
+  const glances = atAGlance(run);
+  const told = glances.length > 0 && h("p", { class: "quiet" }, glances.map((it) => `${it.label} ${number(run.scores[it.name])}`).join(" · "));
   if (!Number.isFinite(now)) return [told || h("p", { class: "quiet" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : "Not scored yet.")];
   const mine = yardstick(run);
   const others = mine === null ? [] : runs.filter((it) => yardstick(it) === mine);
-  const lowest = Math.min(...others.map((it) => it.best.fid));
-  const isBest = others.length > 1 && run.best.fid === lowest;
+  const lowest = Math.min(...others.map((it) => it.best.value));
+  const isBest = others.length > 1 && run.best.value === lowest;
   return [
     h("p", { class: "figure" }, h("b", {}, number(now)), h("span", {}, figureLabel(run.distance)), isBest && h("span", { class: "badge good", title: "Of the runs here on the same data, scored in the same way" }, "best of these runs")),
     h("p", { class: "quiet" }, isFinal ? scoredWith(run["scored-with"]) : roundsScoredWith(run)),
-    run.best && h("p", { class: "quiet", title: INCOMPARABLE }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.fid / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
+    run.best && h("p", { class: "quiet", title: INCOMPARABLE }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.value / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
     told,
     memo(`spark ${run.id}`, [run.round, run.quality.length, run.quality.at(-1)], () => sparkline(run["quality-rounds"].map((round, at) => [round, run.quality[at]]), { isLog: true, label: `${figureLabel(run.distance)} over rounds` })),
   ];
 }
 
-const MEASURES = ["distance", "score", "precision", "recall", "discriminator-loss", "generator-loss", "d-real", "d-fake"];
+/* What runs can be compared by, beside the distance: scores of the table, and what the objectives of the runs declare. */
+function measuresOf(runs) {
+  const declared = runs.flatMap((run) => run.figures.filter((it) => it.declared && it.name in FIGURES).map((it) => it.name));
+  return ["distance", ...scoresOf("figure").map((it) => it.name), ...new Set(declared)].filter((name) => !["drift", "seconds"].includes(name));
+}
+
 const OVER = { round: "rounds", seconds: "time", images: "images seen" };
 
 function comparison(own, runs) {
@@ -124,11 +128,11 @@ function comparison(own, runs) {
   const loading = !isPlain && chosen.some((run) => !own.details.has(run.id));
   return h("section", { class: "card", "aria-labelledby": "compare-title" },
     h("div", { class: "row" }, h("h2", { id: "compare-title", class: "grow" }, "Compared"),
-      h("label", { class: "field" }, h("span", {}, "Measure"), h("select", { value: own.measure, onchange: change("measure") }, MEASURES.map((it) => h("option", { key: it, value: it }, it === "distance" ? "FID" : figureLabel(it))))),
+      h("label", { class: "field" }, h("span", {}, "Measure"), h("select", { value: own.measure, onchange: change("measure") }, measuresOf(runs).map((it) => h("option", { key: it, value: it }, it === "distance" ? [...new Set(chosen.map((run) => figureLabel(run.distance)))].join(" or ") : figureLabel(it))))),
       h("label", { class: "field" }, h("span", {}, "Over"), h("select", { value: own.over, onchange: change("over") }, Object.entries(OVER).map(([key, words]) => h("option", { key, value: key }, words))))),
     lineChart({
       id: `compare ${own.measure} ${own.over}`, title: name, height: 280, isLog: own.measure === "distance",
-      note: loading ? "Loading…" : noteOn(own.measure === "distance" ? "fid" : own.measure, chosen),
+      note: loading ? "Loading…" : noteOn(own.measure === "distance" ? chosen[0].distance : own.measure, chosen),
       xLabel: own.over === "round" ? "round" : own.over === "seconds" ? "after" : "images",
       xFormat: own.over === "seconds" ? duration : own.over === "images" ? number : String,
       series: chosen.map((run, at) => ({ name: run.id, tone: at, points: pointsOf(own, run) })),
@@ -138,7 +142,7 @@ function comparison(own, runs) {
 /* What a measure says, and what it was computed from; where that differs, the curves do not compare, and it is said. */
 function noteOn(measure, runs) {
   if (!SCORES[measure]) return null;
-  const better = `${SCORES[measure].better === "lower" ? "Lower" : "Higher"} is better.`;
+  const better = { lower: "Lower is better.", higher: "Higher is better.", neither: "" }[SCORES[measure].better];
   const ways = [...new Set(runs.map((run) => roundsScoredWith(run)))];
   if (ways.length === 1) return `${better} Computed with: ${ways[0]}.`;
   return `${better} These runs were scored in different ways (${ways.join("; ")}), so their values do not compare.`;

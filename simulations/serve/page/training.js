@@ -7,15 +7,6 @@ import { clientHref, few, moreButton, showRound } from "./parts.js";
 import { state } from "./store.js";
 import { ago, bytes, duration, figureLabel, isAtWork, number, roundsScoredWith, whole } from "./words.js";
 
-const CHARTS = [
-  { id: "distance", title: "Distance to real images", note: "Lower is better.", isScore: true, names: ["fid", "federated-fid", "worst-client-fid", "worst-class-fid"], isLog: true },
-  { id: "losses", title: "Losses", note: "Means over clients, weighted by images.", names: ["discriminator-loss", "generator-loss"] },
-  { id: "logits", title: "D(real) and D(fake)", note: "The discriminator's logits. Far apart: it tells real from generated easily; together: it cannot.", names: ["d-real", "d-fake"] },
-  { id: "score", title: "Classifier score", note: "Higher is better.", isScore: true, names: ["score"] },
-  { id: "kid", title: "KID", note: "Lower is better.", isScore: true, names: ["kid"], isLog: true },
-  { id: "shares", title: "Fidelity and variety", note: "Higher is better.", isScore: true, names: ["precision", "recall", "density", "coverage", "utility"] },
-];
-
 const [ROW, GAP] = [4, 16]; /* pixels, as in parts.css */
 
 export function trainingTab(run) {
@@ -25,13 +16,13 @@ export function trainingTab(run) {
       underWay(run),
     ];
   }
-  const charts = CHARTS.map((it) => [it, seriesOf(run, it)]).filter(([, series]) => series.length);
+  const charts = run.charts.map((it) => [it, seriesOf(run, it)]).filter(([, series]) => series.length);
   const latest = run.round;
   const mark = state.cursor === null ? null : Math.min(state.cursor, latest);
   return [
     h("div", { class: "training" },
       tile("film", film(run)),
-      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ ...it, note: it.isScore ? `${it.note} Computed with: ${roundsScoredWith(run)}.` : it.note, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
+      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ title: it.title, isLog: it["is-log"], note: it["is-score"] ? `${it.note} Computed with: ${roundsScoredWith(run)}.`.trim() : it.note, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
       tile("cost", cost(run, mark))),
     underWay(run),
     round(run, mark ?? latest),
@@ -64,16 +55,14 @@ function cost(run, mark) {
   return h("section", { class: "card", key: "cost" }, lineChart({ id: `${run.id} cost`, title: "Seconds a round", note, series, mark, onPick: showRound, height: 190 }));
 }
 
-const FIGURES = ["generator-loss", "discriminator-loss", "d-real", "d-fake", "drift", "seconds"];
-
 /* What each client did in a round. */
 function round(run, which) {
   const at = run.curves.rounds.indexOf(which);
   const index = at === -1 ? run.curves.rounds.findLastIndex((it) => it <= which) : at;
   const shown = run.curves.rounds[index];
   const rows = run["client-table"];
-  const tiles = rows.map((row) => [row, doing(row, index, shown)]);
-  const counts = ["trained", "left out", "not selected"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
+  const tiles = rows.map((row) => [row, doing(run, row, index, shown)]);
+  const counts = ["trained", "left out", "not asked"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
   return h("section", { class: "card", key: "tiles", "aria-labelledby": "tiles-title" },
     h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
     h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), "."),
@@ -109,8 +98,8 @@ function underWay(run) {
     moreButton(`now ${run.id}`, rows, 36));
 }
 
-function doing(row, index, round) {
-  const figures = FIGURES.map((key) => [key, row.curves[key]?.[index] ?? null]).filter(([, value]) => value !== null);
+function doing(run, row, index, round) {
+  const figures = run.figures.map(({ name: key }) => [key, row.curves[key]?.[index] ?? null]).filter(([, value]) => value !== null);
   const refusal = row.refused.findLast((it) => it.round === round);
   if (figures.length) return { what: "trained", figures };
   if (refusal || row["lost-rounds"].includes(round)) return { what: "left out", figures, reason: refusal?.reason };

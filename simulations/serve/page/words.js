@@ -1,27 +1,21 @@
 /* Figures, times and states in words. */
 
-export const SCORES = {
-  fid: { label: "FID", better: "lower" },
-  "federated-fid": { label: "federated FID", better: "lower" },
-  "worst-client-fid": { label: "FID, worst client", better: "lower" },
-  "worst-class-fid": { label: "FID, worst class", better: "lower" },
-  kid: { label: "KID", better: "lower" },
-  score: { label: "classifier score", better: "higher" },
-  precision: { label: "precision", better: "higher" },
-  recall: { label: "recall", better: "higher" },
-  density: { label: "density", better: "higher" },
-  coverage: { label: "coverage", better: "higher" },
-  utility: { label: "utility", better: "higher" },
-};
+/* What the server's tables say: each score by its name, and what people call the figures that clients tell, those first
+   that tell most. */
+export const SCORES = {};
+export const FIGURES = {};
 
-export const FIGURES = {
-  drift: "drift",
-  "generator-loss": "G loss",
-  "discriminator-loss": "D loss",
-  "d-real": "D(real)",
-  "d-fake": "D(fake)",
-  seconds: "seconds",
-};
+/* Takes in the tables of an answer about one run or all. What an objective declares goes before what a journal is left to
+   call by its own name. */
+export function learn(found) {
+  for (const it of found["score-table"] ?? []) SCORES[it.name] = it;
+  for (const run of found.runs ?? [found]) {
+    for (const it of run.figures ?? []) if (it.declared || !(it.name in FIGURES)) FIGURES[it.name] = it.label;
+  }
+}
+
+/* Scores of one form, in the table's order; of clients or of classes, where that is asked. */
+export const scoresOf = (form, of = null) => Object.values(SCORES).filter((it) => it.form === form && (of === null || it.of === of));
 
 /* For sorting figures: those that tell most come first. */
 export const rank = (key) => (key in FIGURES ? Object.keys(FIGURES).indexOf(key) : 99);
@@ -126,20 +120,25 @@ export function bestInWords(run, now) {
   const ofRound = run.quality[run["quality-rounds"].indexOf(run["scores-round"])];
   const isAlike = isKnown(of) && isKnown(its) ? of === its : ofRound === now;
   const soFar = isAtWork(run) ? " so far" : "";
-  if (isAlike && !(run.best.fid < now)) return run.quality.length < 2 ? "" : soFar ? "the best so far" : "the best of all scored rounds";
-  const words = `best${soFar} ${number(run.best.fid)} in round ${run.best.round}`;
+  if (isAlike && !(run.best.value < now)) return run.quality.length < 2 ? "" : soFar ? "the best so far" : "the best of all scored rounds";
+  const words = `best${soFar} ${number(run.best.value)} in round ${run.best.round}`;
   if (isAlike) return words;
   return `${words}, from ${isKnown(its) ? plural(its, "image") : "another number of images"} (not comparable)`;
 }
 
 /* Why a run has no scores; empty where they may come. That a metric beside the distance is left out is no reason. */
 export function whyNoScores(run) {
-  const reasons = run.signs.filter((sign) => sign.kind === "not-scored" && /\bfid\b/i.test(sign.words)).map((sign) => sign.words);
+  const distances = scoresOf("figure").filter((it) => it["selects-rounds"]).map((it) => it.name);
+  const isOfDistance = (words) => words.toLowerCase().split(/[\s,.:;()]+/).some((word) => distances.includes(word));
+  const reasons = run.signs.filter((sign) => sign.kind === "not-scored" && isOfDistance(sign.words)).map((sign) => sign.words);
   if (reasons.length) return reasons.join(" ");
   if (isAtWork(run)) return "";
   if (run.state === "failed") return "The run ended before any round was scored.";
   return "Its record does not say why.";
 }
+
+/* The scores of a run that are told beside its distance, at a glance. */
+export const atAGlance = (run) => scoresOf("figure").filter((it) => it["at-a-glance"] && it.name !== run.distance && Number.isFinite(run.scores[it.name]));
 
 /* The labels that images can be asked for: of classes that clients have images of. */
 export const labelsOf = (run) => (run.images?.conditional ? run.images.drawn : []);

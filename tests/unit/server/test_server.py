@@ -162,11 +162,12 @@ class TestGuard:
 
     def test_a_fid_far_above_the_best_is_a_fault(self):
         lines = self.lines(900, 20, 30)
-        assert model_selection.fault(100, lines, 5) is None
+        assert model_selection.fault({"fid": 100}, lines, 5) is None
         assert (
-            model_selection.fault(100.1, lines, 5) == "fid 100 is more than guard.ratio=5 times the best, 20 of round 2"
+            model_selection.fault({"fid": 100.1}, lines, 5)
+            == "fid 100 is more than guard.ratio=5 times the best, 20 of round 2"
         )
-        assert model_selection.fault(1e9, lines, 0) is model_selection.fault(1e9, [], 5) is None
+        assert model_selection.fault({"fid": 1e9}, lines, 0) is model_selection.fault({"fid": 1e9}, [], 5) is None
 
     def test_the_last_good_round_is_the_last_scored_one_without_a_fault(self):
         lines = self.lines(900, None, 20, None, 101, None)
@@ -401,7 +402,7 @@ FAILS = {
 
 def test_a_round_is_told_with_whom_and_what_it_fails():
     line = {"round": 5, "seconds": {}, "clients": [], "refused": [], "scores": FAILS}
-    assert journal.describe(line, 30) == (
+    assert journal.describe(line, 30, []) == (
         "round 5/30  0.00 s  federated-fid 36.2  worst client 1 (88.1)  worst class 1 (120)  "
         "federated over 2 of 3 clients"
     )

@@ -117,7 +117,7 @@ def test_images_are_picked_as_an_array_is(result):
 def test_a_notebook_shows_a_run_with_scores_and_samples(result):
     page = result._repr_html_()
     assert page.count("<img ") == 3  # rounds 0, 1 and 2
-    assert f"<b>{result.scores['fid']:.3g}</b><br>fid" in page
+    assert f"<b>{result.scores['fid']:.3g}</b><br>FID" in page
     assert "3 clients, mnist-10k" in page
     assert "2 of 2 rounds" in page
     assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g} (mnist-cnn, 100 images)>")

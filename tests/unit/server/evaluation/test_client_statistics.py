@@ -9,12 +9,11 @@ from torch import nn
 from common import metrics
 from common.config import RunConfig
 from common.examples import ImageSpec
-from common.metrics import ClientMoments
+from common.metrics import ClientMoments, Sample
 from common.wire import Answer, RollCall
 from server.clients.roster import Roster
 from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
-from server.evaluation.evaluator import Sample
 
 SHAPE = ImageSpec(1, 28, 10)
 NAMES = tuple("0123456789")

@@ -7,11 +7,11 @@ from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.errors import ConfigError
 from common.examples import ImageSet, ImageSpec
+from common.metrics import table
 from common.wire import RollCall
 from server.clients.roster import Roster
 from server.evaluation import evaluator
 from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import ALL
 
 
 class Copyist(nn.Module):
@@ -97,7 +97,7 @@ def test_scores_are_the_same_bits_on_any_number_of_cores_and_utility_is_told_las
     found = []
     for cores in (1, 2, 5):
         monkeypatch.setattr(threads, "available_cores", lambda cores=cores: cores)
-        found.append(list(make(dataset).score(generator, ALL, 1100).items()))
+        found.append(list(make(dataset).score(generator, table.held_out(), 1100).items()))
     assert found[0] == found[1] == found[2]
     assert [name for name, _ in found[0]][::10] == ["fid", "utility"]
 
@@ -118,7 +118,7 @@ def test_the_score_is_that_of_the_images_alone(dataset):
 )
 def test_what_cannot_be_computed_is_left_out_with_the_reason(dataset, changes, missing, words):
     evaluator = make(dataset, **changes)
-    assert set(ALL) - set(evaluator.available) == set(evaluator.limits.reasons()) == missing
+    assert set(table.held_out()) - set(evaluator.available) == set(evaluator.limits.reasons()) == missing
     assert all(words in reason for reason in evaluator.limits.reasons().values())
 
 

@@ -8,8 +8,9 @@ import torch
 from common.config import RunConfig
 from common.datasets.base import UNLABELLED, Dataset
 from common.examples import ImageSet, ImageSpec
+from common.metrics import table
 from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import ALL, FEWEST, doubt_of_digits, no_extractor
+from server.evaluation.limits import FEWEST, doubt_of_digits, no_extractor
 
 
 def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled=True, size=28):
@@ -27,7 +28,7 @@ def told(data, num_images=100, **changes):
     flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-images": 40, **changes}
     config = RunConfig.from_flat(flat)
     generator = config.model_component.build(data.shape, 0)["generator"].eval()
-    return Evaluator(config, data).told(generator, ALL, num_images)
+    return Evaluator(config, data).told(generator, table.held_out(), num_images)
 
 
 def assert_sound(found):
@@ -93,7 +94,7 @@ def test_a_metric_that_fails_costs_its_own_score_alone(monkeypatch):
     def broken(*arguments, **options):
         raise ValueError("no\nkernel today")
 
-    monkeypatch.setattr(metrics, "kernel_distance", broken)
+    monkeypatch.setattr(metrics.kid, "kernel_distance", broken)
     found = told(dataset(30))
     assert "kid" not in found["scores"]
     assert {"fid", "precision", "utility"} <= found["scores"].keys()
@@ -121,7 +122,7 @@ def test_a_machine_that_has_no_room_is_no_matter_of_one_metric(monkeypatch, erro
     def full(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(metrics, "kernel_distance", full)
+    monkeypatch.setattr(metrics.kid, "kernel_distance", full)
     with pytest.raises(type(error)):
         told(dataset(30))
 

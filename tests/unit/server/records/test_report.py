@@ -12,7 +12,8 @@ from common.config import RunConfig
 from common.examples import ImageSpec
 from common.generation import load_sampler
 from common.models.mlp import MLP
-from server.records import journal, plots, report, run_directory, sample_picture
+from common.objectives.non_saturating import NonSaturating
+from server.records import curves, journal, plots, report, run_directory, sample_picture
 
 SHAPE = ImageSpec(1, 28, 3)
 NAMES = ["cat", "dog <b>", "owl"]
@@ -87,10 +88,15 @@ def test_a_damaged_picture_of_samples_does_not_stop_a_report(run, content):
     assert "<h2>Samples</h2>" in report.write_report(run).read_text()
 
 
+def drawn(lines):
+    found = curves.curves(lines)
+    return plots.curves_svg(found, curves.plots(found.means, found.scores, NonSaturating()), "")
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 3, 7])
 def test_the_axis_of_rounds_has_whole_numbers(run, rounds):
     lines = [line(k + 1, {"fid": 100.0 - k, "score": 1.0 + k}, drift=1.0 + k) for k in range(rounds)]
-    for svg in plots.curves_svg(report.curves(lines), "").split("<svg")[1:]:
+    for svg in drawn(lines).split("<svg")[1:]:
         axis = svg[svg.index('id="matplotlib.axis_1"') : svg.index('id="matplotlib.axis_2"')]
         numbers = [text.strip() for text in texts(axis)]
         assert "round" in numbers
@@ -101,14 +107,14 @@ def test_what_no_round_tells_has_no_plot(run):
     full = {"discriminator-loss": 1.0, "generator-loss": 1.0, "d-real": 0.1, "d-fake": 0.2, "drift": 0.3}
     for number, told in ((4, full), (1, {"drift": 0.3}), (0, {}), (0, {"drift": 0.0})):
         lines = [line(k, {"fid": 9.0} if told is full else {}, **told) for k in (1, 2)]
-        assert plots.curves_svg(report.curves(lines), "").count("<svg") == number
+        assert drawn(lines).count("<svg") == number
 
 
 def test_many_clients_are_drawn_as_their_middle_and_their_spread():
     rounds = [line(k) for k in (1, 2)]
     for each in rounds:
         each["clients"] = [{"partition": k, "num-examples": 1, "drift": 1.0 + k} for k in range(500)]
-    svg = plots.curves_svg(report.curves(rounds), "")
+    svg = drawn(rounds)
     assert "all 500 clients" in texts(svg)
     assert len(svg) < 30_000
 

@@ -174,7 +174,7 @@ def test_a_finished_run_is_read_and_a_failed_one_is_a_row_that_says_so(tmp_path,
     assert out.splitlines() == [str(tmp_path / "p1-cpu" / "table.md")]
     assert "[1/2] fedavg, seed 1: begins" in err
     assert "failed: broken, seed 1: round " in err
-    found = json.loads((tmp_path / "p1-cpu" / "results_page.json").read_text())
+    found = json.loads((tmp_path / "p1-cpu" / "results.json").read_text())
     assert [(row["label"], len(row["runs"]), len(row["failures"])) for row in found["rows"]] == [
         ("fedavg", 1, 0),
         ("broken", 0, 1),
@@ -386,7 +386,7 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
     real.write_text(json.dumps({"0": scores}))
     tables.write_table(table, real)
     (table / "fid.png").write_bytes(b"a picture")
-    page = tmp_path / "docs" / "results_page.md"
+    page = tmp_path / "docs" / "results.md"
     (tmp_path / "docs" / "results").mkdir(parents=True)
     notes = tmp_path / "docs" / "results" / "notes.toml"
     notes.write_text(
@@ -411,7 +411,7 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
     ):
         assert words in text, words
     stored = (tmp_path / "docs" / "results" / "p1-cpu.json").read_text()
-    assert json.loads(stored) == json.loads((table / "results_page.json").read_text())
+    assert json.loads(stored) == json.loads((table / "results.json").read_text())
     assert "/" + tmp_path.name not in stored + text
     table.parent.rename(tmp_path / "gone")
     assert fedgan("results", "--out", page, capsys=capsys)[0] == 0

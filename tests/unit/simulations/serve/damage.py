@@ -55,7 +55,7 @@ DAMAGE = {
     "noise": _with(np.random.default_rng(0).bytes(3000)),
     "torn": _with(lambda old: old[: len(old) // 2]),
     "no UTF-8": _with(b"caf\xe9 = 'caf\xe9'"),
-    "a web page": _with(b"<!doctype html><html>Sign in</html>"),
+    "a web page": _with(b"<!doctype html><html>Alert in</html>"),
     "a list": _with(b"[1, 2]\n"),
     "a number": _with(b"7\n"),
     "an endless number": _with(b"9" * 5000 + b"\n"),

@@ -309,7 +309,7 @@ def test_scores_and_the_best_say_what_they_were_computed_with(written):
     final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": of_the_end}
     run.summary.write_text(json.dumps(final))
     found = summary_of(view_of(run))
-    assert (found.scored_with.num_images, found.scored_with.utility_num_images) == (10_000, 9)
+    assert (found.scored_with.num_images, found.scored_with.own_num_images) == (10_000, {"utility": 9})
     assert found.best.num_images == 2000
     old = summary_of(view_of(written([line(1, fid=9.0)], "old")))
     assert (old.scored_with, old.best.num_images) == (None, None)
