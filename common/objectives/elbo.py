@@ -39,7 +39,7 @@ class ELBO(Objective):
         return (Loss("elbo-loss", "negative ELBO"),)
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        return Diagnostic("reconstruction", "reconstruction", _TERMS), Diagnostic("divergence", "KL to prior", _TERMS)
+        return Diagnostic("reconstruction", "reconstruction", _TERMS), Diagnostic("kl", "KL to prior", _TERMS)
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
         """Draws ``noise`` (B, Z), which latent vectors are made of."""
@@ -51,7 +51,7 @@ class ELBO(Objective):
         found = networks["decoder"](latents, batch.labels)
         reconstruction = self.reconstruction(batch.examples, found).mean()
         divergence = kl_to_standard_normal(means, log_variances).mean()
-        watched = {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
+        watched = {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
         return reconstruction + self.beta * divergence, watched
 
     def reconstruction(self, images: Tensor, found: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from common import metrics
 from common.config import RunConfig
 from common.errors import DataError
 from common.generation import generate, load_sampler
+from common.metrics.memorisation import MEMORISATION
 from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent, by_client
 from common.seeding import derive_seed, numpy_generator
 from common.tree import Tree
@@ -24,12 +25,10 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
     As many training images as are held out are looked at, at most 1000, and ``evaluation.num-images`` generated ones
     whose labels are distributed as the client's. In pixels where there is no extractor.
 
-    Scores: ``memorisation``, by partition, the ratio (1 is none, lower is worse) or None where it is unknown;
-    ``memorisation-error``, its standard error; ``most-memorised`` and ``most-memorised-ratio``, the client with the
-    lowest ratio.
+    The scores are those of ``metrics.memorisation_scores``.
     """
 
-    title: ClassVar[str] = "memorisation"
+    title: ClassVar[str] = MEMORISATION.name
 
     def wanted(self, config: RunConfig) -> bool:
         return config.evaluation.holdout > 0
@@ -61,11 +60,6 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
         return ratio, error
 
     def scores(self, told: Mapping[int, tuple[float, float]], num_clients: int) -> Figures:
-        ratios = {partition: ratio for partition, (ratio, _) in told.items()}
-        lowest, partition = min((ratio, partition) for partition, ratio in ratios.items())
-        return {
-            "memorisation": by_client(ratios, num_clients),
-            "memorisation-error": by_client({k: error for k, (_, error) in told.items()}, num_clients),
-            "most-memorised": partition,
-            "most-memorised-ratio": lowest,
-        }
+        ratios = by_client({k: ratio for k, (ratio, _) in told.items()}, num_clients)
+        errors = by_client({k: error for k, (_, error) in told.items()}, num_clients)
+        return metrics.memorisation_scores(ratios, errors)

@@ -103,7 +103,7 @@ def test_a_closed_pipe_changes_no_exit_code_and_says_nothing(arguments):
 def test_results_that_nothing_takes_are_a_failure():
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-c", "import sys; from simulations import streams; streams.be_patient(); "
+            [sys.executable, "-c", "import sys; from simulations.runtime import streams; streams.be_patient(); "
              "sys.stdout.write('x'); sys.exit(streams.settle(0))"],
             cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
@@ -114,7 +114,7 @@ def test_results_that_nothing_takes_are_a_failure():
 
 def test_files_that_are_opened_later_are_not_taken_for_closed_streams(tmp_path):
     program = (
-        "import os, sys; from simulations import streams; streams.be_patient(); "
+        "import os, sys; from simulations.runtime import streams; streams.be_patient(); "
         f"file = open({str(tmp_path / 'a')!r}, 'w'); print('lost'); os.write(1, b'lost'); os.write(2, b'lost'); "
         "file.write('kept'); file.close(); sys.exit(streams.settle(file.fileno() if False else 0))"
     )
