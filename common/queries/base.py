@@ -15,7 +15,7 @@ from common.tree import Tree
 
 T = TypeVar("T")
 
-Figures = dict[str, float | list[float | None]]
+Figures = metrics.Scores
 """Scores by name; a list has a figure a client, by partition, None where it is unknown."""
 
 

@@ -98,7 +98,7 @@ class Ruler:
         if self._evaluator is None:
             return None
         adapted = _Adapted(network, self._trained.generator)
-        (fid,) = self._evaluator.score(adapted, ("fid",), self.num_images).values()
+        (fid,) = self._evaluator.score(adapted, (FID.name,), self.num_images).values()
         assert isinstance(fid, float)
         return fid
 

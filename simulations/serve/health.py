@@ -59,10 +59,11 @@ class _Figures:
         yield GaugeMetricFamily("fedgan_streams", "Journals that are streamed.", service.streams)
         state = GaugeMetricFamily("fedgan_run_state", "The state of each run.", labels=["run", "state"])
         rounds = GaugeMetricFamily("fedgan_run_round", "Rounds done.", labels=["run"])
-        fid = GaugeMetricFamily("fedgan_run_best_fid", "The best fid so far.", labels=["run"])
+        what = "The score that rounds are compared by, of the best so far."
+        best = GaugeMetricFamily("fedgan_run_best_score", what, labels=["run", "score"])
         for run in map(read_summary, service.library.all().values()):
             state.add_metric([run.id, run.state], 1)
             rounds.add_metric([run.id], run.round)
             if run.best is not None:
-                fid.add_metric([run.id], run.best.fid)
-        yield from (state, rounds, fid)
+                best.add_metric([run.id, run.distance], run.best.value)
+        yield from (state, rounds, best)

@@ -347,7 +347,7 @@ COUNTED = {
     "fedgan_streams": "gauge",
     "fedgan_run_state": "gauge",
     "fedgan_run_round": "gauge",
-    "fedgan_run_best_fid": "gauge",
+    "fedgan_run_best_score": "gauge",
 }
 
 
