@@ -22,7 +22,7 @@ from torch import Tensor
 from common import records
 from common.errors import CheckpointError, ConfigError, ProtocolError
 from common.files import load_sealed, remove_scraps, save_sealed
-from common.tree import Tree, compact
+from common.tree import Tree, without_slack
 
 log = logging.getLogger("fedgan.client")
 
@@ -82,7 +82,7 @@ class ContextMemories:
             del self._state[name]
         self._state[_META] = ConfigRecord({"version": VERSION, "rounds": [*kept, round]})
         for name, tree in memory.items():
-            self._state[_prefix(round) + name] = records.encode_tree(compact(tree))
+            self._state[_prefix(round) + name] = records.encode_tree(without_slack(tree))
 
     def _rounds(self) -> list[int]:
         meta = self._state.get(_META)

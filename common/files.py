@@ -18,7 +18,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from common.errors import CheckpointError, ConfigError
-from common.tree import Tree, apart, digest
+from common.tree import Tree, digest, without_shared_storage
 
 _LONGEST_TOML = 2**22  # bytes
 _SCRAP = re.compile(r"\..+\.\d+\.tmp")
@@ -130,7 +130,7 @@ def save_sealed(path: Path, kind: str, version: int, header: Mapping[str, str], 
     sealed["sha256"] = _seal(sealed, tensors)
     with replacing(path) as temporary:
         try:
-            whole = apart({key: value.contiguous() for key, value in tensors.items()})
+            whole = without_shared_storage({key: value.contiguous() for key, value in tensors.items()})
             if _is_utf8(temporary):
                 save_file(whole, temporary, metadata=sealed)
             else:

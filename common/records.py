@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from common.errors import ProtocolError
-from common.tree import FrozenTree, Tree, apart, clone
+from common.tree import FrozenTree, Tree, clone, without_shared_storage
 
 _TREE, _FORMAT = "tree", "safetensors"
 _DTYPES = (
@@ -35,7 +35,7 @@ class _TreeArray(Array):
         """Returns the bytes, or their number as a shape; called while they are not there yet."""
         if name not in ("data", "shape"):
             raise AttributeError(name)
-        data = save(apart({key: value.contiguous() for key, value in self.__dict__["tree"].items()}))
+        data = save(without_shared_storage({key: value.contiguous() for key, value in self.__dict__["tree"].items()}))
         self.__dict__.update(data=data, shape=(len(data),))
         found: bytes | tuple[int] = self.__dict__[name]
         return found

@@ -5,7 +5,7 @@ are float32 (weights, wire and checkpoints); sums are taken in float64 and in th
 does not depend on who computed what first. Integer tensors (counters of BatchNorm) are carried, never averaged.
 
 A tree that was made by ``clone`` or ``weighted_mean``, or has come over the wire, has its floating entries one after
-another in memory, in order of their names: what looks at all of them takes them for one vector (``joined``).
+another in memory, in order of their names: what looks at all of them takes them for one vector (``flat_vector``).
 """
 
 import functools
@@ -59,8 +59,8 @@ class FrozenTree(Mapping[str, Tensor]):
 
     @functools.cached_property
     def vector(self) -> Tensor:
-        """The floating entries, see ``joined``."""
-        return joined(self._entries)
+        """The floating entries, see ``flat_vector``."""
+        return flat_vector(self._entries)
 
     @functools.cached_property
     def not_finite(self) -> str | None:
@@ -91,7 +91,7 @@ def split(vector: Tensor, like: Tree) -> dict[str, Tensor]:
     return dict(zip(like, _unflatten(vector, list(like.values())), strict=True))
 
 
-def joined(tree: Tree) -> Tensor:
+def flat_vector(tree: Tree) -> Tensor:
     """Returns the floating entries in order of their names as one vector (N,), N may be 0; not to be written to.
 
     A view where they lie so in memory, else a copy.
@@ -114,14 +114,14 @@ def joined(tree: Tree) -> Tensor:
     return first.as_strided((size,), (1,), offset)
 
 
-def compact(tree: Tree) -> Tree:
+def without_slack(tree: Tree) -> Tree:
     """Returns ``tree``, or a copy of it where it holds on to more memory than its entries need."""
     held = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in tree.values()}
     needed = sum(value.numel() * value.element_size() for value in tree.values())
     return clone(tree) if sum(held.values()) > needed else tree
 
 
-def apart(tree: Tree) -> dict[str, Tensor]:
+def without_shared_storage(tree: Tree) -> dict[str, Tensor]:
     """Returns ``tree`` with a copy of every tensor that shares memory with another one, as files hold no two."""
     spans = sorted(
         (value.data_ptr(), value.data_ptr() + value.numel() * value.element_size(), key)
@@ -156,7 +156,7 @@ def weighted_mean(trees: Sequence[Tree], weights: Sequence[float]) -> dict[str, 
         raise ValueError(f"weights must be finite, >= 0 and not all zero: {list(weights)}")
     first = trees[0]
     packed = {key: value for key, value in sorted(first.items()) if value.dtype == torch.float32}
-    vectors = [joined(tree if len(packed) == len(tree) else {key: tree[key] for key in packed}) for tree in trees]
+    vectors = [flat_vector(tree if len(packed) == len(tree) else {key: tree[key] for key in packed}) for tree in trees]
     mean = split(_mean(vectors, weights, total), packed) if packed else {}
     for key in first.keys() - mean.keys():
         values = [tree[key] for tree in trees]
@@ -182,7 +182,7 @@ def _mean(vectors: Sequence[Tensor], weights: Sequence[float], total: float) -> 
 def interpolate(old: Tree, new: Tree, keep: float) -> dict[str, Tensor]:
     """Returns ``keep * old + (1 - keep) * new`` in float64; integer entries are those of ``new``."""
     floats = {key: value for key, value in sorted(new.items()) if value.is_floating_point()}
-    one, other = joined({key: old[key] for key in floats}), joined(floats)
+    one, other = flat_vector({key: old[key] for key in floats}), flat_vector(floats)
     vector = torch.empty_like(other)
     kept, share = torch.empty(2, min(_BLOCK, len(other)), dtype=torch.float64)
     for before, after, block in zip(*(torch.split(v, _BLOCK) for v in (one, other, vector)), strict=True):
@@ -205,7 +205,7 @@ def rough_distance(a: Tree, b: Tree) -> float:
     """Returns what ``distance`` does to about six digits, at a tenth of its cost."""
     if a.keys() != b.keys():
         b = {key: b[key] for key in a}
-    one, other = joined(a), joined(b)
+    one, other = flat_vector(a), flat_vector(b)
     difference, square = torch.empty(min(_BLOCK, len(one)), dtype=one.dtype), 0.0
     for left, right in zip(torch.split(one, _BLOCK), torch.split(other, _BLOCK), strict=True):
         difference = torch.sub(left, right, out=difference[: len(left)])  # fresh memory would cost as much again
@@ -216,11 +216,11 @@ def rough_distance(a: Tree, b: Tree) -> float:
 def not_finite(tree: Tree, vector: Tensor | None = None) -> str | None:
     """Returns the key of the first floating entry that holds a NaN or an infinity; None if there is none.
 
-    ``vector`` holds the floating entries, where the caller has ``joined`` them.
+    ``vector`` holds the floating entries, where the caller has ``flat_vector`` them.
     """
     if isinstance(tree, FrozenTree):
         return tree.not_finite
-    vector = joined(tree) if vector is None else vector
+    vector = flat_vector(tree) if vector is None else vector
     if math.isfinite(float(vector.sum())):  # as no sum with a NaN or an infinity is; other sums may overflow
         return None
     floats = {key: value for key, value in tree.items() if value.is_floating_point()}

@@ -13,7 +13,7 @@ from common.files import remove_scraps, write_atomically
 from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.clients.live_status import ClientStatus
-from server.clients.reply_spill import Shelf
+from server.clients.reply_spill import ReplySpill
 from server.clients.roster import Roster
 from server.records import journal, model_selection
 from server.records.run_directory import RunDirectory
@@ -31,12 +31,12 @@ class KeepsClients(Protocol):
     Attributes:
         engine: How they are trained, where it costs bits; else empty.
         on_change: Called, in some worker's thread, with a partition that is asked to train, and what it does now.
-        shelf: Takes their replies.
+        spill: Takes their replies.
     """
 
     engine: str
     on_change: Callable[[int, ClientStatus], None]
-    shelf: Shelf | None
+    spill: ReplySpill | None
 
     def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
         """Returns what clients kept after the given round of each, by partition; by reference, not to be written to."""

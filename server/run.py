@@ -17,8 +17,8 @@ from common.files import write_atomically
 from common.hooks import GoBack, RoundHook, Stop
 from server import finished, summary
 from server.clients.live_status import LiveStatus
-from server.clients.reply_spill import Shelf
-from server.clients.resilient_grid import PatientGrid
+from server.clients.reply_spill import ReplySpill
+from server.clients.resilient_grid import ResilientGrid
 from server.evaluation.scoring import Scoring
 from server.records import journal, report, tracking
 from server.records.ending import heeding_signals, noting_the_end
@@ -94,9 +94,9 @@ class Run:
         self._start = time.perf_counter()
         log.info("run directory: %s", directory.path)  # from here on it can be resumed
         self._keeper = grid if isinstance(grid, KeepsClients) else None
-        self._grid = PatientGrid(grid)
-        self._shelf = Shelf(directory.path, config.federation.reply_megabytes)
-        (self._keeper or self._grid).shelf = self._shelf  # whoever has a reply first
+        self._grid = ResilientGrid(grid)
+        self._spill = ReplySpill(directory.path, config.federation.reply_megabytes)
+        (self._keeper or self._grid).spill = self._spill  # whoever has a reply first
         self._roster = self._grid.roll_call(config)
         config.objective_component.check(self._roster.shape)
         networks = config.model_component.build(self._roster.shape, config.seed)
@@ -114,7 +114,7 @@ class Run:
         write_atomically(self._directory.partition, json.dumps(described(self._roster), indent=1).encode())
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         self._strategy = FederatedStrategy(
-            self._config, self._roster, self._grid, snapshot, states, self._shelf, self._recovery.returnable
+            self._config, self._roster, self._grid, snapshot, states, self._spill, self._recovery.returnable
         )
         self._notes = Notes(self._directory.journal)
         for sentence in self._scoring.reasons:

@@ -19,8 +19,8 @@ from common.errors import FederationError, MismatchError, ProtocolError
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, not_finite, rough_distance
 from server.clients import admission
-from server.clients.reply_spill import Shelf
-from server.clients.resilient_grid import PatientGrid
+from server.clients.reply_spill import ReplySpill
+from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
@@ -41,7 +41,7 @@ class FederatedStrategy(Strategy):
         snapshot: Where to start from.
         client_states: Returns, by reference, what simulated clients kept after the given round of each; empty where
             clients keep it to themselves.
-        shelf: Holds replies that come smaller than they are; None: memory does.
+        spill: Holds replies that come smaller than they are; None: memory does.
         returnable: Returns the ``memory_rounds`` of rounds that the run may go back to: clients keep those memories.
 
     Attributes:
@@ -53,10 +53,10 @@ class FederatedStrategy(Strategy):
         self,
         config: RunConfig,
         roster: Roster,
-        grid: PatientGrid,
+        grid: ResilientGrid,
         snapshot: Snapshot,
         client_states: Callable[[Mapping[int, int]], ClientStates] = lambda rounds: {},
-        shelf: Shelf | None = None,
+        spill: ReplySpill | None = None,
         returnable: Callable[[], Sequence[Mapping[int, int]]] = lambda: (),
     ) -> None:
         self.snapshot = snapshot
@@ -66,7 +66,7 @@ class FederatedStrategy(Strategy):
         self._roster = roster
         self._grid = grid
         self._client_states = client_states
-        self._shelf = shelf or Shelf(Path(), 0)
+        self._spill = spill or ReplySpill(Path(), 0)
         self._returnable = returnable
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
@@ -90,7 +90,7 @@ class FederatedStrategy(Strategy):
         Flower counts rounds from 1 at every start; a resumed run goes on counting from its state.
         """
         start = time.perf_counter()
-        self._shelf.clear()
+        self._spill.clear()
         state = self.snapshot.state
         round = state.round + 1
         cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
@@ -233,7 +233,7 @@ class FederatedStrategy(Strategy):
         if partition in self._sent:
             arrays = self._config.pipeline.decode(reply.arrays, self._sent[partition])
             if arrays is not reply.arrays:
-                reply = replace(reply, arrays=self._shelf.put(FrozenTree(arrays)))
+                reply = replace(reply, arrays=self._spill.put(FrozenTree(arrays)))
         return reply, memory_round
 
     def _refuse(self, partition: int, reason: str) -> None:

@@ -23,9 +23,9 @@ from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with, scored_with_words
 from simulations.runs import provenance
-from simulations.runs.generator import Round, Trained, load_trained, require_whole
+from simulations.runs.generator import LoadedGenerator, Round, load_trained, require_whole
 from simulations.runs.image_array import Images
-from simulations.runs.requests import Asked, Draw, Plain, place, plain
+from simulations.runs.requests import Draw, Plain, Request, place, plain
 from simulations.runtime import launch
 
 _FILM = 4
@@ -90,7 +90,7 @@ def load(path: str | Path) -> "Result":
     return Result(place("path", path))
 
 
-class _Training(Asked):
+class _Training(Request):
     """Arguments of ``run`` that are no part of a run's configuration."""
 
     preset: Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
@@ -113,7 +113,7 @@ class Result:
 
     def __init__(self, path: Path) -> None:
         self._run = RunDirectory.existing(path)
-        self._loaded: dict[tuple[Round, int | None], tuple[float, Trained]] = {}
+        self._loaded: dict[tuple[Round, int | None], tuple[float, LoadedGenerator]] = {}
 
     @property
     def path(self) -> Path:
@@ -190,22 +190,22 @@ class Result:
             round: As in ``generate``.
             client: As in ``generate``.
             options: ``licence``; for a data set ``layout``, ``num``, ``validation``, ``seed``, ``label``
-                (``export.wanted.WantedDataset``); else ``precisions`` and ``fid_images`` (``WantedModel`` beside it).
+                (``export.wanted.DatasetExport``); else ``precisions`` and ``fid_images`` (``ModelExport`` beside it).
 
         Raises:
             ConfigError: What cannot be exported so, by its value.
         """
         from simulations.export.dataset import export_dataset
         from simulations.export.model import export_model
-        from simulations.export.requests import WantedDataset, parse
+        from simulations.export.requests import DatasetExport, parse
 
         wanted, folder = parse(to, options), place("out", out)
         trained = self._trained(round, client)
-        if isinstance(wanted, WantedDataset):
+        if isinstance(wanted, DatasetExport):
             return export_dataset(self._run, trained, folder, wanted)
         return export_model(self._run, trained, folder, wanted)
 
-    def _trained(self, round: Round, client: int | None) -> Trained:
+    def _trained(self, round: Round, client: int | None) -> LoadedGenerator:
         """Returns a generator, loaded once unless a newer checkpoint has landed."""
         require_whole(round, client)
         changed = self._run.checkpoints.stat().st_mtime if self._run.checkpoints.exists() else 0.0
@@ -247,7 +247,7 @@ class Result:
         return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{told}>"
 
 
-def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, trained: Trained) -> Tensor:
+def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, trained: LoadedGenerator) -> Tensor:
     classes = trained.shape.num_classes
     if labels is not None and not trained.conditional:
         raise ConfigError(f"labels={labels!r}: this run's generator is not conditional: leave labels out")

@@ -1,35 +1,35 @@
-"""Where the threads of several clients meet to be trained together.
+"""Where the threads of several clients wait for each other, to be trained together.
 
 Clients run as always, each in a thread of its own: what a client's half of an algorithm does before ``fit`` and after
-it is its own. ``fit`` waits until every client in the room has called it, or has left; whoever comes last trains all of
-them (``client/batched/group.py``).
+it is its own. ``fit`` waits until every client at the barrier has called it, or has left; whoever comes last trains
+all of them (``client/batched/group.py``).
 """
 
 import threading
 
-from client.batched.group import Table
-from client.batched.stacked_trainer import Request, Result, Seat
+from client.batched.group import StackedWeights
+from client.batched.stacked_trainer import Request, Result, StackedTrainer
 from client.trainer import TrainerSpec
 
 
-class Room:
-    """A table, and those who wait at it.
+class CohortBarrier:
+    """Stacked weights, and the clients that wait to be trained on them.
 
     Args:
-        num_seats: Most clients at a time.
+        num_rows: Most clients at a time.
     """
 
-    def __init__(self, num_seats: int) -> None:
-        self.num_seats = num_seats
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
         self._changed = threading.Condition()
-        self._table: Table | None = None
+        self._stacked: StackedWeights | None = None
         self._spec: TrainerSpec | None = None
         self._present = 0
-        self._waiting: dict[int, tuple[Seat, Request]] = {}
+        self._waiting: dict[int, tuple[StackedTrainer, Request]] = {}
         self._results: dict[int, Result] = {}
 
     def expect(self, num: int) -> None:
-        """Says how many clients, on the first seats, are about to come; each of them must ``leave``."""
+        """Says how many clients, in the first rows, are about to come; each of them must ``leave``."""
         self._present = num
 
     def leave(self) -> None:
@@ -38,20 +38,20 @@ class Room:
             self._present -= 1
             self._train_if_complete()
 
-    def seat(self, number: int, spec: TrainerSpec) -> Seat:
-        """Returns a new trainer for a seat, from 0."""
+    def member(self, number: int, spec: TrainerSpec) -> StackedTrainer:
+        """Returns a new trainer for a row, from 0."""
         with self._changed:
-            if self._table is None or self._spec != spec:
-                self._table, self._spec = Table(self.num_seats, spec), spec
-            return self._table.seat(number, self._fit)
+            if self._stacked is None or self._spec != spec:
+                self._stacked, self._spec = StackedWeights(self.num_rows, spec), spec
+            return self._stacked.member(number, self._fit)
 
-    def _fit(self, seat: Seat, request: Request) -> dict[str, float]:
+    def _fit(self, member: StackedTrainer, request: Request) -> dict[str, float]:
         with self._changed:
-            self._waiting[seat.number] = seat, request
+            self._waiting[member.number] = member, request
             self._train_if_complete()
-            while seat.number not in self._results:
+            while member.number not in self._results:
                 self._changed.wait()
-            result = self._results.pop(seat.number)
+            result = self._results.pop(member.number)
         if isinstance(result, Exception):
             raise result
         return result
@@ -61,8 +61,8 @@ class Room:
             return
         waiting = [self._waiting[number] for number in sorted(self._waiting)]
         self._waiting = {}
-        table = self._table
-        assert table is not None
-        results = table.fit([seat for seat, _ in waiting], [request for _, request in waiting])
-        self._results |= {seat.number: result for (seat, _), result in zip(waiting, results, strict=True)}
+        stacked = self._stacked
+        assert stacked is not None
+        results = stacked.fit([member for member, _ in waiting], [request for _, request in waiting])
+        self._results |= {member.number: result for (member, _), result in zip(waiting, results, strict=True)}
         self._changed.notify_all()

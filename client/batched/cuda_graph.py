@@ -28,7 +28,7 @@ def cuda_graph(compute: Callable[[], Any]) -> Callable[[], Any]:
     return repeat
 
 
-class Recorded:
+class RecordedStep:
     """A computation on tensors of given shapes.
 
     Args:

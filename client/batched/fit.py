@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.batched.cuda_graph import Record, Recorded, Tensors
-from client.batched.stacked_trainer import Request, Result, Seat, caught
+from client.batched.cuda_graph import Record, RecordedStep, Tensors
+from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.vectorised import Generators, vectorised
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
@@ -18,7 +18,7 @@ from common.optimisers import step_together
 _DRAWS = "draws."
 
 
-class Skeleton(nn.ModuleDict):
+class FunctionalNetworks(nn.ModuleDict):
     """Networks that borrow the weights which they are called with."""
 
     def forward(self, loss: Callable[..., Any], batch: Batch) -> Any:
@@ -27,17 +27,17 @@ class Skeleton(nn.ModuleDict):
 
 
 @dataclass
-class Tape:
-    """What a table has recorded of its steps.
+class GraphCache:
+    """What has been recorded of the steps of some stacked weights.
 
     Attributes:
         record: Records a computation; None: nothing is recorded.
-        steps: Recorded local steps, by all that their course depends on.
+        steps: RecordedStep local steps, by all that their course depends on.
         rates: Of the networks, float32 scalars that recorded steps read.
     """
 
     record: Record | None = None
-    steps: dict[object, Recorded] = field(default_factory=dict)
+    steps: dict[object, RecordedStep] = field(default_factory=dict)
     rates: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -57,32 +57,39 @@ def _tensors_of(batch: Batch) -> Tensors:
     }
 
 
-class Fit:
+class BatchedFit:
     """One ``fit`` of several clients.
 
-    Where that is possible, all local steps but the first are played from a ``Tape``: with neither a loss nor a hook of
-    the client's, nor draws inside of losses, which depend on the step in a way that is known (``Phase.period``).
+    Where that is possible, all local steps but the first are replayed from a ``GraphCache``: with neither a loss nor a
+    hook of the client's, nor draws inside of losses, which depend on the step in a way that is known
+    (``Phase.period``).
 
     Args:
-        skeleton: The networks.
-        weights: Of all seats of the table.
-        seats: The clients at hand, on the first rows.
+        functional: The networks.
+        weights: Of all rows.
+        members: The clients at hand, on the first rows.
         requests: Theirs, all of one kind.
-        tape: The table's.
+        graphs: Recorded steps of these weights.
     """
 
     def __init__(
         self,
-        skeleton: Skeleton,
+        functional: FunctionalNetworks,
         weights: Mapping[str, Tensor],
-        seats: Sequence[Seat],
+        members: Sequence[StackedTrainer],
         requests: Sequence[Request],
-        tape: Tape,
+        graphs: GraphCache,
     ) -> None:
-        self._skeleton, self._all, self._seats, self._requests, self._tape = skeleton, weights, seats, requests, tape
+        self._functional, self._all, self._members, self._requests, self._graphs = (
+            functional,
+            weights,
+            members,
+            requests,
+            graphs,
+        )
         self._names = {
             network: [f"{network}.{key}" for key, _ in module.named_parameters()]
-            for network, module in seats[0].networks.items()
+            for network, module in members[0].networks.items()
         }
         self._device = next(iter(weights.values())).device
         self._take_weights()
@@ -90,12 +97,12 @@ class Fit:
     def run(self) -> list[Result]:
         """Trains, and returns what each client gets."""
         start = time.perf_counter()
-        schedule = self._seats[0].schedule(self._requests[0].networks)
+        schedule = self._members[0].schedule(self._requests[0].networks)
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
         supply = self._supply(schedule)
-        per_step = len(schedule) // self._seats[0].num_steps
-        recordable = self._tape.record is not None
+        per_step = len(schedule) // self._members[0].num_steps
+        recordable = self._graphs.record is not None
         for begin in range(0, len(schedule), per_step):
             phases = schedule[begin : begin + per_step]
             if begin and recordable:
@@ -108,19 +115,19 @@ class Fit:
                 for key, value in watched.items():
                     diagnostics.setdefault(key, []).append(value)
         columns = [{key: torch.stack(values).cpu() for key, values in found.items()} for found in (losses, diagnostics)]
-        seconds = (time.perf_counter() - start) / len(self._seats)
+        seconds = (time.perf_counter() - start) / len(self._members)
         return [
             caught(
-                seat.summary,
+                member.summary,
                 schedule,
                 *({key: list(values[:, k]) for key, values in found.items()} for found in columns),
                 seconds,
             )
-            for k, seat in enumerate(self._seats)
+            for k, member in enumerate(self._members)
         ]
 
     def _supply(self, schedule: Sequence[Phase]) -> Iterator[_Supply]:
-        draws = [seat.drawn(schedule, request) for seat, request in zip(self._seats, self._requests, strict=True)]
+        draws = [member.drawn(schedule, request) for member, request in zip(self._members, self._requests, strict=True)]
         last: Batch | None = None
         tensors: Tensors = {}
         for batches in zip(*draws, strict=True):
@@ -134,7 +141,7 @@ class Fit:
             yield _Supply(tensors, Generators([batch.generator for batch in batches]), last.step)
 
     def _take_weights(self) -> None:
-        self._weights = {key: value[: len(self._seats)].detach() for key, value in self._all.items()}
+        self._weights = {key: value[: len(self._members)].detach() for key, value in self._all.items()}
 
     def _pass(
         self, phases: Sequence[Phase], supply: Iterable[_Supply], rates: Mapping[str, Tensor] | None = None
@@ -163,23 +170,23 @@ class Fit:
         return plain and not phases[0].reuses_batch and all(phase.period is not None for phase in phases)
 
     def _replay(self, phases: Sequence[Phase], supply: Sequence[_Supply]) -> list[tuple[Tensor, Tensors]]:
-        tape = self._tape
-        assert tape.record is not None
-        for name, stepper in self._seats[0].steppers.items():
-            rate = tape.rates.setdefault(name, torch.zeros((), device=self._device))
+        graphs = self._graphs
+        assert graphs.record is not None
+        for name, stepper in self._members[0].steppers.items():
+            rate = graphs.rates.setdefault(name, torch.zeros((), device=self._device))
             rate.fill_(stepper.learning_rate)
         turns = tuple(given.step % (phase.period or 1) for phase, given in zip(phases, supply, strict=True))
-        key = len(self._seats), self._requests[0].kind, turns
+        key = len(self._members), self._requests[0].kind, turns
         inputs = [given.tensors for given in supply]
-        if key not in tape.steps:
+        if key not in graphs.steps:
 
             def compute(tensors: Sequence[Tensors]) -> list[tuple[Tensor, Tensors]]:
                 self._take_weights()  # leaves that no earlier stream has seen
                 given = [_Supply(own, entry.generators, entry.step) for own, entry in zip(tensors, supply, strict=True)]
-                return self._pass(phases, given, tape.rates)[0]
+                return self._pass(phases, given, graphs.rates)[0]
 
-            tape.steps[key] = Recorded(tape.record, compute, inputs)
-        found: list[tuple[Tensor, Tensors]] = tape.steps[key](inputs)
+            graphs.steps[key] = RecordedStep(graphs.record, compute, inputs)
+        found: list[tuple[Tensor, Tensors]] = graphs.steps[key](inputs)
         return found
 
     def _freeze_all_but(self, networks: set[str]) -> None:
@@ -187,8 +194,8 @@ class Fit:
             for name in names:
                 self._weights[name].requires_grad_(network in networks)
         if self._requests[0].extra_loss is not None:
-            for seat in self._seats:
-                seat.freeze_all_but(networks)
+            for member in self._members:
+                member.freeze_all_but(networks)
 
     def _step(
         self, phase: Phase, given: _Supply, kept: Tensors, rates: Mapping[str, Tensor] | None
@@ -198,10 +205,10 @@ class Fit:
             batch = Batch(
                 tensors["examples"], tensors["labels"], draws, given.generators, step=given.step, carry=dict(kept)
             )
-            loss, watched = torch.func.functional_call(self._skeleton, weights, (phase.loss, batch))
+            loss, watched = torch.func.functional_call(self._functional, weights, (phase.loss, batch))
             return loss, watched, batch.carry
 
-        with self._seats[0].autocast():
+        with self._members[0].autocast():
             losses, watched, kept = vectorised(alone)(self._weights, given.tensors, kept)
         losses = losses.float()
         losses.sum().backward()
@@ -211,19 +218,21 @@ class Fit:
             if self._requests[0].extra_loss is not None:
                 losses = losses + self._add_extra_losses(network)
         for network in phase.networks:
-            for seat, request in zip(self._seats, self._requests, strict=True):
+            for member, request in zip(self._members, self._requests, strict=True):
                 if request.gradient_hook is not None:
-                    request.gradient_hook(network, seat.networks[network])
-            step_together([seat.steppers[network] for seat in self._seats], None if rates is None else rates[network])
+                    request.gradient_hook(network, member.networks[network])
+            step_together(
+                [member.steppers[network] for member in self._members], None if rates is None else rates[network]
+            )
             if phase.after is not None:
                 with torch.no_grad():
-                    for seat in self._seats:
-                        phase.after(seat.networks[network])
+                    for member in self._members:
+                        phase.after(member.networks[network])
         return losses, watched, kept
 
     def _hand_out_gradients(self, network: str) -> None:
         """Gives every client's parameters its row of the gradients."""
-        owners = zip(*(seat.networks[network].parameters() for seat in self._seats), strict=True)
+        owners = zip(*(member.networks[network].parameters() for member in self._members), strict=True)
         for name, parameters in zip(self._names[network], owners, strict=True):
             gradient = self._weights[name].grad
             self._weights[name].grad = None
@@ -234,9 +243,9 @@ class Fit:
     def _add_extra_losses(self, network: str) -> Tensor:
         """Adds the gradients of every client's extra loss, and returns these losses (N,)."""
         values = []
-        for seat, request in zip(self._seats, self._requests, strict=True):
+        for member, request in zip(self._members, self._requests, strict=True):
             assert request.extra_loss is not None
-            value = request.extra_loss(network, seat.networks[network])
+            value = request.extra_loss(network, member.networks[network])
             if value.requires_grad:
                 value.backward()  # type: ignore[no-untyped-call]
             values.append(value.detach())

@@ -1,7 +1,7 @@
 """Several clients trained as one computation: the second backend of the trainer.
 
-A ``Seat`` is a trainer whose weights are a row of the stacked weights of a ``Table``; a table trains all its seats at
-once (``torch.func``). Algorithms, objectives and networks see a trainer as any other, and know nothing of it.
+A ``StackedTrainer`` is a trainer whose weights are a row of ``StackedWeights``, which train all rows at once
+(``torch.func``). Algorithms, objectives and networks see a trainer as any other, and know nothing of it.
 
 Every client draws the numbers that it draws alone, in the same order, and has its own losses, moments and errors. A
 batched kernel takes its sums in another order than a single one, so weights are those of the loop up to rounding, not
@@ -19,90 +19,90 @@ import torch
 from torch import Tensor
 
 from client.batched.cuda_graph import cuda_graph
-from client.batched.fit import Fit, Skeleton, Tape
-from client.batched.stacked_trainer import Request, Result, Seat, caught
+from client.batched.fit import BatchedFit, FunctionalNetworks, GraphCache
+from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.trainer import TrainerSpec
 from common.tree import Tree
 
 log = logging.getLogger("fedgan.client")
 
 
-class Table:
-    """The stacked weights of some seats.
+class StackedWeights:
+    """The weights of several clients, stacked: a row a client.
 
     Args:
-        num_seats: Most clients at a time.
+        num_rows: Most clients at a time.
         spec: What trainers are made of.
     """
 
-    def __init__(self, num_seats: int, spec: TrainerSpec) -> None:
-        self._num_seats, self._spec = num_seats, spec
+    def __init__(self, num_rows: int, spec: TrainerSpec) -> None:
+        self._num_rows, self._spec = num_rows, spec
         self._weights: dict[str, Tensor] = {}
-        self._skeleton = Skeleton()
-        self._tape = Tape(cuda_graph if spec.device.type == "cuda" else None)
+        self._functional = FunctionalNetworks()
+        self._graphs = GraphCache(cuda_graph if spec.device.type == "cuda" else None)
         self._proven: set[tuple[object, ...]] = set()  # numbers and kinds that have been trained together
         self._refused: set[tuple[object, ...]] = set()
 
-    def seat(self, number: int, fit: Callable[[Seat, Request], dict[str, float]]) -> Seat:
+    def member(self, number: int, fit: Callable[[StackedTrainer, Request], dict[str, float]]) -> StackedTrainer:
         """Returns a new trainer for a row of the weights."""
-        seat = Seat(number, fit, self._spec)
-        self._tape.steps.clear()  # they know the memory of who sat there
+        member = StackedTrainer(number, fit, self._spec)
+        self._graphs.steps.clear()  # they know the memory of who sat there
         if not self._weights:
-            self._skeleton = Skeleton(seat.networks)
+            self._functional = FunctionalNetworks(member.networks)
             self._weights = {
-                key: torch.empty((self._num_seats, *value.shape), dtype=value.dtype, device=value.device)
-                for key, value in self._skeleton.state_dict().items()
+                key: torch.empty((self._num_rows, *value.shape), dtype=value.dtype, device=value.device)
+                for key, value in self._functional.state_dict().items()
             }
-        seat.move_to(self._weights)
-        return seat
+        member.move_to(self._weights)
+        return member
 
-    def fit(self, seats: Sequence[Seat], requests: Sequence[Request]) -> list[Result]:
-        """Trains clients, together where that is possible; in ascending order of their seats."""
-        kinds = {(*request.kind, *seat.terms()) for seat, request in zip(seats, requests, strict=True)}
-        first_rows = [seat.number for seat in seats] == list(range(len(seats)))
-        if len(seats) > 1 and len(kinds) == 1 and first_rows and requests[0].kind not in self._refused:
+    def fit(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
+        """Trains clients, together where that is possible; in ascending order of their rows."""
+        kinds = {(*request.kind, *member.terms()) for member, request in zip(members, requests, strict=True)}
+        first_rows = [member.number for member in members] == list(range(len(members)))
+        if len(members) > 1 and len(kinds) == 1 and first_rows and requests[0].kind not in self._refused:
             try:
-                results = self._try_together(seats, requests)
+                results = self._try_together(members, requests)
             except Exception as error:  # of what has gone well before: memory that is full, say
-                return [error for _ in seats]
+                return [error for _ in members]
             if results is not None:
                 return results
-        return [_alone(seat, request) for seat, request in zip(seats, requests, strict=True)]
+        return [_alone(member, request) for member, request in zip(members, requests, strict=True)]
 
-    def _try_together(self, seats: Sequence[Seat], requests: Sequence[Request]) -> list[Result] | None:
-        kind = len(seats), requests[0].kind
+    def _try_together(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result] | None:
+        kind = len(members), requests[0].kind
         if kind in self._proven:
-            return self._together(seats, requests)
-        kept = [(seat.parameters(), seat.moments()) for seat in seats]
+            return self._together(members, requests)
+        kept = [(member.parameters(), member.moments()) for member in members]
         try:
             try:
-                results = self._together(seats, requests)
+                results = self._together(members, requests)
             except Exception as error:
-                if self._tape.record is None:
+                if self._graphs.record is None:
                     raise
                 _say_once("steps are not recorded", error)
-                self._tape.record = None
-                _take_back(seats, kept)
-                results = self._together(seats, requests)
+                self._graphs.record = None
+                _take_back(members, kept)
+                results = self._together(members, requests)
         except Exception as error:
             _say_once("clients are trained one after another, not together", error)
             self._refused.add(requests[0].kind)
-            _take_back(seats, kept)
+            _take_back(members, kept)
             return None
         self._proven.add(kind)
         return results
 
-    def _together(self, seats: Sequence[Seat], requests: Sequence[Request]) -> list[Result]:
-        return Fit(self._skeleton, self._weights, seats, requests, self._tape).run()
+    def _together(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
+        return BatchedFit(self._functional, self._weights, members, requests, self._graphs).run()
 
 
-def _take_back(seats: Sequence[Seat], kept: Sequence[tuple[Tree, Tree]]) -> None:
-    for seat, (weights, moments) in zip(seats, kept, strict=True):
-        seat.take_back(weights, moments)
+def _take_back(members: Sequence[StackedTrainer], kept: Sequence[tuple[Tree, Tree]]) -> None:
+    for member, (weights, moments) in zip(members, kept, strict=True):
+        member.take_back(weights, moments)
 
 
-def _alone(seat: Seat, request: Request) -> Result:
-    return caught(seat.fit_alone, request)
+def _alone(member: StackedTrainer, request: Request) -> Result:
+    return caught(member.fit_alone, request)
 
 
 def _say_once(what: str, error: Exception) -> None:

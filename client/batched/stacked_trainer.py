@@ -36,16 +36,18 @@ class Request:
         )
 
 
-class Seat(Trainer):
-    """A trainer at a table.
+class StackedTrainer(Trainer):
+    """A trainer whose weights are a row of stacked ones.
 
     Args:
-        number: Its row in the table's weights, from 0.
+        number: Its row, from 0.
         fit: Trains it together with others, for the clients that call the method of this name.
         spec: What it is made of.
     """
 
-    def __init__(self, number: int, fit: Callable[["Seat", Request], dict[str, float]], spec: TrainerSpec) -> None:
+    def __init__(
+        self, number: int, fit: Callable[["StackedTrainer", Request], dict[str, float]], spec: TrainerSpec
+    ) -> None:
         super().__init__(spec)
         self.number, self._fit = number, fit
         self.networks, self.steppers = self._networks, self._steppers

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.tree import FrozenTree, joined, split
+from common.tree import FrozenTree, flat_vector, split
 
 log = logging.getLogger("fedgan.server")
 
 _MEGABYTE = 10**6
 
 
-class Shelf:
+class ReplySpill:
     """Keeps a round's trees in memory up to a limit, and those that come after it in files.
 
     An aggregator needs all replies at hand, robust ones and admission several times over; pages of a mapped file are
@@ -56,7 +56,7 @@ class Shelf:
         if not packed:
             return tree
         try:
-            entries = split(self._mapped(joined(packed)), packed)
+            entries = split(self._mapped(flat_vector(packed)), packed)
         except (OSError, RuntimeError) as error:  # torch raises the latter where a file cannot be mapped
             if not self._has_no_room:
                 log.warning("replies stay in memory, as %s cannot take them: %s", self._folder, error)

@@ -20,7 +20,7 @@ from common.config import RunConfig
 from common.errors import ProtocolError
 from server.clients.deadlines import Patience
 from server.clients.live_status import ClientStatus, LiveStatus
-from server.clients.reply_spill import Shelf
+from server.clients.reply_spill import ReplySpill
 from server.clients.roll_call import LOST, Attendance, pull, waits
 from server.clients.roster import Roster, one_line, reason_of
 from server.clients.waiting import Waiting
@@ -32,14 +32,14 @@ _GRACE_SECONDS = 60.0  # messages live this much longer than their round
 _LONGEST_LOOK = 30.0  # seconds
 
 
-def shelved(reply: Message, shelf: Shelf | None) -> Message:
+def shelved(reply: Message, spill: ReplySpill | None) -> Message:
     """Returns ``reply``, whose arrays lie on disk from here on if those before it have filled memory."""
-    if shelf is not None and reply.has_content() and shelf.is_full(records.message_bytes(reply)):
-        wire.replace_arrays(reply.content, shelf.store)
+    if spill is not None and reply.has_content() and spill.is_full(records.message_bytes(reply)):
+        wire.replace_arrays(reply.content, spill.store)
     return reply
 
 
-class PatientGrid(Grid):
+class ResilientGrid(Grid):
     """A grid over another one.
 
     Args:
@@ -57,7 +57,7 @@ class PatientGrid(Grid):
         self._silence: dict[int, str] = {}  # partition -> why it has no reply in this round
         self.now: LiveStatus | None = None
         """Is told what clients do while they are asked to train."""
-        self.shelf: Shelf | None = None
+        self.spill: ReplySpill | None = None
         """Takes replies as they come."""
 
     def roll_call(self, config: RunConfig) -> Roster:
@@ -149,7 +149,7 @@ class PatientGrid(Grid):
                 self._partitions[name] = partition
                 if asked.trains and not reply.has_error() and partition not in asked.disturbed:
                     self._patience.answered(partition, asked.waited)
-                asked.replies.append(shelved(reply, self.shelf))
+                asked.replies.append(shelved(reply, self.spill))
                 now(partition, "answered")
         for partition in self._silence:
             now(partition, "silent")

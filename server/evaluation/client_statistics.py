@@ -18,7 +18,7 @@ from common.models import Sampler
 from common.queries import QUERIES, ClientQuery, Known
 from common.seeding import derive_seed
 from common.tree import Tree
-from server.clients.resilient_grid import PatientGrid
+from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line
 from server.evaluation.evaluator import Evaluator, extractor_of
 from server.evaluation.limits import FEWEST, no_extractor
@@ -120,7 +120,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
 
 
 def ask_moments(
-    config: RunConfig, roster: Roster, grid: PatientGrid, extractor: metrics.Extractor | None, file: Path
+    config: RunConfig, roster: Roster, grid: ResilientGrid, extractor: metrics.Extractor | None, file: Path
 ) -> tuple[FederatedScorer | None, dict[int, str]]:
     """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
 
@@ -179,7 +179,7 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
 
 
 def ask_of_model(
-    name: str, config: RunConfig, roster: Roster, grid: PatientGrid, weights: Tree
+    name: str, config: RunConfig, roster: Roster, grid: ResilientGrid, weights: Tree
 ) -> tuple[Scores, dict[int, str]]:
     """Asks all clients something of the published networks; nothing if the run does not want it.
 

@@ -17,7 +17,7 @@ from common.metrics.federated import FEDERATED_FID, OF_CLIENTS
 from common.models import Sampler
 from common.queries import QUERIES
 from common.tree import Tree
-from server.clients.resilient_grid import PatientGrid
+from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster
 from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
@@ -47,7 +47,7 @@ class Scoring:
         DataError: Its weights are missing or unusable.
     """
 
-    def __init__(self, config: RunConfig, roster: Roster, grid: PatientGrid, moments: Path) -> None:
+    def __init__(self, config: RunConfig, roster: Roster, grid: ResilientGrid, moments: Path) -> None:
         self._config, self._roster, self._grid, self._moments = config, roster, grid, moments
         self._evaluator: Evaluator | None = None
         self._extractor: metrics.Extractor | None = None

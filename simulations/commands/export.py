@@ -52,7 +52,7 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     from server.records.run_directory import RunDirectory
     from simulations.export.dataset import export_dataset
     from simulations.export.model import export_model
-    from simulations.export.requests import WantedDataset, parse
+    from simulations.export.requests import DatasetExport, parse
     from simulations.runs.generator import load_trained, parse_round
 
     given = {
@@ -69,7 +69,7 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     trained = load_trained(run, parse_round(round), client)
     directory = RunDirectory.existing(run)
     manifest: dict[str, Any]
-    if isinstance(wanted, WantedDataset):
+    if isinstance(wanted, DatasetExport):
         manifest = export_dataset(directory, trained, out, wanted)
     else:
         manifest = export_model(directory, trained, out, wanted)

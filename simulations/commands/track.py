@@ -11,7 +11,7 @@ from simulations.commands.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
     from server.records.run_directory import RunDirectory
-    from server.records.tracking import Telling
+    from server.records.tracking import TrackerSync
 
 _EVERY = 1.0  # seconds between two looks at the journal
 
@@ -24,15 +24,15 @@ def track(
     """Send a run to an experiment tracker: what it does not have yet, and of a run under way all until it ends."""
     from common.components import suggestion
     from server.records.run_directory import RunDirectory
-    from server.records.tracking import TRACKERS, Telling
+    from server.records.tracking import TRACKERS, TrackerSync
 
     if to not in TRACKERS:
         raise ConfigError(f"--to {to!r}: no such tracker; {suggestion(to, TRACKERS)}")
     directory = RunDirectory.existing(run)
-    telling = Telling(to, directory.read_config(), directory)
+    sync = TrackerSync(to, directory.read_config(), directory)
     try:
-        with telling.alone():
-            rounds, where = _tell(telling, directory)
+        with sync.alone():
+            rounds, where = _tell(sync, directory)
     except FedGANError:
         raise
     except KeyboardInterrupt:
@@ -49,20 +49,20 @@ def track(
         typer.echo(where)
 
 
-def _tell(telling: "Telling", run: "RunDirectory") -> tuple[int, str | None]:
+def _tell(sync: "TrackerSync", run: "RunDirectory") -> tuple[int, str | None]:
     """Sends all there is, until the run has ended; returns how many rounds, and where they are shown."""
     from simulations.runs.record import Record
     from simulations.runs.status import state_of
 
     record = Record(run.name, run)
     state, _ = state_of(record.view())
-    if state in ("finished", "failed") and telling.is_told(ended=state == "finished"):
+    if state in ("finished", "failed") and sync.is_told(ended=state == "finished"):
         return 0, None
-    tracker = telling.open()
-    rounds = telling.tell()
+    tracker = sync.open()
+    rounds = sync.tell()
     while state not in ("finished", "failed"):
         time.sleep(_EVERY)
         state, _ = state_of(record.view())  # before the last look
-        rounds += telling.tell()
-    telling.end(ended=state == "finished")
+        rounds += sync.tell()
+    sync.end(ended=state == "finished")
     return rounds, tracker.where

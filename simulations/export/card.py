@@ -11,7 +11,7 @@ from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from server.records.weak_spots import weak_spots
 from simulations.runs import provenance
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 
 _MOST_CLIENTS = 50
 _PRIVACY = """- Training images never left their clients. Clients and server exchanged {exchanged}.
@@ -21,7 +21,7 @@ _PRIVACY = """- Training images never left their clients. Clients and server exc
 - {memorisation}"""
 
 
-def facts(run: RunDirectory, trained: Trained) -> dict[str, Any]:
+def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
     """Returns what identifies a generator: program, run, round, weights, and what it was trained on."""
     config = trained.config
     return {
@@ -39,7 +39,7 @@ def facts(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     }
 
 
-def class_names(run: RunDirectory, trained: Trained) -> list[str]:
+def class_names(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns the name of each class: what the clients told, else the labels themselves."""
     names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []
     classes = trained.shape.num_classes
@@ -59,7 +59,7 @@ def front_matter(licence: str, task: str, tags: Sequence[str]) -> list[str]:
     return ["---", f"license: {quoted.lower()}", *key, f"tags: [{', '.join(tags)}]", "---", ""]
 
 
-def training(run: RunDirectory, trained: Trained) -> list[str]:
+def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns what it was trained on, how, and who held what."""
     config = trained.config
     lines = [
@@ -94,7 +94,7 @@ def training(run: RunDirectory, trained: Trained) -> list[str]:
     return lines
 
 
-def scores(run: RunDirectory, trained: Trained, names: Sequence[str]) -> list[str]:
+def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) -> list[str]:
     """Returns the scores of this very round: those of the summary, of the journal, or that there are none."""
     summary = run.read_summary()
     if summary.get("rounds") == trained.round:
@@ -129,7 +129,7 @@ def _made_with(told: Mapping[str, Any]) -> str:
     return f"{words}. **Note**: {warning.removesuffix('.')}" if warning else words
 
 
-def privacy(run: RunDirectory, trained: Trained) -> str:
+def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
     if repeated := MEMORISATION.weak_spots(found, ()):
@@ -141,7 +141,7 @@ def privacy(run: RunDirectory, trained: Trained) -> str:
     return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told)
 
 
-def _sent(run: RunDirectory, trained: Trained) -> str:
+def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:
     told = any(client["label-counts"] is not None for client in _clients(run))
     counts = ", numbers of images of each class" if told else ""
     moments = ", sums of features of the images" if trained.config.evaluation.federated else ""
@@ -160,13 +160,13 @@ def limits() -> list[str]:
     ]
 
 
-def licence_of(licence: str, trained: Trained) -> list[str]:
+def licence_of(licence: str, trained: LoadedGenerator) -> list[str]:
     """Returns the stated licence, and that of the training data."""
     stated = licence or "None is stated: whoever ran the federation decides, together with the owners of the images"
     return ["## Licence", "", f"{stated}. Training data: {_origin(trained)}.", ""]
 
 
-def _origin(trained: Trained) -> str:
+def _origin(trained: LoadedGenerator) -> str:
     source = trained.config.source
     return source.source if source.is_public else "the clients' own images"
 
@@ -176,7 +176,7 @@ def _clients(run: RunDirectory) -> list[dict[str, Any]]:
     return found
 
 
-def data_name(trained: Trained) -> str:
+def data_name(trained: LoadedGenerator) -> str:
     """Returns the name of the data set, without its options."""
     return trained.config.data.name.partition(" ")[0]
 

@@ -13,7 +13,7 @@ from common.metrics.fid import FID
 from common.models import Sampler
 from server.evaluation.evaluator import Evaluator
 from simulations.export.formats import Network
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 
 TOLERANCE = 1e-4
 """Largest difference of a float32 export's images in [-1, 1] to the run's own: 0.013 of a grey level."""
@@ -37,7 +37,7 @@ class Agreement:
 
 
 @torch.inference_mode()
-def compare(trained: Trained, network: Network, seed: int = 0) -> Agreement:
+def compare(trained: LoadedGenerator, network: Network, seed: int = 0) -> Agreement:
     """Returns how close ``network`` is to the run's generator, over batches of several sizes."""
     num, classes = sum(_BATCHES), trained.shape.num_classes
     latents = draw_noise(num, trained.generator.noise_shape, seed)
@@ -70,7 +70,7 @@ class Ruler:
         num_images: Of each fid; 0: none is measured.
     """
 
-    def __init__(self, trained: Trained, num_images: int) -> None:
+    def __init__(self, trained: LoadedGenerator, num_images: int) -> None:
         self.num_images = num_images
         self.reason = "it was not asked for (fid-images 0)" if num_images == 0 else ""
         self._evaluator: Evaluator | None = None

@@ -7,12 +7,14 @@ from typing import Any
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.runs import provenance
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 
 _OF_LABELS = re.compile(r"\[\"labels?\"\]")
 
 
-def data_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:
+def data_card(
+    run: RunDirectory, trained: LoadedGenerator, manifest: Mapping[str, Any], usage: str, licence: str
+) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
     shape = trained.shape
     names = card.class_names(run, trained)

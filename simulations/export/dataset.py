@@ -17,15 +17,15 @@ from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.formats import require
 from simulations.export.layouts import LAYOUTS, About, Batch
-from simulations.export.requests import WantedDataset
+from simulations.export.requests import DatasetExport
 from simulations.runs import provenance
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 from simulations.runs.target import new_folder
 
 MANIFEST = "dataset.json"
 
 
-def export_dataset(run: RunDirectory, trained: Trained, out: Path, wanted: WantedDataset) -> dict[str, Any]:
+def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: DatasetExport) -> dict[str, Any]:
     """Writes a data set of generated images, and returns what ``dataset.json`` says of it.
 
     Image number i, which is in its file name or in its row, is the one that ``fedgan generate`` makes as number i with
@@ -78,7 +78,7 @@ def export_dataset(run: RunDirectory, trained: Trained, out: Path, wanted: Wante
 
 
 def _batches(
-    trained: Trained, asked: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
+    trained: LoadedGenerator, asked: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
 ) -> Iterator[Batch]:
     """Yields the images as they are made, so that a data set may be larger than memory."""
     first = 0

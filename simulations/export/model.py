@@ -15,12 +15,12 @@ from simulations.export import card, check
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
-from simulations.export.requests import Form, WantedModel
+from simulations.export.requests import Form, ModelExport
 from simulations.export.to_onnx import Onnx
 from simulations.export.to_safetensors import Safetensors
 from simulations.export.to_torch import TorchExport
 from simulations.runs import provenance
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 from simulations.runs.target import new_folder
 
 FORMATS: dict[Form, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, "safetensors": Safetensors}
@@ -30,7 +30,7 @@ REFERENCE = "reference.npz"
 _REFERENCE_IMAGES = 20
 
 
-def export_model(run: RunDirectory, trained: Trained, out: Path, wanted: WantedModel) -> dict[str, Any]:
+def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: ModelExport) -> dict[str, Any]:
     """Writes a run's generator for other programs, and returns what ``export.json`` says of it.
 
     Every file is read back by the program that it is for and compared with the run's generator before it is written;
@@ -80,7 +80,7 @@ def _write(
     folder: Path,
     kind: Format,
     run: RunDirectory,
-    trained: Trained,
+    trained: LoadedGenerator,
     precision: Precision,
     ruler: check.Ruler,
     own: float | None,
@@ -110,7 +110,7 @@ def _write(
     }
 
 
-def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[str, str]:
+def _facts(run: RunDirectory, trained: LoadedGenerator, precision: Precision) -> dict[str, str]:
     """Returns what is written into a file: enough to build the network again, and where it comes from."""
     shape = trained.shape
     facts = {
@@ -125,7 +125,7 @@ def _facts(run: RunDirectory, trained: Trained, precision: Precision) -> dict[st
     return {key: json.dumps(value) for key, value in facts.items()}
 
 
-def _reference(trained: Trained) -> bytes:
+def _reference(trained: LoadedGenerator) -> bytes:
     """Returns an archive of a few latents and labels, and the images of them: uint8 (N, C, S, S)."""
     labels = trained.in_turn(_REFERENCE_IMAGES)
     latents = draw_noise(len(labels), trained.generator.noise_shape, seed=0)

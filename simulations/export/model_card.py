@@ -6,10 +6,12 @@ from typing import Any
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.runs import provenance
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 
 
-def model_card(run: RunDirectory, trained: Trained, manifest: Mapping[str, Any], usage: str, licence: str) -> str:
+def model_card(
+    run: RunDirectory, trained: LoadedGenerator, manifest: Mapping[str, Any], usage: str, licence: str
+) -> str:
     """Returns the model card of an export, in Markdown.
 
     Args:
@@ -109,5 +111,5 @@ def _share(equal: float) -> str:
     return "all" if equal == 1 else f"{100 * equal:.3f} %"
 
 
-def _exchanged(trained: Trained) -> str:
+def _exchanged(trained: LoadedGenerator) -> str:
     return f"`{trained.config.algorithm.partition(' ')[0]}` made one generator of what they learned"

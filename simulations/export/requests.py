@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from common.errors import ConfigError
 from simulations.export.network import PRECISIONS, Precision
-from simulations.runs.requests import MOST_IMAGES, Asked, Plain, Seed
+from simulations.runs.requests import MOST_IMAGES, Plain, Request, Seed
 
 Layout = Literal["image-folder", "npz", "parquet"]
 Form = Literal["onnx", "torch-export", "safetensors"]
@@ -43,7 +43,7 @@ def _one_line(value: str) -> str:
 _Licence = Annotated[str, AfterValidator(_one_line), Field(max_length=200)]
 
 
-class WantedModel(Asked):
+class ModelExport(Request):
     """Which files of a generator.
 
     Attributes:
@@ -59,7 +59,7 @@ class WantedModel(Asked):
     licence: _Licence = ""
 
 
-class WantedDataset(Asked):
+class DatasetExport(Request):
     """Which images.
 
     Attributes:
@@ -79,13 +79,13 @@ class WantedDataset(Asked):
     licence: _Licence = ""
 
     @model_validator(mode="after")
-    def _splits(self) -> "WantedDataset":
+    def _splits(self) -> "DatasetExport":
         if self.num < 2 and self.validation:
             raise ValueError(f"num={self.num}: at least 2 images can be split; or set validation to 0")
         return self
 
 
-def parse(to: object, options: Mapping[str, Any]) -> WantedModel | WantedDataset:
+def parse(to: object, options: Mapping[str, Any]) -> ModelExport | DatasetExport:
     """Returns what is wanted, by the form ``to`` and options of the names of its fields.
 
     Raises:
@@ -93,7 +93,7 @@ def parse(to: object, options: Mapping[str, Any]) -> WantedModel | WantedDataset
     """
     if to != "dataset" and to not in FORMS:
         raise ConfigError(f"to={to!r}: {', '.join(FORMS)}, or dataset")
-    kind, other = (WantedDataset, WantedModel) if to == "dataset" else (WantedModel, WantedDataset)
+    kind, other = (DatasetExport, ModelExport) if to == "dataset" else (ModelExport, DatasetExport)
     for name, value in options.items():
         if name in other.model_fields and name not in kind.model_fields:
             whose = "a model" if to == "dataset" else "a data set"

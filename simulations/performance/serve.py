@@ -17,7 +17,7 @@ from common.config import RunConfig
 from common.generation import balanced_labels, generate
 from simulations.performance.figures import ROOT, Figure, Measured, Plan
 from simulations.performance.load import Answers, load
-from simulations.runs.generator import Trained, load_trained
+from simulations.runs.generator import LoadedGenerator, load_trained
 from simulations.runtime.in_process import simulate
 
 _CLIENTS = 32
@@ -61,7 +61,7 @@ def _figures(form: str, num: int, rows: list[tuple[Answers, float]]) -> Iterator
         yield Figure(key=f"{key}-p{share * 100:g}", what=f"{words} of the answers within", values=waits, unit="ms")
 
 
-def _trained(path: Path) -> Trained:
+def _trained(path: Path) -> LoadedGenerator:
     simulate(
         RunConfig().replaced(
             {
@@ -80,7 +80,7 @@ def _trained(path: Path) -> Trained:
     return load_trained(path)
 
 
-def _alone(trained: Trained, seconds: float) -> float:
+def _alone(trained: LoadedGenerator, seconds: float) -> float:
     """Returns images a second of the generator alone."""
     labels = balanced_labels(_BATCH, trained.shape.num_classes)
     start, passes = time.perf_counter(), 0

@@ -26,7 +26,7 @@ _MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedGenerator:
     """A generator with what it takes to use it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Trained:
         """Passes labels that the generator knows.
 
         Args:
-            labels: Asked for.
+            labels: Request for.
             asked: How, with ``{}`` for a label.
 
         Raises:
@@ -108,7 +108,7 @@ def parse_round(text: str | None) -> Round:
     return int(text)
 
 
-def load_trained(path: Path, round: Round = None, client: int | None = None) -> Trained:
+def load_trained(path: Path, round: Round = None, client: int | None = None) -> LoadedGenerator:
     """Returns a run's generator.
 
     Args:
@@ -147,7 +147,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     discriminator = _load_adversary(config, shape, adversary) if adversary else None
     generator = load_sampler(config.model_component, shape, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), shape.num_classes)
-    return Trained(generator, shape, config, done, digest(weights), discriminator, held)
+    return LoadedGenerator(generator, shape, config, done, digest(weights), discriminator, held)
 
 
 def _load_adversary(config: RunConfig, shape: ExampleSpec, weights: Tree) -> nn.Module:

@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 Plain = BeforeValidator(plain)
 
 
-class Asked(Options):
+class Request(Options):
     """What is asked for, by names as they are in Python; nothing is read as another type than it has."""
 
     model_config = ConfigDict(strict=True, alias_generator=None)
@@ -47,7 +47,7 @@ class Asked(Options):
             raise ConfigError(explain(error)) from None
 
 
-class Draw(Asked):
+class Draw(Request):
     """Images of a generator.
 
     Attributes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from client.batched.group import Table
+from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
@@ -40,7 +40,7 @@ def compare(
     shape: ImageSpec,
     *,
     num_clients: int,
-    num_seats: int = SEATS_ON_CPU,
+    num_rows: int = SEATS_ON_CPU,
     steps: int = 2,
     repeats: int = 3,
     device: torch.device | None = None,
@@ -50,8 +50,8 @@ def compare(
     Args:
         config: Gives networks, objective and batch size.
         shape: Of the images, which are noise.
-        num_clients: Clients that train, at most ``num_seats`` at a time.
-        num_seats: See above.
+        num_clients: Clients that train, at most ``num_rows`` at a time.
+        num_rows: See above.
         steps: Local steps.
         repeats: How often both are timed, in turns, after one time that does not count.
         device: Where to train; None: on the CPU.
@@ -59,8 +59,8 @@ def compare(
     device = device or torch.device("cpu")
     spec = _spec(config, shape, device, steps)
     images = _noise(config, shape)
-    trainer, table = Trainer(spec), Table(num_seats, spec)
-    seats = [table.seat(number, lambda seat, request: {}) for number in range(num_seats)]
+    trainer, stacked = Trainer(spec), StackedWeights(num_rows, spec)
+    members = [stacked.member(number, lambda member, request: {}) for number in range(num_rows)]
 
     def begin(trainer: Trainer, partition: int) -> None:
         trainer.assign(Assignment(images, config.seed, partition, 1), None)
@@ -72,11 +72,11 @@ def compare(
             trainer.fit()
 
     def batch() -> None:
-        for start in range(0, num_clients, num_seats):
-            party = seats[: num_clients - start]
-            for seat in party:
-                begin(seat, start + seat.number)
-            for result in table.fit(party, [Request()] * len(party)):
+        for start in range(0, num_clients, num_rows):
+            group = members[: num_clients - start]
+            for member in group:
+                begin(member, start + member.number)
+            for result in stacked.fit(group, [Request()] * len(group)):
                 if isinstance(result, Exception):
                     raise result
 
@@ -90,8 +90,8 @@ def compare(
     return Comparison(min(loops), min(batches), tuple(one / other for one, other in times))
 
 
-def seats_that_fit(config: RunConfig, shape: ImageSpec, device: torch.device) -> int:
-    """Returns how many clients can be trained together: on a GPU what a step of one of them leaves room for."""
+def clients_that_fit(config: RunConfig, shape: ImageSpec, device: torch.device) -> int:
+    """Returns how many clients can be trained together: on a GPU what a step of one of them leaves barrier for."""
     if device.type != "cuda":
         return SEATS_ON_CPU
     before = torch.cuda.memory_allocated(device)

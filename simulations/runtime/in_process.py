@@ -27,14 +27,14 @@ from common.threads import available_cores
 from common.tree import Tree
 from server.app import app as server_app
 from server.clients.live_status import ClientStatus
-from server.clients.reply_spill import Shelf
+from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import shelved
 from server.rounds.base import ClientStates
 from simulations.runtime.launch import check
 from simulations.runtime.process_pool import Processes, RemoteError
 
 if TYPE_CHECKING:
-    from simulations.runtime.batched import Rooms
+    from simulations.runtime.batched import CohortBarriers
 
 ENGINES = ("threads", "processes", "batched", "auto")
 """How the clients of a round may be trained; the first is the default, and the first two have the same bits."""
@@ -58,12 +58,12 @@ class InProcessGrid(Grid):
         num_workers: Clients at a time.
         devices: Given to workers' clients in turn as ``device`` of the node configuration; empty: clients choose.
         on_reply: Called, in some worker's thread, with a partition id after each client's training.
-        rooms: Where clients train together, closed with the grid; None: each by itself.
+        barriers: Where clients train together, closed with the grid; None: each by itself.
 
     Attributes:
         engine: How clients are trained, where it costs bits; else empty.
         on_change: See ``server.recovery.KeepsClients``.
-        shelf: Likewise.
+        spill: Likewise.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class InProcessGrid(Grid):
         num_workers: int,
         devices: Sequence[str] = (),
         on_reply: Callable[[int], None] | None = None,
-        rooms: "Rooms | None" = None,
+        barriers: "CohortBarriers | None" = None,
     ) -> None:
         identify_process()
         self._app = app
@@ -88,10 +88,10 @@ class InProcessGrid(Grid):
         self._run_config = dict(run_config)
         self._run = FlowerRun.create_empty(_RUN_ID)
         self._pool = ThreadPoolExecutor(num_workers, "fedgan-client", torch.set_num_threads, (1,))
-        self._rooms = rooms
-        self.engine = f"batched: up to {rooms.num_seats} clients are trained together" if rooms else ""
+        self._barriers = barriers
+        self.engine = f"batched: up to {barriers.num_rows} clients are trained together" if barriers else ""
         self.on_change: Callable[[int, ClientStatus], None] = lambda partition, doing: None
-        self.shelf: Shelf | None = None
+        self.spill: ReplySpill | None = None
         self._replies: dict[str, Message] = {}
 
     def set_run(self, run: FlowerRun) -> None:
@@ -143,8 +143,8 @@ class InProcessGrid(Grid):
     def close(self) -> None:
         """Waits for clients that still run, and ends the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._rooms is not None:
-            self._rooms.close()
+        if self._barriers is not None:
+            self._barriers.close()
 
     def client_states(self, rounds: Mapping[int, int]) -> ClientStates:
         """Returns what clients kept after the given round of each; a view by reference, decoded when it is read.
@@ -161,9 +161,9 @@ class InProcessGrid(Grid):
                 ContextMemories(self._states[partition]).save(round, states[partition], round)
 
     def _outcomes(self, sent: list[Message]) -> list[tuple[Message, RecordDict | None]]:
-        if self._rooms is not None and sent[0].metadata.message_type == MessageType.TRAIN:
+        if self._barriers is not None and sent[0].metadata.message_type == MessageType.TRAIN:
             configs = [self._node_configs[message.metadata.dst_node_id - _FIRST_NODE] for message in sent]
-            return self._rooms.map(self._call, sent, [config.get("device") for config in configs])
+            return self._barriers.map(self._call, sent, [config.get("device") for config in configs])
         futures = [self._pool.submit(self._call, message) for message in sent]
         try:
             wait(futures)  # once for all: a thread that wakes for each reply takes the interpreter from the workers
@@ -195,7 +195,7 @@ class InProcessGrid(Grid):
             if trains:
                 self._on_reply(partition)
                 self.on_change(partition, "answered")
-        return shelved(reply, self.shelf), context.state
+        return shelved(reply, self.spill), context.state
 
 
 class _StatesView(Mapping[int, Mapping[str, Tree]]):
@@ -224,7 +224,7 @@ def simulate(
     devices: Sequence[str] = (),
     on_reply: Callable[[int], None] | None = None,
     engine: str = "threads",
-    num_seats: int | None = None,
+    num_rows: int | None = None,
 ) -> None:
     """Runs a federation in this process, to its end.
 
@@ -235,7 +235,7 @@ def simulate(
         on_reply: Called with a partition id after each client's turn, in a worker's thread.
         engine: ``threads``: each client by itself; ``processes``: likewise, but workers are processes; ``batched`` or
             ``auto``: see ``simulations.runtime.batched``.
-        num_seats: Most clients that are trained together; None: as many as suit the device.
+        num_rows: Most clients that are trained together; None: as many as suit the device.
 
     Raises:
         FedGANError: The run could not start or go on.
@@ -244,16 +244,16 @@ def simulate(
     check(config)
     run_config = config.flat()
     workers = num_workers or available_cores()
-    rooms = None
+    barriers = None
     with ExitStack() as stack:
         app: Callable[[Message, Context], Message] = client_app
         if engine == "processes":
             app = stack.enter_context(closing(Processes(min(workers, config.federation.cohort_size))))
         elif engine != "threads":
-            from simulations.runtime.batched import open_rooms
+            from simulations.runtime.batched import open_barriers
 
-            rooms = open_rooms(config, engine, workers, num_seats, devices)
-        grid = InProcessGrid(app, run_config, config.federation.num_clients, workers, devices, on_reply, rooms)
+            barriers = open_barriers(config, engine, workers, num_rows, devices)
+        grid = InProcessGrid(app, run_config, config.federation.num_clients, workers, devices, on_reply, barriers)
         stack.enter_context(closing(grid))
         server_app(grid, Context(_RUN_ID, _SERVER_NODE, {}, RecordDict(), dict(run_config)))
 

@@ -17,7 +17,7 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from common import records
-from common.tree import FrozenTree, joined, split
+from common.tree import FrozenTree, flat_vector, split
 
 _SHARED = Path("/dev/shm")
 _Rest = dict[str, tuple[NDArray[np.uint8], torch.dtype, tuple[int, ...]]]  # bytes, as NumPy has no bfloat16
@@ -69,7 +69,7 @@ class Shared:
             if key not in packed
         }
         shapes = {key: tuple(value.shape) for key, value in packed.items()}
-        vector = joined(packed).numpy() if packed else np.zeros(0, np.float32)
+        vector = flat_vector(packed).numpy() if packed else np.zeros(0, np.float32)
         path = self._file(tree, vector) if vector.nbytes >= _LEAST_BYTES else None
         if path is None:
             return _tree, (vector, shapes, rest, list(tree))

@@ -19,7 +19,7 @@ from common.models import Sampler
 from common.seeding import torch_generator
 from server import checkpoint
 from server.records import model_selection
-from simulations.runs.generator import Trained, load_trained
+from simulations.runs.generator import LoadedGenerator, load_trained
 from simulations.runs.record import Record
 
 ROWS = 64
@@ -47,7 +47,7 @@ class Network:
         joins: Whether images of several requests may be made in one pass, to the same bits as alone (``rows_apart``).
     """
 
-    trained: Trained
+    trained: LoadedGenerator
     joins: bool
 
     @property
@@ -148,7 +148,7 @@ class Models:
                 return self._keep(key, trained)
         raise CheckpointError(f"the checkpoints of {record.name} change faster than they can be read: ask again")
 
-    def _keep(self, key: Hashable, trained: Trained) -> Network:
+    def _keep(self, key: Hashable, trained: LoadedGenerator) -> Network:
         joins = rows_apart(trained.generator, trained.shape.num_classes)
         network = self._loaded[key] = Network(trained, joins)
         self.loads += 1

@@ -12,7 +12,7 @@ from common import metrics
 from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.generation import draw_noise
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 from simulations.serve.models import ROWS, Network
 from simulations.serve.requests import GenerateRequest
 
@@ -101,7 +101,7 @@ def _require_trust(wanted: GenerateRequest, network: Network) -> None:
         raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
 
 
-def _labels(wanted: GenerateRequest, trained: Trained) -> Tensor:
+def _labels(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
     count = wanted.count
     if wanted.labels is None or wanted.labels == "balanced":
         if wanted.interpolate:

@@ -22,7 +22,7 @@ from common.errors import ConfigError
 from common.models.base import ADVERSARIAL
 from common.tree import digest, not_finite
 from server import checkpoint
-from server.clients.resilient_grid import PatientGrid
+from server.clients.resilient_grid import ResilientGrid
 from server.records import journal
 from server.rounds.base import Snapshot
 from server.strategy import FederatedStrategy
@@ -175,7 +175,7 @@ class Judge:
     """What a server makes of a reply of one client in the first round."""
 
     def __init__(self, config):
-        self.grid = PatientGrid(InProcessGrid(honest, config.flat(), config.federation.num_clients, 1))
+        self.grid = ResilientGrid(InProcessGrid(honest, config.flat(), config.federation.num_clients, 1))
         roster = self.grid.roll_call(config)
         networks = config.model_component.build(roster.shape, config.seed)
         initial = Snapshot(config.algorithm_component.init(networks.state_dict(), ADVERSARIAL), run="beef")

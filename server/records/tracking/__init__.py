@@ -1,6 +1,6 @@
 """Experiment trackers, fed from the journal: one file a tracker."""
 
 from server.records.tracking.follower import following
-from server.records.tracking.telling import TRACKERS, Telling
+from server.records.tracking.tracker_sync import TRACKERS, TrackerSync
 
-__all__ = ["TRACKERS", "Telling", "following"]
+__all__ = ["TRACKERS", "TrackerSync", "following"]

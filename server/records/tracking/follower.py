@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from common.config import RunConfig
 from server.records.run_directory import RunDirectory
-from server.records.tracking.telling import Telling
+from server.records.tracking.tracker_sync import TrackerSync
 
 log = logging.getLogger("fedgan.server")
 
@@ -68,14 +68,14 @@ class Follower(threading.Thread):
         """Follows the journal until the run is over."""
         config = self._config
         try:
-            telling = Telling(config.tracking, config, self._run, anew=not config.output.resume)
-            with telling.alone():
-                telling.open()
+            sync = TrackerSync(config.tracking, config, self._run, anew=not config.output.resume)
+            with sync.alone():
+                sync.open()
                 over = False
                 while not over:
                     over = self._over.wait(_EVERY)  # before the last look
-                    telling.tell()
-                telling.end(ended=self._ended)
+                    sync.tell()
+                sync.end(ended=self._ended)
         except Exception as error:  # whatever a tracker raises is no reason to lose a run
             reason = " ".join(f"{error}".split())[:500] or type(error).__name__
             log.warning(

@@ -105,7 +105,7 @@ class TestOneVector:
     def test_a_clone_and_a_mean_lie_in_order_of_their_names_and_are_not_copied(self):
         one = random_tree(3)
         for made in (tree.clone(one), tree.weighted_mean([one, one], [1, 2])):
-            vector = tree.joined(made)
+            vector = tree.flat_vector(made)
             assert list(made) == list(one)
             assert vector.tolist() == [*one["discriminator.w"].tolist(), *one["generator.w"].reshape(-1).tolist()]
             made["generator.w"].zero_()
@@ -127,25 +127,25 @@ class TestOneVector:
     )
     def test_entries_that_lie_otherwise_are_joined_all_the_same(self, other):
         floats = [value.reshape(-1) for value in other.values() if value.is_floating_point()]
-        assert tree.joined(other).tolist() == [number for value in floats for number in value.tolist()]
-        assert tree.joined(tree.FrozenTree(other)).tolist() == tree.joined(other).tolist()
+        assert tree.flat_vector(other).tolist() == [number for value in floats for number in value.tolist()]
+        assert tree.flat_vector(tree.FrozenTree(other)).tolist() == tree.flat_vector(other).tolist()
 
     def test_neighbours_by_accident_are_no_vector(self):
         block = torch.arange(8.0)
         first, second = (torch.frombuffer(block.numpy(), dtype=torch.float32, count=4, offset=16 * k) for k in (0, 1))
-        assert tree.joined({"a": first, "b": second}).tolist() == block.tolist()
+        assert tree.flat_vector({"a": first, "b": second}).tolist() == block.tolist()
 
     def test_a_part_of_a_clone_holds_on_to_all_of_it_and_its_compact_form_does_not(self):
         part = tree.select(tree.clone(random_tree(3)), ["generator"])
         assert part["generator.w"].untyped_storage().nbytes() == 4 * 17
-        small = tree.compact(part)
+        small = tree.without_slack(part)
         assert small["generator.w"].untyped_storage().nbytes() == 4 * 12
         assert tree.digest(small) == tree.digest(part)
-        assert tree.compact(small) is small
+        assert tree.without_slack(small) is small
 
     def test_only_entries_that_overlap_are_set_apart(self):
         whole = torch.arange(6.0)
-        apart = tree.apart({"a": whole[:3], "b": whole[3:], "c": whole[2:4], "d": whole[:3]})
+        apart = tree.without_shared_storage({"a": whole[:3], "b": whole[3:], "c": whole[2:4], "d": whole[:3]})
         assert [apart[key].data_ptr() == whole[start:].data_ptr() for key, start in (("a", 0), ("b", 3))] == [
             True,
             False,

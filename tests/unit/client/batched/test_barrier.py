@@ -6,27 +6,27 @@ from typing import ClassVar
 import pytest
 
 from client.batched import barrier as module
-from client.batched.barrier import Room
+from client.batched.barrier import CohortBarrier
 
 
-class Table:
-    """Stands for a table: a fit returns each client's request, or raises what it asks for."""
+class StackedWeights:
+    """Stands for a stacked: a fit returns each client's request, or raises what it asks for."""
 
     made: ClassVar[list] = []
 
-    def __init__(self, num_seats, make):
+    def __init__(self, num_rows, make):
         self.fits = []
         self.made.append(self)
 
-    def seat(self, number, fit):
-        return Seat(number, fit)
+    def member(self, number, fit):
+        return StackedTrainer(number, fit)
 
-    def fit(self, seats, requests):
-        self.fits.append([seat.number for seat in seats])
+    def fit(self, members, requests):
+        self.fits.append([member.number for member in members])
         return list(requests)
 
 
-class Seat:
+class StackedTrainer:
     def __init__(self, number, fit):
         self.number, self._fit = number, fit
 
@@ -36,25 +36,25 @@ class Seat:
 
 @pytest.fixture
 def meeting(monkeypatch):
-    """Returns a function that has clients visit a room, each in a thread of its own, and returns what they get."""
-    monkeypatch.setattr(module, "Table", Table)
-    monkeypatch.setattr(Table, "made", [])
-    room = Room(3)
-    seats = [room.seat(number, "make") for number in range(3)]
+    """Returns a function that has clients visit a barrier, each in a thread of its own, and returns what they get."""
+    monkeypatch.setattr(module, "StackedWeights", StackedWeights)
+    monkeypatch.setattr(StackedWeights, "made", [])
+    barrier = CohortBarrier(3)
+    members = [barrier.member(number, "make") for number in range(3)]
 
     def meet(*requests):
-        room.expect(len(requests))
+        barrier.expect(len(requests))
 
-        def visit(seat, wanted):
+        def visit(member, wanted):
             try:
-                return [seat.ask(request) for request in wanted]
+                return [member.ask(request) for request in wanted]
             except ValueError as error:
                 return error
             finally:
-                room.leave()
+                barrier.leave()
 
         with ThreadPoolExecutor(len(requests)) as pool:
-            futures = [pool.submit(visit, seat, wanted) for seat, wanted in zip(seats, requests, strict=False)]
+            futures = [pool.submit(visit, member, wanted) for member, wanted in zip(members, requests, strict=False)]
             return [future.result(timeout=20) for future in futures]
 
     return meet
@@ -62,13 +62,13 @@ def meeting(monkeypatch):
 
 def test_clients_are_trained_once_all_have_asked_and_each_gets_its_own(meeting):
     assert meeting([{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]) == [[{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]]
-    assert Table.made[0].fits == [[0, 1, 2]]
+    assert StackedWeights.made[0].fits == [[0, 1, 2]]
 
 
 def test_whoever_asks_no_more_is_not_waited_for(meeting):
     assert meeting([{"a": 1.0}, {"a": 2.0}], [], [{"c": 3.0}]) == [[{"a": 1.0}, {"a": 2.0}], [], [{"c": 3.0}]]
-    assert sorted(map(len, Table.made[0].fits)) == [1, 2]
-    assert Table.made[0].fits[-1] == [0]
+    assert sorted(map(len, StackedWeights.made[0].fits)) == [1, 2]
+    assert StackedWeights.made[0].fits[-1] == [0]
 
 
 def test_a_clients_error_is_raised_to_that_client_alone(meeting):
@@ -80,14 +80,14 @@ def test_nobody_is_left_over_from_one_meeting_to_the_next(meeting):
     for size in (3, 1, 2):
         wanted = [[{"n": float(size)}]] * size
         assert meeting(*wanted) == wanted
-    assert Table.made[0].fits == [[0, 1, 2], [0], [0, 1]]
+    assert StackedWeights.made[0].fits == [[0, 1, 2], [0], [0, 1]]
 
 
 def test_seats_of_one_model_share_a_table_and_another_model_has_another(meeting):
-    room = Room(2)
-    tables = len(Table.made)
-    room.seat(0, "make")
-    room.seat(1, "make")
-    assert len(Table.made) == tables + 1
-    room.seat(0, "another")
-    assert len(Table.made) == tables + 2
+    barrier = CohortBarrier(2)
+    tables = len(StackedWeights.made)
+    barrier.member(0, "make")
+    barrier.member(1, "make")
+    assert len(StackedWeights.made) == tables + 1
+    barrier.member(0, "another")
+    assert len(StackedWeights.made) == tables + 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from client.batched import group
-from client.batched.group import Table
+from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common import tree
@@ -63,17 +63,17 @@ def assigned(trainer, partition, shape=SHAPE, num=20, round=1):
 
 
 def cohort(spec, num=3, nums=None):
-    """Returns a table and as many seats, each with a client."""
-    table = Table(num, spec)
-    seats = [table.seat(k, lambda seat, request: {}) for k in range(num)]
-    for k, seat in enumerate(seats):
-        assigned(seat, k, spec.shape, nums[k] if nums else 20)
-    return table, seats
+    """Returns a stacked and as many members, each with a client."""
+    stacked = StackedWeights(num, spec)
+    members = [stacked.member(k, lambda member, request: {}) for k in range(num)]
+    for k, member in enumerate(members):
+        assigned(member, k, spec.shape, nums[k] if nums else 20)
+    return stacked, members
 
 
-def together(table, seats, requests=None):
+def together(stacked, members, requests=None):
     """Trains a cohort, and returns each client's means."""
-    results = table.fit(seats, requests or [ASKED] * len(seats))
+    results = stacked.fit(members, requests or [ASKED] * len(members))
     for result in results:
         if isinstance(result, Exception):
             raise result
@@ -117,13 +117,13 @@ def in_float64(monkeypatch):
 
 
 def largest_difference(spec, num=3, request=ASKED):
-    table, seats = cohort(spec, num)
-    means = together(table, seats, [request] * num)
-    assert not table._refused, "trained in the loop"
+    stacked, members = cohort(spec, num)
+    means = together(stacked, members, [request] * num)
+    assert not stacked._refused, "trained in the loop"
     found = 0.0
-    for k, seat in enumerate(seats):
+    for k, member in enumerate(members):
         alone, expected = by_itself(spec, k, request)
-        found = max(found, apart(seat, alone))
+        found = max(found, apart(member, alone))
         assert expected.keys() == means[k].keys()
         for key in expected.keys() - {"seconds"}:
             assert means[k][key] == pytest.approx(expected[key], rel=1e-5, abs=1e-6)
@@ -173,24 +173,24 @@ def test_every_variant_is_trained_together_as_in_the_loop(in_float64, variant):
 def test_float32_weights_are_as_far_apart_after_a_step_as_rounding_puts_them():
     # One step: Adam's first moves a weight by its rate times g / |g|, so gradients near zero count by their sign.
     spec = making("dcgan", "lsgan", steps=1, rule="adam beta1=0.9")
-    table, seats = cohort(spec)
-    together(table, seats)
-    for k, seat in enumerate(seats):
+    stacked, members = cohort(spec)
+    together(stacked, members)
+    for k, member in enumerate(members):
         alone, _ = by_itself(spec, k)
         for key, value in alone.moments().items():
-            torch.testing.assert_close(seat.moments()[key], value, rtol=1e-3, atol=1e-6)
+            torch.testing.assert_close(member.moments()[key], value, rtol=1e-3, atol=1e-6)
 
 
 def test_a_batch_of_dense_networks_keeps_its_clients_apart():
     spec = making(steps=4)
-    table, seats = cohort(spec)
-    before = together(table, seats)
-    weights = [tree.digest(seat.parameters()) for seat in seats]
-    for k, seat in enumerate(seats):
-        assigned(seat, k)
-    assigned(seats[1], 5)  # another client in the middle
-    after = together(table, seats)
-    assert [tree.digest(seat.parameters()) == was for seat, was in zip(seats, weights, strict=True)] == [
+    stacked, members = cohort(spec)
+    before = together(stacked, members)
+    weights = [tree.digest(member.parameters()) for member in members]
+    for k, member in enumerate(members):
+        assigned(member, k)
+    assigned(members[1], 5)  # another client in the middle
+    after = together(stacked, members)
+    assert [tree.digest(member.parameters()) == was for member, was in zip(members, weights, strict=True)] == [
         True,
         False,
         True,
@@ -204,37 +204,37 @@ def test_a_batch_of_dense_networks_keeps_its_clients_apart():
 
 def test_shards_of_any_size_are_trained_together(in_float64):
     spec, nums = making(batch_size=8), [3, 20, 57]
-    table, seats = cohort(spec, nums=nums)
-    together(table, seats)
-    assert not table._refused
-    for k, seat in enumerate(seats):
-        assert apart(seat, by_itself(spec, k, num=nums[k])[0]) < EXACT
+    stacked, members = cohort(spec, nums=nums)
+    together(stacked, members)
+    assert not stacked._refused
+    for k, member in enumerate(members):
+        assert apart(member, by_itself(spec, k, num=nums[k])[0]) < EXACT
 
 
 def test_fewer_clients_than_seats_and_then_more_train_as_in_the_loop(in_float64):
     spec = making()
-    table, seats = cohort(spec, num=4)
+    stacked, members = cohort(spec, num=4)
     for num in (2, 4, 3):
-        at_work = [assigned(seat, k) for k, seat in enumerate(seats[:num])]
-        together(table, at_work)
-        assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(at_work))
+        at_work = [assigned(member, k) for k, member in enumerate(members[:num])]
+        together(stacked, at_work)
+        assert all(apart(member, by_itself(spec, k)[0]) < EXACT for k, member in enumerate(at_work))
 
 
 def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_float64):
     spec = making()
     _, [_, veteran] = cohort(spec, num=2)
     veteran.fit_alone(Request())
-    table, seats = cohort(spec, num=2)
+    stacked, members = cohort(spec, num=2)
     for k, kept in enumerate((None, veteran.moments())):
-        seats[k].assign(seats[k]._assigned, kept)
-    together(table, seats)
-    assert not table._refused
+        members[k].assign(members[k]._assigned, kept)
+    together(stacked, members)
+    assert not stacked._refused
     for k, kept in enumerate((None, veteran.moments())):
         alone = assigned(Trainer(spec), k)
         alone.assign(alone._assigned, kept)
         alone.fit()
-        assert apart(seats[k], alone) < EXACT
-    assert [float(seat.moments()["generator.layers.0.bias.step"]) for seat in seats] == [3, 6]
+        assert apart(members[k], alone) < EXACT
+    assert [float(member.moments()["generator.layers.0.bias.step"]) for member in members] == [3, 6]
 
 
 def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
@@ -246,13 +246,13 @@ def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
         )
         for k in range(3)
     ]
-    table, seats = cohort(spec)
-    together(table, seats, requests)
-    assert not table._refused
-    for k, seat in enumerate(seats):
-        assert apart(seat, by_itself(spec, k, requests[k])[0]) < EXACT
-        moved = tree.select(seat.parameters(), ["generator"])
-        assert tree.distance(moved, tree.select(seat.initial(), ["generator"])) == 0
+    stacked, members = cohort(spec)
+    together(stacked, members, requests)
+    assert not stacked._refused
+    for k, member in enumerate(members):
+        assert apart(member, by_itself(spec, k, requests[k])[0]) < EXACT
+        moved = tree.select(member.parameters(), ["generator"])
+        assert tree.distance(moved, tree.select(member.initial(), ["generator"])) == 0
 
 
 def test_each_client_has_its_own_extra_loss_and_gradient_hook(in_float64):
@@ -268,32 +268,32 @@ def test_each_client_has_its_own_extra_loss_and_gradient_hook(in_float64):
 
     spec = making("dcgan", OBJECTIVES["wgan"](critic_steps=2))
     requests = [request(share) for share in (0.0, 0.1, 0.5)]
-    table, seats = cohort(spec)
-    means = together(table, seats, requests)
-    assert not table._refused
-    for k, seat in enumerate(seats):
+    stacked, members = cohort(spec)
+    means = together(stacked, members, requests)
+    assert not stacked._refused
+    for k, member in enumerate(members):
         alone, expected = by_itself(spec, k, requests[k])
-        assert apart(seat, alone) < EXACT
+        assert apart(member, alone) < EXACT
         assert means[k]["discriminator-loss"] == pytest.approx(expected["discriminator-loss"], rel=1e-6)
 
 
 def test_weights_are_clipped_after_each_update():
-    table, seats = cohort(making(objective=OBJECTIVES["wgan"](clip=0.003)))
-    together(table, seats)
-    for seat in seats:
-        discriminator = tree.select(seat.parameters(), ["discriminator"])
+    stacked, members = cohort(making(objective=OBJECTIVES["wgan"](clip=0.003)))
+    together(stacked, members)
+    for member in members:
+        discriminator = tree.select(member.parameters(), ["discriminator"])
         assert max(float(value.abs().max()) for value in discriminator.values()) == pytest.approx(0.003)
 
 
 def test_one_client_diverges_and_the_others_do_not_notice():
     spec = making()
-    table, seats = cohort(spec)
-    seats[1].load({"discriminator.logit.bias": torch.tensor([math.inf])})
-    results = table.fit(seats, [Request()] * 3)
+    stacked, members = cohort(spec)
+    members[1].load({"discriminator.logit.bias": torch.tensor([math.inf])})
+    results = stacked.fit(members, [Request()] * 3)
     assert isinstance(results[1], DivergenceError)
     assert "partition 1" in str(results[1])
     for k in (0, 2):
-        assert tree.not_finite(seats[k].parameters()) is None
+        assert tree.not_finite(members[k].parameters()) is None
         assert results[k]["generator-loss"] == pytest.approx(by_itself(spec, k)[1]["generator-loss"], rel=1e-4)
 
 
@@ -303,50 +303,50 @@ def test_what_cannot_be_batched_is_trained_in_the_loop_to_the_bit_and_said_once(
             return super().generator_loss(fake_logits) * (1.0 if fake_logits.mean().item() < 1e9 else 0.0)
 
     spec = making("dcgan", Peeking())
-    table, seats = cohort(spec)
+    stacked, members = cohort(spec)
     group._say.cache_clear()
     with caplog.at_level(logging.WARNING, "fedgan.client"):
         for _ in range(2):
-            for k, seat in enumerate(seats):
-                assigned(seat, k)
-            means = together(table, seats)
+            for k, member in enumerate(members):
+                assigned(member, k)
+            means = together(stacked, members)
     assert len(caplog.records) == 1
     assert "one after another" in caplog.text
-    for k, seat in enumerate(seats):
+    for k, member in enumerate(members):
         alone, expected = by_itself(spec, k)
-        assert apart(seat, alone) == 0
+        assert apart(member, alone) == 0
         assert means[k]["generator-loss"] == expected["generator-loss"]
 
 
 @pytest.mark.parametrize("case", ["one", "rounds", "requests", "rows"])
 def test_clients_that_do_not_go_together_train_in_the_loop_to_the_bit(case):
     spec = making("dcgan")
-    table, seats = cohort(spec)
+    stacked, members = cohort(spec)
     requests = [Request()] * 3
     if case == "one":
-        seats, requests = seats[:1], requests[:1]
+        members, requests = members[:1], requests[:1]
     elif case == "rounds":
-        assigned(seats[2], 2, round=2)
+        assigned(members[2], 2, round=2)
     elif case == "requests":
         requests[1] = Request(networks=("generator",))
     else:
-        seats, requests = seats[1:], requests[1:]
-    together(table, seats, requests)
-    for seat, request in zip(seats, requests, strict=True):
-        alone = assigned(Trainer(spec), seat.number, round=2 if case == "rounds" and seat.number == 2 else 1)
+        members, requests = members[1:], requests[1:]
+    together(stacked, members, requests)
+    for member, request in zip(members, requests, strict=True):
+        alone = assigned(Trainer(spec), member.number, round=2 if case == "rounds" and member.number == 2 else 1)
         alone.fit(networks=request.networks)
-        assert apart(seat, alone) == 0
+        assert apart(member, alone) == 0
 
 
 def test_a_failure_of_what_was_batched_before_is_every_clients_error(monkeypatch):
-    table, seats = cohort(making())
-    together(table, seats)
+    stacked, members = cohort(making())
+    together(stacked, members)
 
     def fail(fit):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(group.Fit, "run", fail)
-    assert [str(result) for result in table.fit(seats, [Request()] * 3)] == ["out of memory"] * 3
+    monkeypatch.setattr(group.BatchedFit, "run", fail)
+    assert [str(result) for result in stacked.fit(members, [Request()] * 3)] == ["out of memory"] * 3
 
 
 @pytest.mark.parametrize("rule", ["adamw", "sgd", "sgd momentum=0.9"])
@@ -356,11 +356,11 @@ def test_every_optimiser_steps_a_cohort_as_it_steps_a_client(rule):
 
 def test_seats_share_the_weights_of_their_table_and_nothing_else():
     spec = making()
-    table = Table(2, spec)
-    one, other = (table.seat(k, lambda seat, request: {}) for k in range(2))
+    stacked = StackedWeights(2, spec)
+    one, other = (stacked.member(k, lambda member, request: {}) for k in range(2))
     key = "generator.layers.0.weight"
     one.load({key: torch.full_like(one.parameters()[key], 7.0)})
-    assert bool((table._weights[key][0] == 7.0).all())
+    assert bool((stacked._weights[key][0] == 7.0).all())
     assert tree.digest(other.parameters()) == tree.digest(other.initial())
 
 
@@ -369,24 +369,24 @@ def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_flo
     # On the CPU a repetition computes again on the recording's own memory. Rates in it are float32, which these fit.
     rates = {"learning_rate": 2.0**-8, "discriminator_learning_rate": 2.0**-7}
     spec = making("dcgan", HINGE(**options), steps=7, **rates)
-    table, seats = cohort(spec)
+    stacked, members = cohort(spec)
     recordings = []
 
     def record(compute):
         recordings.append(compute)
         return compute
 
-    table._tape.record = record
+    stacked._graphs.record = record
     for round in (1, 2):  # the second finds all of its steps recorded
-        for k, seat in enumerate(seats):
-            assigned(seat, k, round=round)
-        together(table, seats)
-        for k, seat in enumerate(seats):
+        for k, member in enumerate(members):
+            assigned(member, k, round=round)
+        together(stacked, members)
+        for k, member in enumerate(members):
             alone = assigned(Trainer(spec), k, round=round)
             alone.fit()
-            assert apart(seat, alone) < EXACT
+            assert apart(member, alone) < EXACT
     assert len(recordings) == options.get("r1_every", 1)
-    assert not table._refused
+    assert not stacked._refused
 
 
 @pytest.mark.parametrize("why", ["draws", "hook", "unknown"])
@@ -396,10 +396,10 @@ def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
         phases = tuple(dataclasses.replace(phase, period=None) for phase in objective.phases())
         monkeypatch.setattr(HINGE, "phases", lambda objective: phases)
     request = Request(gradient_hook=lambda name, network: None) if why == "hook" else ASKED
-    table, seats = cohort(making(objective=objective))
-    table._tape.record = lambda compute: pytest.fail("recorded")
-    together(table, seats, [request] * 3)
-    assert table._tape.record is not None
+    stacked, members = cohort(making(objective=objective))
+    stacked._graphs.record = lambda compute: pytest.fail("recorded")
+    together(stacked, members, [request] * 3)
+    assert stacked._graphs.record is not None
 
 
 def test_clients_are_trained_together_where_a_recording_fails(in_float64):
@@ -407,11 +407,11 @@ def test_clients_are_trained_together_where_a_recording_fails(in_float64):
         raise RuntimeError("not permitted while recording")
 
     spec = making()
-    table, seats = cohort(spec)
-    table._tape.record = fail
-    together(table, seats)
-    assert not table._refused
-    assert all(apart(seat, by_itself(spec, k)[0]) < EXACT for k, seat in enumerate(seats))
+    stacked, members = cohort(spec)
+    stacked._graphs.record = fail
+    together(stacked, members)
+    assert not stacked._refused
+    assert all(apart(member, by_itself(spec, k)[0]) < EXACT for k, member in enumerate(members))
 
 
 @pytest.mark.gpu
@@ -425,10 +425,10 @@ def test_clients_on_a_gpu_train_together_as_in_the_loop(in_float64, model):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_clients_train_together_in_mixed_precision_on_a_gpu():
-    table, seats = cohort(making("dcgan", device="cuda", mixed_precision=True))
-    together(table, seats)
-    assert not table._refused
-    assert all(tree.not_finite(seat.parameters()) is None for seat in seats)
+    stacked, members = cohort(making("dcgan", device="cuda", mixed_precision=True))
+    together(stacked, members)
+    assert not stacked._refused
+    assert all(tree.not_finite(member.parameters()) is None for member in members)
 
 
 @pytest.mark.gpu
@@ -436,12 +436,12 @@ def test_clients_train_together_in_mixed_precision_on_a_gpu():
 @pytest.mark.parametrize("model", [name for name, kind in MODELS.items() if issubclass(kind, AdversarialModel)])
 def test_a_cuda_graph_trains_as_the_steps_that_it_records(model):
     spec = making(model, "lsgan", device="cuda", steps=4, rule="adam beta1=0.9", batch_size=16)
-    (plain, others), (table, seats) = cohort(spec), cohort(spec)
-    plain._tape.record = None
+    (plain, others), (stacked, members) = cohort(spec), cohort(spec)
+    plain._graphs.record = None
     together(plain, others)
-    together(table, seats)
-    assert table._tape.record is not None
-    assert len(table._tape.steps) == 1
-    for one, other in zip(others, seats, strict=True):
+    together(stacked, members)
+    assert stacked._graphs.record is not None
+    assert len(stacked._graphs.steps) == 1
+    for one, other in zip(others, members, strict=True):
         for key, value in one.parameters().items():
             torch.testing.assert_close(other.parameters()[key], value, rtol=1e-2, atol=1e-3)

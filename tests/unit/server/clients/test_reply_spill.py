@@ -9,7 +9,7 @@ import torch
 
 from common import tree
 from server.clients import reply_spill as module
-from server.clients.reply_spill import Shelf
+from server.clients.reply_spill import ReplySpill
 from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
@@ -38,9 +38,9 @@ def lies_in_a_file(value):
 
 
 def test_what_is_beyond_the_limit_has_the_same_values_in_the_same_order_and_one_vector(tmp_path):
-    shelf = Shelf(tmp_path, 1.5)  # each of these is a megabyte
+    spill = ReplySpill(tmp_path, 1.5)  # each of these is a megabyte
     given = [reply(k) for k in range(3)]
-    put = [shelf.put(one) for one in given]
+    put = [spill.put(one) for one in given]
     assert put[0] is given[0]
     for one, other in zip(given, put, strict=True):
         assert list(other) == list(one)
@@ -53,8 +53,8 @@ def test_what_is_beyond_the_limit_has_the_same_values_in_the_same_order_and_one_
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_is_beyond_the_limit_is_a_file_without_a_name_and_no_open_file_stays(tmp_path):
     open_files = len(list(Path("/proc/self/fd").iterdir()))
-    shelf = Shelf(tmp_path, 1.5)
-    put = [shelf.put(reply(k)) for k in range(4)]
+    spill = ReplySpill(tmp_path, 1.5)
+    put = [spill.put(reply(k)) for k in range(4)]
     assert [lies_in_a_file(one["g.weight"]) for one in put] == [False, True, True, True]
     assert list(tmp_path.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == open_files
@@ -64,18 +64,18 @@ def test_what_is_beyond_the_limit_is_a_file_without_a_name_and_no_open_file_stay
 
 
 def test_the_limit_is_that_of_a_round_and_none_means_memory(tmp_path):
-    shelf, given = Shelf(tmp_path, 1.5), reply(0)
-    assert shelf.put(given) is given
-    shelf.clear()
-    assert shelf.put(given) is given
-    assert shelf.put(given) is not given
-    unlimited = Shelf(tmp_path, 0)
+    spill, given = ReplySpill(tmp_path, 1.5), reply(0)
+    assert spill.put(given) is given
+    spill.clear()
+    assert spill.put(given) is given
+    assert spill.put(given) is not given
+    unlimited = ReplySpill(tmp_path, 0)
     assert all(unlimited.put(given) is given for _ in range(5))
 
 
 def test_without_room_on_disk_replies_stay_in_memory_and_the_log_says_so_once(tmp_path, caplog):
-    shelf, given = Shelf(tmp_path / "not there", 1.5), reply(0)
-    assert all(shelf.put(given) is given for _ in range(4))
+    spill, given = ReplySpill(tmp_path / "not there", 1.5), reply(0)
+    assert all(spill.put(given) is given for _ in range(4))
     assert len(caplog.records) == 1
     assert "replies stay in memory" in caplog.text
     assert "not there" in caplog.text
@@ -95,8 +95,8 @@ def test_without_room_on_disk_replies_stay_in_memory_and_the_log_says_so_once(tm
 )
 def test_a_run_whose_replies_wait_on_disk_has_the_bits_of_one_in_memory(small, monkeypatch, changes):
     stored = []
-    store = Shelf.store
-    monkeypatch.setattr(Shelf, "store", lambda shelf, tree: stored.append(store(shelf, tree)) or stored[-1])
+    store = ReplySpill.store
+    monkeypatch.setattr(ReplySpill, "store", lambda spill, tree: stored.append(store(spill, tree)) or stored[-1])
     one, other = (small(name, **changes) for name in ("memory", "disk"))
     simulate(one, num_workers=2)
     assert not stored

@@ -15,7 +15,7 @@ from common.errors import FederationError, MismatchError, ProtocolError
 from common.examples import ImageSpec
 from server.clients import resilient_grid as patient
 from server.clients import roll_call, waiting
-from server.clients.resilient_grid import PatientGrid
+from server.clients.resilient_grid import ResilientGrid
 from simulations.runtime import in_process
 
 
@@ -138,7 +138,7 @@ CONFIG = RunConfig.from_flat({"federation.num-clients": 3, "federation.wait-seco
 
 
 def called(flaky):
-    grid = PatientGrid(flaky)
+    grid = ResilientGrid(flaky)
     grid.roll_call(CONFIG)
     return grid
 
@@ -444,43 +444,43 @@ class TestWaiting:
 class TestRollCall:
     def test_clients_are_waited_for(self, flaky, clock):
         flaky.online[102] = [(30.0, float("inf"))]
-        grid = PatientGrid(flaky)
+        grid = ResilientGrid(flaky)
         assert list(grid.roll_call(CONFIG).clients) == [0, 1, 2]
         assert 31 <= clock.now < 33
 
     def test_too_few_clients_are_an_error_with_a_way_out(self, flaky, clock):
         flaky.online[102] = []
         with pytest.raises(FederationError, match=r"2 of 3 clients connected within federation.wait-seconds=60.*=2$"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
         assert 60 <= clock.now < 61
 
     def test_a_client_without_an_answer_is_named(self, flaky):
         flaky.seconds = 1000.0
         with pytest.raises(FederationError, match="no answer from partition 0, 1, 2 .* within 60 s"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_two_nodes_with_one_partition_are_an_error(self, flaky):
         flaky.holders[102] = 1
         with pytest.raises(FederationError, match="two nodes hold partition 1"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_the_shadow_of_a_node_that_was_restarted_is_waited_out(self, flaky, clock):
         flaky.holders[99] = 1
         flaky.online[99] = [(-50.0, 0.5)]  # dead before it can answer, yet listed for a while
-        assert list(PatientGrid(flaky).roll_call(CONFIG).clients) == [0, 1, 2]
+        assert list(ResilientGrid(flaky).roll_call(CONFIG).clients) == [0, 1, 2]
 
     def test_a_node_of_other_code_is_an_error(self, flaky, monkeypatch):
         theirs = who(1)
         flaky.odd[1] = wire.encode_roll_call(replace(theirs, fingerprint="old"))
         with pytest.raises(ProtocolError, match=r"partition 1 runs other code \(fingerprint old\)"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_who_is_here_and_who_is_awaited_is_said_while_it_waits(self, flaky, clock, caplog):
         caplog.set_level("INFO", logger="fedgan.server")
         flaky.names = {100: "hospital-a"}
         flaky.online[102] = [(30.0, float("inf"))]
         flaky.odd[1] = wire.encode_roll_call(who(1, site="clinic-b"))
-        PatientGrid(flaky).roll_call(CONFIG)
+        ResilientGrid(flaky).roll_call(CONFIG)
         here = "2 of 3 sites are connected: site hospital-a (partition 0), site clinic-b (partition 1); waiting up to"
         (line,) = [message for message in caplog.messages if message.startswith(here)]
         assert line.endswith("more for partition 2")
@@ -492,27 +492,27 @@ class TestRollCall:
     def test_who_has_not_answered_is_named_by_its_node(self, flaky):
         flaky.names, flaky.seconds = {101: "hospital-b"}, 1000.0
         with pytest.raises(FederationError, match=r"partition 0, 1, 2 \(node 100, hospital-b \(node 101\), node 102\)"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_nobody_at_all_is_an_error_with_a_way_out(self, flaky):
         flaky.online = {node: [] for node in flaky.online}
         with pytest.raises(FederationError, match="^0 of 3 clients connected .*: start the SuperNodes and"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_a_registered_name_is_taken_before_what_a_site_says(self, flaky):
         flaky.names = {101: "hospital-b"}
         flaky.odd[1] = wire.encode_roll_call(who(1, site="hospital-a"))
-        assert PatientGrid(flaky).roll_call(CONFIG).names == {1: "hospital-b"}
+        assert ResilientGrid(flaky).roll_call(CONFIG).names == {1: "hospital-b"}
 
     def test_one_name_for_two_sites_is_said(self, flaky, caplog):
         flaky.names = {100: "clinic", 101: "clinic"}
-        PatientGrid(flaky).roll_call(CONFIG)
+        ResilientGrid(flaky).roll_call(CONFIG)
         assert "2 sites are called clinic: partition 0, 1; give each its own name" in caplog.messages
 
     def test_a_name_that_cannot_be_printed_is_refused(self, flaky):
         flaky.odd[1] = wire.encode_roll_call(who(1, site="a\nfedgan: failed for good with exit code 2: no"))
         with pytest.raises(ProtocolError, match="at most 64 printable characters"):
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
 
     def test_a_site_under_another_name_is_still_the_same(self, flaky, clock):
         grid = called(flaky)
@@ -529,6 +529,6 @@ class TestRollCall:
     def test_a_site_s_own_failure_lasts_if_it_is_one_of_its_setting(self, flaky, kind, lasting):
         flaky.odd[1] = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"<class '{kind}'>:<'no such folder'>")
         with pytest.raises(FederationError, match="node 101: .*Error: no such folder") as caught:
-            PatientGrid(flaky).roll_call(CONFIG)
+            ResilientGrid(flaky).roll_call(CONFIG)
         assert isinstance(caught.value, MismatchError) == lasting
         assert caught.value.lasting == lasting

@@ -15,8 +15,8 @@ from common.examples import ImageSpec
 from server.checkpoint import list_checkpoints
 from server.records import journal, run_directory
 from simulations.runtime import batched
-from simulations.runtime.batched import Rooms, open_rooms
-from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, compare, seats_that_fit
+from simulations.runtime.batched import CohortBarriers, open_barriers
+from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, clients_that_fit, compare
 from simulations.runtime.in_process import InProcessGrid, simulate
 
 QUICK = ("fedavg", "fedprox", "scaffold", "md-gan")  # nothing, a loss, a gradient hook, and fakes of the server's
@@ -29,11 +29,11 @@ SHAPE = ImageSpec(1, 28, 10)
 
 
 @pytest.fixture
-def rooms():
+def barriers():
     made = []
 
-    def make(num_rooms=2, num_seats=3):
-        made.append(Rooms(num_rooms, num_seats))
+    def make(num_barriers=2, num_rows=3):
+        made.append(CohortBarriers(num_barriers, num_rows))
         return made[-1]
 
     yield make
@@ -44,13 +44,13 @@ def rooms():
 @pytest.fixture
 def seated(monkeypatch):
     """Returns a list that takes the number of clients of every fit that was batched."""
-    nums, run = [], training.Fit.run
+    nums, run = [], training.BatchedFit.run
 
     def counting(fit):
-        nums.append(len(fit._seats))
+        nums.append(len(fit._members))
         return run(fit)
 
-    monkeypatch.setattr(training.Fit, "run", counting)
+    monkeypatch.setattr(training.BatchedFit, "run", counting)
     return nums
 
 
@@ -63,19 +63,19 @@ def kept_by(config):
     return load_file(list_checkpoints(run_directory.resolve(config.output.dir).checkpoints)[-1])
 
 
-def test_results_come_in_the_order_of_the_items_however_they_are_seated(rooms):
-    one = rooms()
+def test_results_come_in_the_order_of_the_items_however_they_are_seated(barriers):
+    one = barriers()
     assert one.map(lambda item: 10 * item, list(range(8))) == [10 * item for item in range(8)]
     assert one.map(lambda item: item, list("abcde"), ["x", "y", "x", None, "x"]) == list("abcde")
 
 
-def test_those_of_one_room_are_there_at_the_same_time_and_are_at_most_its_seats(rooms):
+def test_those_of_one_room_are_there_at_the_same_time_and_are_at_most_its_seats(barriers):
     together = threading.Barrier(3)
-    one = rooms(num_rooms=1, num_seats=3)
+    one = barriers(num_barriers=1, num_rows=3)
     assert one.map(lambda _: together.wait(timeout=10) >= 0, [0] * 6) == [True] * 6
 
 
-def test_items_of_other_groups_sit_elsewhere(rooms):
+def test_items_of_other_groups_sit_elsewhere(barriers):
     present, most, lock = {}, [], threading.Lock()
 
     def call(group):
@@ -86,7 +86,7 @@ def test_items_of_other_groups_sit_elsewhere(rooms):
             present[group] -= 1
 
     groups = ["a", "b", "a", "b"]
-    rooms(num_rooms=1).map(call, groups, groups)
+    barriers(num_barriers=1).map(call, groups, groups)
     assert all(len(names) == 1 for names in most)
 
 
@@ -115,13 +115,13 @@ def test_every_algorithm_ends_with_the_loops_weights_when_its_clients_are_traine
 
 @pytest.mark.usefixtures("no_reports")
 def test_the_number_of_workers_changes_no_bit_of_what_is_trained_together(small, monkeypatch, seated):
-    monkeypatch.setattr(batched, "seats_that_fit", lambda *place: 2)
+    monkeypatch.setattr(batched, "clients_that_fit", lambda *place: 2)
     digests = set()
     for workers in (1, 3):
         config = small(f"workers-{workers}", model="dcgan width=4 latent-size=8", federation__num_clients=5)
         simulate(config, num_workers=workers, engine="batched")
         digests.add(summary_of(config)["weights-sha256"])
-    assert sorted(seated) == [2] * 12  # two rooms of two, and one client by itself
+    assert sorted(seated) == [2] * 12  # two barriers of two, and one client by itself
     assert len(digests) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_client_that_fails_keeps_nobody_waiting():
         meet.wait(timeout=10)
         return Message(RecordDict(), reply_to=message)
 
-    grid = InProcessGrid(app, {}, 3, 1, rooms=Rooms(1, 3))
+    grid = InProcessGrid(app, {}, 3, 1, barriers=CohortBarriers(1, 3))
     try:
         messages = [Message(RecordDict(), node, MessageType.TRAIN) for node in grid.get_node_ids()]
         assert [reply.has_error() for reply in grid.send_and_receive(messages)] == [False, True, False]
@@ -170,7 +170,7 @@ def test_an_unknown_engine_is_refused_with_those_there_are(small):
 @pytest.mark.parametrize(("ratio", "opened"), [(0.9, False), (1.5, True)])
 def test_auto_takes_the_faster_of_the_two(monkeypatch, ratio, opened):
     monkeypatch.setattr(batched, "compare", lambda *place, **sizes: Comparison(1.0, 1.0 / ratio, (ratio,)))
-    found = open_rooms(RunConfig(), "auto", 1)
+    found = open_barriers(RunConfig(), "auto", 1)
     assert (found is not None) == opened
     if found:
         found.close()
@@ -178,13 +178,13 @@ def test_auto_takes_the_faster_of_the_two(monkeypatch, ratio, opened):
 
 @pytest.mark.usefixtures("no_reports")
 def test_threads_and_no_trial_are_the_default(small, monkeypatch):
-    monkeypatch.setattr(batched, "open_rooms", lambda *place: pytest.fail("opened"))
+    monkeypatch.setattr(batched, "open_barriers", lambda *place: pytest.fail("opened"))
     simulate(small(federation__num_rounds=1), num_workers=1)
 
 
 def test_a_trial_trains_each_way_as_often_as_it_says(seated):
     config = RunConfig(model="mlp width=8")
-    found = compare(config, SHAPE, num_clients=5, num_seats=2, steps=1, repeats=2)
+    found = compare(config, SHAPE, num_clients=5, num_rows=2, steps=1, repeats=2)
     assert seated == [2, 2] * 3  # the last client is by itself
     assert len(found.ratios) == 2
     assert found.loop_seconds > 0
@@ -192,10 +192,10 @@ def test_a_trial_trains_each_way_as_often_as_it_says(seated):
 
 
 def test_seats_on_the_cpu_do_not_depend_on_the_machine():
-    assert seats_that_fit(RunConfig(), SHAPE, CPU) == SEATS_ON_CPU
+    assert clients_that_fit(RunConfig(), SHAPE, CPU) == SEATS_ON_CPU
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_gpu_has_seats_for_several_small_networks():
-    assert seats_that_fit(RunConfig(), SHAPE, torch.device("cuda")) > 1
+    assert clients_that_fit(RunConfig(), SHAPE, torch.device("cuda")) > 1

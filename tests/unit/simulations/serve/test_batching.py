@@ -17,7 +17,7 @@ from common.generation import Mixture
 from common.models import MODELS
 from server import checkpoint
 from server.records import journal, run_directory
-from simulations.runs.generator import Trained
+from simulations.runs.generator import LoadedGenerator
 from simulations.serve import models as models_file
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.library import Library
@@ -42,7 +42,7 @@ class Slow(nn.Module):
 
 
 def network_of(generator, joins=True):
-    return Network(Trained(generator, ImageSpec(1, 4, 10), None, 1, "", None, tuple(range(10))), joins)
+    return Network(LoadedGenerator(generator, ImageSpec(1, 4, 10), None, 1, "", None, tuple(range(10))), joins)
 
 
 @pytest.fixture

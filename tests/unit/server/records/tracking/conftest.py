@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from server.records.tracking import follower, telling
+from server.records.tracking import follower, tracker_sync
 from server.records.tracking.base import Tracker
 
 
@@ -57,7 +57,7 @@ def told(monkeypatch):
     module = types.ModuleType("recorder_of_this_test")
     module.Recorder = Recorder
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(telling.TRACKERS, "tensorboard", (module.__name__, "Recorder"))
+    monkeypatch.setitem(tracker_sync.TRACKERS, "tensorboard", (module.__name__, "Recorder"))
     yield Recorder
     Recorder.hang.set()
 

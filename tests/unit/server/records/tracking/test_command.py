@@ -7,7 +7,7 @@ import pytest
 from common.config import RunConfig
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.records.tracking import telling
+from server.records.tracking import tracker_sync
 from simulations.commands import main, track
 from simulations.runs import status
 from simulations.runtime.in_process import simulate
@@ -32,7 +32,7 @@ def test_a_finished_run_is_told_once(directory, told, capsys):
     place = directory.path / "tracking" / "tensorboard"
     assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (0, f"{place}\n", "3 rounds sent\n")
     assert [round for round, _ in told.of("figures")] == [1, 2, 3]
-    scores = telling._finite(directory.read_summary()["scores"])
+    scores = tracker_sync._finite(directory.read_summary()["scores"])
     assert told.of("finish") == [[scores | {"num-images": 100.0}, True]]
     assert told.of("figures")[-1][1]["scores/num-images"] == 100.0
     told.calls.clear()
@@ -111,11 +111,11 @@ def test_what_cannot_be_told_is_refused_by_its_value(directory, told, tmp_path, 
     )  # fmt: skip
     code, _, err = fedgan(tmp_path / "none", "--to", "wandb", capsys=capsys)
     assert (code, "is not a run directory" in err) == (2, True)
-    other = telling.Telling("tensorboard", RunConfig(), directory)
+    other = tracker_sync.TrackerSync("tensorboard", RunConfig(), directory)
     with other.alone():
         code, _, err = fedgan(directory.path, "--to", "tensorboard", capsys=capsys)
     assert (code, "another process is telling tensorboard" in err) == (2, True)
-    monkeypatch.setitem(telling.TRACKERS, "wandb", ("no_such_tracker", "X"))
+    monkeypatch.setitem(tracker_sync.TRACKERS, "wandb", ("no_such_tracker", "X"))
     code, _, err = fedgan(directory.path, "--to", "wandb", capsys=capsys)
     assert (code, "pip install 'fedgan[wandb]'" in err) == (2, True)
     told.fail = "open"

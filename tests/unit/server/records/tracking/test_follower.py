@@ -10,7 +10,7 @@ from common.errors import ConfigError, FederationError
 from server import checkpoint
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.records.tracking import follower, telling
+from server.records.tracking import follower, tracker_sync
 from server.run import Run
 from simulations.runtime.in_process import simulate
 
@@ -55,7 +55,7 @@ def test_a_tracker_is_told_each_round_once_with_samples_and_the_end(small, told)
 def test_without_a_tracker_there_is_no_thread_and_no_folder(small):
     before = threading.active_count()
     directory = run(small())
-    assert not (directory.path / telling.FOLDER).exists()
+    assert not (directory.path / tracker_sync.FOLDER).exists()
     assert threading.active_count() == before
 
 
@@ -87,7 +87,7 @@ def test_a_tracker_that_hangs_holds_no_run(small, told, caplog, monkeypatch):
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_the_way_to_get_it(small, caplog, monkeypatch):
-    monkeypatch.setitem(telling.TRACKERS, "wandb", ("no_such_tracker", "X"))
+    monkeypatch.setitem(tracker_sync.TRACKERS, "wandb", ("no_such_tracker", "X"))
     with caplog.at_level(logging.WARNING, "fedgan"):
         assert run(small(tracking="wandb")).read_summary()["rounds"] == 3
     (warning,) = warnings_in(caplog)

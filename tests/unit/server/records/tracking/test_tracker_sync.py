@@ -5,13 +5,13 @@ import pytest
 from common.errors import ConfigError
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.records.tracking import telling
+from server.records.tracking import tracker_sync
 
 
 def telling_of(config):
     directory = RunDirectory(run_directory.resolve(config.output.dir).path)
     directory.create()
-    return directory, telling.Telling("tensorboard", config, directory)
+    return directory, tracker_sync.TrackerSync("tensorboard", config, directory)
 
 
 def test_a_run_that_goes_back_tells_its_rounds_again(small, told, line):
@@ -130,7 +130,7 @@ def test_a_torn_record_of_what_was_told_is_none(small, told, line):
     journal.append(directory.journal, line(1))
     first.open()
     first.tell()
-    (directory.path / telling.FOLDER / "tensorboard.json").write_text('{"identity": "fir')
+    (directory.path / tracker_sync.FOLDER / "tensorboard.json").write_text('{"identity": "fir')
     _, second = telling_of(small())
     second.open()
     assert second.tell() == 1
@@ -142,14 +142,14 @@ def test_two_processes_do_not_tell_one_tracker_of_one_run(small, told):
     with first.alone():
         with pytest.raises(ConfigError, match="another process is telling tensorboard of"), second.alone():
             pass
-        other = telling.Telling("mlflow", small(), directory)
+        other = tracker_sync.TrackerSync("mlflow", small(), directory)
         with other.alone():
             pass
 
 
 def test_clients_have_figures_of_their_own_only_where_there_are_few(line):
     clients = [{"partition": k, "num-examples": 1, "generator-loss": float(k)} for k in range(51)]
-    few, many = (telling.figures(line(1) | {"clients": clients[:count]}) for count in (50, 51))
+    few, many = (tracker_sync.figures(line(1) | {"clients": clients[:count]}) for count in (50, 51))
     assert few["client-49/generator-loss"] == 49.0
     assert not any(name.startswith("client-") for name in many)
     assert many["clients-mean/generator-loss"] == 25.0

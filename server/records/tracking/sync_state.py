@@ -13,7 +13,7 @@ _DIGITS = 16
 
 
 @dataclass
-class Told:
+class SyncState:
     """What a tracker was told.
 
     Attributes:
@@ -27,7 +27,7 @@ class Told:
     end: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Told":
+    def read(cls, path: Path) -> "SyncState":
         """Returns what an earlier process wrote; nothing where there is no file, or none that can be read."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

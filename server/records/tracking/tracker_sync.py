@@ -19,7 +19,7 @@ from server.records.curves import averaged
 from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.tracking.base import Tracked, Tracker
-from server.records.tracking.told import Told, digest
+from server.records.tracking.sync_state import SyncState, digest
 
 TRACKERS = {
     "tensorboard": ("server.records.tracking.to_tensorboard", "TensorBoard"),
@@ -32,7 +32,7 @@ FOLDER = "tracking"
 _MOST_CLIENTS = 50  # of which each has figures of its own
 
 
-class Telling:
+class TrackerSync:
     """What one tracker is told of one run. Whatever the tracker raises is raised.
 
     Args:
@@ -45,7 +45,7 @@ class Telling:
     def __init__(self, name: str, config: RunConfig, run: RunDirectory, *, anew: bool = False) -> None:
         self._name, self._config, self._run = name, config, run
         self._path = run.path / FOLDER / f"{name}.json"
-        self._told = Told() if anew else Told.read(self._path)
+        self._told = SyncState() if anew else SyncState.read(self._path)
         self._lines = _Lines(run.journal)
         self._tracker: Tracker | None = None
 
@@ -75,7 +75,7 @@ class Telling:
         """
         kept = self._told.agreed(_by_round(journal.read(self._run.journal)))
         if self._told.rounds and not kept:
-            self._told = Told()  # of another run in this folder, or one that begins again
+            self._told = SyncState()  # of another run in this folder, or one that begins again
         self._told.keep(kept)
         place = self._path.parent / self._name
         place.mkdir(parents=True, exist_ok=True)
