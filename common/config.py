@@ -189,7 +189,7 @@ class RunConfig(Options):
                 f"{self.federation.num_clients} with federation.fraction={self.federation.fraction:g} gives {cohort}: "
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
-        self.objective_component.check_model(self.model_component)
+        self._check_family()
         self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
         self._check_transforms()
         if self.algorithm_component.ends_otherwise and (early := self._may_end_early()):
@@ -227,6 +227,19 @@ class RunConfig(Options):
         if self.federation.patience:
             return f"federation.patience={self.federation.patience}"
         return f"hooks={self.hooks!r}" if any(hook.may_stop for hook in self.round_hooks) else ""
+
+    def _check_family(self) -> None:
+        try:
+            self.objective_component.check_model(self.model_component)
+        except ConfigError as error:
+            objectives = [name for name, kind in OBJECTIVES.items() if kind().fits(self.model_component)]
+            models = [name for name, kind in MODELS.items() if self.objective_component.fits(kind())]
+            ways = [
+                f"{key}={' or '.join(map(repr, names[:2]))}"
+                for key, names in (("objective", objectives), ("model", models))
+                if names
+            ]
+            raise ConfigError(f"{error}: take {', or '.join(ways)}") from None
 
     def _check_transforms(self) -> None:
         algorithm, pipeline = self.algorithm_component, self.pipeline

@@ -165,13 +165,20 @@ class Objective(Component):
     def check(self, shape: ExampleSpec) -> None:
         """Raises ConfigError if the options mean nothing for images of ``shape``."""
 
+    def _trained(self) -> list[str]:
+        return list(dict.fromkeys(name for phase in self.phases() for name in phase.networks))
+
+    def fits(self, model: Model) -> bool:
+        """Returns whether the model has the networks that the phases train."""
+        return set(self._trained()) <= set(model.roles.networks)
+
     def check_model(self, model: Model) -> None:
         """Checks that the model has the networks that the phases train.
 
         Raises:
             ConfigError: It has not; says which these are.
         """
-        trained = list(dict.fromkeys(name for phase in self.phases() for name in phase.networks))
+        trained = self._trained()
         if lacking := [name for name in trained if name not in model.roles.networks]:
             raise ConfigError(
                 f"objective={self.component_name()!r} trains {' and '.join(trained)}; model={model.component_name()!r} "

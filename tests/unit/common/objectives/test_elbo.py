@@ -84,8 +84,13 @@ def test_the_loss_is_reconstruction_and_beta_times_divergence_of_latents_by_repa
 
 
 def test_a_model_without_an_encoder_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match="objective='elbo' trains encoder and decoder; model='dcgan' has generator"):
+    words = (
+        "objective='elbo' trains encoder and decoder; model='dcgan' has generator.*take objective=.*, or model='vae'"
+    )
+    with pytest.raises(ConfigError, match=words):
         RunConfig.from_flat({"objective": "elbo"})
+    with pytest.raises(ConfigError, match="take objective='elbo', or model='dcgan' or 'mlp'"):
+        RunConfig.from_flat({"model": "vae"})
 
 
 @pytest.mark.parametrize(
