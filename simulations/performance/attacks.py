@@ -162,7 +162,7 @@ def label_flip(active: bool) -> Iterator[None]:
     def poisoned(self: Trainer, assignment: Assignment, moments: Tree | None) -> None:
         if active and assignment.partition in MALICIOUS:
             images = ImageSet(assignment.examples.stored, 9 - assignment.examples.labels)
-            assignment = replace(assignment, images=images)
+            assignment = replace(assignment, examples=images)
         assign(self, assignment, moments)
 
     with mock.patch.object(Trainer, "assign", poisoned):

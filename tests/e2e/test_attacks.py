@@ -32,7 +32,7 @@ def test_forged_steps_are_as_long_as_they_say():
 def test_labels_are_flipped_in_malicious_partitions_only(monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        Trainer, "assign", lambda self, a, moments: seen.update({a.partition: a.images.labels.tolist()})
+        Trainer, "assign", lambda self, a, moments: seen.update({a.partition: a.examples.labels.tolist()})
     )
     images = ImageSet(torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 4, 9]))
     for active, partition in ((True, 2), (True, 3), (False, 7)):

@@ -62,7 +62,7 @@ def test_a_server_without_images_scores_by_what_sites_tell_and_goes_by_it(small,
     assert "1 of 4 clients tell none: partition 2: disclose-moments=false" in caplog.text
     run = RunDirectory(tmp_path / "run")
     fids = [line["scores"]["federated-fid"] for line in journal.read(run.journal)]
-    assert summary["best"] == {"round": 1 + fids.index(min(fids)), "fid": min(fids)}
+    assert summary["best"] == {"round": 1 + fids.index(min(fids)), "federated-fid": min(fids)}
     assert f"It makes class {scores['worst-class']} worst" in run.report.read_text()
 
     sites[0]["disclose-moments"] = False  # from now on; what was told stays
