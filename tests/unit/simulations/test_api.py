@@ -14,7 +14,7 @@ import simulations
 from common.components import explain
 from common.errors import ConfigError
 from server.records.run_directory import RunDirectory
-from server.records.tracking import telling
+from server.records.tracking import tracker_sync
 from simulations import load
 from simulations.commands import main
 from simulations.runs import provenance
@@ -244,7 +244,7 @@ def test_a_quiet_run_says_nothing_and_later_ones_say_everything_once(tmp_path, c
 
 
 def test_a_quiet_run_warns(tmp_path, capfd, monkeypatch):
-    monkeypatch.setitem(telling.TRACKERS, "mlflow", ("no_such_tracker", "X"))
+    monkeypatch.setitem(tracker_sync.TRACKERS, "mlflow", ("no_such_tracker", "X"))
     settings = SETTINGS | {"federation.num-rounds": 1, "tracking": "mlflow"}
     simulations.run(settings=settings, out=tmp_path / "quiet", quiet=True)
     assert "fedgan: tracking='mlflow' is off from here on" in capfd.readouterr().err

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import pytest
 from rich.console import Console
-from server.records.tracking.telling import figures
 
 from common.charts import Chart
 from common.config import RunConfig
@@ -18,6 +17,7 @@ from common.objectives import OBJECTIVES, AdversarialObjective, Diagnostic, Loss
 from common.objectives.base import Phase
 from server.evaluation.evaluator import Evaluator
 from server.records import journal, report, run_directory
+from server.records.tracking.tracker_sync import figures
 from simulations import api
 from simulations.benchmark import tables
 from simulations.runs.record import Record
