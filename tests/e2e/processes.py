@@ -58,6 +58,10 @@ class Command:
         self._process.join(seconds)
         return self._process.exitcode
 
+    def runs(self):
+        """Returns whether it has not ended yet."""
+        return self._process.is_alive()
+
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)

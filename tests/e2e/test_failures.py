@@ -49,7 +49,7 @@ def assert_whole(run):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
-    rounds = {"federation__num_rounds": 100}
+    rounds = {"federation__num_rounds": 400}
     fedgan("warm").wait()
     start = time.monotonic()
     through = fedgan("through", **rounds)
@@ -57,14 +57,20 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
         time.sleep(0.01)
     first = time.monotonic() - start
     assert through.wait() == 0, through.output()
-    rest = time.monotonic() - start - first
+    round_seconds = (time.monotonic() - start - first) / 400
     moments = random.Random(0)
     killed, reached = 0, []
     command = fedgan("killed", **rounds)
     while killed < 20:
-        time.sleep(moments.uniform(0.3 * first, first + 0.1 * rest))
-        if command.kill() == -9:
-            killed += 1
+        if killed % 4 == 0:  # as it starts
+            time.sleep(moments.uniform(0.05, 0.5) * first)
+        else:  # some rounds further, wherever in a round
+            goal = len(journal.read(command.run.journal)) + moments.randrange(1, 4)
+            while command.runs() and len(journal.read(command.run.journal)) < goal:
+                time.sleep(0.005)
+            time.sleep(moments.uniform(0, 2) * round_seconds)
+        assert command.kill() == -9, command.output()  # else it was over before it was killed often enough
+        killed += 1
         assert_whole(command.run)
         found = checkpoint.latest(command.run.checkpoints)
         reached.append(found.snapshot.state.round if found else 0)
@@ -74,7 +80,7 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
     assert reached[-1] > 0
     assert len(set(reached)) > 3  # some died between rounds, some within
     assert digest_of(command.run) == digest_of(through.run)
-    assert [line["round"] for line in journal.read(command.run.journal)] == list(range(1, 101))
+    assert [line["round"] for line in journal.read(command.run.journal)] == list(range(1, 401))
     assert not list(command.run.path.rglob("*.tmp"))
 
 
