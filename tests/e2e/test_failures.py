@@ -63,7 +63,7 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
     command = fedgan("killed", **rounds)
     while killed < 20:
         if killed % 4 == 0:  # as it starts
-            time.sleep(moments.uniform(0.05, 0.5) * first)
+            time.sleep(moments.uniform(0.05, 0.3) * min(first, 4.0))
         else:  # some rounds further, wherever in a round
             goal = len(journal.read(command.run.journal)) + moments.randrange(1, 4)
             while command.runs() and len(journal.read(command.run.journal)) < goal:
