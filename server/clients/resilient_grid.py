@@ -32,7 +32,7 @@ _GRACE_SECONDS = 60.0  # messages live this much longer than their round
 _LONGEST_LOOK = 30.0  # seconds
 
 
-def shelved(reply: Message, spill: ReplySpill | None) -> Message:
+def spilled(reply: Message, spill: ReplySpill | None) -> Message:
     """Returns ``reply``, whose arrays lie on disk from here on if those before it have filled memory."""
     if spill is not None and reply.has_content() and spill.is_full(records.message_bytes(reply)):
         wire.replace_arrays(reply.content, spill.store)
@@ -149,7 +149,7 @@ class ResilientGrid(Grid):
                 self._partitions[name] = partition
                 if asked.trains and not reply.has_error() and partition not in asked.disturbed:
                     self._patience.answered(partition, asked.waited)
-                asked.replies.append(shelved(reply, self.spill))
+                asked.replies.append(spilled(reply, self.spill))
                 now(partition, "answered")
         for partition in self._silence:
             now(partition, "silent")

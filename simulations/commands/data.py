@@ -67,6 +67,7 @@ def _check(given: dict[str, Any]) -> None:
     """
     from client.data import load
     from common.config import RunConfig
+    from common.examples import ImageSpec
     from server.evaluation.evaluator import extractor_of
     from simulations.runtime import launch
 
@@ -74,9 +75,12 @@ def _check(given: dict[str, Any]) -> None:
     dataset = load(resolved.data)
     shape = dataset.shape
     kinds = f"{shape.num_classes} class(es)" if dataset.labelled else "no labels"
+    size = "x".join(map(str, shape.shape))
+    if isinstance(shape, ImageSpec):
+        size = f"{shape.size}x{shape.size}, {shape.channels} channel(s)"
     typer.echo(
-        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out images, "
-        f"{shape.size}x{shape.size}, {shape.channels} channel(s), {kinds}"
+        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {shape.kind}, "
+        f"{size}, {kinds}"
     )
     _tell(dataset)
     if resolved.partitioner.needs_labels and not dataset.labelled and "partition" not in given:

@@ -18,6 +18,7 @@ from client.app import make_trainers_by
 from client.batched.barrier import CohortBarrier
 from client.data import load
 from common.config import RunConfig
+from common.examples import ImageSpec
 from simulations.runtime.engine_trial import clients_that_fit, compare
 
 log = logging.getLogger("fedgan.simulations")
@@ -135,6 +136,9 @@ def open_barriers(
     device = torch.device(devices[0] if devices else "cuda" if torch.cuda.is_available() else "cpu")
     shape = load(config.data).shape
     cohort = config.federation.cohort_size
+    if engine == "auto" and not isinstance(shape, ImageSpec):
+        log.info("engine: threads, as the trial of the two ways knows images only, and the data are %s", shape)
+        return None
     with ThreadPoolExecutor(1, "fedgan-trial", torch.set_num_threads, (config.local.num_threads,)) as trial:
         if num_rows is None:
             num_rows = trial.submit(clients_that_fit, config, shape, device).result()

@@ -28,7 +28,7 @@ from common.tree import Tree
 from server.app import app as server_app
 from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import ReplySpill
-from server.clients.resilient_grid import shelved
+from server.clients.resilient_grid import spilled
 from server.rounds.base import ClientStates
 from simulations.runtime.launch import check
 from simulations.runtime.process_pool import Processes, RemoteError
@@ -195,7 +195,7 @@ class InProcessGrid(Grid):
             if trains:
                 self._on_reply(partition)
                 self.on_change(partition, "answered")
-        return shelved(reply, self.spill), context.state
+        return spilled(reply, self.spill), context.state
 
 
 class _StatesView(Mapping[int, Mapping[str, Tree]]):

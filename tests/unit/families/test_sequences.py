@@ -111,3 +111,13 @@ def test_its_sampler_is_a_function_of_noise_and_labels(run):
     trained = load_trained(run)
     noise, labels = torch.randn(7, 6, generator=torch_generator(0, "noise")), torch.arange(7) % 3
     assert torch.equal(trained.generator(noise, labels)[2:3], trained.generator(noise[2:3], labels[2:3]))
+
+
+def test_it_is_looked_at_before_a_run_and_trained_by_whatever_engine_is_chosen(tmp_path, capsys, caplog):
+    assert main._run(["data", "counting"], debug=False) == 2  # as the default model makes images
+    out, err = capsys.readouterr()
+    assert "counting: 90 training and 30 held-out sequences, 6, 3 class(es)" in out
+    assert "model dcgan makes images, the data are sequences of 6 of 8 symbols" in err
+    with caplog.at_level("INFO"):
+        in_process.simulate(config(tmp_path / "auto", **{"federation.num-rounds": 1}), num_workers=1, engine="auto")
+    assert "engine: threads, as the trial of the two ways knows images only" in caplog.text
