@@ -40,8 +40,8 @@ def query(message: Message, context: Context) -> Message:
         partition=site.partition_id,
         num_partitions=site.num_partitions,
         num_examples=len(shard.examples),
-        label_counts=tuple(shard.examples.label_counts(shard.shape.num_classes)) if tells else None,
-        shape=shard.shape,
+        label_counts=tuple(shard.examples.label_counts(shard.spec.num_classes)) if tells else None,
+        spec=shard.spec,
         class_names=shard.class_names,
         data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
@@ -80,7 +80,7 @@ def train(message: Message, context: Context) -> Message:
     shard = data.shard(config, site)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
-    trainer = _trainer(config, shard.shape, device_of(site))
+    trainer = _trainer(config, shard.spec, device_of(site))
 
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
@@ -151,8 +151,8 @@ def _parsed(items: tuple[tuple[str, Scalar], ...]) -> RunConfig:
     return RunConfig.from_flat(dict(items))
 
 
-def _trainer(config: RunConfig, shape: ExampleSpec, device: torch.device) -> Trainer:
-    spec = TrainerSpec.of(config, shape, device)
+def _trainer(config: RunConfig, examples: ExampleSpec, device: torch.device) -> Trainer:
+    spec = TrainerSpec.of(config, examples, device)
     if getattr(_RESIDENT, "spec", None) != spec:
         _RESIDENT.trainer = getattr(_RESIDENT, "make", Trainer)(spec)
         _RESIDENT.spec = spec

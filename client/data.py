@@ -44,7 +44,7 @@ class Shard:
     held_out: ExampleSet | None = None
 
     @property
-    def shape(self) -> ExampleSpec:
+    def spec(self) -> ExampleSpec:
         """Of every image, and the number of classes."""
         return self.examples.spec(len(self.class_names))
 

@@ -28,7 +28,7 @@ def respondent(config: RunConfig, site: Site, shard: Shard, device: torch.device
         partition=site.partition_id,
         examples=shard.examples,
         held_out=shard.held_out,
-        shape=shard.shape,
+        spec=shard.spec,
         own=bool(site.data),
         tells_labels=site.disclose_labels,
         tells_moments=site.disclose_moments,

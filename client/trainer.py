@@ -50,7 +50,7 @@ class TrainerSpec:
         model: Builds the networks.
         objective: Gives the phases of a step.
         optimiser: Steps each network.
-        shape: Of the images.
+        example_spec: Of the data.
         local: Steps, batch size, rates, precision.
         seed: The run's seed, from which the initial weights follow.
         device: Where to train.
@@ -59,19 +59,19 @@ class TrainerSpec:
     model: Model
     objective: Objective
     optimiser: Optimiser
-    shape: ExampleSpec
+    example_spec: ExampleSpec
     local: LocalConfig
     seed: int
     device: torch.device
 
     @classmethod
-    def of(cls, config: RunConfig, shape: ExampleSpec, device: torch.device) -> "TrainerSpec":
-        """Returns that of a run, for images of this shape."""
+    def of(cls, config: RunConfig, spec: ExampleSpec, device: torch.device) -> "TrainerSpec":
+        """Returns that of a run, for examples of this kind and shape."""
         return cls(
             config.model_component,
             config.objective_component,
             config.optimiser_component,
-            shape,
+            spec,
             config.local,
             config.seed,
             device,
@@ -82,15 +82,15 @@ class Trainer:
     """Local training of one client at a time on resident networks."""
 
     def __init__(self, spec: TrainerSpec) -> None:
-        spec.objective.check(spec.shape)
-        shape, local, device = spec.shape, spec.local, spec.device
-        networks = spec.model.build(shape, spec.seed)
+        spec.objective.check(spec.example_spec)
+        examples, local, device = spec.example_spec, spec.local, spec.device
+        networks = spec.model.build(examples, spec.seed)
         self._initial = clone(networks.state_dict())
         self._networks: dict[str, nn.Module] = dict(networks.to(device).train().items())
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
-        self._spec = shape
-        self._num_classes = shape.num_classes
+        self._spec = examples
+        self._num_classes = examples.num_classes
         self._roles = spec.model.roles
         self._sampler = spec.model.sampler(self._networks)
         self._objective = spec.objective

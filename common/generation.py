@@ -19,12 +19,12 @@ _PRIME, _MULTIPLIER = 2**31 - 1, 48271  # of the hash; products of two remainder
 _BATCH = 500  # images made at once: bounds memory; fixed, as a result's last bits may depend on it
 
 
-def load_sampler(model: Model, shape: ExampleSpec, weights: Tree, device: torch.device | str = "cpu") -> Sampler:
+def load_sampler(model: Model, spec: ExampleSpec, weights: Tree, device: torch.device | str = "cpu") -> Sampler:
     """Returns the sampler with ``weights``, ready to make examples.
 
     Args:
         model: The architecture.
-        shape: Of the images.
+        spec: Of the examples.
         weights: Entries ``<network>.<parameter>`` of the published networks; those of others are ignored. Or a mixture:
             ``mixture.<number>.<network>.<parameter>`` of each of its samplers, and ``mixture.shares`` (``Mixture``),
             whose rows are theirs in ascending order of the numbers.
@@ -36,10 +36,10 @@ def load_sampler(model: Model, shape: ExampleSpec, weights: Tree, device: torch.
             if key != MIXTURE_SHARES:
                 _, number, name = key.split(".", 2)
                 members.setdefault(int(number), {})[name] = value
-        single = [load_sampler(model, shape, members[number], device) for number in sorted(members)]
+        single = [load_sampler(model, spec, members[number], device) for number in sorted(members)]
         sampler: Sampler = Mixture(single, weights[MIXTURE_SHARES])
     else:
-        networks = model.build(shape, seed=0)
+        networks = model.build(spec, seed=0)
         published = nn.ModuleDict({name: networks[name] for name in model.roles.published})
         published.load_state_dict(select(weights, model.roles.published))
         sampler = model.sampler(networks)

@@ -37,7 +37,7 @@ class RollCall:
         num_partitions: Partitions in the client's view of the federation.
         num_examples: Images that the client holds.
         label_counts: Images of each class; None from a site that keeps them to itself, or was not asked.
-        shape: Of the images, and the number of classes.
+        spec: Of the examples, and the number of classes.
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
         data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
@@ -49,7 +49,7 @@ class RollCall:
     num_partitions: int
     num_examples: int
     label_counts: tuple[int, ...] | None
-    shape: ExampleSpec
+    spec: ExampleSpec
     class_names: tuple[str, ...]
     data_digest: str
     fingerprint: str
@@ -120,7 +120,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "partition": value.partition,
             "num-partitions": value.num_partitions,
             "num-examples": value.num_examples,
-            "examples": json.dumps(value.shape.record()),
+            "examples": json.dumps(value.spec.record()),
             "class-names": list(value.class_names),
             "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
@@ -141,7 +141,7 @@ def decode_roll_call(content: RecordDict) -> RollCall:
     """
     meta = _meta(content)
     try:
-        shape = spec_from(json.loads(str(meta.get("examples", ""))))
+        spec = spec_from(json.loads(str(meta.get("examples", ""))))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ProtocolError(f"examples is {str(meta.get('examples'))[:80]!r}, no description of examples") from None
     try:
@@ -153,7 +153,7 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         num_partitions=_integer(meta, "num-partitions"),
         num_examples=_integer(meta, "num-examples"),
         label_counts=tuple(_integers(meta, "label-counts")) if "label-counts" in meta else None,
-        shape=shape,
+        spec=spec,
         class_names=tuple(_strings(meta, "class-names")),
         data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),

@@ -98,8 +98,8 @@ class Run:
         self._spill = ReplySpill(directory.path, config.federation.reply_megabytes)
         (self._keeper or self._grid).spill = self._spill  # whoever has a reply first
         self._roster = self._grid.roll_call(config)
-        config.objective_component.check(self._roster.shape)
-        networks = config.model_component.build(self._roster.shape, config.seed)
+        config.objective_component.check(self._roster.spec)
+        networks = config.model_component.build(self._roster.spec, config.seed)
         initial = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         start = Snapshot(initial, run=secrets.token_hex(8))

@@ -248,7 +248,7 @@ class Result:
 
 
 def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, trained: LoadedGenerator) -> Tensor:
-    classes = trained.shape.num_classes
+    classes = trained.spec.num_classes
     if labels is not None and not trained.conditional:
         raise ConfigError(f"labels={labels!r}: this run's generator is not conditional: leave labels out")
     if labels is None:

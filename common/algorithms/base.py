@@ -62,7 +62,7 @@ class ServerContext:
         model: Builds the networks.
         objective: The loss.
         optimiser: Steps a network that is trained on the server.
-        shape: Of the images, and the number of classes.
+        spec: Of the examples, and the number of classes.
         local: Settings of training: batch size, rates.
         num_rounds: Rounds of the run.
         cohort: Partitions that are asked in the round at hand, ascending; empty before the first.
@@ -78,7 +78,7 @@ class ServerContext:
     model: Model
     objective: Objective
     optimiser: Optimiser
-    shape: ExampleSpec
+    spec: ExampleSpec
     local: LocalConfig
     num_rounds: int
     cohort: Sequence[int] = ()
@@ -111,7 +111,7 @@ class ServerContext:
     def parameter_keys(self, tree: Tree) -> list[str]:
         """Returns the keys of ``tree``, in its order, that training moves: the model's parameters, not its buffers."""
         with torch.device("meta"):
-            networks = nn.ModuleDict(self.model.networks(self.shape))
+            networks = nn.ModuleDict(self.model.networks(self.spec))
         known = dict(networks.named_parameters())
         return [key for key in tree if key in known]
 

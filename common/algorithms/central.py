@@ -67,7 +67,7 @@ class CentralGenerator(OnServer):
             client = context.clients.get(k)
             counts = client.label_counts if client else None
             random = torch_generator(context.seed, "server", round, "fakes", k)
-            own = draw_labels(counts or [1] * context.shape.num_classes, num, random)
+            own = draw_labels(counts or [1] * context.spec.num_classes, num, random)
             latents = torch.randn(len(own), *noise_shape(context), generator=random)
             fakes: Tree = {"fakes": _make(network, latents, own, context), "fake-labels": own}
             scalars = {**batch_size(context), _OF_OWN_LABELS: float(counts is not None)}
@@ -89,7 +89,7 @@ class CentralGenerator(OnServer):
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         num = self.num_steps(context) * context.local.batch_size
-        return {"logits": torch.zeros(num), "gradients": torch.zeros(num, *context.shape.shape)}
+        return {"logits": torch.zeros(num), "gradients": torch.zeros(num, *context.spec.shape)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         # Honest discriminators are steeper than one another by more than any limit on feedback that would help.

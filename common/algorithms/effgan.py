@@ -89,7 +89,7 @@ class EFFGAN(FedAvg):
         shared = members.pop(_NOT_YET, state.average or select(state.parameters, context.model.roles.published))
         for reply in replies:
             members[reply.partition] = self._published(members.get(reply.partition, shared), reply, state.round + 1)
-        held = {k: _per_class(client, context.shape.num_classes) for k, client in context.clients.items()}
+        held = {k: _per_class(client, context.spec.num_classes) for k, client in context.clients.items()}
         waiting = [counts for k, counts in held.items() if k not in members]
         shares = {k: held[k] for k in members}
         if waiting:

@@ -45,7 +45,7 @@ class FeGAN(FedAvg):
         generator = numpy_generator(context.seed, "cohort", round)
         left = generator.permutation(list(context.clients)).tolist()
         counts = {k: np.array(client.label_counts, dtype=np.int64) for k, client in context.clients.items()}
-        held = np.zeros(context.shape.num_classes, dtype=np.int64)
+        held = np.zeros(context.spec.num_classes, dtype=np.int64)
         chosen: list[int] = []
         while left and len(chosen) < size:
             classes = generator.permutation(len(held))

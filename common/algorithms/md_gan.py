@@ -60,7 +60,7 @@ class MDGAN(CentralGenerator):
         template = super().reply_template(state, context)
         if not self._swaps(state.round + 1):
             return template
-        networks = context.model.build(context.shape, seed=0).state_dict()
+        networks = context.model.build(context.spec, seed=0).state_dict()
         travelling = select(networks, [DISCRIMINATOR])
         return {**template, **{key: torch.zeros_like(value) for key, value in travelling.items()}}
 

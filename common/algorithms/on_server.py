@@ -147,7 +147,7 @@ def draw_labels(counts: Sequence[int], num: int, generator: torch.Generator) -> 
 
 def load(parameters: Mapping[str, Tensor], name: str, context: ServerContext) -> nn.Module:
     """Returns a new network of this name with its ``parameters``, ready to be trained, on ``context.device``."""
-    network = context.model.build(context.shape, seed=0)[name]
+    network = context.model.build(context.spec, seed=0)[name]
     prefix = f"{name}."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)})
     return network.to(context.device).train()
@@ -156,12 +156,12 @@ def load(parameters: Mapping[str, Tensor], name: str, context: ServerContext) ->
 def noise_shape(context: ServerContext) -> tuple[int, ...]:
     """Returns the shape of the noise that one example is made of."""
     with torch.device("meta"):
-        return context.model.sampler(context.model.networks(context.shape)).noise_shape
+        return context.model.sampler(context.model.networks(context.spec)).noise_shape
 
 
 def _pooled(context: ServerContext) -> list[int]:
     """Returns how many images of each class all clients hold together; ones where a client keeps that to itself."""
     counts = [client.label_counts for client in context.clients.values() if client.label_counts]
     if not counts or len(counts) < len(context.clients):
-        return [1] * context.shape.num_classes
+        return [1] * context.spec.num_classes
     return [sum(column) for column in zip(*counts, strict=True)]

@@ -99,7 +99,7 @@ class Dataset:
         return tuple(label for label, count in enumerate(counts) if count)
 
     @property
-    def shape(self) -> ExampleSpec:
+    def spec(self) -> ExampleSpec:
         """Returns what a network must know of the examples."""
         return self.train.spec(len(self.class_names))
 

@@ -79,18 +79,18 @@ class Model(Component):
             raise TypeError(f"the published network {name!r} is no Sampler: give {type(self).__name__} a sampler()")
         return network
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        """Returns the networks by name for examples of ``shape``; their weights need not be initialised.
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        """Returns the networks by name for examples of ``spec``; their weights need not be initialised.
 
         Raises:
             ConfigError: The model cannot make examples of this kind or shape.
         """
         raise NotImplementedError
 
-    def build(self, shape: ExampleSpec, seed: int) -> nn.ModuleDict:
+    def build(self, spec: ExampleSpec, seed: int) -> nn.ModuleDict:
         """Returns the networks on the CPU with initial weights that depend on ``seed`` alone."""
         with torch.device("meta"):
-            networks = nn.ModuleDict(self.networks(shape))
+            networks = nn.ModuleDict(self.networks(spec))
         materialise(networks)
         for name, network in networks.items():
             initialise(network, torch_generator(seed, "initial-weights", name), self.weight_std)

@@ -34,8 +34,8 @@ class DCGAN(AdversarialModel):
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        images = require_images("dcgan", shape, (28, 32, 64))
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("dcgan", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0
         return {
             "generator": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
@@ -46,11 +46,11 @@ class DCGAN(AdversarialModel):
 class DCGANGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
-    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        self.spec = shape
+        self.spec = spec
         self.noise_shape = (latent_size,)
-        widths, self.start = pyramid(shape.size, width)
+        widths, self.start = pyramid(spec.size, width)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.project = nn.Linear(inputs, widths[-1] * self.start**2)
@@ -58,7 +58,7 @@ class DCGANGenerator(Sampler):
         for inner, outer in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers.append(nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
             layers += [normalisation(norm, outer), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, MapToImage(widths[0], shape.channels))
+        self.layers = nn.Sequential(*layers, MapToImage(widths[0], spec.channels))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         if self.embedding is not None:
@@ -73,12 +73,12 @@ class DCGANDiscriminator(nn.Module):
     With ``spectral_norm`` all layers have it, and none is normalised by ``norm``.
     """
 
-    def __init__(self, shape: ImageSpec, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False) -> None:
+    def __init__(self, spec: ImageSpec, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False) -> None:
         super().__init__()
         norm = "none" if spectral_norm else norm
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
-        widths, start = pyramid(shape.size, width)
-        layers: list[nn.Module] = [ImageToMap(shape.channels, widths[0], conv), nn.LeakyReLU(0.2, inplace=True)]
+        widths, start = pyramid(spec.size, width)
+        layers: list[nn.Module] = [ImageToMap(spec.channels, widths[0], conv), nn.LeakyReLU(0.2, inplace=True)]
         for inner, outer in itertools.pairwise(widths):
             layers.append(conv(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
             layers += [normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]

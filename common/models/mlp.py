@@ -19,8 +19,8 @@ class MLP(AdversarialModel):
 
     width: int = Field(128, ge=1, le=8192, description="units of a hidden layer")
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        images = require_images("mlp", shape)
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("mlp", spec)
         classes = images.num_classes if self.conditional else 0
         return {
             "generator": MLPGenerator(images, self.width, self.latent_size, classes),
@@ -31,11 +31,11 @@ class MLP(AdversarialModel):
 class MLPGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]."""
 
-    def __init__(self, shape: ImageSpec, width: int, latent_size: int, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, latent_size: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = shape
+        self.spec = spec
         self.noise_shape = (latent_size,)
-        self.image_shape = (shape.channels, shape.size, shape.size)
+        self.image_shape = (spec.channels, spec.size, spec.size)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.layers = nn.Sequential(
@@ -55,11 +55,11 @@ class MLPGenerator(Sampler):
 class MLPDiscriminator(nn.Module):
     """Images (B, C, S, S) and labels (B,) to logits (B,)."""
 
-    def __init__(self, shape: ImageSpec, width: int, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, num_classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(shape.channels * shape.size**2, width),
+            nn.Linear(spec.channels * spec.size**2, width),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(width, width),
         )

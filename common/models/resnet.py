@@ -35,8 +35,8 @@ class ResNet(AdversarialModel):
     )
     spectral_norm: bool = Field(False, description="spectral normalisation of the discriminator (Miyato et al. 2018)")
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        images = require_images("resnet", shape, (28, 32, 64))
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("resnet", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0
         return {
             "generator": ResNetGenerator(images, self.width, self.latent_size, self.norm, classes),
@@ -47,17 +47,17 @@ class ResNet(AdversarialModel):
 class ResNetGenerator(Sampler):
     """Latents (B, Z) and labels (B,) to images (B, C, S, S) in [-1, 1]. ``num_classes=0``: labels are not looked at."""
 
-    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        self.spec = shape
+        self.spec = spec
         self.noise_shape = (latent_size,)
-        self.start, doublings = (7, 2) if shape.size == 28 else (4, shape.size.bit_length() - 3)
+        self.start, doublings = (7, 2) if spec.size == 28 else (4, spec.size.bit_length() - 3)
         self.embedding = Embedding(num_classes, latent_size) if num_classes else None
         inputs = latent_size * 2 if num_classes else latent_size
         self.project = nn.Linear(inputs, width * self.start**2)
         self.blocks = nn.Sequential(*(UpBlock(width, norm) for _ in range(doublings)))
         self.image = nn.Sequential(
-            normalisation(norm, width), nn.ReLU(inplace=True), nn.Conv2d(width, shape.channels, 3, padding=1)
+            normalisation(norm, width), nn.ReLU(inplace=True), nn.Conv2d(width, spec.channels, 3, padding=1)
         )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -89,12 +89,12 @@ class UpBlock(nn.Module):
 class ResNetDiscriminator(nn.Module):
     """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image."""
 
-    def __init__(self, shape: ImageSpec, width: int, num_classes: int, spectral_norm: bool) -> None:
+    def __init__(self, spec: ImageSpec, width: int, num_classes: int, spectral_norm: bool) -> None:
         super().__init__()
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
-        halvings = 3 if shape.size == 64 else 2
+        halvings = 3 if spec.size == 64 else 2
         self.blocks = nn.Sequential(
-            DownBlock(shape.channels, width, conv, halve=True, first=True),
+            DownBlock(spec.channels, width, conv, halve=True, first=True),
             *(DownBlock(width, width, conv, halve=True) for _ in range(halvings - 1)),
             *(DownBlock(width, width, conv, halve=False) for _ in range(2)),
         )

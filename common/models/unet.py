@@ -37,8 +37,8 @@ class UNet(Model):
     solver: Solver = Field("heun", description="of the differential equation")
     guidance: float = Field(1.0, ge=0, le=20, description="how much samples are held to their label; 1: off")
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        images = require_images("unet", shape, (28, 32, 64))
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("unet", spec, (28, 32, 64))
         return {"velocity": Velocity(images, self.width, images.num_classes if self.conditional else 0)}
 
     def sampler(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> Sampler:
@@ -83,21 +83,21 @@ class Velocity(nn.Module):
     ``num_classes=0``: labels are not looked at.
     """
 
-    def __init__(self, shape: ImageSpec, width: int, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = shape
+        self.spec = spec
         embedded = 4 * width
         self.frequencies = width // 2
         self.time = nn.Sequential(nn.Linear(width // 2 * 2, embedded), nn.SiLU(), nn.Linear(embedded, embedded))
         self.label = Embedding(num_classes + 1, embedded) if num_classes else None
-        self.stem = nn.Conv2d(4 * shape.channels, width, 3, padding=1)
+        self.stem = nn.Conv2d(4 * spec.channels, width, 3, padding=1)
         self.down = nn.ModuleList([Block(width, width, embedded) for _ in range(2)])
         self.coarser = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.middle = nn.ModuleList([Block(2 * width, 2 * width, embedded) for _ in range(2)])
         self.finer = nn.Conv2d(2 * width, width, 3, padding=1)
         self.up = nn.ModuleList([Block(2 * width, width, embedded) for _ in range(2)])
         self.norm = normalisation("group", width)
-        self.image = Out(width, 4 * shape.channels)
+        self.image = Out(width, 4 * spec.channels)
 
     def forward(self, images: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         condition = self.time(waves(times, self.frequencies))

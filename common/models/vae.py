@@ -33,8 +33,8 @@ class VAE(Model):
     latent_size: int = Field(16, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
 
-    def networks(self, shape: ExampleSpec) -> dict[str, nn.Module]:
-        images = require_images("vae", shape, (28, 32, 64))
+    def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
+        images = require_images("vae", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0
         return {
             "decoder": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
@@ -45,11 +45,11 @@ class VAE(Model):
 class VAEEncoder(nn.Module):
     """Images (B, C, S, S) and labels (B,) to means and log-variances (B, 2 Z). ``num_classes=0``: without labels."""
 
-    def __init__(self, shape: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
+    def __init__(self, spec: ImageSpec, width: int, latent_size: int, norm: Norm, num_classes: int) -> None:
         super().__init__()
-        widths, start = pyramid(shape.size, width)
-        self.embedding = Embedding(num_classes, shape.size**2) if num_classes else None
-        layers: list[nn.Module] = [ImageToMap(shape.channels + bool(num_classes), widths[0]), nn.SiLU()]
+        widths, start = pyramid(spec.size, width)
+        self.embedding = Embedding(num_classes, spec.size**2) if num_classes else None
+        layers: list[nn.Module] = [ImageToMap(spec.channels + bool(num_classes), widths[0]), nn.SiLU()]
         for inner, outer in itertools.pairwise(widths):
             layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), normalisation(norm, outer), nn.SiLU()]
         features = 8 * width

@@ -76,18 +76,18 @@ def parse_changes(text: str) -> tuple[str, ...]:
     return tuple(name for name in CHANGES if name in names)
 
 
-def require_colour(names: Sequence[str], shape: ExampleSpec) -> None:
+def require_colour(names: Sequence[str], spec: ExampleSpec) -> None:
     """Raises ConfigError if images are to be changed where there are none, or colours where images have none."""
-    if names and not isinstance(shape, ImageSpec):
+    if names and not isinstance(spec, ImageSpec):
         raise ConfigError(
-            f"augment='{','.join(names)}' in the objective changes images, and the data are {shape}: leave it out"
+            f"augment='{','.join(names)}' in the objective changes images, and the data are {spec}: leave it out"
         )
-    if not isinstance(shape, ImageSpec):
+    if not isinstance(spec, ImageSpec):
         return
-    if "color" in names and shape.channels != 3:
+    if "color" in names and spec.channels != 3:
         rest = ",".join(name for name in names if name != "color")
         raise ConfigError(
-            f"augment='{','.join(names)}' in the objective: color needs 3 channels, the images have {shape.channels}: "
+            f"augment='{','.join(names)}' in the objective: color needs 3 channels, the images have {spec.channels}: "
             + (f"use augment={rest}" if rest else "leave it out")
         )
 

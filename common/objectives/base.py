@@ -162,8 +162,8 @@ class Objective(Component):
         """
         return {}
 
-    def check(self, shape: ExampleSpec) -> None:
-        """Raises ConfigError if the options mean nothing for images of ``shape``."""
+    def check(self, spec: ExampleSpec) -> None:
+        """Raises ConfigError if the options mean nothing for examples of ``spec``."""
 
     def _trained(self) -> list[str]:
         return list(dict.fromkeys(name for phase in self.phases() for name in phase.networks))
@@ -275,8 +275,8 @@ class AdversarialObjective(Objective):
             f"{fake:.1f}, for {len(recent)} rounds): the generator learns little from it. R1 or DiffAugment help."
         )
 
-    def check(self, shape: ExampleSpec) -> None:
-        require_colour(parse_changes(self.augment), shape)
+    def check(self, spec: ExampleSpec) -> None:
+        require_colour(parse_changes(self.augment), spec)
 
     def _after(self) -> Callable[[nn.Module], None] | None:
         return None

@@ -32,7 +32,7 @@ class Respondent:
         partition: The client's partition id.
         examples: What it trains on.
         held_out: Images that nobody trains on; None without ``evaluation.holdout``.
-        shape: Of every image, and the number of classes.
+        spec: Of the examples, and the number of classes.
         own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
         tells_labels: Whether the server may know how many images each class has.
         tells_moments: Whether the server may have moments of the images' features.
@@ -43,7 +43,7 @@ class Respondent:
     partition: int
     examples: ExampleSet
     held_out: ExampleSet | None
-    shape: ExampleSpec
+    spec: ExampleSpec
     own: bool
     tells_labels: bool
     tells_moments: bool
@@ -52,10 +52,10 @@ class Respondent:
     @property
     def extractor(self) -> metrics.Extractor | None:
         """Of the images' features, the same one to all clients of a process; None: there is none for them."""
-        evaluation, shape = self.config.evaluation, self.shape
-        if not isinstance(shape, ImageSpec):
+        evaluation, spec = self.config.evaluation, self.spec
+        if not isinstance(spec, ImageSpec):
             return None
-        return _kept(evaluation.extractor, shape.channels, shape.size, evaluation.inception_weights, self.device)
+        return _kept(evaluation.extractor, spec.channels, spec.size, evaluation.inception_weights, self.device)
 
 
 @dataclass(frozen=True)

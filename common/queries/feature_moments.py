@@ -40,7 +40,7 @@ class FeatureMoments(ClientQuery[ClientMoments]):
             found = ClientMoments.of(
                 features,
                 None if labels is None else labels.to(features.device),
-                client.shape.num_classes,
+                client.spec.num_classes,
                 fewest=FEWEST if client.own else 1,  # the server could compute those of a simulated client itself
             )
         except DataError as error:

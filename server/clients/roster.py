@@ -29,9 +29,9 @@ class Roster:
     clients: Mapping[int, wire.RollCall]
 
     @property
-    def shape(self) -> ExampleSpec:
+    def spec(self) -> ExampleSpec:
         """Of the images that all clients hold."""
-        return next(iter(self.clients.values())).shape
+        return next(iter(self.clients.values())).spec
 
     @property
     def names(self) -> dict[int, str]:
@@ -51,12 +51,12 @@ class Roster:
     @property
     def held(self) -> tuple[int, ...]:
         """The classes that some client has images of; all where one keeps its counts to itself."""
-        return held_classes((client.label_counts for client in self.clients.values()), self.shape.num_classes)
+        return held_classes((client.label_counts for client in self.clients.values()), self.spec.num_classes)
 
     def summary(self) -> dict[str, Any]:
         """Returns who holds what, as it is compared on resume; ``partition.json`` has the class names beside it."""
         return {
-            "shape": self.shape.record(),
+            "shape": self.spec.record(),
             "clients": [
                 {
                     "partition": k,
@@ -83,18 +83,18 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
         for k in answers
         if not 0 <= k < wanted
     ]
-    kinds = Counter((answers[k].shape, answers[k].class_names) for k in sorted(answers))
-    (shape, names), _ = kinds.most_common(1)[0]
+    kinds = Counter((answers[k].spec, answers[k].class_names) for k in sorted(answers))
+    (spec, names), _ = kinds.most_common(1)[0]
     for k in sorted(answers):
         answer = answers[k]
         if answer.num_examples < 1:
             problems.append(f"{answer.label} has {answer.num_examples} images, expected at least 1")
-        if answer.shape != shape:
-            problems.append(f"{answer.label} has {answer.shape}, expected {shape}")
+        if answer.spec != spec:
+            problems.append(f"{answer.label} has {answer.spec}, expected {spec}")
         elif answer.class_names != names:
             problems.append(f"{answer.label} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")
         counts = answer.label_counts
-        wrong = counts is not None and (len(counts) != shape.num_classes or sum(counts) != answer.num_examples)
+        wrong = counts is not None and (len(counts) != spec.num_classes or sum(counts) != answer.num_examples)
         if counts is not None and (wrong or min(counts) < 0):
             problems.append(f"{answer.label} has {answer.num_examples} images, but label counts {list(counts)}")
     if problems:

@@ -51,7 +51,7 @@ class FederatedScorer:
         self._seed = derive_seed(config.seed, "evaluation", "federated")
         self._conditional = config.model_component.conditional
         self._num_clients = len(roster.clients)
-        self._num_classes = roster.shape.num_classes
+        self._num_classes = roster.spec.num_classes
         self._extractor = extractor
         self._clients = clients
         counts = [client.label_counts for client in clients.values()]
@@ -92,7 +92,7 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     if not config.evaluation.federated:
         return dict.fromkeys(NAMES, "evaluation.federated=false")
     if extractor is None:
-        return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.shape))
+        return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.spec))
     if len(withheld) == len(roster.clients):
         return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld, roster)})")
     if (total := sum(told.num_examples for told in roster.clients.values())) < FEWEST:
@@ -102,7 +102,7 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
         found[f"{OF_CLIENTS} of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
     if not config.model_component.conditional:
         found[OF_CLASSES] = "the generator is not conditional"
-    elif roster.shape.num_classes == 1:
+    elif roster.spec.num_classes == 1:
         found[OF_CLASSES] = "there is one class only"
     return found
 
@@ -116,7 +116,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
     """
     if not config.evaluation.federated:
         return None
-    return evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.shape)
+    return evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.spec)
 
 
 def ask_moments(
@@ -208,7 +208,7 @@ def _read(
     told: dict[int, T] = {}
     for partition, tree in trees.items():
         client = roster.clients[partition]
-        known = Known(client.num_examples, roster.shape.num_classes, client.label_counts, num_features)
+        known = Known(client.num_examples, roster.spec.num_classes, client.label_counts, num_features)
         try:
             told[partition] = query.read(tree, known)
         except DataError as error:

@@ -37,7 +37,7 @@ class Evaluator:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
         self._dataset = dataset
-        self.extractor = extractor_of(config.evaluation, dataset.shape)
+        self.extractor = extractor_of(config.evaluation, dataset.spec)
         self.limits = Limits(config, dataset, self.extractor)
         self.available = [name for name in table.held_out() if self.limits.reason_against(name) is None]
 
@@ -134,7 +134,7 @@ class Evaluator:
     @cached_property
     def _reference(self) -> Reference:
         test = self._dataset.test
-        return Reference(test.stored, test.labels, self._dataset.shape.num_classes, self.extractor)
+        return Reference(test.stored, test.labels, self._dataset.spec.num_classes, self.extractor)
 
 
 def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
@@ -149,22 +149,22 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
         dataset = load_once(config.source, root, image_size=config.data.image_size, download=False)
     except DataError as error:
         return f"this server holds no data ({error})"
-    if (dataset.shape, dataset.class_names) != (roster.shape, roster.class_names):
+    if (dataset.spec, dataset.class_names) != (roster.spec, roster.class_names):
         return f"data.name={config.data.name!r} has other images or classes than the clients"
     return Evaluator(config, dataset)
 
 
-def extractor_of(config: EvaluationConfig, shape: ExampleSpec) -> metrics.Extractor | None:
+def extractor_of(config: EvaluationConfig, spec: ExampleSpec) -> metrics.Extractor | None:
     """Returns the extractor of a run for images of this shape, on the fastest device; None where there is none.
 
     Raises:
         ConfigError: The configured one does not take such images.
         DataError: Its weights are missing or unusable.
     """
-    if not isinstance(shape, ImageSpec):
+    if not isinstance(spec, ImageSpec):
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return metrics.extractor_for(config.extractor, shape.channels, shape.size, config.inception_weights, device)
+    return metrics.extractor_for(config.extractor, spec.channels, spec.size, config.inception_weights, device)
 
 
 def _computed(metric: Metric, compared: Comparison) -> Scores:

@@ -42,10 +42,10 @@ class Limits:
 
         1 for MNIST itself, without a look.
         """
-        test, shape = self._dataset.test, self._dataset.shape
-        if not isinstance(test, ImageSet) or not isinstance(shape, ImageSpec):
+        test, spec = self._dataset.test, self._dataset.spec
+        if not isinstance(test, ImageSet) or not isinstance(spec, ImageSpec):
             return None
-        if not MnistFeatures.accepts(shape.channels, shape.size):
+        if not MnistFeatures.accepts(spec.channels, spec.size):
             return None
         source = DATASETS.get(self._dataset.name.partition(" ")[0])
         if source is not None and source.holds_digits:
@@ -82,13 +82,13 @@ class Limits:
         known = table.held_out()
         if name not in known:
             raise ConfigError(f"metrics={name!r}: no such metric; {suggestion(name, list(known))}")
-        metric, test, shape = METRICS[name], self._dataset.test, self._dataset.shape
+        metric, test, spec = METRICS[name], self._dataset.test, self._dataset.spec
         needs, held_out = metric.needs, len(test)
-        if shape.kind not in metric.kinds:
-            return f"metrics of {' and '.join(sorted(metric.kinds))} do not take {shape.kind}"
+        if spec.kind not in metric.kinds:
+            return f"metrics of {' and '.join(sorted(metric.kinds))} do not take {spec.kind}"
         if "features" in needs and self._extractor is None:
-            return no_extractor(self._evaluation, shape)
-        if "digits" in needs and not (shape == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
+            return no_extractor(self._evaluation, spec)
+        if "digits" in needs and not (spec == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
             return "it reads the probabilities of a classifier of 28x28 MNIST digits"
         if "labels" in needs and not self._dataset.labelled:
             return "the images have no labels"
@@ -96,9 +96,9 @@ class Limits:
             return f"{held_out} held-out image(s) are too few, it takes {FEWEST}: hold out more"
         return metric.obstacle(
             Setting(
-                size=shape.shape[-1],
-                num_classes=shape.num_classes,
-                label_counts=test.label_counts(shape.num_classes),
+                size=spec.shape[-1],
+                num_classes=spec.num_classes,
+                label_counts=test.label_counts(spec.num_classes),
                 is_conditional=self._conditional,
                 num_balanced=self._evaluation.utility_num_images,
             )
@@ -132,16 +132,16 @@ def describe_scores(
     return {"scored-with": made}
 
 
-def no_extractor(config: EvaluationConfig, shape: ExampleSpec) -> str:
+def no_extractor(config: EvaluationConfig, spec: ExampleSpec) -> str:
     """Returns why images of a shape have no features, and what would give them some."""
     if config.extractor == "none":
         return "no extractor, as evaluation.extractor=none"
-    if not isinstance(shape, ImageSpec):
-        return f"no extractor for {shape.kind}"
+    if not isinstance(spec, ImageSpec):
+        return f"no extractor for {spec.kind}"
     ways = 'evaluation.extractor="inception" takes any'
-    if shape.channels == 1:
+    if spec.channels == 1:
         ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
-    return f"no extractor for {shape.size}x{shape.size} images with {shape.channels} channel(s): {ways}"
+    return f"no extractor for {spec.size}x{spec.size} images with {spec.channels} channel(s): {ways}"
 
 
 def doubt_of_digits(share: float | None) -> str:

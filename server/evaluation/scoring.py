@@ -153,7 +153,7 @@ class Scoring:
             return {}
         evaluator, scorer, num_images = self._evaluator, self._scorer, self._count(num_images)
         generator: Sampler = load_sampler(
-            self._config.model_component, self._roster.shape, weights, "cuda" if torch.cuda.is_available() else "cpu"
+            self._config.model_component, self._roster.spec, weights, "cuda" if torch.cuda.is_available() else "cpu"
         )
         sample = None
         both = [n for n in names if evaluator and n in evaluator.available and METRICS[n].sample == "shared"]
@@ -169,7 +169,7 @@ class Scoring:
 
     def _count(self, num_images: int) -> int:
         """Returns how many images are generated for ``num_images``: without data two of each class, at least."""
-        return num_images if self._evaluator else max(num_images, 2 * self._roster.shape.num_classes)
+        return num_images if self._evaluator else max(num_images, 2 * self._roster.spec.num_classes)
 
     @cached_property
     def _scorer(self) -> FederatedScorer | None:

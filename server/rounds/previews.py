@@ -43,7 +43,7 @@ class DrawSamples:
             DivergenceError: Its images are not finite.
         """
         if weights := state.published(self._config.model_component.roles):
-            generator = load_sampler(self._config.model_component, self._roster.shape, weights)
+            generator = load_sampler(self._config.model_component, self._roster.spec, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
             sample_picture.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))

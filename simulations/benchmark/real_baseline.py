@@ -62,7 +62,7 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
 def _picture(dataset: Dataset) -> bytes:
     """Returns real images laid out as the samples of a run, a row a class, as PNG."""
     train = dataset.train
-    of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.shape.num_classes)]
+    of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.spec.num_classes)]
     chosen = [next(of_class[label], 0) for label in sample_labels(dataset.held).tolist()]
     buffer = io.BytesIO()
     Image.fromarray(tile(train.images[chosen], SAMPLE_COLUMNS)).save(buffer, format="png")

@@ -73,13 +73,13 @@ def _check(given: dict[str, Any]) -> None:
 
     resolved = RunConfig.from_flat(read_preset("quickstart") | given)
     dataset = load(resolved.data)
-    shape = dataset.shape
-    kinds = f"{shape.num_classes} class(es)" if dataset.labelled else "no labels"
-    size = "x".join(map(str, shape.shape))
-    if isinstance(shape, ImageSpec):
-        size = f"{shape.size}x{shape.size}, {shape.channels} channel(s)"
+    spec = dataset.spec
+    kinds = f"{spec.num_classes} class(es)" if dataset.labelled else "no labels"
+    size = "x".join(map(str, spec.shape))
+    if isinstance(spec, ImageSpec):
+        size = f"{spec.size}x{spec.size}, {spec.channels} channel(s)"
     typer.echo(
-        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {shape.kind}, "
+        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {spec.kind}, "
         f"{size}, {kinds}"
     )
     _tell(dataset)
@@ -87,7 +87,7 @@ def _check(given: dict[str, Any]) -> None:
         given = {**given, "partition": "iid"}
         resolved = resolved.replaced({"partition": "iid"})
     launch.check(resolved)
-    extractor_of(resolved.evaluation, shape)
+    extractor_of(resolved.evaluation, spec)
     words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
     typer.echo(f"ready: fedgan simulate -c {shlex.quote(words)}")
 
@@ -115,7 +115,7 @@ def partition(
     _tell(dataset, err=True)
     clients: list[dict[str, Any]] = []
     for k, indices in enumerate(split(resolved)):
-        counts = dataset.train.view(indices).label_counts(dataset.shape.num_classes)
+        counts = dataset.train.view(indices).label_counts(dataset.spec.num_classes)
         clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
     if plot is not None:
         draw_partition({"class-names": dataset.class_names, "clients": clients}, plot)

@@ -41,7 +41,7 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
     trained = load_trained(run, parse_round(round), client)
-    check_place(out, overwrite, "add --overwrite", trained.shape)
+    check_place(out, overwrite, "add --overwrite", trained.spec)
     if not trained.conditional and (label is not None or balanced):
         raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
     if label is not None:
@@ -52,7 +52,7 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
         labels = torch.full((num,), -1)  # what the images show is not known
     columns = min(len(trained.held), 20) if trained.conditional and label is None and len(trained.held) > 1 else 10
     origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
-    write_examples(trained.shape, images, labels, out, columns, origin)
+    write_examples(trained.spec, images, labels, out, columns, origin)
     typer.echo(str(out))
 
 
@@ -83,8 +83,8 @@ def evaluate(
         changes["data.root"] = str(Path(root).expanduser().absolute())
     config = trained.config.replaced(changes)
     dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
-    if dataset.shape != trained.shape:
-        raise ConfigError(f"--data {config.data.name!r} has {dataset.shape}, the generator makes {trained.shape}")
+    if dataset.spec != trained.spec:
+        raise ConfigError(f"--data {config.data.name!r} has {dataset.spec}, the generator makes {trained.spec}")
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else table.held_out()
     evaluator = Evaluator(config, dataset)
     for name in names if metrics else ():

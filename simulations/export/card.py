@@ -42,7 +42,7 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
 def class_names(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns the name of each class: what the clients told, else the labels themselves."""
     names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []
-    classes = trained.shape.num_classes
+    classes = trained.spec.num_classes
     return list(names) if len(names) == classes else [str(label) for label in range(classes)]
 
 

@@ -39,7 +39,7 @@ class Agreement:
 @torch.inference_mode()
 def compare(trained: LoadedGenerator, network: Network, seed: int = 0) -> Agreement:
     """Returns how close ``network`` is to the run's generator, over batches of several sizes."""
-    num, classes = sum(_BATCHES), trained.shape.num_classes
+    num, classes = sum(_BATCHES), trained.spec.num_classes
     latents = draw_noise(num, trained.generator.noise_shape, seed)
     labels = balanced_labels(num, classes)
     expected = trained.generator(latents, labels)
@@ -84,10 +84,8 @@ class Ruler:
         except DataError as error:
             self.reason = f"{error}"
             return
-        if dataset.shape != trained.shape:
-            self.reason = (
-                f"data.name={config.data.name!r} has {dataset.shape} here, the generator makes {trained.shape}"
-            )
+        if dataset.spec != trained.spec:
+            self.reason = f"data.name={config.data.name!r} has {dataset.spec} here, the generator makes {trained.spec}"
             return
         evaluator = Evaluator(config, dataset)
         self.reason = evaluator.limits.reason_against(FID.name) or ""

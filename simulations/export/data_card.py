@@ -16,7 +16,7 @@ def data_card(
     run: RunDirectory, trained: LoadedGenerator, manifest: Mapping[str, Any], usage: str, licence: str
 ) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
-    shape = trained.shape
+    spec = trained.spec
     names = card.class_names(run, trained)
     counts = manifest["label-counts"]
     origin = f"--round {trained.round} --seed {manifest['seed']}"
@@ -34,7 +34,7 @@ def data_card(
             f"# Synthetic images like {card.data_name(trained)}",
             "",
             f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "
-            f"validation images, {shape.size}x{shape.size}, {card.colour(shape.channels)}; of round "
+            f"validation images, {spec.size}x{spec.size}, {card.colour(spec.channels)}; of round "
             f"{trained.round} of the run `{run.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
             f"Image number i is that of `fedgan generate RUN {origin}{only} --num N`, for any N > i.",
             "",

@@ -61,9 +61,9 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
             "to": wanted.to,
             "inputs": {
                 "latents": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
-                "labels": ["batch", f"int64, 0 to {trained.shape.num_classes - 1}"],
+                "labels": ["batch", f"int64, 0 to {trained.spec.num_classes - 1}"],
             },
-            "outputs": {"images": ["batch", trained.shape.channels, trained.shape.size, trained.shape.size, "float32"]},
+            "outputs": {"images": ["batch", trained.spec.channels, trained.spec.size, trained.spec.size, "float32"]},
             "labels-are-used": trained.conditional,
             "files": files,
             "fid": {"own": own, "images": ruler.num_images, "reason": ruler.reason or None},
@@ -112,14 +112,14 @@ def _write(
 
 def _facts(run: RunDirectory, trained: LoadedGenerator, precision: Precision) -> dict[str, str]:
     """Returns what is written into a file: enough to build the network again, and where it comes from."""
-    shape = trained.shape
+    spec = trained.spec
     facts = {
         "made-by": provenance.software(),
         "run": run.name,
         "round": trained.round,
         "model": trained.config.model,
         "model-sha256": trained.digest,
-        "shape": {"channels": shape.channels, "size": shape.size, "num_classes": shape.num_classes},
+        "shape": {"channels": spec.channels, "size": spec.size, "num_classes": spec.num_classes},
         "precision": precision,
     }
     return {key: json.dumps(value) for key, value in facts.items()}

@@ -21,26 +21,26 @@ def model_card(
         usage: Python with the fields ``noise_shape``, ``classes``, ``channels`` and ``size``.
         licence: Of the weights; empty: none is stated.
     """
-    shape = trained.shape
+    spec = trained.spec
     names = card.class_names(run, trained)
     kind = "class-conditional" if trained.conditional else "unconditional"
     article = "A" if trained.conditional else "An"
     task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
     code = usage.format(
         noise_shape=", ".join(map(str, manifest["inputs"]["latents"][1:-1])),
-        classes=shape.num_classes,
-        channels=shape.channels,
-        size=shape.size,
+        classes=spec.num_classes,
+        channels=spec.channels,
+        size=spec.size,
     )
     labels = (
-        f"`labels`: int64 (B,), 0 to {shape.num_classes - 1}: {', '.join(names)}"
+        f"`labels`: int64 (B,), 0 to {spec.num_classes - 1}: {', '.join(names)}"
         if trained.conditional
         else "`labels`: int64 (B,), zeros; this generator is not conditional and does not look at them"
     )
     return "\n".join(
         [
             *card.front_matter(licence, task, ["gan", f"{kind}-image-generation", "federated-learning", "fedgan"]),
-            f"# Generator of {card.data_name(trained)} ({shape.size}x{shape.size}, {card.colour(shape.channels)})",
+            f"# Generator of {card.data_name(trained)} ({spec.size}x{spec.size}, {card.colour(spec.channels)})",
             "",
             f"{article} {kind} GAN generator, trained by federated learning: {trained.config.federation.num_clients} "
             f"clients kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
@@ -54,7 +54,7 @@ def model_card(
             "",
             f"- `latents`: float32 (B, {manifest['inputs']['latents'][1]}), drawn from a standard normal",
             f"- {labels}",
-            f"- result: float32 (B, {shape.channels}, {shape.size}, {shape.size}) in [-1, 1]; B is any number",
+            f"- result: float32 (B, {spec.channels}, {spec.size}, {spec.size}) in [-1, 1]; B is any number",
             "- `reference.npz` holds latents, labels, and the images (bytes) that must come of them.",
             "",
             "## Files",

@@ -72,12 +72,12 @@ def _built(content: bytes, name: str) -> nn.Module:
     try:
         stored, facts = load(content), facts_in(content)
         model = components.parse("model", MODELS, str(facts["model"]))
-        shape = ImageSpec(**facts["shape"])  # type: ignore[arg-type]
+        spec = ImageSpec(**facts["shape"])  # type: ignore[arg-type]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} is not a whole file of fedgan export --to safetensors: {error}") from None
     members = len({key.split(".")[1] for key in stored if key.startswith("generators.")})
-    networks: list[Sampler] = [model.sampler(model.build(shape, seed=0)) for _ in range(members or 1)]
-    network = Mixture(networks, torch.ones(members, shape.num_classes)) if members else networks[0]
+    networks: list[Sampler] = [model.sampler(model.build(spec, seed=0)) for _ in range(members or 1)]
+    network = Mixture(networks, torch.ones(members, spec.num_classes)) if members else networks[0]
     weights = {key: _unpacked(value, stored.get(key + _SCALE)) for key, value in stored.items() if key[-6:] != _SCALE}
     try:
         network.load_state_dict(weights)

@@ -57,7 +57,7 @@ def _trainer_of(config: RunConfig) -> Trainer:
     """Returns the first client's, before the first round."""
     torch.set_num_threads(config.local.num_threads)
     shard = data.shard(config, Site.of({"partition-id": 0, "num-partitions": config.federation.num_clients}))
-    trainer = Trainer(TrainerSpec.of(config, shard.shape, torch.device("cpu")))
+    trainer = Trainer(TrainerSpec.of(config, shard.spec, torch.device("cpu")))
     trainer.assign(Assignment(shard.examples, config.seed, 0, 1, config.federation.num_rounds), None)
     return trainer
 

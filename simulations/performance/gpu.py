@@ -76,7 +76,7 @@ def _started(config: RunConfig, engine: str, mixed: bool, graph: bool) -> Federa
 
 def step_flops(config: RunConfig) -> int:
     """Returns the floating-point operations of one step of one client, as torch counts them."""
-    networks = config.model_component.build(load(config.data).shape, config.seed).train()
+    networks = config.model_component.build(load(config.data).spec, config.seed).train()
     work = Work(config, networks, None, "flops", fused=False)
     batch = work.batch()
     with FlopCounterMode(display=False) as counter:

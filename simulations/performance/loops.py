@@ -106,8 +106,8 @@ class HandWritten:
     """Steps in threads of one intra-op thread each; no clients, nothing sent."""
 
     def __init__(self, config: RunConfig, num_threads: int) -> None:
-        shape = load(config.data).shape
-        networks = [config.model_component.build(shape, config.seed).train() for _ in range(num_threads)]
+        spec = load(config.data).spec
+        networks = [config.model_component.build(spec, config.seed).train() for _ in range(num_threads)]
         self._workers = [Work(config, each, None, f"worker-{k}") for k, each in enumerate(networks)]
 
     def run(self, num_steps: int) -> float:
@@ -142,7 +142,7 @@ class Copying:
 
     def __init__(self, config: RunConfig, num_threads: int) -> None:
         self._config, self._num_threads = config, num_threads
-        self._networks = config.model_component.build(load(config.data).shape, config.seed).train()
+        self._networks = config.model_component.build(load(config.data).spec, config.seed).train()
         self._parts = [torch.from_numpy(part) for part in split(config)]
         self._rounds = 0
 

@@ -70,12 +70,12 @@ def _blazefl(config: RunConfig, workers: int) -> Iterator[Callable[[], float]]:
     from blazefl.contrib.fedavg import FedAvgDownlinkPackage, FedAvgUplinkPackage
     from blazefl.core import ThreadPoolClientTrainer, deserialize_model, serialize_model
 
-    shape = load(config.data).shape
+    spec = load(config.data).spec
     parts = [torch.from_numpy(part) for part in split(config)]
 
     class Selector:
         def select_model(self, model_name: str) -> torch.nn.ModuleDict:
-            return config.model_component.build(shape, config.seed).train()
+            return config.model_component.build(spec, config.seed).train()
 
     class Trainer(ThreadPoolClientTrainer[FedAvgUplinkPackage, FedAvgDownlinkPackage]):
         def __init__(self) -> None:

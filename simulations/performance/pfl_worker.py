@@ -54,7 +54,7 @@ class Networks(nn.Module):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
-        self.networks = config.model_component.build(load(config.data).shape, config.seed).train()
+        self.networks = config.model_component.build(load(config.data).spec, config.seed).train()
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError

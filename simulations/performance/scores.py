@@ -30,7 +30,7 @@ def scores(plan: Plan) -> Measured:
         config = config.replaced({**few, "local.steps": 1})
     torch.set_num_threads(1)
     evaluator = Evaluator(config, load(config.data))
-    generator = config.model_component.build(load(config.data).shape, config.seed)["generator"].eval()
+    generator = config.model_component.build(load(config.data).spec, config.seed)["generator"].eval()
 
     def on(cores: int, names: tuple[str, ...], num_images: int) -> float:
         with mock.patch.object(threads, "available_cores", return_value=cores):

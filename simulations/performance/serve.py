@@ -82,7 +82,7 @@ def _trained(path: Path) -> LoadedGenerator:
 
 def _alone(trained: LoadedGenerator, seconds: float) -> float:
     """Returns images a second of the generator alone."""
-    labels = balanced_labels(_BATCH, trained.shape.num_classes)
+    labels = balanced_labels(_BATCH, trained.spec.num_classes)
     start, passes = time.perf_counter(), 0
     while not passes or time.perf_counter() - start < seconds:
         generate(trained.generator, labels, passes)

@@ -87,7 +87,7 @@ class _Way:
     """The hand-written step with one change; ``joint``: the discriminator sees real and fake images as one batch."""
 
     def __init__(self, config: RunConfig, change: Change, joint: bool = False) -> None:
-        networks = config.model_component.build(load(config.data).shape, config.seed).train()
+        networks = config.model_component.build(load(config.data).spec, config.seed).train()
         self._context = change(networks)
         self._networks = networks
         self._work = Work(config, networks, None, "step", joint=joint)
@@ -120,7 +120,7 @@ class _Ours:
 
     def __init__(self, config: RunConfig) -> None:
         data = load(config.data)
-        self._trainer = Trainer(TrainerSpec.of(config, data.shape, torch.device("cpu")))
+        self._trainer = Trainer(TrainerSpec.of(config, data.spec, torch.device("cpu")))
         self._images = data.train
 
     def run(self) -> float:

@@ -31,7 +31,7 @@ class LoadedGenerator:
 
     Attributes:
         generator: See ``common.generation.generate``.
-        shape: Of its images, and the number of classes.
+        spec: Of its examples, and the number of classes.
         config: Of the run.
         round: Rounds done when these weights were saved.
         digest: SHA-256 of the generator's weights, as ``generator-sha256`` in a run's summary.
@@ -42,7 +42,7 @@ class LoadedGenerator:
     """
 
     generator: Sampler
-    shape: ExampleSpec
+    spec: ExampleSpec
     config: RunConfig
     round: int
     digest: str
@@ -51,7 +51,7 @@ class LoadedGenerator:
 
     @property
     def conditional(self) -> bool:
-        return self.shape.num_classes > 1 and self.config.model_component.conditional
+        return self.spec.num_classes > 1 and self.config.model_component.conditional
 
     def images(self, way: str) -> ImageSpec:
         """Returns the specification of the images that are made.
@@ -62,11 +62,11 @@ class LoadedGenerator:
         Raises:
             ConfigError: The run makes another kind of examples.
         """
-        if not isinstance(self.shape, ImageSpec):
+        if not isinstance(self.spec, ImageSpec):
             raise ConfigError(
-                f"this run makes {self.shape.kind}, and {way} takes images: fedgan generate writes a .npz or a .txt"
+                f"this run makes {self.spec.kind}, and {way} takes images: fedgan generate writes a .npz or a .txt"
             )
-        return self.shape
+        return self.spec
 
     def in_turn(self, num: int) -> Tensor:
         """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""
@@ -83,8 +83,8 @@ class LoadedGenerator:
             ConfigError: One is no class, or one that it was never trained on.
         """
         for label in sorted(set(labels) - set(self.held)):
-            known = f"0 to {self.shape.num_classes - 1}"
-            if 0 <= label < self.shape.num_classes:
+            known = f"0 to {self.spec.num_classes - 1}"
+            if 0 <= label < self.spec.num_classes:
                 known = f"{listed(self.held)}, as no client had images of class {label}"
             raise ConfigError(f"{asked.format(label)}; the generator knows {known}")
 
@@ -128,7 +128,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     found = _find(run, round)
     _require_same(config, found, run)
     done = found.snapshot.state.round
-    shape = spec_from(found.roster["shape"])
+    spec = spec_from(found.roster["shape"])
     roles = config.model_component.roles
     if client is None:
         weights = found.snapshot.state.published(roles)
@@ -144,15 +144,15 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
                 f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found, roles)}"
             )
     adversary = select(found.snapshot.state.parameters, roles.adversaries)
-    discriminator = _load_adversary(config, shape, adversary) if adversary else None
-    generator = load_sampler(config.model_component, shape, weights)
-    held = held_classes((client["label-counts"] for client in found.roster["clients"]), shape.num_classes)
-    return LoadedGenerator(generator, shape, config, done, digest(weights), discriminator, held)
+    discriminator = _load_adversary(config, spec, adversary) if adversary else None
+    generator = load_sampler(config.model_component, spec, weights)
+    held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
+    return LoadedGenerator(generator, spec, config, done, digest(weights), discriminator, held)
 
 
-def _load_adversary(config: RunConfig, shape: ExampleSpec, weights: Tree) -> nn.Module:
+def _load_adversary(config: RunConfig, spec: ExampleSpec, weights: Tree) -> nn.Module:
     (name,) = config.model_component.roles.adversaries
-    network: nn.Module = config.model_component.build(shape, seed=0)[name]
+    network: nn.Module = config.model_component.build(spec, seed=0)[name]
     network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in weights.items()})
     return network.eval().requires_grad_(False)
 

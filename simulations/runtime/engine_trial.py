@@ -37,7 +37,7 @@ class Comparison:
 
 def compare(
     config: RunConfig,
-    shape: ImageSpec,
+    spec: ImageSpec,
     *,
     num_clients: int,
     num_rows: int = SEATS_ON_CPU,
@@ -49,7 +49,7 @@ def compare(
 
     Args:
         config: Gives networks, objective and batch size.
-        shape: Of the images, which are noise.
+        spec: Of the images, which are noise.
         num_clients: Clients that train, at most ``num_rows`` at a time.
         num_rows: See above.
         steps: Local steps.
@@ -57,8 +57,8 @@ def compare(
         device: Where to train; None: on the CPU.
     """
     device = device or torch.device("cpu")
-    spec = _spec(config, shape, device, steps)
-    images = _noise(config, shape)
+    spec = _spec(config, spec, device, steps)
+    images = _noise(config, spec)
     trainer, stacked = Trainer(spec), StackedWeights(num_rows, spec)
     members = [stacked.member(number, lambda member, request: {}) for number in range(num_rows)]
 
@@ -90,28 +90,28 @@ def compare(
     return Comparison(min(loops), min(batches), tuple(one / other for one, other in times))
 
 
-def clients_that_fit(config: RunConfig, shape: ImageSpec, device: torch.device) -> int:
+def clients_that_fit(config: RunConfig, spec: ImageSpec, device: torch.device) -> int:
     """Returns how many clients can be trained together: on a GPU what a step of one of them leaves barrier for."""
     if device.type != "cuda":
         return SEATS_ON_CPU
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(_spec(config, shape, device, steps=1))
-    trainer.assign(Assignment(_noise(config, shape), config.seed, 0, 1), None)
+    trainer = Trainer(_spec(config, spec, device, steps=1))
+    trainer.assign(Assignment(_noise(config, spec), config.seed, 0, 1), None)
     trainer.fit()
     each = torch.cuda.max_memory_allocated(device) - before
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(_MOST_SEATS, int(_SHARE_OF_MEMORY * free / max(1, each))))
 
 
-def _spec(config: RunConfig, shape: ImageSpec, device: torch.device, steps: int) -> TrainerSpec:
+def _spec(config: RunConfig, spec: ImageSpec, device: torch.device, steps: int) -> TrainerSpec:
     """Returns the trainer of a run, with another number of steps."""
-    spec = TrainerSpec.of(config, shape, device)
+    spec = TrainerSpec.of(config, spec, device)
     return replace(spec, local=spec.local.model_copy(update={"steps": steps}))
 
 
-def _noise(config: RunConfig, shape: ImageSpec) -> ImageSet:
-    size = (4 * config.local.batch_size, shape.channels, shape.size, shape.size)
+def _noise(config: RunConfig, spec: ImageSpec) -> ImageSet:
+    size = (4 * config.local.batch_size, spec.channels, spec.size, spec.size)
     generator = torch_generator(config.seed, "trial")
     images = torch.randint(256, size, generator=generator, dtype=torch.uint8)
-    return ImageSet(images, torch.arange(len(images)) % shape.num_classes)
+    return ImageSet(images, torch.arange(len(images)) % spec.num_classes)

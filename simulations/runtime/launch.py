@@ -45,9 +45,9 @@ def check(config: RunConfig) -> None:
 
     dataset = load(config.data)
     split(config)
-    config.objective_component.check(dataset.shape)
+    config.objective_component.check(dataset.spec)
     with torch.device("meta"):
-        config.model_component.networks(dataset.shape)
+        config.model_component.networks(dataset.spec)
 
 
 def train(config: RunConfig, run: RunDirectory, workers: int | None, engine: str, stream: TextIO | None) -> None:

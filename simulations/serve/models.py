@@ -149,7 +149,7 @@ class Models:
         raise CheckpointError(f"the checkpoints of {record.name} change faster than they can be read: ask again")
 
     def _keep(self, key: Hashable, trained: LoadedGenerator) -> Network:
-        joins = rows_apart(trained.generator, trained.shape.num_classes)
+        joins = rows_apart(trained.generator, trained.spec.num_classes)
         network = self._loaded[key] = Network(trained, joins)
         self.loads += 1
         while len(self._loaded) > _MOST_LOADED:

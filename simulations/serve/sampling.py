@@ -93,7 +93,7 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
 
 def _require_trust(wanted: GenerateRequest, network: Network) -> None:
     if wanted.trust == "classifier":
-        if network.trained.shape != ImageSpec(1, 28, 10) or not network.trained.config.source.holds_digits:
+        if network.trained.spec != ImageSpec(1, 28, 10) or not network.trained.config.source.holds_digits:
             raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=discriminator")
         if not network.trained.conditional:
             raise ConfigError("trust=classifier compares with labels, and this generator knows none")

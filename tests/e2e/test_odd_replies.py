@@ -177,7 +177,7 @@ class Judge:
     def __init__(self, config):
         self.grid = ResilientGrid(InProcessGrid(honest, config.flat(), config.federation.num_clients, 1))
         roster = self.grid.roll_call(config)
-        networks = config.model_component.build(roster.shape, config.seed)
+        networks = config.model_component.build(roster.spec, config.seed)
         initial = Snapshot(config.algorithm_component.init(networks.state_dict(), ADVERSARIAL), run="beef")
         self.template = initial.state.parameters
         self.strategy = FederatedStrategy(config, roster, self.grid, initial)

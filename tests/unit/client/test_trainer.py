@@ -15,7 +15,7 @@ from common.objectives import OBJECTIVES, AdversarialObjective
 from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
-SHAPE = ImageSpec(1, 28, 10)
+SPEC = ImageSpec(1, 28, 10)
 CPU = torch.device("cpu")
 
 
@@ -33,7 +33,7 @@ def make(model="mlp", objective="non-saturating", seed=0, options=None, optimise
     sizes = {"width": 16, "latent_size": 8}
     networks = MODELS[model](**{key: size for key, size in sizes.items() if key in MODELS[model].model_fields})
     loss = OBJECTIVES[objective](**options or {})
-    return Trainer(TrainerSpec(networks, loss, OPTIMISERS[optimiser](), SHAPE, settings, seed, CPU))
+    return Trainer(TrainerSpec(networks, loss, OPTIMISERS[optimiser](), SPEC, settings, seed, CPU))
 
 
 def assign(trainer, round=1, partition=0, moments=None, images=None, seed=0):
@@ -139,7 +139,7 @@ def test_what_an_optimiser_keeps_goes_on_where_it_is_kept(optimiser):
 
 def test_a_step_is_the_one_that_a_person_would_write():
     trainer = assign(make(objective="hinge", steps=3))
-    written = MODELS["mlp"](width=16, latent_size=8).build(SHAPE, 0).train()
+    written = MODELS["mlp"](width=16, latent_size=8).build(SPEC, 0).train()
     generator, discriminator = written["generator"], written["discriminator"]
     local = LocalConfig()
     steps = {
@@ -351,7 +351,7 @@ def test_cuda_trains_close_to_the_cpu(mixed):
     for device in ("cpu", "cuda"):
         settings = LocalConfig(steps=5, batch_size=16, mixed_precision=mixed)
         parts = MODELS["dcgan"](width=16), OBJECTIVES["non-saturating"](), OPTIMISERS["adam"]()
-        trainer = Trainer(TrainerSpec(*parts, SHAPE, settings, 0, torch.device(device)))
+        trainer = Trainer(TrainerSpec(*parts, SPEC, settings, 0, torch.device(device)))
         losses.append(assign(trainer).fit())
     for key in ("discriminator-loss", "generator-loss"):
         assert losses[1][key] == pytest.approx(losses[0][key], rel=0.1 if mixed else 0.01)

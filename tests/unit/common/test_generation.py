@@ -7,19 +7,19 @@ from common.generation import balanced_labels, draw_noise, generate, load_sample
 from common.models import MODELS
 from common.seeding import torch_generator
 
-SHAPE = ImageSpec(1, 28, 10)
+SPEC = ImageSpec(1, 28, 10)
 MODEL = MODELS["mlp"](width=16, latent_size=4)
-WEIGHTS = MODEL.build(SHAPE, seed=3).state_dict()
+WEIGHTS = MODEL.build(SPEC, seed=3).state_dict()
 
 
 @pytest.fixture
 def generator():
-    return load_sampler(MODEL, SHAPE, WEIGHTS)
+    return load_sampler(MODEL, SPEC, WEIGHTS)
 
 
 def test_the_loaded_generator_is_that_of_the_weights(generator):
     latents, labels = torch.randn(3, 4), torch.arange(3)
-    expected = MODEL.build(SHAPE, seed=3).eval()["generator"](latents, labels)
+    expected = MODEL.build(SPEC, seed=3).eval()["generator"](latents, labels)
     assert torch.equal(generator(latents, labels), expected)
     assert not any(parameter.requires_grad for parameter in generator.parameters())
 
@@ -69,14 +69,14 @@ def test_colour_tiles_keep_their_channels():
 def mixture_of(shares, *, seeds=(3, 4, 5)):
     weights = {"mixture.shares": torch.tensor(shares, dtype=torch.float64)}
     for number, seed in zip((-1, 2, 10), seeds, strict=True):  # as numbers, not as text
-        state = MODEL.build(SHAPE, seed=seed).state_dict()
+        state = MODEL.build(SPEC, seed=seed).state_dict()
         weights |= {f"mixture.{number}.{k}": v for k, v in state.items() if k.startswith("generator.")}
-    return load_sampler(MODEL, SHAPE, dict(sorted(weights.items())))
+    return load_sampler(MODEL, SPEC, dict(sorted(weights.items())))
 
 
 def test_each_sample_of_a_mixture_is_made_by_one_of_its_generators_whatever_the_batch():
     mixture = mixture_of([[1.0] * 10, [2.0] * 10, [1.0] * 10])
-    singles = [MODEL.build(SHAPE, seed=seed).eval()["generator"] for seed in (3, 4, 5)]
+    singles = [MODEL.build(SPEC, seed=seed).eval()["generator"] for seed in (3, 4, 5)]
     latents, labels = torch.randn(40, 4), torch.arange(40) % 10
     chosen = mixture.choose(latents, labels)
     assert set(chosen.tolist()) == {0, 1, 2}

@@ -115,10 +115,10 @@ class Places(Named, Model):
     source: ClassVar[str] = "here"
     roles: ClassVar[Roles] = Roles(("table",))
 
-    def networks(self, shape):
-        if not isinstance(shape, SequenceSpec):
-            raise ConfigError(f"model places makes sequences, the data are {shape}")
-        return {"table": Table(shape)}
+    def networks(self, spec):
+        if not isinstance(spec, SequenceSpec):
+            raise ConfigError(f"model places makes sequences, the data are {spec}")
+        return {"table": Table(spec)}
 
 
 class Symbols(Named, Objective):

@@ -124,7 +124,7 @@ class TestRoster:
 
     def test_label_counts_below_zero_are_refused_even_if_they_add_up(self):
         two = ImageSpec(1, 28, 2)
-        answers = {k: replace(answer(k), shape=two, class_names=("a", "b"), label_counts=(40, 0)) for k in range(3)}
+        answers = {k: replace(answer(k), spec=two, class_names=("a", "b"), label_counts=(40, 0)) for k in range(3)}
         answers[1] = replace(answers[1], label_counts=(-5, 45))
         with pytest.raises(FederationError, match=r"partition 1 has 40 images, but label counts \[-5, 45\]"):
             form_roster(answers, 3)

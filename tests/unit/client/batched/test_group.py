@@ -21,16 +21,16 @@ from common.optimisers import OPTIMISERS
 from common.seeding import torch_generator
 
 ASKED = Request()
-SHAPE = ImageSpec(1, 28, 10)
+EXAMPLES = ImageSpec(1, 28, 10)
 COLOUR = ImageSpec(3, 32, 10)
 HINGE = OBJECTIVES["hinge"]
 EXACT = 1e-6
 """What float64 leaves of a difference in the order of sums after 20 steps at the default rates; see ``in_float64``."""
 
 
-def shard(partition, shape=SHAPE, num=20):
+def shard(partition, spec=EXAMPLES, num=20):
     """Returns images and labels that differ from client to client."""
-    size = (num, shape.channels, shape.size, shape.size)
+    size = (num, spec.channels, spec.size, spec.size)
     images = torch.randint(256, size, generator=torch_generator(partition, "shard"), dtype=torch.uint8)
     return ImageSet(images, torch.tensor([partition, partition + 3]).repeat(num)[:num])
 
@@ -38,7 +38,7 @@ def shard(partition, shape=SHAPE, num=20):
 def making(
     model="mlp",
     objective="non-saturating",
-    shape=SHAPE,
+    examples=EXAMPLES,
     device="cpu",
     model_options=None,
     width=8,
@@ -52,12 +52,12 @@ def making(
     networks = MODELS[model](**sizes, **(model_options or {}))
     settings = LocalConfig(**({"steps": 3, "batch_size": 4} | local))
     optimiser = parse("optimiser", OPTIMISERS, rule)
-    return TrainerSpec(networks, made, optimiser, shape, settings, 0, torch.device(device))
+    return TrainerSpec(networks, made, optimiser, examples, settings, 0, torch.device(device))
 
 
-def assigned(trainer, partition, shape=SHAPE, num=20, round=1):
+def assigned(trainer, partition, spec=EXAMPLES, num=20, round=1):
     """Turns a trainer to a client, whose weights are the initial ones."""
-    trainer.assign(Assignment(shard(partition, shape, num), 0, partition, round), None)
+    trainer.assign(Assignment(shard(partition, spec, num), 0, partition, round), None)
     trainer.load(trainer.initial())
     return trainer
 
@@ -67,7 +67,7 @@ def cohort(spec, num=3, nums=None):
     stacked = StackedWeights(num, spec)
     members = [stacked.member(k, lambda member, request: {}) for k in range(num)]
     for k, member in enumerate(members):
-        assigned(member, k, spec.shape, nums[k] if nums else 20)
+        assigned(member, k, spec.example_spec, nums[k] if nums else 20)
     return stacked, members
 
 
@@ -82,7 +82,7 @@ def together(stacked, members, requests=None):
 
 def by_itself(spec, partition, request=ASKED, num=20):
     """Returns a trainer in the loop that has trained a client, and its means."""
-    trainer = assigned(Trainer(spec), partition, spec.shape, num)
+    trainer = assigned(Trainer(spec), partition, spec.example_spec, num)
     asked = {name: getattr(request, name) for name in ("networks", "given", "extra_loss", "gradient_hook")}
     return trainer, trainer.fit(**asked)
 

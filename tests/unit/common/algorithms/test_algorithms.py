@@ -92,11 +92,11 @@ class ToyModel(Model):
 
     roles = ADVERSARIAL
 
-    def networks(self, shape):
+    def networks(self, spec):
         return {"generator": ToyGenerator(3, counts=True), "discriminator": ToyDiscriminator(1, 2, counts=False)}
 
-    def build(self, shape, seed):
-        return nn.ModuleDict(self.networks(shape))
+    def build(self, spec, seed):
+        return nn.ModuleDict(self.networks(spec))
 
 
 CONTEXT = make_context(
@@ -121,7 +121,7 @@ class ToyTrainer:
         self.weights |= tree.clone(weights)
 
     def fit(self, *, networks=None, given=None, extra_loss=None, gradient_hook=None):
-        for name, network in ToyModel().networks(CONTEXT.shape).items():
+        for name, network in ToyModel().networks(CONTEXT.spec).items():
             if networks and name not in networks:
                 continue
             network.load_state_dict({k[len(name) + 1 :]: v for k, v in tree.select(self.weights, [name]).items()})

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common import tree
 from common.algorithms import ALGORITHMS, Client, Reply
@@ -32,7 +32,7 @@ from tests.unit.common.algorithms.training import make_context
 CENTRAL = [name for name, kind in ALGORITHMS.items() if issubclass(kind, CentralGenerator)]
 LOCAL = LocalConfig(steps=4, batch_size=8)
 ONE_CLASS_EACH = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(4)}
-CONTEXT = make_context(seed=5, clients=ONE_CLASS_EACH, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(seed=5, clients=ONE_CLASS_EACH, model=MODEL, spec=SPEC, local=LOCAL)
 
 
 def make(spec):
@@ -103,7 +103,7 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
     payload = algorithm.broadcast(state, [0], context)[0]
     networks, replies = [], []
     for k in range(3):  # discriminators that differ, and say both yes and no
-        weights = tree.select(MODEL.build(SHAPE, k + 1).state_dict(), ["discriminator"])
+        weights = tree.select(MODEL.build(SPEC, k + 1).state_dict(), ["discriminator"])
         weights["discriminator.logit.bias"] += 0.5 * (k - 1)
         networks.append(load(weights, "discriminator", context))
         trainer = trainer_of(k)
@@ -251,7 +251,7 @@ def test_a_discriminator_goes_on_from_what_its_client_kept_and_else_from_the_com
     algorithm = make(spec)
     state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
     payload = algorithm.broadcast(state, [0], CONTEXT)[0]
-    kept = tree.select(MODEL.build(SHAPE, 7).state_dict(), ["discriminator"])
+    kept = tree.select(MODEL.build(SPEC, 7).state_dict(), ["discriminator"])
     for memory, expected in (({"discriminator": kept}, kept), ({}, trainer_of().initial())):
         trainer = trainer_of()
         trainer.load({key: value + 1 for key, value in trainer.initial().items()})  # another client was here before

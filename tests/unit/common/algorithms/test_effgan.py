@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common import tree
 from common.algorithms import ALGORITHMS, Client
@@ -128,7 +128,7 @@ def test_the_mixture_survives_a_checkpoint_to_the_bit_with_more_than_ten_clients
     ends = []
     for start, kept in ((state, memories), (loaded.state, loaded.clients)):
         end = rounds(algorithm, 1, {k: dict(kept[k]) for k in memories}, start, context)
-        images = generate(load_sampler(MODEL, SHAPE, end.published(ADVERSARIAL)), torch.arange(30) % 10, 1)
+        images = generate(load_sampler(MODEL, SPEC, end.published(ADVERSARIAL)), torch.arange(30) % 10, 1)
         ends.append((tree.digest(end.published(ADVERSARIAL)), tree.digest({"images": images})))
     assert ends[0] == ends[1]
     assert loaded.state.slots[MIXTURE]["shares"][:, 0].tolist() == [0, 2, 10]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common import tree
 from common.algorithms import Reply
@@ -99,8 +99,8 @@ def test_lr_1_and_momentum_0_are_fedavg_to_the_bit():
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "yogi"])
 def test_buffers_are_averaged_and_never_stepped(optimizer):
     model = MODELS["dcgan"](width=4, norm="batch")
-    context = make_context(model=model, shape=SHAPE)
-    initial = model.build(SHAPE, 0).state_dict()
+    context = make_context(model=model, spec=SPEC)
+    initial = model.build(SPEC, 0).state_dict()
     algorithm = FedOpt(optimizer=optimizer, lr=5.0)
     state = algorithm.init(initial, ADVERSARIAL)
     trained = {k: v + 0.01 if v.is_floating_point() else v + 7 for k, v in initial.items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common import tree
 from common.aggregators import AGGREGATORS
@@ -21,7 +21,7 @@ from tests.unit.common.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=2, batch_size=4)
 CLIENTS = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(5)}
-CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, spec=SPEC, local=LOCAL)
 SMALL = {"steps": 2, "batch_size": 4}
 
 

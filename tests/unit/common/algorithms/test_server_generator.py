@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common import tree
 from common.algorithms import Client, Reply
@@ -27,7 +27,7 @@ from tests.unit.common.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=4, batch_size=8)
 CLIENTS = {k: Client(9, tuple(9 * (label == k) for label in range(10))) for k in range(3)}
-CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(seed=5, clients=CLIENTS, model=MODEL, spec=SPEC, local=LOCAL)
 
 
 def start(**options):
@@ -41,7 +41,7 @@ def discriminator(weights):
 
 def test_a_client_sends_its_discriminator_only_trained_on_fakes_of_the_generator_it_received():
     algorithm, state = start()
-    other = {**state.parameters, **tree.select(MODEL.build(SHAPE, 9).state_dict(), ["generator"])}
+    other = {**state.parameters, **tree.select(MODEL.build(SPEC, 9).state_dict(), ["generator"])}
     sent = []
     for parameters in (state.parameters, other):
         (reply,) = one_round(algorithm, replace(state, parameters=parameters), {0: {}}, context=CONTEXT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from training import MODEL, SHAPE, one_round, trainer_of
+from training import MODEL, SPEC, one_round, trainer_of
 
 from common.aggregators import AGGREGATORS
 from common.algorithms import Client
@@ -21,7 +21,7 @@ from common.objectives import OBJECTIVES
 from tests.unit.common.algorithms.training import make_context
 
 LOCAL = LocalConfig(steps=6, batch_size=8)
-CONTEXT = make_context(clients={0: Client(9, (9, *[0] * 9))}, model=MODEL, shape=SHAPE, local=LOCAL)
+CONTEXT = make_context(clients={0: Client(9, (9, *[0] * 9))}, model=MODEL, spec=SPEC, local=LOCAL)
 SHARES = torch.tensor([[0.75, 0.5, 1.0], [0.25, 0.5, 0.0]], dtype=torch.float64)
 LOGITS = torch.tensor([[2.0, -3.0, 0.5], [-1.0, 0.4, 9.0]], dtype=torch.float64)
 
@@ -71,7 +71,7 @@ def test_the_penalty_is_that_of_the_loss_with_its_weight():
     added = []
 
     def fit(*, networks, given, extra_loss=None):
-        discriminator = MODEL.build(SHAPE, 3)["discriminator"]
+        discriminator = MODEL.build(SPEC, 3)["discriminator"]
         added.extend(extra_loss("discriminator", discriminator).item() for _ in range(2))
         images, labels = trainer.real(8, "penalty-1")
         looked_at = images.requires_grad_(True)

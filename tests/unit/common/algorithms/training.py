@@ -12,7 +12,7 @@ from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from common.weightings import WEIGHTINGS
 
-SHAPE = ImageSpec(1, 28, 10)
+SPEC = ImageSpec(1, 28, 10)
 MODEL = MODELS["mlp"](width=16, latent_size=8)
 
 
@@ -26,7 +26,7 @@ def make_context(**changes):
         "model": MODEL,
         "objective": OBJECTIVES["non-saturating"](),
         "optimiser": OPTIMISERS["adam"](),
-        "shape": SHAPE,
+        "shape": SPEC,
         "local": LocalConfig(),
         "num_rounds": 1,
     }
@@ -37,7 +37,7 @@ def trainer_of(partition=0, round=1, *, model=MODEL, **local):
     """Returns a trainer at work for one client, who holds 9 random images of one class."""
     config = LocalConfig(**({"steps": 4, "batch_size": 8} | local))
     parts = model, OBJECTIVES["non-saturating"](), OPTIMISERS["adam"]()
-    trainer = Trainer(TrainerSpec(*parts, SHAPE, config, 0, torch.device("cpu")))
+    trainer = Trainer(TrainerSpec(*parts, SPEC, config, 0, torch.device("cpu")))
     source = torch.Generator().manual_seed(partition)
     pixels = torch.randint(0, 256, (9, 1, 28, 28), dtype=torch.uint8, generator=source)
     images = ImageSet(pixels, torch.full((9,), partition % 10))

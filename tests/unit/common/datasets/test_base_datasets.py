@@ -71,7 +71,7 @@ def test_image_set_refuses_what_is_not_labelled_square_bytes(images, labels, mes
 
 def test_dataset_tells_its_shape():
     dataset = Dataset("x", image_set([0, 1], 3, 8), image_set([2], 3, 8), ("a", "b", "c"))
-    assert dataset.shape == ImageSpec(channels=3, size=8, num_classes=3)
+    assert dataset.spec == ImageSpec(channels=3, size=8, num_classes=3)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_dataset_refuses_parts_that_do_not_fit(test, names, labelled, message):
 
 
 def test_unlabelled_dataset_has_one_class():
-    assert Dataset("x", image_set([0]), image_set([0]), UNLABELLED, labelled=False).shape.num_classes == 1
+    assert Dataset("x", image_set([0]), image_set([0]), UNLABELLED, labelled=False).spec.num_classes == 1
 
 
 def test_squared_leaves_square_images_alone_at_size_0():

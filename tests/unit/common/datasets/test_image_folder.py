@@ -90,9 +90,9 @@ def test_folder_without_classes_is_unlabelled(tmp_path):
 def test_grey_gives_one_channel(tmp_path):
     write(tmp_path / "a", 10, 20, mode="L")
     write(tmp_path / "b", 30, 40, mode="L", suffix="bmp")
-    assert source().load(tmp_path).shape.channels == 3
+    assert source().load(tmp_path).spec.channels == 3
     dataset = source("grey=true held-out=0.5").load(tmp_path)
-    assert dataset.shape.channels == 1
+    assert dataset.spec.channels == 1
     assert dataset.train.images[:, 0, 0, 0].tolist() == [10, 30]
 
 
@@ -104,7 +104,7 @@ def test_images_of_different_size_need_image_size(tmp_path):
     write(tmp_path / "b", 3, 4, size=(8, 8))
     with pytest.raises(DataError, match=r"\(8, 8\).*data\.image-size"):
         source().load(tmp_path)
-    assert source().load(tmp_path, image_size=5).shape.size == 5
+    assert source().load(tmp_path, image_size=5).spec.size == 5
 
 
 def test_oblong_images_are_cropped_to_their_centre(tmp_path):

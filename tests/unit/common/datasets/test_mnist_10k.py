@@ -25,7 +25,7 @@ def test_split_is_8000_and_2000_with_a_fifth_of_every_digit_held_out(embedded):
     train, test = (np.array(part.label_counts(10)) for part in (embedded.train, embedded.test))
     assert (train + test).tolist() == [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]
     assert (np.abs(test - (train + test) / 5) <= 1).all()
-    assert embedded.shape.size == 28
+    assert embedded.spec.size == 28
     assert embedded.labelled
 
 
@@ -46,7 +46,7 @@ def test_no_held_out_image_is_trained_on(embedded):
 
 def test_images_are_resized_on_demand():
     dataset = DATASETS["mnist-10k"]().load(None, image_size=32)
-    assert dataset.shape.size == 32
+    assert dataset.spec.size == 32
     assert dataset.train.images.dtype == torch.uint8
 
 

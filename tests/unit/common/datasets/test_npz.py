@@ -55,7 +55,7 @@ def test_test_arrays_are_the_split(tmp_path):
     dataset = load(tmp_path, arrays)
     assert dataset.train.labels.tolist() == LABELS.tolist()
     assert dataset.test.labels.tolist() == [0, 5, 1]
-    assert dataset.shape.num_classes == 6
+    assert dataset.spec.num_classes == 6
 
 
 def test_without_labels_there_is_one_class(tmp_path):
@@ -64,7 +64,7 @@ def test_without_labels_there_is_one_class(tmp_path):
 
 
 def test_number_of_classes_can_be_set_for_a_site_that_lacks_some(tmp_path):
-    assert load(tmp_path, {"images": GREY, "labels": LABELS}, "num-classes=10").shape.num_classes == 10
+    assert load(tmp_path, {"images": GREY, "labels": LABELS}, "num-classes=10").spec.num_classes == 10
     with pytest.raises(DataError, match=r"\[0, 3\], not in \[0, 1\]"):
         load(tmp_path, {"images": GREY, "labels": LABELS}, "num-classes=2")
 
@@ -72,7 +72,7 @@ def test_number_of_classes_can_be_set_for_a_site_that_lacks_some(tmp_path):
 def test_images_are_resized_on_demand(tmp_path):
     with pytest.raises(DataError, match=r"6 x 4 .*data\.image-size"):
         load(tmp_path, {"images": GREY[:, :, :4]})
-    assert load(tmp_path, {"images": GREY[:, :, :4]}, image_size=8).shape.size == 8
+    assert load(tmp_path, {"images": GREY[:, :, :4]}, image_size=8).spec.size == 8
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_images_are_resized_on_demand(tmp_path):
 )
 def test_the_names_that_people_use_are_known_and_said(tmp_path, arrays, num_train, num_test):
     dataset = load(tmp_path, arrays)
-    assert (len(dataset.train), len(dataset.test), dataset.shape.num_classes) == (num_train, num_test, 4)
+    assert (len(dataset.train), len(dataset.test), dataset.spec.num_classes) == (num_train, num_test, 4)
     expected = LABELS if num_test == 8 else LABELS[stratified_split(LABELS, 0.2)[0]]
     assert dataset.train.labels.tolist() == expected.tolist()
     assert any("read as train images: " in words or "left out" in words for words in dataset.remarks)
@@ -239,7 +239,7 @@ def test_as_many_labels_as_images_are_ids_unless_they_are_declared(tmp_path, lab
     images = np.repeat(GREY, 6, axis=0)
     with pytest.raises(DataError, match="120 distinct labels for 120 images.*num-classes"):
         load(tmp_path, {"images": images, "labels": labels})
-    assert load(tmp_path, {"images": images, "labels": labels}, "num-classes=120").shape.num_classes == 120
+    assert load(tmp_path, {"images": images, "labels": labels}, "num-classes=120").spec.num_classes == 120
 
 
 def test_an_absurd_number_of_classes_is_refused_in_the_configuration():
@@ -369,7 +369,7 @@ def test_arrays_zipped_by_hand_are_read(tmp_path):
         )
     )
     (tmp_path / "b.npz").write_bytes(zipped(**{"train/images.npy": npy(GREY), "test/images.npy": npy(GREY[:3])}))
-    assert DATASETS["npz"]().load(tmp_path / "a.npz").shape.num_classes == 4
+    assert DATASETS["npz"]().load(tmp_path / "a.npz").spec.num_classes == 4
     assert len(DATASETS["npz"]().load(tmp_path / "b.npz").test) == 3
 
 

@@ -49,12 +49,12 @@ def test_idx_files_read_back_equal(tmp_path, name, packed):
     for part, images, labels in ((dataset.train, *FILES[:2]), (dataset.test, *FILES[2:])):
         assert np.array_equal(part.images[:, 0].numpy(), ARRAYS[images])
         assert np.array_equal(part.labels.numpy(), ARRAYS[labels])
-    assert (dataset.shape.channels, dataset.shape.size, dataset.shape.num_classes) == (1, 28, 10)
+    assert (dataset.spec.channels, dataset.spec.size, dataset.spec.num_classes) == (1, 28, 10)
 
 
 def test_images_are_resized_on_demand(tmp_path):
     write(tmp_path, "mnist")
-    assert DATASETS["mnist"]().load(tmp_path, image_size=32).shape.size == 32
+    assert DATASETS["mnist"]().load(tmp_path, image_size=32).spec.size == 32
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -27,14 +27,14 @@ def model_of(name, options):
     return MODELS[name].model_validate_strings(dict(word.split("=") for word in options.split()), by_alias=True)
 
 
-def build(name, options, shape=SHAPES[0], seed=0):
-    return model_of(name, options).build(shape, seed)
+def build(name, options, spec=SHAPES[0], seed=0):
+    return model_of(name, options).build(spec, seed)
 
 
-def inputs(sampler, shape, num):
+def inputs(sampler, spec, num):
     generator = torch_generator(0, "test")
     noise = torch.randn(num, *sampler.noise_shape, generator=generator)
-    return noise, torch.randint(shape.num_classes, (num,), generator=generator)
+    return noise, torch.randint(spec.num_classes, (num,), generator=generator)
 
 
 def stirred(networks):
@@ -46,20 +46,20 @@ def stirred(networks):
     return networks
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("spec", SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "options"), SPECS)
 @pytest.mark.parametrize("num", [1, 3])
-def test_the_sampler_makes_images_and_the_adversary_judges_them(name, options, shape, num):
-    model, networks = model_of(name, options), build(name, options, shape).eval()
+def test_the_sampler_makes_images_and_the_adversary_judges_them(name, options, spec, num):
+    model, networks = model_of(name, options), build(name, options, spec).eval()
     sampler = model.sampler(networks)
-    noise, labels = inputs(sampler, shape, num)
+    noise, labels = inputs(sampler, spec, num)
     images = sampler(noise, labels)
-    assert images.shape == (num, *shape.shape)
-    assert sampler.spec == shape
+    assert images.shape == (num, *spec.shape)
+    assert sampler.spec == spec
     assert images.dtype == torch.float32
     assert torch.isfinite(images).all()
     assert images.std() > 0
-    assert shape.to_stored(images).dtype == torch.uint8
+    assert spec.to_stored(images).dtype == torch.uint8
     for adversary in model.roles.adversaries:
         logits = networks[adversary](images, labels)
         assert logits.shape == (num,)
@@ -161,14 +161,14 @@ def test_a_residual_discriminator_has_no_normalisation_and_a_generator_no_statis
     assert list(build("resnet", "width=8 norm=batch")["generator"].buffers())
 
 
-@pytest.mark.parametrize(("shape", "ups", "downs"), [(SHAPES[0], 2, 4), (SHAPES[1], 3, 4), (SHAPES[2], 4, 5)])
-def test_residual_networks_are_as_deep_as_the_images_are_large(shape, ups, downs):
-    networks = build("resnet", "width=4", shape)
+@pytest.mark.parametrize(("spec", "ups", "downs"), [(SHAPES[0], 2, 4), (SHAPES[1], 3, 4), (SHAPES[2], 4, 5)])
+def test_residual_networks_are_as_deep_as_the_images_are_large(spec, ups, downs):
+    networks = build("resnet", "width=4", spec)
     assert len(networks["generator"].blocks) == ups
-    maps = torch.zeros(1, shape.channels, shape.size, shape.size)
+    maps = torch.zeros(1, spec.channels, spec.size, spec.size)
     sides = [(maps := block(maps)).shape[-1] for block in networks["discriminator"].blocks]
     assert len(sides) == downs
-    assert sides[-3:] == [shape.size // 2 ** (downs - 2)] * 3
+    assert sides[-3:] == [spec.size // 2 ** (downs - 2)] * 3
 
 
 def test_residual_blocks_are_two_convolutions_beside_a_shortcut_as_in_the_paper():

@@ -9,7 +9,7 @@ from common.models import MODELS
 from common.models.spectral import SpectralZeroEmbedding, spectral_norm
 from common.seeding import torch_generator
 
-SHAPE = ImageSpec(3, 32, 4)
+SPEC = ImageSpec(3, 32, 4)
 NAMES = ["dcgan", "resnet"]
 
 
@@ -18,7 +18,7 @@ def normal(*shape, dtype=torch.float32):
 
 
 def discriminator(name, **options):
-    return MODELS[name](width=8, spectral_norm=True, **options).build(SHAPE, 0)["discriminator"]
+    return MODELS[name](width=8, spectral_norm=True, **options).build(SPEC, 0)["discriminator"]
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (6, 2, 4, 4), (1, 9), (9, 1), (1, 1)])
@@ -78,7 +78,7 @@ def test_a_table_that_starts_at_zero_stays_finite_and_learns_and_is_held_at_1():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_kept_beside_the_weights(name):
-    plain = MODELS[name](width=8, norm="none").build(SHAPE, 0)["discriminator"].state_dict()
+    plain = MODELS[name](width=8, norm="none").build(SPEC, 0)["discriminator"].state_dict()
     network = discriminator(name)
     network(normal(2, 3, 32, 32), torch.tensor([0, 1]))
     assert {key: value.shape for key, value in network.state_dict().items()} == {k: v.shape for k, v in plain.items()}
@@ -99,5 +99,5 @@ def test_layers_of_zeros_stay_finite():
     zeroed = discriminator("dcgan")
     for parameter in zeroed.parameters():
         parameter.data.zero_()
-    logits = zeroed(torch.rand(3, SHAPE.channels, SHAPE.size, SHAPE.size), torch.arange(3))
+    logits = zeroed(torch.rand(3, SPEC.channels, SPEC.size, SPEC.size), torch.arange(3))
     assert logits.tolist() == [0.0, 0.0, 0.0]

@@ -118,7 +118,7 @@ from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
 config = RunConfig.from_flat({"local.steps": 1, "local.batch-size": 4})
 shard = data.shard(config, Site(partition_id=0, num_partitions=10))
-trainer = Trainer(TrainerSpec.of(config, shard.shape, torch.device("cpu")))
+trainer = Trainer(TrainerSpec.of(config, shard.spec, torch.device("cpu")))
 trainer.assign(Assignment(shard.examples, 0, 0, 1), None)
 trainer.fit()
 print(*sorted({"torch._dynamo", "sympy", "matplotlib", "torchvision", "ray", "scipy"} & set(sys.modules)))

@@ -40,7 +40,7 @@ def asked(name, config, site, shard, question=None):
 
 def told(config, site, shard):
     answer = asked("feature-moments", config, site, shard)
-    return ClientMoments.from_tree(answer, 64, shard.shape.num_classes, len(shard.examples))
+    return ClientMoments.from_tree(answer, 64, shard.spec.num_classes, len(shard.examples))
 
 
 TABLE = QUERIES | {"brightness": Brightness()}
@@ -56,13 +56,13 @@ def clients():
 
 
 def question_of(query, client):
-    weights = client.config.model_component.build(client.shape, 0).state_dict()
+    weights = client.config.model_component.build(client.spec, 0).state_dict()
     return tree.FrozenTree(tree.select(tree.clone(weights), ["generator"])) if query.of_model else {}
 
 
 def known_of(client):
-    counts = tuple(client.examples.label_counts(client.shape.num_classes))
-    return Known(len(client.examples), client.shape.num_classes, counts, client.extractor.dimension)
+    counts = tuple(client.examples.label_counts(client.spec.num_classes))
+    return Known(len(client.examples), client.spec.num_classes, counts, client.extractor.dimension)
 
 
 @EVERY

@@ -117,8 +117,8 @@ class Flaky(Grid):
 
 
 def who(partition, num_examples=40, site=""):
-    shape = ImageSpec(1, 28, 1)
-    return wire.RollCall(partition, 3, num_examples, None, shape, ("all",), "d", wire.source_fingerprint(), site=site)
+    spec = ImageSpec(1, 28, 1)
+    return wire.RollCall(partition, 3, num_examples, None, spec, ("all",), "d", wire.source_fingerprint(), site=site)
 
 
 @pytest.fixture

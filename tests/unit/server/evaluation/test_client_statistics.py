@@ -15,7 +15,7 @@ from server.clients.roster import Roster
 from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
 
-SHAPE = ImageSpec(1, 28, 10)
+SPEC = ImageSpec(1, 28, 10)
 NAMES = tuple("0123456789")
 
 
@@ -72,7 +72,7 @@ def clients(shards, extractor):
 
 
 def roster(num=2, **changes):
-    answer = replace(RollCall(0, num, 400, None, SHAPE, NAMES, "d", "f"), **changes)
+    answer = replace(RollCall(0, num, 400, None, SPEC, NAMES, "d", "f"), **changes)
     return Roster({k: replace(answer, partition=k) for k in range(num)})
 
 

@@ -93,7 +93,7 @@ def test_scores_repeat(dataset):
 
 
 def test_scores_are_the_same_bits_on_any_number_of_cores_and_utility_is_told_last(dataset, monkeypatch):
-    generator = RunConfig().model_component.build(dataset.shape, 0)["generator"].eval()
+    generator = RunConfig().model_component.build(dataset.spec, 0)["generator"].eval()
     found = []
     for cores in (1, 2, 5):
         monkeypatch.setattr(threads, "available_cores", lambda cores=cores: cores)

@@ -27,7 +27,7 @@ def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled
 def told(data, num_images=100, **changes):
     flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-images": 40, **changes}
     config = RunConfig.from_flat(flat)
-    generator = config.model_component.build(data.shape, 0)["generator"].eval()
+    generator = config.model_component.build(data.spec, 0)["generator"].eval()
     return Evaluator(config, data).told(generator, table.held_out(), num_images)
 
 

@@ -15,7 +15,7 @@ from common.models.mlp import MLP
 from common.objectives.non_saturating import NonSaturating
 from server.records import curves, journal, plots, report, run_directory, sample_picture
 
-SHAPE = ImageSpec(1, 28, 3)
+SPEC = ImageSpec(1, 28, 3)
 NAMES = ["cat", "dog <b>", "owl"]
 
 FAILS = {
@@ -44,13 +44,11 @@ def line(round, scores=None, **client):
     return {"round": round, "clients": [told], "refused": [], "scores": scores or {}, "seconds": {}}
 
 
-def draw(run, round, shape=SHAPE):
+def draw(run, round, spec=SPEC):
     model = MLP(width=16, latent_size=8)
-    weights = {f"generator.{key}": value for key, value in model.build(shape, 0)["generator"].state_dict().items()}
+    weights = {f"generator.{key}": value for key, value in model.build(spec, 0)["generator"].state_dict().items()}
     origin = provenance.origin("run", "npz", round, 0, "0" * 64)
-    sample_picture.draw_samples(
-        load_sampler(model, shape, weights), range(shape.num_classes), origin, run.sample(round)
-    )
+    sample_picture.draw_samples(load_sampler(model, spec, weights), range(spec.num_classes), origin, run.sample(round))
 
 
 def write_partition(run, counts, names=NAMES):

@@ -9,11 +9,11 @@ from common.models import MODELS
 from simulations.export.network import Packed, WholeMixture, bits_of, portable
 from simulations.export.to_torch import traced
 
-SHAPE = ImageSpec(1, 28, 10)
+SPEC = ImageSpec(1, 28, 10)
 
 
 def generator(name="dcgan", seed=0, **options):
-    built = MODELS[name](**options).build(SHAPE, seed)["generator"]
+    built = MODELS[name](**options).build(SPEC, seed)["generator"]
     return built.eval().requires_grad_(False)
 
 
