@@ -98,7 +98,7 @@ class Trainer:
         self._local = local
         self._device = device
         self._rates = {
-            name: local.discriminator_learning_rate if name in self._roles.adversaries else local.learning_rate
+            name: local.adversary_learning_rate if name in self._roles.adversaries else local.learning_rate
             for name in self._networks
         }
         self._steppers = {
@@ -161,9 +161,9 @@ class Trainer:
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
-        """Trains for ``local.steps`` steps; returns the means of losses and diagnostics, ``images`` and ``seconds``.
+        """Trains for ``local.steps`` steps; returns the means of losses and diagnostics, ``examples`` and ``seconds``.
 
-        ``images`` counts the real examples that phases used.
+        ``examples`` counts the real examples that phases used.
 
         Args:
             networks: Only phases that step these; None: all phases.
@@ -205,8 +205,8 @@ class Trainer:
             DivergenceError: See ``fit``.
         """
         means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
-        images = self._local.batch_size * sum(phase.uses_examples for phase in schedule)
-        return means | {"images": images, "seconds": seconds}
+        examples = self._local.batch_size * sum(phase.uses_examples for phase in schedule)
+        return means | {"examples": examples, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""

@@ -120,10 +120,10 @@ class EvaluationConfig(Options):
     """How the server scores the generator, where it holds data to compare with."""
 
     every: int = Field(5, ge=0, description="rounds between scores; also after round 1 and the last; 0: only the last")
-    num_images: int = Field(2000, ge=100, description="generated images of a score between rounds")
-    final_num_images: int = Field(10000, ge=100, description="generated images of the final scores")
-    utility_num_images: int = Field(
-        30000, ge=0, description="generated images to train the utility classifier; 0: skip"
+    num_samples: int = Field(2000, ge=100, description="generated samples of a score between rounds")
+    final_num_samples: int = Field(10000, ge=100, description="generated samples of the final scores")
+    utility_num_samples: int = Field(
+        30000, ge=0, description="generated samples to train the utility classifier; 0: skip"
     )
     extractor: Literal["auto", "mnist-cnn", "inception", "none"] = Field(
         "auto", description="features of fid, kid and prdc; auto: mnist-cnn for 28x28 grey, else none"
@@ -157,7 +157,7 @@ class RunConfig(Options):
     optimiser: Annotated[str, _spec_of("optimiser")] = Field("adam", description="how weights follow gradients")
     algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
     aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
-    weighting: Annotated[str, _spec_of("weighting")] = Field("images", description="clients' weights in the mean")
+    weighting: Annotated[str, _spec_of("weighting")] = Field("examples", description="clients' weights in the mean")
     transforms: Annotated[str, _spec_of("transforms")] = Field(
         "", description="what is done to updates on their way to the server, in order, with | between; empty: nothing"
     )
@@ -197,7 +197,7 @@ class RunConfig(Options):
                 f"{early} may end the run before the last rounds, in which algorithm={self.algorithm!r} does what it "
                 f"is for: take {early.partition('=')[0]}={0 if self.federation.patience else repr('')}"
             )
-        if self.weighting_component != WEIGHTINGS["images"]():
+        if self.weighting_component != WEIGHTINGS["examples"]():
             if self.algorithm_component.own_weighting:
                 raise ConfigError(f"weighting={self.weighting!r}: algorithm={self.algorithm!r} brings its own weights")
             if self.aggregator.one_vote_each:
@@ -269,6 +269,8 @@ class RunConfig(Options):
         for key, value in values.items():
             if key in moved.KEYS:
                 raise ConfigError(f"{key}={value!r}: {moved.instead(key, value)}")
+            if new := moved.renamed_value(key, value):
+                raise ConfigError(f"{key}={value!r}: it is called {new!r} now")
             if key not in known:
                 raise ConfigError(f"{key}={value!r}: no such key; {keys.hint(key, value, known, TABLES)}")
             if fault := _fault(value, known[key]):
@@ -439,5 +441,5 @@ def _fault_of_text(text: str) -> str | None:
 
 _READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 _DEEPEST = 20
-_EQUAL = ("images", "uniform")  # the first is the default, which stands for no wish
+_EQUAL = ("examples", "uniform")  # the first is the default, which stands for no wish
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

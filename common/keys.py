@@ -26,11 +26,11 @@ _OTHER_WORDS = {
     "local.steps": "local-epochs steps-per-round",
     "local.batch-size": "batch bs batchsize",
     "local.learning-rate": "lr rate generator-lr lr-g g-lr learning-rate-g",
-    "local.discriminator-learning-rate": "discriminator-lr lr-d d-lr learning-rate-d",
+    "local.adversary-learning-rate": "discriminator-lr lr-d d-lr learning-rate-d",
     "local.mixed-precision": "amp fp16 bf16 half",
     "local.num-threads": "threads",
     "evaluation.every": "eval-every evaluate-every",
-    "evaluation.num-images": "fid-images num-samples",
+    "evaluation.num-samples": "fid-images num-samples",
     "output.dir": "output out out-dir outdir run-dir save-dir log-dir logdir results-dir",
 }
 _MEANT = {word: key for key, words in _OTHER_WORDS.items() for word in words.split()}

@@ -12,9 +12,9 @@ class LocalConfig(Options):
     """Training on one client."""
 
     steps: int = Field(20, ge=1, description="local steps a round; a step runs every phase of the objective")
-    batch_size: int = Field(32, ge=1, description="images a phase")
-    learning_rate: float = Field(4e-3, gt=0, description="rate of all networks but the discriminator")
-    discriminator_learning_rate: float = Field(4e-3, gt=0, description="rate of the discriminator")
+    batch_size: int = Field(32, ge=1, description="examples a phase")
+    learning_rate: float = Field(4e-3, gt=0, description="rate of all networks but the adversary")
+    adversary_learning_rate: float = Field(4e-3, gt=0, description="rate of the adversary: the discriminator of a GAN")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="how both rates fall from the first round to the last"
     )
@@ -24,7 +24,7 @@ class LocalConfig(Options):
     moments: Literal["keep", "reset"] = Field("reset", description="the optimiser's moments from round to round")
     fake_labels: Literal["own", "balanced", "uniform"] = Field(
         "own",
-        description="labels of fakes: as in the client's images, evenly over the classes it holds, or over all classes",
+        description="labels of fakes: as in the client's examples, evenly over the classes it holds, or over all classes",
     )
     mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
     num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")

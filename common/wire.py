@@ -24,7 +24,7 @@ PROTOCOL = 6
 
 R = TypeVar("R")
 
-_MOST_METRICS, _LONGEST_NAME, _MOST_IMAGES = 64, 64, 1e12
+_MOST_METRICS, _LONGEST_NAME, _MOST_EXAMPLES = 64, 64, 1e12
 _ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
 
 
@@ -300,8 +300,8 @@ def decode_reply(content: RecordDict, round: int) -> tuple[Reply, int]:
         raise ProtocolError(
             f"the reply has {len(metrics)} metrics, or odd names: {_MOST_METRICS} with plain ones may be"
         )
-    if not 0 <= metrics.get("images", 0) <= _MOST_IMAGES:
-        raise ProtocolError(f"images in {_METRICS} is {metrics['images']:g}")
+    if not 0 <= metrics.get("examples", 0) <= _MOST_EXAMPLES:
+        raise ProtocolError(f"examples in {_METRICS} is {metrics['examples']:g}")
     reply = Reply(
         partition=_integer(meta, "partition"),
         num_examples=_integer(meta, "num-examples"),

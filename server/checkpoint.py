@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from common import tree
+from common import moved, tree
 from common.algorithms import ServerState
 from common.config import RunConfig, upgraded
 from common.errors import CheckpointError, OtherRunError
@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, protected: 
             _put(tensors, f"clients/{partition}/{name}", kept)
     header = {
         "round": str(state.round),
-        "images-seen": str(snapshot.images_seen),
+        "examples-seen": str(snapshot.examples_seen),
         "memory-rounds": json.dumps({str(k): v for k, v in snapshot.memory_rounds.items()}),
         "rollbacks": str(snapshot.rollbacks),
         "run": snapshot.run,
@@ -120,7 +120,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     snapshot = Snapshot(
         state,
         clients,
-        images_seen=int(header["images-seen"]),
+        examples_seen=int(moved.renewed_record(header)["examples-seen"]),
         memory_rounds={int(k): v for k, v in json.loads(header["memory-rounds"]).items()},
         rollbacks=int(header["rollbacks"]),
         run=header["run"],

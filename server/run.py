@@ -214,7 +214,7 @@ class Run:
         self._failures = 0
         round = KeptRound(
             state=snapshot.state,
-            line=record.line(snapshot.images_seen, self._roster.names, self._config.pipeline.specs()),
+            line=record.line(snapshot.examples_seen, self._roster.names, self._config.pipeline.specs()),
             earlier=tuple(self._recovery.scores.lines),
             num_rounds=self._config.federation.num_rounds,
             rollbacks=snapshot.rollbacks,

@@ -150,12 +150,12 @@ class FederatedStrategy(Strategy):
                 raise RoundError(f"round {self.record.round}: {broken} is no longer finite; the old weights stay")
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
         encoded = records.encode_tree(state.parameters)
-        images = sum(int(reply.metrics.get("images", 0)) for reply in admitted)
+        examples = sum(int(reply.metrics.get("examples", 0)) for reply in admitted)
         self.snapshot = replace(
             before,
             state=state,
             clients=self._client_states(heard),
-            images_seen=before.images_seen + images,
+            examples_seen=before.examples_seen + examples,
             memory_rounds=heard,
         )
         self.record.seconds["aggregate"] = time.perf_counter() - start

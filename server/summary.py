@@ -42,7 +42,7 @@ def write(
     best = model_selection.best(lines)
     told = {
         "rounds": state.round,
-        "images-seen": snapshot.images_seen,
+        "examples-seen": snapshot.examples_seen,
         "rollbacks": snapshot.rollbacks,
         "seconds": {"run": time.perf_counter() - begun, "final-scores": time.perf_counter() - start},
         "weights-sha256": digest(state.parameters),

@@ -138,7 +138,7 @@ class Result:
 
     @property
     def scored_with(self) -> dict[str, Any]:
-        """What the final scores were made with: ``extractor``, ``num-images``, maybe a ``warning``; empty: unknown."""
+        """What the final scores were made with: ``extractor``, ``num-samples``, maybe a ``warning``; empty: unknown."""
         found: dict[str, Any] = self.summary.get("scored-with", {})
         return found
 

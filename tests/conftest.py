@@ -28,17 +28,17 @@ hypothesis.settings.load_profile("fedgan")
 
 SMALL = {
     "model": "mlp width=16 latent-size=8",
-    "partition": "shards per-client=2 images-per-client=40",
+    "partition": "shards per-client=2 examples-per-client=40",
     "federation.num-clients": 4,
     "federation.num-rounds": 3,
     "local.steps": 2,
     "local.batch-size": 8,
     "local.schedule": "constant",
     "evaluation.every": 0,
-    "evaluation.num-images": 100,
-    "evaluation.final-num-images": 100,
+    "evaluation.num-samples": 100,
+    "evaluation.final-num-samples": 100,
     "evaluation.extractor": "none",
-    "evaluation.utility-num-images": 0,
+    "evaluation.utility-num-samples": 0,
     "output.checkpoint-every": 1,
 }
 

@@ -213,7 +213,7 @@ class Metric:
         compute: Returns its scores; None: they are made of what clients tell, in ``server/evaluation``.
         between_rounds: Whether it is computed whenever a round is scored, and not at the end only.
         sample: What is generated for it: as many examples of each class as were held out, which many metrics share; or
-            ``balanced`` over the classes, ``evaluation.utility-num-images`` of them, for it alone.
+            ``balanced`` over the classes, ``evaluation.utility-num-samples`` of them, for it alone.
         obstacle: Returns why it cannot be computed in a setting, in words that follow a colon; None if it can.
         few_images: What is to be said of it where no more images are held out than the extractor has features, with
             ``{held_out}`` for their number and ``{extractor}`` for the extractor; empty: nothing.

@@ -96,12 +96,12 @@ def _obstacle(setting: Setting) -> str | None:
     if not setting.is_conditional:
         return "the generator is not conditional, so its images have no labels to learn from"
     if setting.num_balanced == 0:
-        return "evaluation.utility-num-images is 0"
+        return "evaluation.utility-num-samples is 0"
     if setting.num_classes < 2:
         return "there is one class only"
     if setting.num_balanced < 2 * setting.num_classes:
         return (
-            f"evaluation.utility-num-images is {setting.num_balanced}, fewer than two of each of "
+            f"evaluation.utility-num-samples is {setting.num_balanced}, fewer than two of each of "
             f"{setting.num_classes} classes"
         )
     if setting.size < MIN_SIZE:

@@ -21,7 +21,7 @@ class Partitioner(Component):
     needs_labels: ClassVar[bool] = False
     """Whether the scheme means nothing on images of a single class."""
 
-    images_per_client: int = Field(
+    examples_per_client: int = Field(
         0,
         ge=0,
         description="at most so many images a client, drawn uniformly from its part; 0: its whole part",
@@ -45,7 +45,7 @@ class Partitioner(Component):
         """
 
     def deal(self, labels: Indices, num_clients: int, seed: int) -> Sequence[Indices]:
-        """Returns the images of each client before ``images_per_client`` caps them: ``split``, checked.
+        """Returns the images of each client before ``examples_per_client`` caps them: ``split``, checked.
 
         Raises:
             ConfigError: See ``split``.
@@ -60,7 +60,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
     """Returns the images of each client, the same for the same arguments.
 
     Args:
-        partitioner: The scheme; its ``images_per_client`` caps each part after the split.
+        partitioner: The scheme; its ``examples_per_client`` caps each part after the split.
         labels: (N,) int64, the class of each image.
         num_clients: How many clients share them.
         seed: The run's seed.
@@ -87,7 +87,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
             f'partition={name!r} splits by label, but all images have the same one; take partition="iid" or "quantity"'
         )
     parts = partitioner.deal(labels, num_clients, seed)
-    cap = partitioner.images_per_client
+    cap = partitioner.examples_per_client
     if cap:
         parts = [
             part

@@ -15,7 +15,7 @@ MAX_DRAWS = 100
 class Dirichlet(Partitioner):
     """For every class, draws the clients' shares of it from Dir(alpha, ..., alpha).
 
-    A draw that leaves a client below ``min_images`` is drawn again, as published code does. Deviation: after
+    A draw that leaves a client below ``min_examples`` is drawn again, as published code does. Deviation: after
     ``MAX_DRAWS`` such draws, the best of them is repaired, by moving images that chance picks from the largest client
     to the smallest; so the split always ends.
     """
@@ -28,21 +28,21 @@ class Dirichlet(Partitioner):
     alpha: float = Field(
         0.1, gt=0, le=1e6, description="concentration: near 0 a class goes to one client, large is iid"
     )
-    min_images: int = Field(1, ge=1, description="images that every client has at least")
+    min_examples: int = Field(1, ge=1, description="images that every client has at least")
 
     def split(self, labels: Indices, num_clients: int, generator: np.random.Generator) -> Sequence[Indices]:
         """Returns the images of each client; see ``Partitioner.split``."""
-        if num_clients * self.min_images > len(labels):
+        if num_clients * self.min_examples > len(labels):
             raise ConfigError(
-                f"partition='dirichlet min-images={self.min_images}': {num_clients} clients need"
-                f" {num_clients * self.min_images} images, and there are {len(labels)}"
+                f"partition='dirichlet min-examples={self.min_examples}': {num_clients} clients need"
+                f" {num_clients * self.min_examples} images, and there are {len(labels)}"
             )
         classes, class_sizes = np.unique(labels, return_counts=True)
         cuts = self._cuts(class_sizes, num_clients, generator)
         of_class = [generator.permutation(np.flatnonzero(labels == label)) for label in classes]
         shares = [np.split(images, ends) for images, ends in zip(of_class, cuts, strict=True)]
         parts = [np.concatenate(of_client) for of_client in zip(*shares, strict=True)]
-        return _repaired(parts, self.min_images, generator)
+        return _repaired(parts, self.min_examples, generator)
 
     def _cuts(self, class_sizes: Indices, num_clients: int, generator: np.random.Generator) -> Indices:
         """Returns where to cut each class, (K, num_clients - 1): the first draw that will do, or else the best."""
@@ -56,17 +56,17 @@ class Dirichlet(Partitioner):
             smallest = int(np.diff(bounds, axis=1).sum(axis=0).min())
             if smallest > most:
                 best, most = cuts, smallest
-            if most >= self.min_images:
+            if most >= self.min_examples:
                 break
         return best
 
 
-def _repaired(parts: list[Indices], min_images: int, generator: np.random.Generator) -> list[Indices]:
-    """Returns the parts with images moved from the largest to the smallest until none is below ``min_images``."""
+def _repaired(parts: list[Indices], min_examples: int, generator: np.random.Generator) -> list[Indices]:
+    """Returns the parts with images moved from the largest to the smallest until none is below ``min_examples``."""
     parts = list(parts)
-    while len(parts[poor := min(range(len(parts)), key=lambda client: len(parts[client]))]) < min_images:
+    while len(parts[poor := min(range(len(parts)), key=lambda client: len(parts[client]))]) < min_examples:
         rich = max(range(len(parts)), key=lambda client: len(parts[client]))
-        moved = min(min_images - len(parts[poor]), len(parts[rich]) - min_images)
+        moved = min(min_examples - len(parts[poor]), len(parts[rich]) - min_examples)
         shuffled = generator.permutation(parts[rich])
         parts[poor] = np.concatenate([parts[poor], shuffled[:moved]])
         parts[rich] = shuffled[moved:]

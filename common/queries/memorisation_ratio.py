@@ -22,7 +22,7 @@ _MOST_COMPARED = 1000  # of the training images, and of those held out
 class MemorisationRatio(ClientQuery[tuple[float, float]]):
     """Asks for ``metrics.memorisation`` of the generator: ``ratio`` and ``error``, float64 ().
 
-    As many training images as are held out are looked at, at most 1000, and ``evaluation.num-images`` generated ones
+    As many training images as are held out are looked at, at most 1000, and ``evaluation.num-samples`` generated ones
     whose labels are distributed as the client's. In pixels where there is no extractor.
 
     The scores are those of ``metrics.memorisation_scores``.
@@ -47,7 +47,7 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
         draw = numpy_generator(seed, "chosen")
         chosen = [draw.choice(len(part), num, replace=False) for part in (images, held_out)]
         sides = [part.subset(rows).stored for part, rows in zip((images, held_out), chosen, strict=True)]
-        asked = images.labels[torch.from_numpy(draw.integers(len(images.labels), size=config.evaluation.num_images))]
+        asked = images.labels[torch.from_numpy(draw.integers(len(images.labels), size=config.evaluation.num_samples))]
         fakes = generate(load_sampler(config.model_component, client.spec, question, client.device), asked, seed)
         ratio, error = metrics.memorisation(*(described(part) for part in (*sides, fakes)))
         return {"ratio": torch.tensor(ratio, dtype=torch.float64), "error": torch.tensor(error, dtype=torch.float64)}

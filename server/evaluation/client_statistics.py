@@ -58,17 +58,17 @@ class FederatedScorer:
         columns = zip(*(row for row in counts if row is not None), strict=True)
         self._held = [None in counts or sum(column) > 0 for column in columns] or [True] * self._num_classes
 
-    def score(self, generator: Sampler, num_images: int, sample: Sample | None = None) -> Scores:
+    def score(self, generator: Sampler, num_samples: int, sample: Sample | None = None) -> Scores:
         """Returns the federated scores of a generator, and ``federated-clients`` if they are not over all of them.
 
         Args:
             generator: See ``common.generation.generate``.
-            num_images: Generated images.
+            num_samples: Generated images.
             sample: Images that the generator made already: taken if it has two at least of every class that a client
                 holds. Others have balanced labels.
         """
         if sample is None or sample.features is None or not self._enough(sample.labels):
-            labels = balanced_labels(max(num_images, 2 * self._num_classes), self._num_classes)
+            labels = balanced_labels(max(num_samples, 2 * self._num_classes), self._num_classes)
             features = self._extractor(generate(generator, labels, self._seed)).cpu()
         else:
             labels, features = sample.labels, sample.features

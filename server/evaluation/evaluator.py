@@ -45,7 +45,7 @@ class Evaluator:
         self,
         generator: Sampler,
         names: Sequence[str],
-        num_images: int,
+        num_samples: int,
         sample: Sample | None = None,
         steps: Steps | None = None,
     ) -> Scores:
@@ -54,7 +54,7 @@ class Evaluator:
         Args:
             generator: See ``common.generation.generate``.
             names: Of ``table.held_out()``; those not ``available`` are skipped.
-            num_images: Generated images.
+            num_samples: Generated images.
             sample: What ``self.sample`` gives, where that is known already.
             steps: Does the work, metric by metric; None: whatever fails is raised.
 
@@ -67,26 +67,26 @@ class Evaluator:
         tasks: list[Callable[[], Scores]]
         tasks = [partial(steps.run, name, partial(self._alone, generator, name), Scores()) for name in alone]
         if shared:
-            made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_images), None, shared)
+            made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_samples), None, shared)
             if made is not None:  # those of samples of their own are begun first, as they take longest
                 tasks += self._comparisons(made, shared, steps)
         scores = _merged(side_by_side(tasks))
         last = [score.name for name in alone for score in METRICS[name].scores]
         return {key: scores[key] for key in sorted(scores, key=last.__contains__)}  # but they are told last
 
-    def told(self, generator: Sampler, names: Sequence[str], num_images: int) -> dict[str, Any]:
+    def told(self, generator: Sampler, names: Sequence[str], num_samples: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
 
         Returns:
             ``scores``, and beside them what ``describe_scores`` returns.
         """
         wanted, steps = [name for name in names if name in self.available], Final()
-        announce(num_images, self.steps(wanted))
-        scores = self.score(generator, names, num_images, steps=steps)
+        announce(num_samples, self.steps(wanted))
+        scores = self.score(generator, names, num_samples, steps=steps)
         missing = {name: reason for name, reason in self.limits.reasons().items() if name in names} | steps.failed
         extractor = self.extractor.name if self.extractor else None
-        utility = self._evaluation.utility_num_images
-        told = describe_scores(scores, extractor, num_images, utility, self.limits.remarks())
+        utility = self._evaluation.utility_num_samples
+        told = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks())
         return {"scores": scores, **told, "not-scored": sentences(missing)}
 
     def steps(self, names: Sequence[str]) -> list[str]:
@@ -95,13 +95,13 @@ class Evaluator:
         before = [SAMPLE, *(["features"] if self.extractor else [])] if shared else []
         return [*before, *alone, *shared]
 
-    def sample(self, generator: Sampler, num_images: int) -> Sample:
+    def sample(self, generator: Sampler, num_samples: int) -> Sample:
         """Returns images of a generator whose labels are distributed as those of the held-out images."""
         test = self._dataset.test
-        repeats = -(-num_images // len(test))
-        order = torch.arange(len(test)).repeat(repeats)[:num_images]
-        if num_images < len(test):  # an even pick over a test set that may be sorted by label
-            order = torch.arange(num_images) * len(test) // num_images
+        repeats = -(-num_samples // len(test))
+        order = torch.arange(len(test)).repeat(repeats)[:num_samples]
+        if num_samples < len(test):  # an even pick over a test set that may be sorted by label
+            order = torch.arange(num_samples) * len(test) // num_samples
         labels = test.labels[order]
         return Sample(generate(generator, labels, self._seed), labels, self.extractor)
 
@@ -127,7 +127,7 @@ class Evaluator:
         return [partial(steps.run, name, partial(_computed, METRICS[name], compared), Scores()) for name in chosen]
 
     def _alone(self, generator: Sampler, name: str) -> Scores:
-        labels = balanced_labels(self._evaluation.utility_num_images, self._dataset.held)
+        labels = balanced_labels(self._evaluation.utility_num_samples, self._dataset.held)
         made = Sample(generate(generator, labels, derive_seed(self._seed, name)), labels, self.extractor)
         return _computed(METRICS[name], Comparison(self._reference, made, self._seed))
 

@@ -100,7 +100,7 @@ class Limits:
                 num_classes=spec.num_classes,
                 label_counts=test.label_counts(spec.num_classes),
                 is_conditional=self._conditional,
-                num_balanced=self._evaluation.utility_num_images,
+                num_balanced=self._evaluation.utility_num_samples,
             )
         )
 
@@ -108,8 +108,8 @@ class Limits:
 def describe_scores(
     scores: Mapping[str, object],
     extractor: str | None,
-    num_images: int,
-    balanced_num_images: int,
+    num_samples: int,
+    balanced_num_samples: int,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Returns what a summary tells beside its scores: what they were made with; nothing where there are none.
@@ -117,16 +117,16 @@ def describe_scores(
     Args:
         scores: By name.
         extractor: Its name; None: there is none.
-        num_images: Generated images.
-        balanced_num_images: Those of metrics that have a balanced sample of their own.
+        num_samples: Generated images.
+        balanced_num_samples: Those of metrics that have a balanced sample of their own.
         warnings: On what the scores mean.
     """
     if not scores:
         return {}
-    made: dict[str, Any] = {"extractor": extractor, "num-images": num_images}
+    made: dict[str, Any] = {"extractor": extractor, "num-samples": num_samples}
     for metric in METRICS.values():
         if metric.sample == "balanced" and any(score.name in scores for score in metric.scores):
-            made[f"{metric.name}-num-images"] = balanced_num_images
+            made[f"{metric.name}-num-samples"] = balanced_num_samples
     if warnings:
         made["warning"] = " ".join(f"{warning}." for warning in warnings)
     return {"scored-with": made}

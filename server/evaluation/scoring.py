@@ -102,7 +102,7 @@ class Scoring:
             DivergenceError: Its images are not finite.
         """
         steps = Forgiving()
-        scores = self._score(weights, table.quick(), self._config.evaluation.num_images, steps)
+        scores = self._score(weights, table.quick(), self._config.evaluation.num_samples, steps)
         self._add(steps.failed)
         return scores
 
@@ -112,11 +112,11 @@ class Scoring:
         Raises:
             OSError: Something cannot be written, or there is no memory.
         """
-        steps, num_images = Final(), self._config.evaluation.final_num_images
+        steps, num_samples = Final(), self._config.evaluation.final_num_samples
         if not weights:
             return {}
-        announce(num_images, self._steps())
-        scores = self._score(weights, table.held_out(), num_images, steps)
+        announce(num_samples, self._steps())
+        scores = self._score(weights, table.held_out(), num_samples, steps)
         for name in self._queries():
             title = QUERIES[name].title
             ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
@@ -130,13 +130,13 @@ class Scoring:
 
     def beside(self, scores: Mapping[str, object]) -> dict[str, Any]:
         """Returns what a line of the journal tells beside scores between rounds."""
-        return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_images), 0, ())
+        return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_samples), 0, ())
 
     def summary(self, scores: Mapping[str, object]) -> dict[str, Any]:
         """Returns what a summary tells beside the final scores: how they were made, and why others were not."""
         evaluation = self._config.evaluation
-        num_images, utility = self._count(evaluation.final_num_images), evaluation.utility_num_images
-        told = describe_scores(scores, self.extractor, num_images, utility, self.warnings)
+        num_samples, utility = self._count(evaluation.final_num_samples), evaluation.utility_num_samples
+        told = describe_scores(scores, self.extractor, num_samples, utility, self.warnings)
         return told | {"not-scored": self.reasons}
 
     def _steps(self) -> list[str]:
@@ -148,10 +148,10 @@ class Scoring:
         """Returns what clients are asked of the last generator."""
         return [name for name, query in QUERIES.items() if query.of_model and query.wanted(self._config)]
 
-    def _score(self, weights: Tree, names: tuple[str, ...], num_images: int, steps: Forgiving) -> Scores:
+    def _score(self, weights: Tree, names: tuple[str, ...], num_samples: int, steps: Forgiving) -> Scores:
         if not weights or (self._evaluator is None and self._scorer is None):
             return {}
-        evaluator, scorer, num_images = self._evaluator, self._scorer, self._count(num_images)
+        evaluator, scorer, num_samples = self._evaluator, self._scorer, self._count(num_samples)
         generator: Sampler = load_sampler(
             self._config.model_component, self._roster.spec, weights, "cuda" if torch.cuda.is_available() else "cpu"
         )
@@ -159,17 +159,17 @@ class Scoring:
         both = [n for n in names if evaluator and n in evaluator.available and METRICS[n].sample == "shared"]
         if evaluator and scorer and both:
             affected = [*both, FEDERATED_FID.name]
-            sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_images), None, affected)
+            sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_samples), None, affected)
             if sample is None:
                 names, scorer = tuple(name for name in names if name not in both), None
-        scores = evaluator.score(generator, names, num_images, sample, steps) if evaluator else {}
+        scores = evaluator.score(generator, names, num_samples, sample, steps) if evaluator else {}
         if scorer:
-            scores |= steps.run(FEDERATED_FID.name, lambda: scorer.score(generator, num_images, sample), Scores())
+            scores |= steps.run(FEDERATED_FID.name, lambda: scorer.score(generator, num_samples, sample), Scores())
         return scores
 
-    def _count(self, num_images: int) -> int:
-        """Returns how many images are generated for ``num_images``: without data two of each class, at least."""
-        return num_images if self._evaluator else max(num_images, 2 * self._roster.spec.num_classes)
+    def _count(self, num_samples: int) -> int:
+        """Returns how many images are generated for ``num_samples``: without data two of each class, at least."""
+        return num_samples if self._evaluator else max(num_samples, 2 * self._roster.spec.num_classes)
 
     @cached_property
     def _scorer(self) -> FederatedScorer | None:

@@ -11,7 +11,7 @@ log = logging.getLogger("fedgan.server")
 
 T = TypeVar("T")
 
-SAMPLE = "images"
+SAMPLE = "samples"
 """The step that generates the images to be scored."""
 
 
@@ -70,10 +70,12 @@ class Final(Forgiving):
         return False
 
 
-def announce(num_images: int, names: Sequence[str]) -> None:
+def announce(num_samples: int, names: Sequence[str]) -> None:
     """Says which steps of scoring are about to be taken; each says when it is done."""
     if names:
-        log.info("final scores on %s images: %s ...", f"{num_images:,}", ", ".join(names), extra={"steps": list(names)})
+        log.info(
+            "final scores on %s images: %s ...", f"{num_samples:,}", ", ".join(names), extra={"steps": list(names)}
+        )
 
 
 def sentences(reasons: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from server.records.journal import Line
 OF_ANY_CLIENT = {"drift": "drift", "seconds": "seconds"}
 """What people call those figures of a client that no objective declares."""
 
-_NOT_AVERAGED = ("partition", "num-examples", "images", *OF_ANY_CLIENT)
+_NOT_AVERAGED = ("partition", "num-examples", "examples", *OF_ANY_CLIENT)
 _OTHERS = Chart("others", "Other figures of clients", LOSSES.note)
 
 

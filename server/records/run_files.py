@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from common import moved
 from common.examples import ExampleSpec, spec_from
 from common.metrics import table
 
@@ -23,7 +24,7 @@ _MOST_CLASSES = 100_000
 _DEEPEST = 20
 _LONGEST_SHOWN = 60
 _MISSING = " is missing"
-_COUNT = "num-images"
+_COUNT = "num-samples"
 
 
 def writable(text: str) -> str:
@@ -60,6 +61,7 @@ def journal_line(content: bytes) -> tuple[Line, list[str]]:
     line = document(content)
     if not isinstance(line, dict):
         raise ValueError("it is no JSON object")
+    line = moved.renewed_record(line)
     if not _is_count(line.get("round")) or line["round"] > _MOST_ROUNDS:
         raise ValueError(f"round={_shown(line.get('round'))}")
     problems: list[str] = []
@@ -69,7 +71,7 @@ def journal_line(content: bytes) -> tuple[Line, list[str]]:
         if "refused" in line:
             line["refused"] = _refusals(line, problems)
         return _bounded(line, problems), problems
-    counts: dict[str, tuple[Fits, Any]] = dict.fromkeys(("images-seen", "bytes-down", "bytes-up"), (_is_count, 0))
+    counts: dict[str, tuple[Fits, Any]] = dict.fromkeys(("examples-seen", "bytes-down", "bytes-up"), (_is_count, 0))
     line = _fitting(line, counts, "", problems)
     line["seconds"] = _figures(line, "seconds", problems)
     line["clients"] = _clients(line, problems)
@@ -138,8 +140,8 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(found, dict):
         return {}, ["it is no JSON object"]
     problems = [] if "scores" in found else ["it tells no scores"]
-    told = {"scores": {}, **found}
-    for key in ("rounds", "images-seen", "rollbacks"):
+    told = {"scores": {}, **moved.renewed_record(found)}
+    for key in ("rounds", "examples-seen", "rollbacks"):
         if key in told and not _is_count(told[key]):
             problems.append(f"{key}={_shown(told.pop(key))}")
     if "rounds" not in found:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_COUNT = "num-images"
+_COUNT = "num-samples"
 
 
 def scored_with(told: Mapping[str, Any] | None) -> str:

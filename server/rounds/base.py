@@ -25,17 +25,17 @@ class RoundRecord:
     bytes_down: int = 0
     bytes_up: int = 0
 
-    def line(self, images_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> Line:
+    def line(self, examples_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> Line:
         """Returns the line of the journal that the round becomes, before it is scored.
 
         Args:
-            images_seen: Real images that clients have trained on so far.
+            examples_seen: Real images that clients have trained on so far.
             names: Of clients that have one, by partition.
             transforms: What was done to updates on their way.
         """
         return {
             "round": self.round,
-            "images-seen": images_seen,
+            "examples-seen": examples_seen,
             "seconds": dict(self.seconds),
             "bytes-down": self.bytes_down,
             "bytes-up": self.bytes_up,
@@ -57,7 +57,7 @@ class Snapshot:
     Attributes:
         state: The server's.
         clients: What simulated clients keep.
-        images_seen: Real images that clients have trained on so far, counted each time.
+        examples_seen: Real images that clients have trained on so far, counted each time.
         memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
             from. Clients that were not heard yet are left out.
         rollbacks: How often the run has gone back to an earlier round.
@@ -66,7 +66,7 @@ class Snapshot:
 
     state: ServerState
     clients: ClientStates = field(default_factory=dict)
-    images_seen: int = 0
+    examples_seen: int = 0
     memory_rounds: Mapping[int, int] = field(default_factory=dict)
     rollbacks: int = 0
     run: str = "0"

@@ -24,11 +24,11 @@ CENTRALISED: dict[str, Scalar] = {
     "objective": "non-saturating r1=0.1",
     "local.moments": "keep",
     "local.learning-rate": 2e-3,
-    "local.discriminator-learning-rate": 2e-3,
+    "local.adversary-learning-rate": 2e-3,
 }
 """Settings of centralised training: under the defaults, which were found for federations, it collapses."""
 
-LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "images"}
+LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "examples"}
 """Clients who train alone from the first round on: fine-tuning in all rounds."""
 
 _LOCAL_ONLY_NOTE = (
@@ -200,7 +200,7 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     overrides: dict[str, Scalar] = {
         "algorithm": "fedavg",
         "aggregate": "mean",
-        "weighting": "images",
+        "weighting": "examples",
         "partition": pooled,
         "federation.num-clients": 1,
         "federation.fraction": 1.0,

@@ -50,7 +50,7 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
     evaluator = Evaluator(config, dataset)
     train, wanted = dataset.train, config.evaluation
     order = torch.from_numpy(numpy_generator(config.seed, "real-images").permutation(len(train)))
-    few, many = order[: wanted.final_num_images], order[: wanted.utility_num_images]
+    few, many = order[: wanted.final_num_samples], order[: wanted.utility_num_samples]
     shared = [name for name in evaluator.available if METRICS[name].sample == "shared"]
     alone = [name for name in evaluator.available if name not in shared]
     scores: Scores = evaluator.compare(train.images[few], shared)
@@ -72,6 +72,6 @@ def _picture(dataset: Dataset) -> bytes:
 def _key(base: RunConfig) -> str:
     """Returns what tells results of other data or other metrics apart."""
     evaluation = base.evaluation
-    parts = [base.data.name, base.data.image_size, evaluation.extractor, evaluation.final_num_images]
-    parts += [evaluation.utility_num_images, base.model_component.conditional]
+    parts = [base.data.name, base.data.image_size, evaluation.extractor, evaluation.final_num_samples]
+    parts += [evaluation.utility_num_samples, base.model_component.conditional]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]

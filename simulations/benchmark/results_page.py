@@ -148,12 +148,12 @@ def _section(name: str, results: Results, notes: Mapping[str, Any], place: Path)
     config, real = results["config"], results["real"] or {}
     steps = f"{config['federation.num-rounds']} rounds of {config['local.steps']} steps"
     extractor = real.get("extractor") or config["evaluation.extractor"]
-    scored = f"{config['evaluation.final-num-images']:,} generated images against all held-out ones"
+    scored = f"{config['evaluation.final-num-samples']:,} generated images against all held-out ones"
     parts = [
         f"## {results['protocol']}, {results['budget']} budget: {results['title']}",
         f'`partition="{config["partition"]}"`, {config["federation.num-clients"]} clients, {steps} of '
         f"{config['local.batch-size']} images. Final scores: {scored}, features of "
-        f"`{extractor}`; utility: {config['evaluation.utility-num-images']:,} generated images.",
+        f"`{extractor}`; utility: {config['evaluation.utility-num-samples']:,} generated images.",
         f"```bash\n{command(results)}\n```",
         machines_of(results),
         markdown(results).strip(),

@@ -21,8 +21,8 @@ from simulations.benchmark.runner import finished
 
 Results = dict[str, Any]
 
-COSTS = ("images-seen", "up-mb", "down-mb", "seconds")
-_DECIMALS = {"round": 0, "images-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0}
+COSTS = ("examples-seen", "up-mb", "down-mb", "seconds")
+_DECIMALS = {"round": 0, "examples-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0}
 _HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received"}
 
 
@@ -71,14 +71,15 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
         final = {name: value for name, value in final.items() if name not in table.columns(of_clients=True)}
     found = {
         "final": final,
-        "best": best and {"round": best["round"], "images-seen": best["images-seen"], **flat_scores(best["scores"])},
+        "best": best
+        and {"round": best["round"], "examples-seen": best["examples-seen"], **flat_scores(best["scores"])},
         "scored-with": {"final": summary.get("scored-with"), "between": scored[-1] if scored else None},
-        "images-seen": summary["images-seen"],
+        "examples-seen": summary["examples-seen"],
         **traffic,
         "seconds": seconds,
         "rollbacks": summary["rollbacks"],
         "refused": sum(len(line["refused"]) for line in lines),
-        "curve": [[line["images-seen"], line["scores"][main]] for line in lines if main in line["scores"]],
+        "curve": [[line["examples-seen"], line["scores"][main]] for line in lines if main in line["scores"]],
         "weights-sha256": summary["weights-sha256"],
     }
     rounded: dict[str, Any] = _rounded(found)
@@ -105,7 +106,7 @@ def spread(values: Iterable[float | None]) -> dict[str, float | int] | None:
 def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
     """Returns the spread of every metric over a row's runs, of their ``final`` or ``best`` round."""
     rounds = [run[when] for run in runs if run.get(when)]
-    more = ("round", "images-seen") if when == "best" else table.columns(of_clients=True)  # of the last round only
+    more = ("round", "examples-seen") if when == "best" else table.columns(of_clients=True)  # of the last round only
     names = (*table.columns(of_clients=False), *more)
     found = {name: spread(scores.get(name) for scores in rounds) for name in names}
     return {name: value for name, value in found.items() if value}

@@ -91,7 +91,7 @@ def evaluate(
         if reason := evaluator.limits.reason_against(name):
             raise ConfigError(f"--metrics {name}: {reason}")
     with scoring(sys.stderr):
-        told = evaluator.told(trained.generator, names, num or config.evaluation.final_num_images)
+        told = evaluator.told(trained.generator, names, num or config.evaluation.final_num_samples)
     if as_json:
         typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **told}))
     else:

@@ -25,7 +25,7 @@ _COMMANDS = {
 }
 _OPTIONS = {
     "--out": "o output output-dir out-dir dir save-dir outdir dest",
-    "--num": "n number count samples num-images num-samples",
+    "--num": "n number count samples num-samples num-samples",
     "--label": "class labels y",
     "--round": "checkpoint epoch step",
     "--to": "format",

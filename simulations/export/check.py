@@ -67,12 +67,12 @@ class Ruler:
 
     Args:
         trained: The run's generator.
-        num_images: Of each fid; 0: none is measured.
+        num_samples: Of each fid; 0: none is measured.
     """
 
-    def __init__(self, trained: LoadedGenerator, num_images: int) -> None:
-        self.num_images = num_images
-        self.reason = "it was not asked for (fid-images 0)" if num_images == 0 else ""
+    def __init__(self, trained: LoadedGenerator, num_samples: int) -> None:
+        self.num_samples = num_samples
+        self.reason = "it was not asked for (fid-images 0)" if num_samples == 0 else ""
         self._evaluator: Evaluator | None = None
         self._trained = trained
         config = trained.config
@@ -96,7 +96,7 @@ class Ruler:
         if self._evaluator is None:
             return None
         adapted = _Adapted(network, self._trained.generator)
-        (fid,) = self._evaluator.score(adapted, (FID.name,), self.num_images).values()
+        (fid,) = self._evaluator.score(adapted, (FID.name,), self.num_samples).values()
         assert isinstance(fid, float)
         return fid
 

@@ -51,7 +51,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
     kind = FORMATS[wanted.to]()
     kind.require(wanted.to)
     trained.images(f"fedgan export --to {wanted.to}")
-    fid_images = trained.config.evaluation.num_images if wanted.fid_images is None else wanted.fid_images
+    fid_images = trained.config.evaluation.num_samples if wanted.fid_images is None else wanted.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
         own = ruler.fid(trained.generator)
@@ -66,7 +66,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
             "outputs": {"images": ["batch", trained.spec.channels, trained.spec.size, trained.spec.size, "float32"]},
             "labels-are-used": trained.conditional,
             "files": files,
-            "fid": {"own": own, "images": ruler.num_images, "reason": ruler.reason or None},
+            "fid": {"own": own, "images": ruler.num_samples, "reason": ruler.reason or None},
             "tolerance": check.TOLERANCE,
         }
         (folder / REFERENCE).write_bytes(_reference(trained))

@@ -43,12 +43,12 @@ SETTING: dict[str, Scalar] = {
     "federation.num-clients": 10,
     "federation.num-rounds": 16,
     "local.learning-rate": 4e-3,
-    "local.discriminator-learning-rate": 4e-3,
+    "local.adversary-learning-rate": 4e-3,
     "local.schedule": "constant",
     "evaluation.every": 4,
-    "evaluation.num-images": 2000,
-    "evaluation.final-num-images": 100,
-    "evaluation.utility-num-images": 0,
+    "evaluation.num-samples": 2000,
+    "evaluation.final-num-samples": 100,
+    "evaluation.utility-num-samples": 0,
     "output.checkpoint-every": 1000,
     "output.sample-every": 1000,
 }
@@ -195,7 +195,7 @@ def table(cells: Mapping[tuple[str, str], Outcome]) -> str:
 
 def attacks(plan: Plan) -> Measured:
     """What two malicious clients of ten do, under each aggregate (docs/security.md); one run a figure, half an hour."""
-    tiny: dict[str, Scalar] = {"federation.num-rounds": 1, "local.steps": 1, "evaluation.num-images": 100}
+    tiny: dict[str, Scalar] = {"federation.num-rounds": 1, "local.steps": 1, "evaluation.num-samples": 100}
     cells = all_cells(AGGREGATES[:2], ("noise",), tiny) if plan.quick else all_cells(AGGREGATES, tuple(ATTACKS), {})
     print(table(cells))
     for (row, column), cell in cells.items():

@@ -21,7 +21,7 @@ def deployed(plan: Plan) -> Measured:
                     "local.steps": 1,
                     "federation.num-clients": clients,
                     "federation.num-rounds": rounds,
-                    "evaluation.utility-num-images": 0,
+                    "evaluation.utility-num-samples": 0,
                     "output.dir": f"{folder}/run",
                 }
             )

@@ -27,8 +27,8 @@ QUIET: dict[str, Scalar] = {
     "local.schedule": "constant",
     "evaluation.every": 0,
     "evaluation.federated": False,
-    "evaluation.final-num-images": 100,
-    "evaluation.utility-num-images": 0,
+    "evaluation.final-num-samples": 100,
+    "evaluation.utility-num-samples": 0,
     "output.sample-every": _MOST_ROUNDS,
 }
 """No scores and no pictures after the first round: a round is training and what training needs."""

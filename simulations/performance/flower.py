@@ -27,8 +27,8 @@ def flower(plan: Plan) -> Measured:
         "local.steps": 1,
         "federation.num-rounds": 2 if plan.quick else 10,
         "evaluation.every": 0,
-        "evaluation.final-num-images": 100,
-        "evaluation.utility-num-images": 0,
+        "evaluation.final-num-samples": 100,
+        "evaluation.utility-num-samples": 0,
     }
     pairs = [(_in_process(short), _on_ray(short)) for _ in range(plan.times)]
     values = tuple(_later(ray) / _later(ours) for ours, ray in pairs)

@@ -29,8 +29,8 @@ FEDERATED: dict[str, Scalar] = {"partition": "shards per-client=4", "federation.
 _UNSCORED: dict[str, Scalar] = {
     "evaluation.every": 0,
     "evaluation.federated": False,
-    "evaluation.final-num-images": 100,
-    "evaluation.utility-num-images": 10_000,
+    "evaluation.final-num-samples": 100,
+    "evaluation.utility-num-samples": 10_000,
     "output.keep-checkpoints": 1000,
     "output.sample-every": 1000,
 }
@@ -87,7 +87,7 @@ def _seconds_to_goals(plan: Plan, changes: Mapping[str, Scalar], seed: int) -> d
     """Runs one side from a cold start, and returns the seconds to the first round that reaches each goal."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
-        tiny: dict[str, Scalar] = {"local.steps": 1, "evaluation.utility-num-images": 100} if plan.quick else {}
+        tiny: dict[str, Scalar] = {"local.steps": 1, "evaluation.utility-num-samples": 100} if plan.quick else {}
         config = RunConfig().replaced({**_UNSCORED, **changes, **tiny, "seed": seed, "output.dir": str(run.path)})
         file = Path(folder) / "config.toml"
         file.write_text(config.toml(), encoding="utf-8")

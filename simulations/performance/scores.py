@@ -26,22 +26,26 @@ def scores(plan: Plan) -> Measured:
     """
     config = RunConfig()
     if plan.quick:
-        few = {"evaluation.num-images": 100, "evaluation.final-num-images": 100, "evaluation.utility-num-images": 100}
+        few = {
+            "evaluation.num-samples": 100,
+            "evaluation.final-num-samples": 100,
+            "evaluation.utility-num-samples": 100,
+        }
         config = config.replaced({**few, "local.steps": 1})
     torch.set_num_threads(1)
     evaluator = Evaluator(config, load(config.data))
     generator = config.model_component.build(load(config.data).spec, config.seed)["generator"].eval()
 
-    def on(cores: int, names: tuple[str, ...], num_images: int) -> float:
+    def on(cores: int, names: tuple[str, ...], num_samples: int) -> float:
         with mock.patch.object(threads, "available_cores", return_value=cores):
-            return clock(functools.partial(evaluator.score, generator, names, num_images))
+            return clock(functools.partial(evaluator.score, generator, names, num_samples))
 
     on(1, table.quick(), 100)  # the real images' features, once a run
     evaluation, every = config.evaluation, available_cores()
     with Federation(config, every) as federation:
         parts = {
-            "round": (table.quick(), evaluation.num_images),
-            "last": (table.held_out(), evaluation.final_num_images),
+            "round": (table.quick(), evaluation.num_samples),
+            "last": (table.held_out(), evaluation.final_num_samples),
         }
         found = {
             key: in_turn(plan.times, functools.partial(on, 1, *part), functools.partial(on, every, *part))

@@ -70,8 +70,8 @@ def _trained(path: Path) -> LoadedGenerator:
                 "local.steps": 1,
                 "evaluation.every": 0,
                 "evaluation.federated": False,
-                "evaluation.final-num-images": 100,
-                "evaluation.utility-num-images": 0,
+                "evaluation.final-num-samples": 100,
+                "evaluation.utility-num-samples": 0,
                 "output.dir": str(path),
             }
         ),

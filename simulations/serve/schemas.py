@@ -92,15 +92,15 @@ class Best(Answer):
 
     round: int
     value: float
-    num_images: int | None = Field(None, description="generated images that it was computed with; null: not recorded")
+    num_samples: int | None = Field(None, description="generated images that it was computed with; null: not recorded")
 
 
 class ScoredWith(Answer):
     """What scores were computed with."""
 
     extractor: str | None = Field(None, description="whose features: mnist-cnn or inception; null: none")
-    num_images: int | None = Field(None, description="generated images; null: not recorded")
-    own_num_images: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
+    num_samples: int | None = Field(None, description="generated images; null: not recorded")
+    own_num_samples: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
 
 
 class ImageKind(Answer):
@@ -142,7 +142,7 @@ class RunSummary(Answer):
     seconds: float = Field(description="time of the rounds that are done")
     seconds_left: float | None = Field(description="to the last round, by the pace of the last ten; null: not known")
     updated: float = Field(description="when the record last changed, seconds since 1970")
-    images_seen: int = Field(description="real images that clients have trained on so far, counted each time")
+    examples_seen: int = Field(description="real images that clients have trained on so far, counted each time")
     best: Best | None
     distance: str = Field(description="the name of the score that rounds are compared by, lower is better")
     figures: list[FigureInfo] = Field(description="of clients' training, as its objective calls them; main ones first")

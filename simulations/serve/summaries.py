@@ -42,7 +42,7 @@ from simulations.serve.schemas import (
 log = logging.getLogger("fedgan.serve")
 
 _MOST_INCIDENTS = 100
-_OWN = "-num-images"  # after the name of a metric that has images of its own
+_OWN = "-num-samples"  # after the name of a metric that has images of its own
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
 
 
@@ -94,7 +94,7 @@ def _untold(name: str, error: Exception) -> RunSummary:
         "round": 0,
         "seconds": 0.0,
         "updated": 0.0,
-        "images_seen": 0,
+        "examples_seen": 0,
         "scores": {},
         "generator": False,
     }
@@ -133,7 +133,7 @@ def summary_of(view: View) -> RunSummary:
         seconds=finite(sum(map(seconds_of, view.lines))) or 0.0,
         seconds_left=seconds_left(view, state),
         updated=view.updated,
-        images_seen=view.lines[-1]["images-seen"] if view.lines else 0,
+        examples_seen=view.lines[-1]["examples-seen"] if view.lines else 0,
         best=_best(view.lines),
         distance=table.selecting(score_curves(view.lines)) or table.default_selecting(),
         figures=_figures(view),
@@ -160,7 +160,7 @@ def _best(lines: list[Line]) -> Best | None:
     lowest = finite(model_selection.quality(line["scores"])) if line else None
     if line is None or lowest is None:
         return None
-    return Best(round=line["round"], value=lowest, num_images=line.get("scored-with", {}).get("num-images"))
+    return Best(round=line["round"], value=lowest, num_samples=line.get("scored-with", {}).get("num-samples"))
 
 
 def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
@@ -169,8 +169,8 @@ def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
     told = scored["scored-with"]
     return ScoredWith(
         extractor=told["extractor"],
-        num_images=told["num-images"],
-        own_num_images={key.removesuffix(_OWN): told[key] for key in told if key.endswith(_OWN)},
+        num_samples=told["num-samples"],
+        own_num_samples={key.removesuffix(_OWN): told[key] for key in told if key.endswith(_OWN)},
     )
 
 

@@ -232,7 +232,7 @@ class TestWhatIsNotScored:
         assert any("federated-fid" in r and "no extractor for 32x32 images with 1 channel(s)" in r for r in reasons)
         assert any("has other images or classes than the clients" in reason for reason in reasons)
         text = directory.journal.read_text()
-        assert text.index("not-scored") < text.index('"images-seen"')  # before round 1
+        assert text.index("not-scored") < text.index('"examples-seen"')  # before round 1
         assert all(reason in caplog.text for reason in reasons)
         assert json.loads(directory.summary.read_text())["not-scored"] == reasons
 
@@ -272,9 +272,9 @@ class TestWhatIsNotScored:
         assert "classifier of handwritten digits" in warnings[0]
         with_what = json.loads(folder(config).summary.read_text())["scored-with"]
         assert warnings[0] in with_what.pop("warning")
-        assert with_what == {"extractor": "mnist-cnn", "num-images": 100}
+        assert with_what == {"extractor": "mnist-cnn", "num-samples": 100}
         (line,) = journal.read(folder(config).journal)
-        assert line["scored-with"] == {"extractor": "mnist-cnn", "num-images": 100}
+        assert line["scored-with"] == {"extractor": "mnist-cnn", "num-samples": 100}
 
     @pytest.mark.parametrize("extractor", ["auto", "none"])
     def test_every_line_with_scores_says_with_what(self, small, extractor):
@@ -282,8 +282,8 @@ class TestWhatIsNotScored:
         simulate(config)
         name = "mnist-cnn" if extractor == "auto" else None
         lines = journal.read(folder(config).journal)
-        assert [line.get("scored-with") for line in lines] == [{"extractor": name, "num-images": 100}] * 3
+        assert [line.get("scored-with") for line in lines] == [{"extractor": name, "num-samples": 100}] * 3
         summary = json.loads(folder(config).summary.read_text())
-        assert summary["scored-with"] == {"extractor": name, "num-images": 120}
-        assert "utility-num-images" not in summary["scored-with"]
+        assert summary["scored-with"] == {"extractor": name, "num-samples": 120}
+        assert "utility-num-samples" not in summary["scored-with"]
         assert told(config, "features") == []

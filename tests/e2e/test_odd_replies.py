@@ -121,7 +121,7 @@ ODD = {
     "another-protocol": (with_meta(protocol=1), "the peer speaks protocol 1, this side 6"),
     "no-meta": (lambda content, number: content.pop("meta"), "no ConfigRecord 'meta'"),
     "metrics-nan": (
-        lambda content, number: content.update({"metrics": MetricRecord({"images": math.nan})}),
+        lambda content, number: content.update({"metrics": MetricRecord({"examples": math.nan})}),
         "images in metrics is nan",
     ),
     "metrics-with-lines": (
@@ -133,7 +133,7 @@ ODD = {
         "^a fedgan: b in metrics is nan",
     ),
     "images-negative": (
-        lambda content, number: content.update({"metrics": MetricRecord({"images": -1})}),
+        lambda content, number: content.update({"metrics": MetricRecord({"examples": -1})}),
         "images in metrics is -1",
     ),
     "huge": (with_value(1e30), "the norm of its update is 1e"),

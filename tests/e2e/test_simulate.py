@@ -53,7 +53,7 @@ def test_a_run_leaves_a_whole_run_directory(small):
     assert [line["round"] for line in lines] == [1, 2, 3]
     for line in lines:
         assert [client["partition"] for client in line["clients"]] == [0, 1, 2, 3]
-        assert line["images-seen"] == line["round"] * 4 * 2 * 8
+        assert line["examples-seen"] == line["round"] * 4 * 2 * 8
         assert set(line["seconds"]) >= {"train", "aggregate", "evaluate"}
         assert line["bytes-up"] == line["bytes-down"] > 4 * 1000
         for client in line["clients"]:
@@ -100,7 +100,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, algorithm):
     lines = [journal.read(directory.journal) for directory in (parts, through)]
     for one, two in zip(*lines, strict=True):
         assert not one["refused"]  # a client that paused goes on from what it kept then
-        assert one["images-seen"] == two["images-seen"]
+        assert one["examples-seen"] == two["examples-seen"]
         assert [c["generator-loss"] for c in one["clients"]] == [c["generator-loss"] for c in two["clients"]]
 
 
@@ -182,7 +182,7 @@ def test_an_interrupt_before_the_journal_line_loses_no_count(small, monkeypatch)
         simulate(small())
     monkeypatch.undo()
     lines = journal.read(run(small(output__resume=True)).journal)
-    assert [line["images-seen"] for line in lines] == [64, 128, 192]
+    assert [line["examples-seen"] for line in lines] == [64, 128, 192]
 
 
 def test_weights_that_are_not_finite_are_refused_and_not_kept(small, monkeypatch):
@@ -431,7 +431,7 @@ def test_images_without_labels_train_and_are_shown_whether_labels_are_asked_for_
     directory = run(small(**source, model=model, federation__num_rounds=1, local__fake_labels="uniform"))
     summary = json.loads(directory.summary.read_text())
     assert summary["rounds"] == 1
-    assert summary["images-seen"] == 4 * 2 * 8
+    assert summary["examples-seen"] == 4 * 2 * 8
     assert state_of(directory).state.published(ADVERSARIAL)
     assert size_of(directory.sample(1)) == (302, 302)
 

@@ -153,7 +153,7 @@ class TrackerSync:
 def figures(line: Line) -> dict[str, float]:
     """Returns a round's figures by name: scores, means over clients, each client's own, bytes, seconds, refusals."""
     values: dict[str, Any] = {f"scores/{key}": value for key, value in line["scores"].items()}
-    values["scores/num-images"] = line.get("scored-with", {}).get("num-images")
+    values["scores/num-samples"] = line.get("scored-with", {}).get("num-samples")
     values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in averaged(line)}
     own = (*averaged(line), "drift")
     if len(line["clients"]) <= _MOST_CLIENTS:
@@ -161,7 +161,7 @@ def figures(line: Line) -> dict[str, float]:
             values |= {f"client-{client['partition']}/{key}": client[key] for key in own if key in client}
     values |= {f"seconds/{key}": value for key, value in line["seconds"].items()}
     values |= {f"traffic/{key}": line[key] for key in ("bytes-down", "bytes-up")}
-    values |= {"progress/images-seen": line["images-seen"], "progress/refused": len(line["refused"])}
+    values |= {"progress/examples-seen": line["examples-seen"], "progress/refused": len(line["refused"])}
     return _finite(values)
 
 

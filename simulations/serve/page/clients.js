@@ -79,7 +79,7 @@ const isNumber = (it) => it !== null && it !== undefined;
 function one(run, row) {
   const signs = run.signs.filter((it) => it.client === row.client);
   const counts = row["label-counts"];
-  const keys = Object.keys(row.curves).filter((key) => key !== "images").sort((a, b) => rank(a) - rank(b)); /* images: the same each round */
+  const keys = Object.keys(row.curves).filter((key) => key !== "examples").sort((a, b) => rank(a) - rank(b)); /* images: the same each round */
   return h("section", { class: "card one", "aria-labelledby": "one-title", key: `one ${row.client}` },
     h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, row.site ? `Client ${row.client}: ${row.site}` : `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),

@@ -12,7 +12,7 @@ export function recordTab(run) {
 function scores(run) {
   const names = scoresOf("figure").map((it) => it.name).filter((name) => run.scores[name] !== undefined);
   return h("section", { class: "card" }, h("h2", {}, run["scores-round"] === null ? "Scores" : `Scores of round ${run["scores-round"]}`),
-    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, Object.entries(run["scored-with"]?.["own-num-images"] ?? {}).map(([name, count]) => `; ${name} from ${plural(count, "generated image")}`), `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
+    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, Object.entries(run["scored-with"]?.["own-num-samples"] ?? {}).map(([name, count]) => `; ${name} from ${plural(count, "generated image")}`), `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
     names.length
       ? h("table", { class: "figures scores" }, h("thead", {}, h("tr", {}, ["score", "value", "best over rounds", "meaning"].map((it) => h("th", { scope: "col" }, it)))),
         h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, SCORES[name].meaning)))))

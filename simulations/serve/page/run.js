@@ -42,7 +42,7 @@ function facts(run) {
     ...scoreFacts(run),
     ["clients", whole(run.clients), `split: ${brief(run.partition)}`],
     ["algorithm", nameOf(run.algorithm), `model ${nameOf(run.model)}, objective ${nameOf(run.objective)}`],
-    ["data", nameOf(run.data), `${plural(run["images-seen"], "image")} seen`],
+    ["data", nameOf(run.data), `${plural(run["examples-seen"], "image")} seen`],
     ["time", duration(run.seconds), run.round ? `${duration(run.seconds / run.round)} a round` : null],
   ];
   return h("dl", { class: "facts" }, rows.map(([name, value, ...more]) => h("div", { key: name }, h("dt", {}, name), h("dd", {}, h("b", {}, value), more.filter(Boolean).map((it) => h("span", {}, it))))));

@@ -84,7 +84,7 @@ function configured(run) {
    one's own are never known to be the same. */
 function yardstick(run) {
   if (!run.best || !run["data-is-public"]) return null;
-  return JSON.stringify([run.data, run.distance, run["scored-with"]?.extractor ?? null, run.best["num-images"] ?? null]);
+  return JSON.stringify([run.data, run.distance, run["scored-with"]?.extractor ?? null, run.best["num-samples"] ?? null]);
 }
 
 /* The score now, the best one, and how that stands among runs that it compares with. */
@@ -158,7 +158,7 @@ function pointsOf(own, run) {
     const values = own.measure === "distance" ? scores[detail.distance] : (means[own.measure] ?? scores[own.measure]);
     let time = 0;
     const times = seconds.map((it) => (time += it));
-    const at = { round: (i) => rounds[i], seconds: (i) => times[i], images: (i) => (detail["images-seen"] * rounds[i]) / (detail.round || 1) }[own.over];
+    const at = { round: (i) => rounds[i], seconds: (i) => times[i], images: (i) => (detail["examples-seen"] * rounds[i]) / (detail.round || 1) }[own.over];
     return (values ?? []).map((value, i) => [at(i), value]).filter(([, value]) => value !== null);
   });
 }

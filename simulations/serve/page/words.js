@@ -62,7 +62,7 @@ const isKnown = (value) => value !== null && value !== undefined && value !== ""
 export const nameOf = (component) => (isKnown(component) ? String(component).split(" ")[0] : UNKNOWN);
 
 /* A component as configured, without what is off. */
-export const brief = (component) => (isKnown(component) ? component.replace(/ (images-per-client=0|min-images=1)\b/g, "") : UNKNOWN);
+export const brief = (component) => (isKnown(component) ? component.replace(/ (examples-per-client=0|min-examples=1)\b/g, "") : UNKNOWN);
 
 export const whole = (value) => (isKnown(value) ? value.toLocaleString("en") : UNKNOWN);
 
@@ -102,13 +102,13 @@ const EXTRACTORS = { "mnist-cnn": "features of mnist-cnn", inception: "features 
 export const isAtWork = (run) => run.state === "running" || run.state === "waiting for nodes";
 
 /* What scores were computed from: how many images, and whose features. Records of earlier versions do not tell. */
-export function scoredWith(told, count = told?.["num-images"]) {
+export function scoredWith(told, count = told?.["num-samples"]) {
   if (!isKnown(count) && !isKnown(told?.extractor)) return "images and extractor unknown";
   return `${isKnown(count) ? plural(count, "image") : "number of images unknown"}, ${isKnown(told?.extractor) ? (EXTRACTORS[told.extractor] ?? `features of ${told.extractor}`) : "extractor unknown"}`;
 }
 
 /* The same of the scores of rounds, which are of fewer images than the final ones. */
-export const roundsScoredWith = (run) => scoredWith(run["scored-with"], run.best?.["num-images"]);
+export const roundsScoredWith = (run) => scoredWith(run["scored-with"], run.best?.["num-samples"]);
 
 export const INCOMPARABLE = "Distances from different numbers of images are not comparable: fewer images give a higher one.";
 
@@ -116,7 +116,7 @@ export const INCOMPARABLE = "Distances from different numbers of images are not 
    rounds, and it is said that they do not compare. */
 export function bestInWords(run, now) {
   if (!run.best) return "";
-  const [of, its] = [run["scored-with"]?.["num-images"], run.best["num-images"]];
+  const [of, its] = [run["scored-with"]?.["num-samples"], run.best["num-samples"]];
   const ofRound = run.quality[run["quality-rounds"].indexOf(run["scores-round"])];
   const isAlike = isKnown(of) && isKnown(its) ? of === its : ofRound === now;
   const soFar = isAtWork(run) ? " so far" : "";

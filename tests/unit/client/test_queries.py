@@ -9,7 +9,7 @@ from common.config import RunConfig
 from common.queries import QUERIES, RefusalError
 
 CPU = torch.device("cpu")
-SPLIT = {"partition": "shards per-client=2 images-per-client=60"}
+SPLIT = {"partition": "shards per-client=2 examples-per-client=60"}
 
 
 def config(**changes):

@@ -164,7 +164,7 @@ def test_a_step_is_the_one_that_a_person_would_write():
 
 
 def test_first_adam_step_moves_each_weight_by_the_learning_rate():
-    trainer = assign(make(steps=1, learning_rate=0.01, discriminator_learning_rate=0.03))
+    trainer = assign(make(steps=1, learning_rate=0.01, adversary_learning_rate=0.03))
     trainer.fit()
     for network, rate in (("generator", 0.01), ("discriminator", 0.03)):
         moves = [
@@ -198,11 +198,11 @@ def test_the_discriminator_sees_the_whole_shard_before_any_image_again():
     trainer._phases = (dataclasses.replace(phase, loss=looking), other)
     metrics = trainer.fit()
     assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 24
-    assert metrics["images"] == 24
+    assert metrics["examples"] == 24
 
 
 def test_images_seen_counts_what_critics_see():
-    assert assign(make(objective="wgan", steps=2, batch_size=8)).fit()["images"] == 2 * 5 * 8
+    assert assign(make(objective="wgan", steps=2, batch_size=8)).fit()["examples"] == 2 * 5 * 8
 
 
 def test_a_shard_smaller_than_a_batch_fills_it():
@@ -238,7 +238,7 @@ def test_uniform_fake_labels_are_even_over_all_classes():
 def test_rates_follow_the_schedule_by_the_round():
     """In its first step without a past, Adam moves a weight by the rate itself."""
     for round, share in ((1, 1.0), (3, 0.6), (5, 0.2)):
-        rates = {"learning_rate": 0.01, "discriminator_learning_rate": 0.03}
+        rates = {"learning_rate": 0.01, "adversary_learning_rate": 0.03}
         trainer = make(steps=1, schedule="linear", final_rate=0.2, **rates)
         trainer.assign(Assignment(shard(), 0, 0, round, num_rounds=5), None)
         trainer.fit()

@@ -16,7 +16,7 @@ import pages
 from pages import ROOT
 
 PAGE = ROOT / "docs" / "own-images.md"
-SHORT = "federation.num-rounds=2 local.steps=1 evaluation.utility-num-images=300"
+SHORT = "federation.num-rounds=2 local.steps=1 evaluation.utility-num-samples=300"
 PASSED_OVER = ("needs a download", "goes on until Ctrl-C")
 
 

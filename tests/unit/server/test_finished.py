@@ -40,9 +40,9 @@ def test_other_settings_of_scores_are_refused_with_the_way_to_score_again(done):
     config, directory = done
     before = _content(directory)
     with pytest.raises(
-        ConfigError, match=r"without evaluation.final-num-images=200; to score it again: fedgan evaluate"
+        ConfigError, match=r"without evaluation.final-num-samples=200; to score it again: fedgan evaluate"
     ):
-        in_process.simulate(config.replaced({"evaluation.final-num-images": 200}), num_workers=1)
+        in_process.simulate(config.replaced({"evaluation.final-num-samples": 200}), num_workers=1)
     assert _content(directory) == before
 
 

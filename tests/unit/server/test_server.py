@@ -245,7 +245,7 @@ class TestCheckpoint:
         for name, kept in written.snapshot.clients[12].items():
             assert tree.digest(read.snapshot.clients[12][name]) == tree.digest(kept)
         assert (read.config, read.roster) == (written.config, written.roster)
-        for field in ("images_seen", "memory_rounds", "rollbacks", "run"):
+        for field in ("examples_seen", "memory_rounds", "rollbacks", "run"):
             assert getattr(read.snapshot, field) == getattr(written.snapshot, field)
 
     def test_only_the_last_are_kept_and_no_scrap_is_left(self, tmp_path):
@@ -276,7 +276,7 @@ class TestCheckpoint:
 
     def test_a_header_that_was_changed_is_refused(self, tmp_path):
         path = checkpoint.save_checkpoint(tmp_path, self.content(3), keep=3)
-        path.write_bytes(path.read_bytes().replace(b'"images-seen":"12345"', b'"images-seen":"99999"'))
+        path.write_bytes(path.read_bytes().replace(b'"examples-seen":"12345"', b'"examples-seen":"99999"'))
         with pytest.raises(CheckpointError, match="damaged"):
             checkpoint.load_checkpoint(path)
 
@@ -312,7 +312,7 @@ class TestCheckpoint:
 
 def journal_line(round, **changes):
     """Returns a line of a journal that has all its keys."""
-    counts = dict.fromkeys(("images-seen", "bytes-down", "bytes-up"), 0)
+    counts = dict.fromkeys(("examples-seen", "bytes-down", "bytes-up"), 0)
     return {"round": round, **counts, "seconds": {}, "clients": [], "refused": [], "scores": {}} | changes
 
 

@@ -25,15 +25,15 @@ pytestmark = pytest.mark.usefixtures("no_reports")
 
 SETTINGS = {
     "model": "mlp width=16 latent-size=8",
-    "partition": "shards per-client=2 images-per-client=40",
+    "partition": "shards per-client=2 examples-per-client=40",
     "federation.num-clients": 3,
     "federation.num-rounds": 2,
     "local.steps": 1,
     "local.batch-size": 8,
-    "evaluation.num-images": 100,
-    "evaluation.final-num-images": 100,
+    "evaluation.num-samples": 100,
+    "evaluation.final-num-samples": 100,
     "evaluation.federated": False,
-    "evaluation.utility-num-images": 0,
+    "evaluation.utility-num-samples": 0,
 }
 
 
@@ -122,7 +122,7 @@ def test_a_notebook_shows_a_run_with_scores_and_samples(result):
     assert "2 of 2 rounds" in page
     assert repr(result).endswith(f"2 of 2 rounds, fid {result.scores['fid']:.4g} (mnist-cnn, 100 images)>")
     assert "<p>features of mnist-cnn, 100 generated images</p>" in page
-    assert result.scored_with == {"extractor": "mnist-cnn", "num-images": 100}
+    assert result.scored_with == {"extractor": "mnist-cnn", "num-samples": 100}
 
 
 def test_images_are_saved_by_ending_and_each_says_where_it_comes_from(result, tmp_path):

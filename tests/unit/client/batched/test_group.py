@@ -367,7 +367,7 @@ def test_seats_share_the_weights_of_their_table_and_nothing_else():
 @pytest.mark.parametrize("options", [{}, {"r1": 1.0, "r1_every": 3}, {"critic_steps": 2}])
 def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_float64, options):
     # On the CPU a repetition computes again on the recording's own memory. Rates in it are float32, which these fit.
-    rates = {"learning_rate": 2.0**-8, "discriminator_learning_rate": 2.0**-7}
+    rates = {"learning_rate": 2.0**-8, "adversary_learning_rate": 2.0**-7}
     spec = making("dcgan", HINGE(**options), steps=7, **rates)
     stacked, members = cohort(spec)
     recordings = []

@@ -22,7 +22,7 @@ def make_context(**changes):
         "seed": 0,
         "clients": {},
         "aggregator": AGGREGATORS["mean"](),
-        "weighting": WEIGHTINGS["images"](),
+        "weighting": WEIGHTINGS["examples"](),
         "model": MODEL,
         "objective": OBJECTIVES["non-saturating"](),
         "optimiser": OPTIMISERS["adam"](),

@@ -60,15 +60,17 @@ def test_one_client_holds_everything(name):
 
 @pytest.mark.parametrize("name", PARTITIONERS)
 def test_cap_takes_a_seeded_part_of_each_clients_images(name):
-    whole, capped = split(name), split(f"{name} images-per-client=30")
+    whole, capped = split(name), split(f"{name} examples-per-client=30")
     assert [len(part) for part in capped] == [min(30, len(part)) for part in whole]
     assert all(np.isin(part, all_of_it).all() for part, all_of_it in zip(capped, whole, strict=True))
     assert all((np.diff(part) > 0).all() for part in capped)
-    assert same(capped, split(f"{name} images-per-client=30"))
+    assert same(capped, split(f"{name} examples-per-client=30"))
 
 
 def test_cap_is_drawn_from_the_whole_part():
-    part = split("shards images-per-client=100", num_clients=1)[0]  # uncapped: labels 0 to 4, then 5 to 9, or reversed
+    part = split("shards examples-per-client=100", num_clients=1)[
+        0
+    ]  # uncapped: labels 0 to 4, then 5 to 9, or reversed
     assert 400 < part.mean() < 600
     assert counts([part]).min() >= 2
 
@@ -144,33 +146,33 @@ def test_dirichlet_shares_have_the_distributions_variance():
 
 
 @pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.1, 1e6])
-@pytest.mark.parametrize("min_images", [1, 50, 100])
-def test_dirichlet_gives_each_client_its_minimum(alpha, min_images):
-    assert min(len(part) for part in split(f"dirichlet alpha={alpha} min-images={min_images}")) >= min_images
+@pytest.mark.parametrize("min_examples", [1, 50, 100])
+def test_dirichlet_gives_each_client_its_minimum(alpha, min_examples):
+    assert min(len(part) for part in split(f"dirichlet alpha={alpha} min-examples={min_examples}")) >= min_examples
 
 
 def test_dirichlet_draws_again_before_it_repairs(monkeypatch):
-    monkeypatch.setattr("common.partitioners.dirichlet._repaired", lambda parts, min_images, generator: parts)
+    monkeypatch.setattr("common.partitioners.dirichlet._repaired", lambda parts, min_examples, generator: parts)
     for seed in range(10):
-        assert min(len(part) for part in split("dirichlet alpha=1 min-images=40", seed=seed)) >= 40
+        assert min(len(part) for part in split("dirichlet alpha=1 min-examples=40", seed=seed)) >= 40
 
 
 def test_dirichlet_repair_moves_no_more_than_is_lacking():
-    sizes = sorted(len(part) for part in split("dirichlet alpha=0.000001 min-images=20"))
+    sizes = sorted(len(part) for part in split("dirichlet alpha=0.000001 min-examples=20"))
     assert sizes[0] == 20  # ten whole classes for ten clients leave some with none, whom repair lifts to 20
     assert sizes[-1] >= 100
 
 
 def test_dirichlet_with_minimum_and_cap_gives_exact_sizes():
-    assert {len(part) for part in split("dirichlet min-images=80 images-per-client=80")} == {80}
+    assert {len(part) for part in split("dirichlet min-examples=80 examples-per-client=80")} == {80}
 
 
 def test_dirichlet_minimum_beyond_the_data_is_refused():
-    with pytest.raises(ConfigError, match=r"min-images=101.*1010 images.*1000"):
-        split("dirichlet min-images=101")
+    with pytest.raises(ConfigError, match=r"min-examples=101.*1010 images.*1000"):
+        split("dirichlet min-examples=101")
 
 
-@pytest.mark.parametrize("option", ["alpha=0", "alpha=-1", "alpha=nan", "alpha=inf", "min-images=0"])
+@pytest.mark.parametrize("option", ["alpha=0", "alpha=-1", "alpha=nan", "alpha=inf", "min-examples=0"])
 def test_dirichlet_options_out_of_range_are_refused(option):
     with pytest.raises(ConfigError, match=option.split("=")[0]):
         split(f"dirichlet {option}")
@@ -287,7 +289,7 @@ def test_drop_classes_refuses_more_holders_than_images():
         split("drop-classes drops=0:1", num_clients=101)
 
 
-@pytest.mark.parametrize("inner", ["dirichlet alpha=0.1 images-per-client=60", "shards per-client=4", "drop-classes"])
+@pytest.mark.parametrize("inner", ["dirichlet alpha=0.1 examples-per-client=60", "shards per-client=4", "drop-classes"])
 def test_pooled_holds_exactly_what_all_clients_of_a_federation_would(inner):
     (pool,) = split(f"pooled of='{inner}' clients=10", num_clients=1, seed=7)
     apart = split(inner, num_clients=10, seed=7)
@@ -303,7 +305,7 @@ def test_pooled_groups_clients_in_order():
 
 
 def test_pooled_caps_after_pooling_and_refuses_fewer_clients_than_pools():
-    (pool,) = split("pooled of=shards clients=10 images-per-client=500", num_clients=1)
+    (pool,) = split("pooled of=shards clients=10 examples-per-client=500", num_clients=1)
     assert len(pool) == 500
     with pytest.raises(ConfigError, match="pooled clients=2.* cannot be pooled by 3"):
         split("pooled clients=2", num_clients=3)
@@ -311,7 +313,7 @@ def test_pooled_caps_after_pooling_and_refuses_fewer_clients_than_pools():
 
 def test_pooled_writes_out_the_inner_split_and_reads_it_back():
     component = parse("partition", PARTITIONERS, "pooled of='dirichlet alpha=0.2' clients=10")
-    assert component.of == "dirichlet images-per-client=0 alpha=0.2 min-images=1"
+    assert component.of == "dirichlet examples-per-client=0 alpha=0.2 min-examples=1"
     assert parse("partition", PARTITIONERS, component.spec()) == component
     twice = parse("partition", PARTITIONERS, "pooled of=\"pooled of='shards per-client=3' clients=6\" clients=3")
     assert parse("partition", PARTITIONERS, twice.spec()) == twice

@@ -23,7 +23,7 @@ from simulations.runtime.in_process import simulate
 from tests.unit.common.queries.brightness import Brightness
 
 CPU = torch.device("cpu")
-SPLIT = {"partition": "shards per-client=2 images-per-client=60", "evaluation.num-images": 500}
+SPLIT = {"partition": "shards per-client=2 examples-per-client=60", "evaluation.num-samples": 500}
 
 
 def config(**changes):

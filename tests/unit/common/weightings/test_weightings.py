@@ -54,7 +54,7 @@ def test_kl_typical_is_images_times_the_exponent_of_minus_the_divergence():
     assert second == pytest.approx(20 * 24 / 41)
     even = {k: Client(n, (n // 2, n // 2)) for k, n in enumerate((2, 6))}
     replies = [Reply(k, client.num_examples, {}) for k, client in even.items()]
-    assert WEIGHTINGS["kl-typical"]().weigh(replies, even) == WEIGHTINGS["images"]().weigh(replies, even)
+    assert WEIGHTINGS["kl-typical"]().weigh(replies, even) == WEIGHTINGS["examples"]().weigh(replies, even)
 
 
 def test_kl_skewed_is_the_softmax_of_the_divergence_times_the_share_of_all_images():

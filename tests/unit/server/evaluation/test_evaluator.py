@@ -42,7 +42,7 @@ def dataset():
 
 
 def make(dataset, **changes):
-    return Evaluator(RunConfig.from_flat({"evaluation.utility-num-images": 400, **changes}), dataset)
+    return Evaluator(RunConfig.from_flat({"evaluation.utility-num-samples": 400, **changes}), dataset)
 
 
 def test_copies_of_real_images_score_as_real_ones(dataset):
@@ -112,7 +112,7 @@ def test_the_score_is_that_of_the_images_alone(dataset):
     ("changes", "missing", "words"),
     [
         ({"evaluation.extractor": "none"}, {"fid", "kid", "prdc", "per-class-recall"}, "no extractor"),
-        ({"evaluation.utility-num-images": 0}, {"utility"}, "utility-num-images is 0"),
+        ({"evaluation.utility-num-samples": 0}, {"utility"}, "utility-num-samples is 0"),
         ({"model": "mlp conditional=false"}, {"utility"}, "not conditional"),
     ],
 )

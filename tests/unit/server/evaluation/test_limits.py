@@ -24,11 +24,11 @@ def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled
     return Dataset(name, train, ImageSet(images, labels), names, labelled)
 
 
-def told(data, num_images=100, **changes):
-    flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-images": 40, **changes}
+def told(data, num_samples=100, **changes):
+    flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-samples": 40, **changes}
     config = RunConfig.from_flat(flat)
     generator = config.model_component.build(data.spec, 0)["generator"].eval()
-    return Evaluator(config, data).told(generator, table.held_out(), num_images)
+    return Evaluator(config, data).told(generator, table.held_out(), num_samples)
 
 
 def assert_sound(found):
@@ -71,14 +71,14 @@ def test_pictures_that_are_all_the_same_are_scored():
 
 
 def test_fewer_generated_images_than_held_out_ones_are_enough():
-    assert_sound(told(dataset(300, 10), num_images=100))
+    assert_sound(told(dataset(300, 10), num_samples=100))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"evaluation.utility-num-images": 1}, "utility-num-images is 1, fewer than two of each of 10 classes"),
-        ({"evaluation.utility-num-images": 0}, "utility-num-images is 0"),
+        ({"evaluation.utility-num-samples": 1}, "utility-num-samples is 1, fewer than two of each of 10 classes"),
+        ({"evaluation.utility-num-samples": 0}, "utility-num-samples is 0"),
         ({"model": "mlp width=8 latent-size=4 conditional=false"}, "not conditional"),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_all_metrics_need_is_one_reason(monkeypatch):
         raise RuntimeError("no images")
 
     monkeypatch.setattr(evaluator, "generate", broken)
-    found = told(dataset(30), **{"evaluation.utility-num-images": 0})
+    found = told(dataset(30), **{"evaluation.utility-num-samples": 0})
     assert found["scores"] == {}
     assert any(reason.startswith("fid, kid and prdc are") and "no images" in reason for reason in found["not-scored"])
     assert "scored-with" not in found

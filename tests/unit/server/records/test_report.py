@@ -149,9 +149,9 @@ def test_plots_take_the_colours_of_the_page(run):
 
 
 def test_scores_say_what_they_were_computed_with(run):
-    told = {"extractor": "mnist-cnn", "num-images": 2000}
+    told = {"extractor": "mnist-cnn", "num-samples": 2000}
     journal.append(run.journal, line(1, {"fid": 9.0}) | {"scored-with": told})
-    final = {"extractor": "mnist-cnn", "num-images": 10000, "utility-num-images": 30000}
+    final = {"extractor": "mnist-cnn", "num-samples": 10000, "utility-num-samples": 30000}
     run.summary.write_text(json.dumps({"scores": {"fid": 8.0, "utility": 0.9}, "scored-with": final}))
     page = report.write_report(run).read_text()
     assert "Final scores: features of mnist-cnn, 10,000 generated images, utility on 30,000." in page

@@ -21,10 +21,10 @@ from simulations.commands import main
 from simulations.runtime.settings import read_overrides, read_preset
 
 TINY = (
-    'data.name="mnist-10k" model="mlp width=16 latent-size=8" partition="shards per-client=2 images-per-client=40" '
+    'data.name="mnist-10k" model="mlp width=16 latent-size=8" partition="shards per-client=2 examples-per-client=40" '
     "federation.num-clients=4 federation.num-rounds=2 local.steps=2 local.batch-size=8 evaluation.every=1 "
-    'evaluation.num-images=100 evaluation.final-num-images=100 evaluation.extractor="none" '
-    "evaluation.utility-num-images=0"
+    'evaluation.num-samples=100 evaluation.final-num-samples=100 evaluation.extractor="none" '
+    "evaluation.utility-num-samples=0"
 )
 
 
@@ -116,7 +116,7 @@ def test_a_toy_algorithm_appears_in_the_benchmark(toy, tmp_path, capsys):
     (cell,) = tiny(tmp_path, make_entry("toy sync=generator", base_of()))
     assert cell.config.algorithm.startswith("toy ")
     assert bench.execute(cell, 1, sys.stderr)
-    assert tables.figures_of(RunDirectory(cell.path))["images-seen"] == 2 * 2 * 4 * 8
+    assert tables.figures_of(RunDirectory(cell.path))["examples-seen"] == 2 * 2 * 4 * 8
 
 
 def test_runs_are_planned_seed_by_seed_each_in_a_folder_of_its_own(tmp_path):
@@ -227,20 +227,20 @@ def test_an_interrupted_benchmark_ends_with_130_and_goes_on_to_the_same_bits(tmp
 def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, monkeypatch):
     (cell,) = tiny(tmp_path)
     config = cell.config.replaced(
-        {"evaluation.extractor": "mnist-cnn", "evaluation.utility-num-images": 100, "evaluation.federated": False}
+        {"evaluation.extractor": "mnist-cnn", "evaluation.utility-num-samples": 100, "evaluation.federated": False}
     )
     cell = bench.Cell(cell.entry, 0, config, cell.path)
     assert bench.execute(cell, 1, sys.stderr)
     run = RunDirectory(cell.path)
     summary = json.loads(run.summary.read_text())
-    made_with = {"scored-with": {"extractor": "mnist-cnn", "num-images": 100, "utility-num-images": 100}}
-    last = {"round": 2, "images-seen": 128, "scores": summary["scores"], **made_with}
+    made_with = {"scored-with": {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 100}}
+    last = {"round": 2, "examples-seen": 128, "scores": summary["scores"], **made_with}
     if summary["best"]["round"] == 2:
         assert json.loads((cell.path / "best.json").read_text()) == last
     run.summary.write_text(json.dumps(summary | {"best": {"round": 1, "fid": 1.0}}))
     bench.score_best(run, config)
     best = json.loads((cell.path / "best.json").read_text())
-    assert (best["round"], best["images-seen"]) == (1, 64)
+    assert (best["round"], best["examples-seen"]) == (1, 64)
     assert {"fid", "kid", "coverage", "score", "utility", "per-class-recall"} <= best["scores"].keys()
     assert best["scores"]["fid"] != summary["scores"]["fid"]
     assert best["scored-with"] == made_with["scored-with"]
@@ -249,7 +249,7 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
 
 
 def test_a_table_says_what_its_scores_were_made_with():
-    made = [{"extractor": "mnist-cnn", "num-images": number} for number in (10_000, 2000)]
+    made = [{"extractor": "mnist-cnn", "num-samples": number} for number in (10_000, 2000)]
     rows = [{"runs": [{"scored-with": dict(zip(("final", "between"), made, strict=True))}, {}, {"scored-with": {}}]}]
     assert tables._made_with(rows, "final") == " (mnist-cnn, 10,000 images)"
     assert tables._made_with(rows, "between") == " (mnist-cnn, 2,000 images)"
@@ -266,7 +266,7 @@ def write_run(path, seed, **changes):
     for round in (1, 2):
         line = {
             "round": round,
-            "images-seen": 640 * round,
+            "examples-seen": 640 * round,
             "seconds": {"train": 2.0, "evaluate": 0.5},
             "bytes-down": 1_000_000,
             "bytes-up": figures["up"],
@@ -278,7 +278,7 @@ def write_run(path, seed, **changes):
     scores = {"fid": figures["fid"], "utility": 0.9, "per-class-recall": figures["recalls"]}
     summary = {
         "rounds": 2,
-        "images-seen": 1280,
+        "examples-seen": 1280,
         "rollbacks": 0,
         "seconds": {"run": 99.0, "final-scores": 1.0},
         "weights-sha256": "ab",
@@ -286,7 +286,7 @@ def write_run(path, seed, **changes):
         "scores": scores,
     }
     run.summary.write_text(json.dumps(summary))
-    best = {"round": figures["best"], "images-seen": 640 * figures["best"], "scores": {"fid": figures["fid"] - 1}}
+    best = {"round": figures["best"], "examples-seen": 640 * figures["best"], "scores": {"fid": figures["fid"] - 1}}
     (path / "best.json").write_text(json.dumps(best))
     (path / "machines.json").write_text(
         json.dumps(
@@ -448,7 +448,7 @@ def test_real_images_are_scored_once_and_score_as_real_ones(tmp_path, monkeypatc
     assert file.with_suffix(".png").exists()
     monkeypatch.setattr(real_baseline, "Evaluator", None)
     assert real_baseline.real_images(base, [3], tmp_path) == file
-    other = base.replaced({"evaluation.final-num-images": 500})
+    other = base.replaced({"evaluation.final-num-samples": 500})
     with pytest.raises(TypeError):  # other figures, so it is not the same file
         real_baseline.real_images(other, [3], tmp_path)
 

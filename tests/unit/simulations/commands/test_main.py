@@ -22,9 +22,9 @@ from simulations.commands.options import print_scores
 
 ROOT = Path(__file__).parents[4]
 TINY = (
-    'model="mlp width=16 latent-size=8" partition="shards per-client=2 images-per-client=40" federation.num-clients=4 '
-    "federation.num-rounds=3 local.steps=2 local.batch-size=8 evaluation.every=0 evaluation.num-images=100 "
-    'evaluation.final-num-images=100 evaluation.extractor="none" evaluation.utility-num-images=0 '
+    'model="mlp width=16 latent-size=8" partition="shards per-client=2 examples-per-client=40" federation.num-clients=4 '
+    "federation.num-rounds=3 local.steps=2 local.batch-size=8 evaluation.every=0 evaluation.num-samples=100 "
+    'evaluation.final-num-samples=100 evaluation.extractor="none" evaluation.utility-num-samples=0 '
     'output.checkpoint-every=1 local.schedule="constant"'
 )
 
@@ -343,7 +343,7 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     )
     journal = tmp_path / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 180
-    while not (journal.exists() and journal.read_text().count('"images-seen"') >= 3):
+    while not (journal.exists() and journal.read_text().count('"examples-seen"') >= 3):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, journal.exists() and journal.read_text()
         time.sleep(0.01)
@@ -378,7 +378,7 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
 
 
 def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
-    made = {"extractor": "mnist-cnn", "num-images": 10_000, "utility-num-images": 30_000, "warning": "No digits."}
+    made = {"extractor": "mnist-cnn", "num-samples": 10_000, "utility-num-samples": 30_000, "warning": "No digits."}
     told = {"scores": {"fid": 12.34}, "scored-with": made, "not-scored": ["kid is not"]}
     print_scores(told)
     out, err = capsys.readouterr()
@@ -401,9 +401,9 @@ def test_a_finished_run_is_not_trained_or_scored_again(trained, capsys):
     assert "round 3/3" not in err
     assert "score  " in out
     assert (trained / "summary.json").stat().st_mtime_ns == before
-    code, _, err = fedgan("simulate", "--resume", "--out", trained, "-c", "evaluation.num-images=200", capsys=capsys)
+    code, _, err = fedgan("simulate", "--resume", "--out", trained, "-c", "evaluation.num-samples=200", capsys=capsys)
     assert code == 2
-    assert f"evaluation.num-images=200; to score it again: fedgan evaluate {trained}" in err
+    assert f"evaluation.num-samples=200; to score it again: fedgan evaluate {trained}" in err
 
 
 def test_a_folder_of_runs_is_answered_with_one_of_them(trained, capsys):

@@ -10,15 +10,15 @@ from simulations.runtime.in_process import simulate
 
 TINY = {
     "model": "mlp width=16 latent-size=8",
-    "partition": "shards per-client=2 images-per-client=40",
+    "partition": "shards per-client=2 examples-per-client=40",
     "federation.num-clients": 3,
     "federation.num-rounds": 1,
     "local.steps": 2,
     "local.batch-size": 8,
-    "evaluation.num-images": 100,
-    "evaluation.final-num-images": 100,
+    "evaluation.num-samples": 100,
+    "evaluation.final-num-samples": 100,
     "evaluation.federated": False,
-    "evaluation.utility-num-images": 0,
+    "evaluation.utility-num-samples": 0,
 }
 
 

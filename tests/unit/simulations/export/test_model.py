@@ -129,7 +129,7 @@ def test_the_card_has_data_split_clients_rounds_scores_privacy_and_licence(run, 
     for words in (
         "license: cc-by-4.0",
         "mnist-10k",
-        "shards images-per-client=40 per-client=2",
+        "shards examples-per-client=40 per-client=2",
         "3 clients with 40 images each, 120 in all",
         "| rounds | 1 of 1, 2 local steps of 8 images each |",
         f"| fid | {scores['fid']:.4g} |",

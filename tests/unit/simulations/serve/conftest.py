@@ -24,7 +24,7 @@ def line(round, clients=(), refused=(), **scores):
     """Returns a line of a journal as a run writes it."""
     return {
         "round": round,
-        "images-seen": 16 * round,
+        "examples-seen": 16 * round,
         "seconds": {"train": 1.0, "aggregate": 0.5},
         "bytes-down": 10,
         "bytes-up": 20,

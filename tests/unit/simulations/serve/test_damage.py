@@ -31,10 +31,10 @@ SCORES = {
     "most-memorised": 0,
     "most-memorised-ratio": 0.9,
 }
-WITH = {"extractor": "mnist-cnn", "num-images": 200}
+WITH = {"extractor": "mnist-cnn", "num-samples": 200}
 CLIENT = {"d-real": 1.0, "d-fake": -1.0}
 LINE = line(1, [(0, CLIENT), (1, CLIENT)], [(1, "late")], **SCORES) | {"scored-with": WITH}
-SUMMARY = {"rounds": 2, "images-seen": 32, "class-names": list("abcdefghij"), "scores": SCORES, "scored-with": WITH}
+SUMMARY = {"rounds": 2, "examples-seen": 32, "class-names": list("abcdefghij"), "scores": SCORES, "scored-with": WITH}
 
 
 def full(written, name="damaged"):

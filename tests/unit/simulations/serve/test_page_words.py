@@ -21,7 +21,7 @@ SETTINGS = (
     "clients",
     "rounds",
 )
-MNIST = {"extractor": "mnist-cnn", "num-images": 10000}
+MNIST = {"extractor": "mnist-cnn", "num-samples": 10000}
 
 
 def scored(values, clients=3, **more):
@@ -107,7 +107,7 @@ def test_a_finished_run_without_scores_says_why_and_is_not_called_sound(told):
 
 
 def test_a_run_at_work_whose_utility_is_left_out_may_still_get_scores(told):
-    words = "Utility is not computed: evaluation.utility-num-images is 0."
+    words = "Utility is not computed: evaluation.utility-num-samples is 0."
     sign = {"kind": "not-scored", "severity": "warning", "round": 0, "client": None, "words": words}
     page = told([line(1, [(0, {})])], amended={"signs": [sign], "state": "running"})
     expect(page.locator(".facts")).to_contain_text("scoresnot yet")
@@ -116,9 +116,9 @@ def test_a_run_at_work_whose_utility_is_left_out_may_still_get_scores(told):
 
 
 def test_every_score_says_what_it_was_computed_from_and_what_does_not_compare(told):
-    best = {"round": 2, "value": 30.0, "num-images": 2000}
+    best = {"round": 2, "value": 30.0, "num-samples": 2000}
     summary = {"rounds": 2, "scores": {"fid": 26.0, "score": 9.0, "utility": 0.9}}
-    amended = {"scored-with": MNIST | {"own-num-images": {"utility": 30000}}, "best": best, "state": "finished"}
+    amended = {"scored-with": MNIST | {"own-num-samples": {"utility": 30000}}, "best": best, "state": "finished"}
     page = told(scored([40.0, 30.0]), summary, amended, config={"federation.num-rounds": 2})
     facts = page.locator(".facts")
     expect(facts).to_contain_text("FID26round 2: 10,000 images, features of mnist-cnn")
@@ -148,7 +148,7 @@ def test_scores_of_earlier_versions_do_not_tell_what_they_are_from(told):
 
 
 def test_best_so_far_is_said_of_a_run_at_work_alone(told):
-    same = {"scored-with": MNIST, "best": {"round": 2, "value": 30.0, "num-images": 10000}}
+    same = {"scored-with": MNIST, "best": {"round": 2, "value": 30.0, "num-samples": 10000}}
     page = told(scored([40.0, 30.0]), amended=same | {"state": "running"})
     expect(page.locator(".facts")).to_contain_text("the best so far")
     page.unroute_all()
@@ -201,7 +201,7 @@ def test_runs_on_ones_own_files_are_not_ranked_as_they_may_be_other_images(visit
 
 def test_the_playground_draws_from_the_last_round_and_says_which_and_how_good(visit, trained):
     with listening(trained) as client:
-        best = {"round": 2, "value": 30.0, "num-images": 2000}
+        best = {"round": 2, "value": 30.0, "num-samples": 2000}
         scores = {"best": best, "distance": "fid", "quality-rounds": [2], "quality": [30.0], "scores": {}}
         told = scores | {"scored-with": MNIST}
         page = visit("/#/run/digits/playground", at=client.base_url, before=lambda page: amend(page, told))

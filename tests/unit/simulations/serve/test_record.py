@@ -297,19 +297,19 @@ def test_why_there_are_no_scores_is_a_sign(written):
 
 
 def test_scores_and_the_best_say_what_they_were_computed_with(written):
-    told = {"extractor": "mnist-cnn", "num-images": 2000}
+    told = {"extractor": "mnist-cnn", "num-samples": 2000}
     run = written([line(1, fid=9.0) | {"scored-with": told}, line(2)])
     found = summary_of(view_of(run))
-    assert (found.scored_with.extractor, found.scored_with.num_images, found.best.num_images) == (
+    assert (found.scored_with.extractor, found.scored_with.num_samples, found.best.num_samples) == (
         "mnist-cnn",
         2000,
         2000,
     )
-    of_the_end = told | {"num-images": 10_000, "utility-num-images": 9}  # as limits.Computable.told has it
+    of_the_end = told | {"num-samples": 10_000, "utility-num-samples": 9}  # as limits.Computable.told has it
     final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": of_the_end}
     run.summary.write_text(json.dumps(final))
     found = summary_of(view_of(run))
-    assert (found.scored_with.num_images, found.scored_with.own_num_images) == (10_000, {"utility": 9})
-    assert found.best.num_images == 2000
+    assert (found.scored_with.num_samples, found.scored_with.own_num_samples) == (10_000, {"utility": 9})
+    assert found.best.num_samples == 2000
     old = summary_of(view_of(written([line(1, fid=9.0)], "old")))
-    assert (old.scored_with, old.best.num_images) == (None, None)
+    assert (old.scored_with, old.best.num_samples) == (None, None)

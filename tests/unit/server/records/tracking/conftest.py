@@ -69,7 +69,7 @@ def line():
     def make(round, fid=None):
         scores = {"fid": float(round) if fid is None else fid, "kid": float("inf"), "client-fid": [1.0]}
         return {
-            "round": round, "images-seen": round, "seconds": {}, "bytes-down": 0, "bytes-up": 0, "clients": [],
+            "round": round, "examples-seen": round, "seconds": {}, "bytes-down": 0, "bytes-up": 0, "clients": [],
             "refused": [], "scores": scores,
         }  # fmt: skip
 

@@ -33,8 +33,8 @@ def test_a_finished_run_is_told_once(directory, told, capsys):
     assert fedgan(directory.path, "--to", "tensorboard", capsys=capsys) == (0, f"{place}\n", "3 rounds sent\n")
     assert [round for round, _ in told.of("figures")] == [1, 2, 3]
     scores = tracker_sync._finite(directory.read_summary()["scores"])
-    assert told.of("finish") == [[scores | {"num-images": 100.0}, True]]
-    assert told.of("figures")[-1][1]["scores/num-images"] == 100.0
+    assert told.of("finish") == [[scores | {"num-samples": 100.0}, True]]
+    assert told.of("figures")[-1][1]["scores/num-samples"] == 100.0
     told.calls.clear()
     code, out, err = fedgan(directory.path, "--to", "tensorboard", capsys=capsys)
     assert (code, out, err) == (0, "", "tensorboard is up to date: nothing was sent\n")

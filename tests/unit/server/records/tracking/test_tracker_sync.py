@@ -32,7 +32,7 @@ def test_a_run_that_goes_back_tells_its_rounds_again(small, told, line):
         ("figures", 1), ("figures", 2), ("figures", 3), ("rewind", 1), ("figures", 2)
     ]  # fmt: skip
     assert told.of("figures")[0][1] == {
-        "scores/fid": 1.0, "traffic/bytes-down": 0.0, "traffic/bytes-up": 0.0, "progress/images-seen": 1.0,
+        "scores/fid": 1.0, "traffic/bytes-down": 0.0, "traffic/bytes-up": 0.0, "progress/examples-seen": 1.0,
         "progress/refused": 0.0,
     }  # fmt: skip
 

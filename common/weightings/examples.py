@@ -1,4 +1,4 @@
-"""A client counts as much as it has images."""
+"""A client counts as much as it has examples."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -7,8 +7,8 @@ from common.exchange import Client, Reply
 from common.weightings.base import Weighting
 
 
-class Images(Weighting):
-    """w_k = n_k: every image has the same say."""
+class Examples(Weighting):
+    """w_k = n_k: every example has the same say."""
 
     source: ClassVar[str] = "McMahan et al. 2017 (arXiv 1602.05629), algorithm 1"
 
