@@ -49,7 +49,7 @@ def load_sampler(model: Model, spec: ExampleSpec, weights: Tree, device: torch.d
 class Mixture(Sampler):
     """Several samplers as one: a sample is made by one of them, drawn in proportion to its share of the label.
 
-    Which one follows from the bits of the sample's latent vector (and from the label), so it does not depend on what
+    Which one follows from the bits of the sample's noise vector (and from the label), so it does not depend on what
     else is in the batch, nor on the device.
 
     Args:
@@ -72,18 +72,18 @@ class Mixture(Sampler):
         self.powers: Tensor
         self.register_buffer("powers", torch.tensor(powers))
 
-    def choose(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Returns which generator makes each sample, int64 (B,): a hash of its latents, modulo a prime, picks it."""
-        bits = latents.float().flatten(1).contiguous().view(torch.int32).long() % _PRIME
+    def choose(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Returns which generator makes each sample, int64 (B,): a hash of its noise, modulo a prime, picks it."""
+        bits = noise.float().flatten(1).contiguous().view(torch.int32).long() % _PRIME
         # In float64, as float32 rounds the highest of these to 1, which no generator's share holds.
         uniforms = (((bits * self.powers) % _PRIME).sum(1) % _PRIME).double() / _PRIME
         return torch.searchsorted(self.bounds[labels], uniforms[:, None], right=True).squeeze(1)
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
-        chosen = self.choose(latents, labels)
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of noise (B, Z) and labels (B,)."""
+        chosen = self.choose(noise, labels)
         rows = [(chosen == index).nonzero().squeeze(1) for index in range(len(self.generators))]
-        made = [g(latents[own], labels[own]) for g, own in zip(self.generators, rows, strict=True) if len(own)]
+        made = [g(noise[own], labels[own]) for g, own in zip(self.generators, rows, strict=True) if len(own)]
         images = torch.cat(made)
         return torch.empty_like(images).index_copy_(0, torch.cat(rows), images)
 

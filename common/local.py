@@ -24,7 +24,7 @@ class LocalConfig(Options):
     moments: Literal["keep", "reset"] = Field("reset", description="the optimiser's moments from round to round")
     fake_labels: Literal["own", "balanced", "uniform"] = Field(
         "own",
-        description="labels of fakes: as in the client's examples, evenly over the classes it holds, or over all classes",
+        description="labels of fakes: as in the client's data, evenly over the classes it holds, or over all classes",
     )
     mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
     num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")

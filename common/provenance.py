@@ -28,12 +28,12 @@ def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dic
         run: Its name.
         data: What the run trained on (``data.name``).
         round: Of the generator's weights.
-        seed: Of the latents.
+        seed: Of the noise.
         model_sha256: Of the generator's weights.
     """
     return {
         "made-by": software(),
-        "synthetic": "made by a generator of a generative adversarial network; not a recording of anything",
+        "synthetic": "made by a generative model; not a recording of anything",
         "run": run,
         "data": data,
         "round": round,

@@ -161,7 +161,7 @@ class Result:
         Args:
             num: How many; with a sequence of labels, as many as it has.
             labels: A class for all of them, or one for each; None: all classes in turn.
-            seed: Of the latents.
+            seed: Of the noise.
             round: A round with a checkpoint, or ``"best"``; None: the last.
             client: A client's own generator, where clients keep theirs.
 

@@ -138,7 +138,7 @@ class Algorithm(Component):
         return False
 
     @property
-    def publishes_generator(self) -> bool:
+    def publishes_model(self) -> bool:
         """Whether a generator reaches the server, to be scored and published."""
         return True
 

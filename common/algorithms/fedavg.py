@@ -35,7 +35,7 @@ class FedAvg(Algorithm):
     sync: Literal["both", "generator", "discriminator"] = Field("both", description="which networks are averaged")
 
     @property
-    def publishes_generator(self) -> bool:
+    def publishes_model(self) -> bool:
         return self.sync != "discriminator"
 
     def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:

@@ -63,6 +63,9 @@ class Model(Component):
     roles: ClassVar[Roles]
     """What each network is for."""
 
+    family: ClassVar[str] = "generative model"
+    """The kind of model, as a sentence names it: ``GAN``, ``variational autoencoder``."""
+
     weight_std: ClassVar[float | None] = None
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
 
@@ -101,6 +104,7 @@ class AdversarialModel(Model):
     """A generator, which is a ``Sampler``, and a discriminator: examples (B, ...) and labels (B,) to logits (B,)."""
 
     roles: ClassVar[Roles] = ADVERSARIAL
+    family: ClassVar[str] = "GAN"
 
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
 

@@ -18,9 +18,10 @@ Solver = Literal["euler", "heun"]
 class UNet(Model):
     """One network v(x, t, y), the velocity at time t of an image on its way from noise (t = 0) to an example (t = 1).
 
-    Pixels in blocks of 2x2, two residual blocks at half of the image's side, two at a quarter and two at half again;
-    time and label change each block by a scale and a shift. Samples are made by ``steps`` steps of the differential
-    equation dx/dt = v, of one pass each (``euler``) or two (``heun``; the last step has one), at equal times.
+    Pixels in blocks of 2x2, two residual blocks at half of the image's side, two at a quarter and two at half again,
+    to which the maps of the first two are added; time and label change each block by a scale and a shift. Samples are
+    made by ``steps`` steps of the differential equation dx/dt = v, of one pass each (``euler``) or two (``heun``; the
+    last step has one), at equal times.
     ``guidance`` g takes v(x, t) + g (v(x, t, y) - v(x, t)), for objectives that leave labels out at times.
     """
 
@@ -31,6 +32,7 @@ class UNet(Model):
     )
 
     roles: ClassVar[Roles] = Roles(("velocity",))
+    family: ClassVar[str] = "flow model"
 
     width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels at half of the image's side")
     steps: int = Field(12, ge=1, le=1000, description="steps from noise to an example")
@@ -91,11 +93,11 @@ class Velocity(nn.Module):
         self.time = nn.Sequential(nn.Linear(width // 2 * 2, embedded), nn.SiLU(), nn.Linear(embedded, embedded))
         self.label = Embedding(num_classes + 1, embedded) if num_classes else None
         self.stem = nn.Conv2d(4 * spec.channels, width, 3, padding=1)
-        self.down = nn.ModuleList([Block(width, width, embedded) for _ in range(2)])
+        self.down = nn.ModuleList([Block(width, embedded) for _ in range(2)])
         self.coarser = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-        self.middle = nn.ModuleList([Block(2 * width, 2 * width, embedded) for _ in range(2)])
-        self.finer = nn.Conv2d(2 * width, width, 3, padding=1)
-        self.up = nn.ModuleList([Block(2 * width, width, embedded) for _ in range(2)])
+        self.middle = nn.ModuleList([Block(2 * width, embedded) for _ in range(2)])
+        self.finer = nn.Conv2d(2 * width, width, 1)
+        self.up = nn.ModuleList([Block(width, embedded) for _ in range(2)])
         self.norm = normalisation("group", width)
         self.image = Out(width, 4 * spec.channels)
 
@@ -112,29 +114,27 @@ class Velocity(nn.Module):
         maps = self.coarser(maps)
         for block in self.middle:
             maps = block(maps, condition)
-        maps = self.finer(F.interpolate(maps, size=kept[0].shape[-2:]))
+        maps = F.interpolate(self.finer(maps), size=kept[0].shape[-2:])
         for block in self.up:
-            maps = block(torch.cat([maps, kept.pop()], dim=1), condition)
+            maps = block(maps + kept.pop(), condition)
         return F.pixel_shuffle(self.image(F.silu(self.norm(maps))), 2)
 
 
 class Block(nn.Module):
-    """Maps (B, I, H, H) and a condition (B, E) to maps (B, O, H, H): two 3x3 convolutions beside a shortcut."""
+    """Maps (B, C, H, H) and a condition (B, E) to maps (B, C, H, H): two 3x3 convolutions beside the identity."""
 
-    def __init__(self, inputs: int, outputs: int, embedded: int) -> None:
+    def __init__(self, channels: int, embedded: int) -> None:
         super().__init__()
-        self.before = normalisation("group", inputs)
-        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.between = normalisation("group", outputs)
-        self.condition = nn.Linear(embedded, 2 * outputs)
-        self.second = Out(outputs, outputs)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.before = normalisation("group", channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.between = normalisation("group", channels)
+        self.condition = nn.Linear(embedded, 2 * channels)
+        self.second = Out(channels, channels)
 
     def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.condition(condition)[:, :, None, None].chunk(2, dim=1)
         inner = self.first(F.silu(self.before(maps)))
-        inner = self.second(F.silu(self.between(inner) * (1 + scale) + shift))
-        result: Tensor = self.shortcut(maps) + inner
+        result: Tensor = maps + self.second(F.silu(self.between(inner) * (1 + scale) + shift))
         return result
 
 

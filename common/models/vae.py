@@ -26,6 +26,7 @@ class VAE(Model):
     )
 
     roles: ClassVar[Roles] = Roles(("decoder",), helpers=("encoder",))
+    family: ClassVar[str] = "variational autoencoder"
 
     width: int = Field(
         16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving"

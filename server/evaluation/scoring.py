@@ -53,7 +53,7 @@ class Scoring:
         self._extractor: metrics.Extractor | None = None
         self.reasons: list[str] = []
         self.warnings: list[str] = []
-        if not config.algorithm_component.publishes_generator:
+        if not config.algorithm_component.publishes_model:
             self.reasons.append(
                 f"no samples and no scores: algorithm={config.algorithm!r} leaves generators to clients"
             )

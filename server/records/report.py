@@ -68,7 +68,7 @@ def write_report(run: RunDirectory) -> Path:
     scores: Mapping[str, Any] = summary.get("scores", {})
     names = roster.get("class-names") or summary.get("class-names") or ()
     name = config.data.name.partition(" ")[0]
-    whose = "one generator" if config.algorithm_component.publishes_generator else "a generator each"
+    whose = "one generator" if config.algorithm_component.publishes_model else "a generator each"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width'>",
@@ -135,7 +135,7 @@ def _samples(run: RunDirectory, names: Sequence[str], conditional: bool) -> str:
         for path in [paths[-1], *paths[:-1]]
     ]
     what = "a row a class" if rows else "without classes"
-    return f"<h2>Samples</h2><p>The same latents at every round; {what}.</p><div class=strip>{''.join(figures)}</div>"
+    return f"<h2>Samples</h2><p>The same noise at every round; {what}.</p><div class=strip>{''.join(figures)}</div>"
 
 
 def _row_names(path: Path, names: Sequence[str]) -> list[str]:

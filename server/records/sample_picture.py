@@ -1,4 +1,4 @@
-"""The picture of samples of a run: a row a class, the same latents at every round."""
+"""The picture of samples of a run: a row a class, the same noise at every round."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, A
     Args:
         generator: See ``common.generation.generate``.
         held: The classes that it was trained on.
-        origin: Where they come from (``provenance.origin``), with the ``seed`` of their latents; the picture tells it.
+        origin: Where they come from (``provenance.origin``), with the ``seed`` of their noise; the picture tells it.
         path: Where to, as ``.png``; kinds that are shown as text are written beside it, as ``.txt``.
 
     Raises:

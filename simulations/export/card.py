@@ -39,6 +39,12 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
     }
 
 
+def family(trained: LoadedGenerator) -> tuple[str, str]:
+    """Returns the kind of the model, as a sentence names it, and as a tag of a hub."""
+    name = trained.config.model_component.family
+    return name, name.lower().replace(" ", "-")
+
+
 def class_names(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns the name of each class: what the clients told, else the labels themselves."""
     names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []

@@ -23,7 +23,7 @@ _BATCHES = [1, 7, 64, 184]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How close the images of an export are to those of the run's generator, for the same latents and labels.
+    """How close the images of an export are to those of the run's generator, for the same noise and labels.
 
     Attributes:
         images: Compared.
@@ -40,10 +40,10 @@ class Agreement:
 def compare(trained: LoadedGenerator, network: Network, seed: int = 0) -> Agreement:
     """Returns how close ``network`` is to the run's generator, over batches of several sizes."""
     num, classes = sum(_BATCHES), trained.spec.num_classes
-    latents = draw_noise(num, trained.generator.noise_shape, seed)
+    noise = draw_noise(num, trained.generator.noise_shape, seed)
     labels = balanced_labels(num, classes)
-    expected = trained.generator(latents, labels)
-    parts = zip(torch.split(latents, _BATCHES), torch.split(labels, _BATCHES), strict=True)
+    expected = trained.generator(noise, labels)
+    parts = zip(torch.split(noise, _BATCHES), torch.split(labels, _BATCHES), strict=True)
     found = torch.cat([network(part, own) for part, own in parts])
     equal = (denormalise(found) == denormalise(expected)).double().mean()
     return Agreement(num, float((found - expected).abs().max()), float(equal))
@@ -63,7 +63,7 @@ def require_same(agreement: Agreement, name: str) -> None:
 
 
 class Ruler:
-    """Measures the fid of a run's generator and of its exports, from the same latents and labels.
+    """Measures the fid of a run's generator and of its exports, from the same noise and labels.
 
     Args:
         trained: The run's generator.
@@ -110,5 +110,5 @@ class _Adapted(Sampler):
         self._network = network
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # where its images come from: the CPU
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        return self._network(latents, labels)
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        return self._network(noise, labels)

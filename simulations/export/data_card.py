@@ -30,7 +30,9 @@ def data_card(
         table += ["", "A label is the class that the generator was asked for, not what anyone saw in the image."]
     return "\n".join(
         [
-            *card.front_matter(licence, "image-classification" if trained.conditional else "", ["synthetic", "gan"]),
+            *card.front_matter(
+                licence, "image-classification" if trained.conditional else "", ["synthetic", card.family(trained)[1]]
+            ),
             f"# Synthetic images like {card.data_name(trained)}",
             "",
             f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "

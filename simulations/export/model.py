@@ -40,7 +40,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
         run: The run.
         trained: Its generator.
         out: A new folder for ``generator<ending>``, ``generator-float16<ending>``, ``generator-int8<ending>``,
-            ``export.json``, ``reference.npz`` (latents, labels and the images that must come of them) and the model
+            ``export.json``, ``reference.npz`` (noise, labels and the images that must come of them) and the model
             card, ``README.md``.
         wanted: Which files, and how they are measured.
 
@@ -60,7 +60,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
             **card.facts(run, trained),
             "to": wanted.to,
             "inputs": {
-                "latents": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
+                "noise": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
                 "labels": ["batch", f"int64, 0 to {trained.spec.num_classes - 1}"],
             },
             "outputs": {"images": ["batch", trained.spec.channels, trained.spec.size, trained.spec.size, "float32"]},
@@ -126,10 +126,10 @@ def _facts(run: RunDirectory, trained: LoadedGenerator, precision: Precision) ->
 
 
 def _reference(trained: LoadedGenerator) -> bytes:
-    """Returns an archive of a few latents and labels, and the images of them: uint8 (N, C, S, S)."""
+    """Returns an archive of a few noise vectors and labels, and the images of them: uint8 (N, C, S, S)."""
     labels = trained.in_turn(_REFERENCE_IMAGES)
-    latents = draw_noise(len(labels), trained.generator.noise_shape, seed=0)
+    noise = draw_noise(len(labels), trained.generator.noise_shape, seed=0)
     images = generate(trained.generator, labels, seed=0)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, latents=latents.numpy(), labels=labels.numpy(), images=images.numpy())
+    np.savez_compressed(buffer, noise=noise.numpy(), labels=labels.numpy(), images=images.numpy())
     return buffer.getvalue()

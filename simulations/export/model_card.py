@@ -23,11 +23,12 @@ def model_card(
     """
     spec = trained.spec
     names = card.class_names(run, trained)
+    family, tag = card.family(trained)
     kind = "class-conditional" if trained.conditional else "unconditional"
     article = "A" if trained.conditional else "An"
     task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
     code = usage.format(
-        noise_shape=", ".join(map(str, manifest["inputs"]["latents"][1:-1])),
+        noise_shape=", ".join(map(str, manifest["inputs"]["noise"][1:-1])),
         classes=spec.num_classes,
         channels=spec.channels,
         size=spec.size,
@@ -39,10 +40,10 @@ def model_card(
     )
     return "\n".join(
         [
-            *card.front_matter(licence, task, ["gan", f"{kind}-image-generation", "federated-learning", "fedgan"]),
+            *card.front_matter(licence, task, [tag, f"{kind}-image-generation", "federated-learning", "fedgan"]),
             f"# Generator of {card.data_name(trained)} ({spec.size}x{spec.size}, {card.colour(spec.channels)})",
             "",
-            f"{article} {kind} GAN generator, trained by federated learning: {trained.config.federation.num_clients} "
+            f"{article} {kind} {family}, trained by federated learning: {trained.config.federation.num_clients} "
             f"clients kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
             f"`{run.name}` by {provenance.software()}.",
             "",
@@ -52,10 +53,10 @@ def model_card(
             code,
             "```",
             "",
-            f"- `latents`: float32 (B, {manifest['inputs']['latents'][1]}), drawn from a standard normal",
+            f"- `noise`: float32 (B, {manifest['inputs']['noise'][1]}), drawn from a standard normal",
             f"- {labels}",
             f"- result: float32 (B, {spec.channels}, {spec.size}, {spec.size}) in [-1, 1]; B is any number",
-            "- `reference.npz` holds latents, labels, and the images (bytes) that must come of them.",
+            "- `reference.npz` holds noise, labels, and the images (bytes) that must come of them.",
             "",
             "## Files",
             "",
@@ -92,7 +93,7 @@ def _files(manifest: Mapping[str, Any]) -> list[str]:
     measured = manifest["fid"]
     lines += [
         "",
-        f"Compared with the run's own generator on {first} images of the same latents, in batches of several sizes: "
+        f"Compared with the run's own generator on {first} images of the same noise, in batches of several sizes: "
         f"the share of pixels whose bytes are equal, and the largest difference in [-1, 1] (float32: at most "
         f"{manifest['tolerance']:g}, or it is not written). float16 and int8 say how weights are stored; they are "
         "computed with in float32, so these files are smaller and not faster.",
@@ -101,7 +102,7 @@ def _files(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(f"fid was not measured: {measured['reason']}.")
     else:
         lines.append(
-            f"fid on {measured['images']:,} images of the same latents, where the run's own generator has "
+            f"fid on {measured['images']:,} images of the same noise, where the run's own generator has "
             f"{measured['own']:.4g}; fewer images give a higher fid, so compare within this table only."
         )
     return lines

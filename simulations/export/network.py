@@ -18,7 +18,7 @@ _PRIME = 2**31 - 1  # of Mixture's hash
 
 
 def portable(generator: Sampler, precision: Precision) -> Sampler:
-    """Returns a generator that can be traced into one graph: the same latents and labels, the same images.
+    """Returns a generator that can be traced into one graph: the same noise and labels, the same images.
 
     Args:
         generator: A network, or a ``Mixture`` of them; see ``common.generation.load_sampler``.
@@ -32,8 +32,8 @@ class WholeMixture(Sampler):
     """A mixture of generators that all make every image, of which the chosen one's is taken.
 
     ``Mixture`` itself cannot be traced, as each of its generators gets only its own rows, and as it looks at the bits
-    of latents, for which ONNX has no operation that runtimes know. Here the bits are computed from the numbers, so the
-    choices are the same (but for latents of -0 or below 1.2e-38, which no normal draw gives). It takes as many times
+    of noise, for which ONNX has no operation that runtimes know. Here the bits are computed from the numbers, so the
+    choices are the same (but for noise of -0 or below 1.2e-38, which no normal draw gives). It takes as many times
     the time as there are generators.
 
     Args:
@@ -45,12 +45,12 @@ class WholeMixture(Sampler):
         self.mixture = mixture
         self.spec, self.noise_shape = mixture.spec, mixture.noise_shape
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
-        hashed = ((bits_of(latents.flatten(1)) % _PRIME) * self.mixture.powers) % _PRIME
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of noise (B, Z) and labels (B,)."""
+        hashed = ((bits_of(noise.flatten(1)) % _PRIME) * self.mixture.powers) % _PRIME
         uniforms = (hashed.sum(1) % _PRIME).double() / _PRIME
         chosen = (self.mixture.bounds[labels] <= uniforms[:, None]).sum(1)
-        made = torch.stack([generator(latents, labels) for generator in self.mixture.generators], dim=1)
+        made = torch.stack([generator(noise, labels) for generator in self.mixture.generators], dim=1)
         places = chosen.view(-1, *[1] * (made.ndim - 1)).expand(-1, 1, *made.shape[2:])
         return made.gather(1, places).squeeze(1)
 
@@ -97,9 +97,9 @@ class Packed(Sampler):
             self.register_buffer(_flat(name), packed)
         self._plan = (copy.deepcopy(network).to("meta"),)  # in a tuple, so that its tensors are none of this module's
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Returns images (B, C, S, S) in [-1, 1] of latents (B, Z) and labels (B,)."""
-        result: Tensor = torch.func.functional_call(self._plan[0], self.weights(), (latents, labels))
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Returns images (B, C, S, S) in [-1, 1] of noise (B, Z) and labels (B,)."""
+        result: Tensor = torch.func.functional_call(self._plan[0], self.weights(), (noise, labels))
         return result
 
     def weights(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ _OPSET = 20
 
 
 class Onnx(Format):
-    """One ONNX graph: ``latents`` and ``labels`` in, ``images`` out, any batch."""
+    """One ONNX graph: ``noise`` and ``labels`` in, ``images`` out, any batch."""
 
     ending = ".onnx"
     needs = ("onnx", "onnxscript", "onnxruntime")
@@ -26,9 +26,9 @@ class Onnx(Format):
     usage = """import numpy as np, onnxruntime
 
 session = onnxruntime.InferenceSession("generator.onnx", providers=["CPUExecutionProvider"])
-latents = np.random.default_rng(0).standard_normal((100, {noise_shape}), dtype=np.float32)
+noise = np.random.default_rng(0).standard_normal((100, {noise_shape}), dtype=np.float32)
 labels = np.arange(100, dtype=np.int64) % {classes}
-images, = session.run(None, {{"latents": latents, "labels": labels}})     # float32 in [-1, 1]
+images, = session.run(None, {{"noise": noise, "labels": labels}})     # float32 in [-1, 1]
 pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)  # (100, {channels}, {size}, {size})"""
 
     def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
@@ -38,7 +38,7 @@ pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)  # (100
                 dynamo=True,
                 optimize=precision == "float32",  # else it unpacks the weights, and the file is as large as before
                 opset_version=_OPSET,
-                input_names=["latents", "labels"],
+                input_names=["noise", "labels"],
                 output_names=["images"],
                 dynamic_shapes=None,
                 verbose=False,
@@ -56,8 +56,8 @@ pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)  # (100
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-        def run(latents: Tensor, labels: Tensor) -> Tensor:
-            (images,) = session.run(None, {"latents": latents.numpy(), "labels": labels.numpy()})
+        def run(noise: Tensor, labels: Tensor) -> Tensor:
+            (images,) = session.run(None, {"noise": noise.numpy(), "labels": labels.numpy()})
             return torch.from_numpy(images)
 
         return run

@@ -13,7 +13,7 @@ from simulations.export.network import Precision, portable
 
 
 class TorchExport(Format):
-    """A ``torch.export`` program: latents and labels in, images out, any batch."""
+    """A ``torch.export`` program: noise and labels in, images out, any batch."""
 
     ending = ".pt2"
     usage = """import torch
@@ -35,15 +35,15 @@ pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {
             warnings.simplefilter("ignore")
             module = torch.export.load(io.BytesIO(content)).module()
 
-        def run(latents: Tensor, labels: Tensor) -> Tensor:
-            images: Tensor = module(latents, labels)
+        def run(noise: Tensor, labels: Tensor) -> Tensor:
+            images: Tensor = module(noise, labels)
             return images
 
         return run
 
 
 def traced(network: Sampler) -> torch.export.ExportedProgram:
-    """Returns the graph of a network that takes latents (B, Z) and labels (B,), for any B >= 1."""
+    """Returns the graph of a network that takes noise (B, Z) and labels (B,), for any B >= 1."""
     example = (torch.zeros(2, *network.noise_shape), torch.zeros(2, dtype=torch.int64))
     batch = torch.export.Dim("batch", min=1)
     return torch.export.export(network, example, dynamic_shapes=({0: batch}, {0: batch}))

@@ -35,7 +35,7 @@ class LoadedGenerator:
         config: Of the run.
         round: Rounds done when these weights were saved.
         digest: SHA-256 of the generator's weights, as ``generator-sha256`` in a run's summary.
-        discriminator: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
+        adversary: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
             to logits (B,); None where the checkpoint has none.
         held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
         conditional: Whether its images show the labels that they are asked for.
@@ -46,7 +46,7 @@ class LoadedGenerator:
     config: RunConfig
     round: int
     digest: str
-    discriminator: nn.Module | None
+    adversary: nn.Module | None
     held: tuple[int, ...]
 
     @property
@@ -144,10 +144,10 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
                 f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found, roles)}"
             )
     adversary = select(found.snapshot.state.parameters, roles.adversaries)
-    discriminator = _load_adversary(config, spec, adversary) if adversary else None
+    adversary = _load_adversary(config, spec, adversary) if adversary else None
     generator = load_sampler(config.model_component, spec, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
-    return LoadedGenerator(generator, spec, config, done, digest(weights), discriminator, held)
+    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held)
 
 
 def _load_adversary(config: RunConfig, spec: ExampleSpec, weights: Tree) -> nn.Module:

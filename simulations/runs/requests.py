@@ -52,7 +52,7 @@ class Draw(Request):
 
     Attributes:
         num: How many.
-        seed: Of the latents.
+        seed: Of the noise.
     """
 
     num: Annotated[int, Plain, Field(ge=1, le=MOST_IMAGES)] = 100

@@ -33,7 +33,7 @@ def alerts_of(view: View) -> list[Alert]:
 
 def keeps_one(view: View) -> bool:
     """Returns whether the server gets a generator, as far as the configuration says: in some algorithms none does."""
-    return view.config is None or view.config.algorithm_component.publishes_generator
+    return view.config is None or view.config.algorithm_component.publishes_model
 
 
 def _record(view: View) -> Iterator[Alert]:

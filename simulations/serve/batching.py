@@ -1,6 +1,6 @@
 """One thread that makes all images: what waits at the same time goes through the generator together.
 
-Nobody's bytes change by it. Each request brings its own latents, drawn from its own seed; every pass has exactly
+Nobody's bytes change by it. Each request brings its own noise, drawn from its own seed; every pass has exactly
 ``ROWS`` rows, filled up with zeros; and images of different requests share a pass only where ``models.rows_apart`` has
 found that a row does not depend on its place or on the others. Elsewhere each request is made alone.
 """
@@ -33,7 +33,7 @@ class _Job:
     """One request: ``done`` of its rows are made."""
 
     network: Network
-    latents: Tensor
+    noise: Tensor
     labels: Tensor
     future: "Future[Tensor]" = field(default_factory=Future)
     images: list[Tensor] = field(default_factory=list)
@@ -73,19 +73,19 @@ class Batcher:
         """Whether images are made."""
         return self._thread.is_alive()
 
-    def submit(self, network: Network, latents: Tensor, labels: Tensor) -> "Future[Tensor]":
+    def submit(self, network: Network, noise: Tensor, labels: Tensor) -> "Future[Tensor]":
         """Returns what will hold the images, uint8 (N, C, S, S); cancelled, no more of them are made.
 
         Args:
             network: Makes them.
-            latents: float32 (N, Z), N at least 1.
+            noise: float32 (N, Z), N at least 1.
             labels: int64 (N,).
 
         Raises:
             BusyError: With these, more images than allowed would wait.
             StoppedError: ``close`` was called.
         """
-        job = _Job(network, latents, labels)
+        job = _Job(network, noise, labels)
         with self._changed:
             if self._stopping:
                 raise StoppedError
@@ -135,9 +135,9 @@ class Batcher:
     def _make(self, picked: list[tuple[_Job, int]]) -> None:
         network = picked[0][0].network
         try:
-            latents = torch.cat([job.latents[job.done : job.done + count] for job, count in picked])
+            noise = torch.cat([job.noise[job.done : job.done + count] for job, count in picked])
             labels = torch.cat([job.labels[job.done : job.done + count] for job, count in picked])
-            images, sound = network.make(latents, labels)
+            images, sound = network.make(noise, labels)
         except Exception as error:  # goes to those who wait for it; the thread goes on
             log.exception("a pass of %d images failed", sum(count for _, count in picked))
             with self._changed:

@@ -51,34 +51,34 @@ class Network:
     joins: bool
 
     @property
-    def latent_size(self) -> int:
-        """The length of a latent vector: the numbers of the noise that an example is made of."""
+    def noise_size(self) -> int:
+        """The length of a noise vector: the numbers of the noise that an example is made of."""
         return math.prod(self.trained.generator.noise_shape)
 
     @torch.inference_mode()
-    def make(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def make(self, noise: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns images uint8 (n, C, S, S), and whether each was finite, bool (n,); the pass has ``ROWS`` rows.
 
         Args:
-            latents: float32 (n, Z), n at most ``ROWS``.
+            noise: float32 (n, Z), n at most ``ROWS``.
             labels: int64 (n,).
         """
-        noise = latents.unflatten(1, self.trained.generator.noise_shape)
+        noise = noise.unflatten(1, self.trained.generator.noise_shape)
         made = _padded_pass(self.trained.generator, noise, labels)
         return denormalise(made), made.flatten(1).sum(1).isfinite()  # a tenth of the time of looking at each number
 
     @torch.inference_mode()
     def trust(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns the discriminator's logits, float32 (N,), of images uint8 (N, C, S, S); higher looks more real.
+        """Returns the adversary's logits, float32 (N,), of images uint8 (N, C, S, S); higher looks more real.
 
         Raises:
-            ConfigError: The checkpoint has no discriminator.
+            ConfigError: The checkpoint has no adversary.
         """
-        discriminator = self.trained.discriminator
-        if discriminator is None:
-            raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
+        adversary = self.trained.adversary
+        if adversary is None:
+            raise ConfigError("this run's server has no adversary: take trust=classifier, or leave keep out")
         chunks = zip(torch.split(normalise(images), ROWS), torch.split(labels, ROWS), strict=True)
-        return torch.cat([_padded_pass(discriminator, *chunk) for chunk in chunks])
+        return torch.cat([_padded_pass(adversary, *chunk) for chunk in chunks])
 
 
 def _padded_pass(network: nn.Module, values: Tensor, labels: Tensor) -> Tensor:
@@ -102,14 +102,14 @@ def rows_apart(generator: Sampler, num_classes: int) -> bool:
     if isinstance(generator, Mixture):
         return False
     source = torch_generator(0, "serve", "probe")
-    latents, labels = torch.randn(ROWS, *generator.noise_shape, generator=source), balanced_labels(ROWS, num_classes)
-    whole = generator(latents, labels)
+    noise, labels = torch.randn(ROWS, *generator.noise_shape, generator=source), balanced_labels(ROWS, num_classes)
+    whole = generator(noise, labels)
     for shift in (1, 7, 31, ROWS // 2 + 1):
-        moved = generator(latents.roll(shift, 0), labels.roll(shift, 0))
+        moved = generator(noise.roll(shift, 0), labels.roll(shift, 0))
         if not torch.equal(moved.roll(-shift, 0), whole):
             return False
     few = 3
-    return torch.equal(_padded_pass(generator, latents[:few], labels[:few]), whole[:few])
+    return torch.equal(_padded_pass(generator, noise[:few], labels[:few]), whole[:few])
 
 
 class Models:

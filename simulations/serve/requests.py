@@ -71,7 +71,9 @@ class Grid(_Strict):
 class GenerateRequest(_Strict):
     """Images to make. The same request to the same weights on the same machine gives the same bytes."""
 
-    num: int | None = Field(None, ge=1, le=_MOST, description="how many; default: 1, or one for each label or latent")
+    num: int | None = Field(
+        None, ge=1, le=_MOST, description="how many; default: 1, or one for each label or noise vector"
+    )
     labels: Literal["balanced"] | list[_Label] | None = Field(
         None,
         description="classes, taken in turn; balanced (the default): all of them in turn",
@@ -85,18 +87,18 @@ class GenerateRequest(_Strict):
     client: int | None = Field(
         None, ge=0, le=10**6, description="whose own generator, where clients keep theirs; default: the server's"
     )
-    latents: list[Annotated[list[_Number], Field(min_length=1, max_length=4096)]] | None = Field(
-        None, description="latent vectors instead of those of the seed", min_length=1, max_length=4096
+    noise: list[Annotated[list[_Number], Field(min_length=1, max_length=4096)]] | None = Field(
+        None, description="noise vectors instead of those of the seed", min_length=1, max_length=4096
     )
     interpolate: Interpolation | None = None
     truncation: float | None = Field(
-        None, ge=0.1, le=10, description="latents from a normal distribution cut off here; less: likelier images"
+        None, ge=0.1, le=10, description="noise from a normal distribution cut off here; less: likelier images"
     )
     keep: float | None = Field(
         None, ge=0.05, le=1, description="make more, and keep this share of each class, the most trusted"
     )
-    trust: Literal["discriminator", "classifier"] = Field(
-        "discriminator", description="what keep goes by; the classifier is for 28x28 digits only"
+    trust: Literal["adversary", "classifier"] = Field(
+        "adversary", description="what keep goes by; the classifier is for 28x28 digits only"
     )
     format: Format = Field("png", description="png, jpeg, webp: one picture; zip: a file an image; npz: arrays")
     entries: Literal["png", "jpeg", "webp"] = Field("png", description="what a zip holds")
@@ -112,12 +114,12 @@ class GenerateRequest(_Strict):
     @model_validator(mode="after")
     def _fits(self) -> "GenerateRequest":
         """Refuses options that exclude each other."""
-        if self.latents is not None and (self.interpolate or self.truncation or self.keep):
-            raise ValueError("latents are given: leave interpolate, truncation and keep out")
+        if self.noise is not None and (self.interpolate or self.truncation or self.keep):
+            raise ValueError("noise is given: leave interpolate, truncation and keep out")
         if self.interpolate and (self.truncation or self.keep):
             raise ValueError("interpolate goes from one image to another: leave truncation and keep out")
-        if self.latents is not None and self.num not in (None, len(self.latents)):
-            raise ValueError(f"num={self.num}, but {len(self.latents)} latents")
+        if self.noise is not None and self.num not in (None, len(self.noise)):
+            raise ValueError(f"num={self.num}, but {len(self.noise)} noise vectors")
         if self.interpolate and self.count < 2:
             raise ValueError(f"num={self.count}: an interpolation has 2 images at least")
         return self
@@ -125,6 +127,6 @@ class GenerateRequest(_Strict):
     @property
     def count(self) -> int:
         """How many images."""
-        if self.latents is not None:
-            return len(self.latents)
+        if self.noise is not None:
+            return len(self.noise)
         return self.num or (len(self.labels) if isinstance(self.labels, list) else 1)

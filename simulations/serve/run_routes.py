@@ -65,7 +65,7 @@ def make_run_routes(service: Service) -> APIRouter:
         round: Annotated[int, Path(ge=0, le=10**9, description="one of sample-rounds")],
         if_none_match: Known = None,
     ) -> Response:
-        """The picture of samples after a round: the same latents at every round, a row a class."""
+        """The picture of samples after a round: the same noise at every round, a row a class."""
         path = find(service, run).run.sample(round)
         try:
             content = read_file(path, _LONGEST_PICTURE)

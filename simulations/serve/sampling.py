@@ -1,4 +1,4 @@
-"""From a request to images: latents and labels that follow from it alone, and the choice of the most trusted ones."""
+"""From a request to images: noise and labels that follow from it alone, and the choice of the most trusted ones."""
 
 import math
 from collections import Counter
@@ -22,23 +22,23 @@ class Draw:
     """What the generator is given.
 
     Attributes:
-        latents: float32 (N, Z).
+        noise: float32 (N, Z).
         labels: int64 (N,).
         wanted: The labels of the images that are to be kept, in order; None: all are.
     """
 
-    latents: Tensor
+    noise: Tensor
     labels: Tensor
     wanted: list[int] | None = None
 
 
 def draw(wanted: GenerateRequest, network: Network) -> Draw:
-    """Returns latents and labels for a request.
+    """Returns noise and labels for a request.
 
     Raises:
-        ConfigError: Labels, latents or a filter that this generator does not have.
+        ConfigError: Labels, noise or a filter that this generator does not have.
     """
-    size = network.latent_size
+    size = network.noise_size
     labels = _labels(wanted, network.trained)
     if wanted.keep is not None and wanted.keep < 1:
         _require_trust(wanted, network)
@@ -47,8 +47,8 @@ def draw(wanted: GenerateRequest, network: Network) -> Draw:
         kept = [int(label) for label in labels]
         counts = sorted(Counter(kept).items())
         labels = torch.cat([torch.full((math.ceil(count / wanted.keep),), label) for label, count in counts])
-        return Draw(_latents(wanted, len(labels), size), labels, kept)
-    return Draw(_latents(wanted, len(labels), size), labels)
+        return Draw(_noise(wanted, len(labels), size), labels, kept)
+    return Draw(_noise(wanted, len(labels), size), labels)
 
 
 def candidates(wanted: GenerateRequest) -> int:
@@ -76,8 +76,8 @@ def most_trusted(drawn: Draw, images: Tensor, trust: Callable[[Tensor, Tensor], 
 
 
 def trust_of(wanted: GenerateRequest, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns what ``most_trusted`` goes by: the discriminator's logit, or the probability of the label."""
-    return network.trust if wanted.trust == "discriminator" else _believed
+    """Returns what ``most_trusted`` goes by: the adversary's logit, or the probability of the label."""
+    return network.trust if wanted.trust == "adversary" else _believed
 
 
 @torch.inference_mode()
@@ -94,11 +94,11 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
 def _require_trust(wanted: GenerateRequest, network: Network) -> None:
     if wanted.trust == "classifier":
         if network.trained.spec != ImageSpec(1, 28, 10) or not network.trained.config.source.holds_digits:
-            raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=discriminator")
+            raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=adversary")
         if not network.trained.conditional:
             raise ConfigError("trust=classifier compares with labels, and this generator knows none")
-    elif network.trained.discriminator is None:
-        raise ConfigError("this run's server has no discriminator: take trust=classifier, or leave keep out")
+    elif network.trained.adversary is None:
+        raise ConfigError("this run's server has no adversary: take trust=classifier, or leave keep out")
 
 
 def _labels(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
@@ -113,20 +113,20 @@ def _labels(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
     return torch.tensor(wanted.labels, dtype=torch.int64).repeat(-(-count // len(wanted.labels)))[:count]
 
 
-def _latents(wanted: GenerateRequest, count: int, size: int) -> Tensor:
-    if wanted.latents is not None:
-        if wrong := [len(row) for row in wanted.latents if len(row) != size]:
-            raise ConfigError(f"a latent vector has {wrong[0]} numbers: this generator takes {size}")
-        return torch.tensor(wanted.latents, dtype=torch.float32)
+def _noise(wanted: GenerateRequest, count: int, size: int) -> Tensor:
+    if wanted.noise is not None:
+        if wrong := [len(row) for row in wanted.noise if len(row) != size]:
+            raise ConfigError(f"a noise vector has {wrong[0]} numbers: this generator takes {size}")
+        return torch.tensor(wanted.noise, dtype=torch.float32)
     if wanted.interpolate is not None:
         start, end = (draw_noise(1, (size,), seed)[0] for seed in (wanted.seed, wanted.interpolate.to))
         return along_sphere(start, end, count)
-    latents = draw_noise(count, (size,), wanted.seed)
-    return truncated(latents, wanted.truncation) if wanted.truncation else latents
+    noise = draw_noise(count, (size,), wanted.seed)
+    return truncated(noise, wanted.truncation) if wanted.truncation else noise
 
 
 def along_sphere(start: Tensor, end: Tensor, count: int) -> Tensor:
-    """Returns ``count`` latents from ``start`` to ``end``, float32 (count, Z): White 2016 (arXiv 1609.04468), eq. 1.
+    """Returns ``count`` vectors from ``start`` to ``end``, float32 (count, Z): White 2016 (arXiv 1609.04468), eq. 1.
 
     Lengths go from that of the one to that of the other; between parallel vectors the way is straight.
     """
@@ -137,17 +137,17 @@ def along_sphere(start: Tensor, end: Tensor, count: int) -> Tensor:
     if float(angle.sin()) < 1e-6:
         return (a + (b - a) * shares).float()
     first, second = ((1 - shares) * angle).sin() / angle.sin(), (shares * angle).sin() / angle.sin()
-    latents: Tensor = first * a + second * b
-    return latents.float()
+    noise: Tensor = first * a + second * b
+    return noise.float()
 
 
-def truncated(latents: Tensor, limit: float) -> Tensor:
-    """Returns standard normal latents as those of a normal distribution that ends at -limit and limit.
+def truncated(noise: Tensor, limit: float) -> Tensor:
+    """Returns standard normal noise as that of a normal distribution that ends at -limit and limit.
 
     Each number keeps its quantile, so an image changes smoothly with the limit. (Brock et al. 2019, arXiv 1809.11096,
     draw anew what lies outside: the same distribution.)
     """
     edge = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64))
-    quantiles = edge + torch.special.ndtr(latents.double()) * (1 - 2 * edge)
+    quantiles = edge + torch.special.ndtr(noise.double()) * (1 - 2 * edge)
     cut: Tensor = torch.special.ndtri(quantiles)
     return cut.clamp(-limit, limit).float()

@@ -84,7 +84,7 @@ class Service:
                 raise BusyError
             self._requests += 1
         try:
-            # One thread from its latents to its bytes: each change of threads costs as much as some images.
+            # One thread from its noise to its bytes: each change of threads costs as much as some images.
             self._threads = self._threads or anyio.CapacityLimiter(self.limits.requests)
             return await anyio.to_thread.run_sync(self._generate, record, wanted, limiter=self._threads)
         except BusyError:
@@ -103,7 +103,7 @@ class Service:
         if (pixels := images.pixels_of(wanted, network.trained.images("POST generate").size)) > self.limits.pixels:
             raise ConfigError(f"the answer would have up to {pixels:,} pixels, and {self.limits.pixels:,} are allowed")
         drawn = sampling.draw(wanted, network)
-        future = self.batcher.submit(network, drawn.latents, drawn.labels)
+        future = self.batcher.submit(network, drawn.noise, drawn.labels)
         try:
             candidates = future.result(self.limits.seconds)
         except TimeoutError:
@@ -138,8 +138,8 @@ class Service:
 
 def _facts(record: Record, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
     request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
-    for key in ("labels", "latents"):
-        if isinstance(request.get(key), list) and (key == "latents" or len(request[key]) > _MOST_LABELS):
+    for key in ("labels", "noise"):
+        if isinstance(request.get(key), list) and (key == "noise" or len(request[key]) > _MOST_LABELS):
             request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
     trained = network.trained
     shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)

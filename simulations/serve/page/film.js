@@ -1,4 +1,4 @@
-/* The samples over the rounds: the same latents each time, so that training plays as an animation. */
+/* The samples over the rounds: the same noise each time, so that training plays as an animation. */
 
 import { loadSample, sampleAddress } from "./api.js";
 import { h } from "./dom.js";
@@ -40,7 +40,7 @@ function labels(run) {
 function caption(run) {
   const classes = labelsOf(run).length;
   const rows = !hasClasses(run) ? "" : classes > MOST_ROWS ? `A row a class, the first ${MOST_ROWS} of ${classes}. ` : "A row a class. ";
-  return `${rows}The same latents at every round. Charts and clients show the round that is picked here.`;
+  return `${rows}The same noise at every round. Charts and clients show the round that is picked here.`;
 }
 
 /* Returns which picture a round shows: its own, or the last before it. */

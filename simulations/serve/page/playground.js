@@ -110,8 +110,8 @@ function controls(run, own) {
     between && seed("To seed", own.to, (value) => change({ to: value })),
     between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
     choice("Generator", own.round, [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean), (round) => change({ round })),
-    !between && optional("Truncation", "Off: latents as they are. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
-    !between && optional("Keep the most trusted", "More images are made, and this share is kept: those that the discriminator rates as most real. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
+    !between && optional("Truncation", "Off: the noise as it is. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
+    !between && optional("Keep the most trusted", "More images are made, and this share is kept: those that the adversary rates as most real. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
 }
 
 function classes(run, own, change) {

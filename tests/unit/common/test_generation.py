@@ -18,9 +18,9 @@ def generator():
 
 
 def test_the_loaded_generator_is_that_of_the_weights(generator):
-    latents, labels = torch.randn(3, 4), torch.arange(3)
-    expected = MODEL.build(SPEC, seed=3).eval()["generator"](latents, labels)
-    assert torch.equal(generator(latents, labels), expected)
+    noise, labels = torch.randn(3, 4), torch.arange(3)
+    expected = MODEL.build(SPEC, seed=3).eval()["generator"](noise, labels)
+    assert torch.equal(generator(noise, labels), expected)
     assert not any(parameter.requires_grad for parameter in generator.parameters())
 
 
@@ -38,11 +38,11 @@ def test_same_seed_same_images_and_a_longer_call_begins_with_a_shorter_one(gener
 
 
 def test_images_follow_their_labels_whatever_the_batch(generator):
-    latents_of = {}
+    noise_of = {}
     for labels in (torch.tensor([4, 4]), torch.tensor([4, 5])):
-        latents_of[tuple(labels.tolist())] = generate(generator, labels, 0)
-    assert torch.equal(latents_of[4, 4][0], latents_of[4, 5][0])
-    assert not torch.equal(latents_of[4, 4][1], latents_of[4, 5][1])
+        noise_of[tuple(labels.tolist())] = generate(generator, labels, 0)
+    assert torch.equal(noise_of[4, 4][0], noise_of[4, 5][0])
+    assert not torch.equal(noise_of[4, 4][1], noise_of[4, 5][1])
 
 
 def test_balanced_labels_run_through_the_classes():
@@ -77,12 +77,12 @@ def mixture_of(shares, *, seeds=(3, 4, 5)):
 def test_each_sample_of_a_mixture_is_made_by_one_of_its_generators_whatever_the_batch():
     mixture = mixture_of([[1.0] * 10, [2.0] * 10, [1.0] * 10])
     singles = [MODEL.build(SPEC, seed=seed).eval()["generator"] for seed in (3, 4, 5)]
-    latents, labels = torch.randn(40, 4), torch.arange(40) % 10
-    chosen = mixture.choose(latents, labels)
+    noise, labels = torch.randn(40, 4), torch.arange(40) % 10
+    chosen = mixture.choose(noise, labels)
     assert set(chosen.tolist()) == {0, 1, 2}
-    images = mixture(latents, labels)
+    images = mixture(noise, labels)
     for row, index in enumerate(chosen.tolist()):
-        alone = latents[row : row + 1], labels[row : row + 1]
+        alone = noise[row : row + 1], labels[row : row + 1]
         assert mixture.choose(*alone).item() == index
         torch.testing.assert_close(images[row : row + 1], singles[index](*alone))
     assert not any(parameter.requires_grad for parameter in mixture.parameters())
@@ -91,32 +91,32 @@ def test_each_sample_of_a_mixture_is_made_by_one_of_its_generators_whatever_the_
 def test_a_mixture_takes_each_generator_as_often_as_its_share_of_the_label_says():
     shares = [[1.0, 0, 7] + [0] * 7, [3.0, 5, 1] + [0] * 7, [0.0, 5, 0] + [0] * 7]
     mixture = mixture_of(shares)
-    latents = torch.randn(8000, 4, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(8000, 4, generator=torch.Generator().manual_seed(0))
     for label, expected in (
         (0, [0.25, 0.75, 0]),
         (1, [0, 0.5, 0.5]),
         (2, [0.875, 0.125, 0]),
         (3, [8 / 22, 9 / 22, 5 / 22]),
     ):
-        found = torch.bincount(mixture.choose(latents, torch.full((8000,), label)), minlength=3) / 8000
+        found = torch.bincount(mixture.choose(noise, torch.full((8000,), label)), minlength=3) / 8000
         assert found.tolist() == pytest.approx(expected, abs=0.02)
         assert [share == 0 for share in expected] == [share == 0 for share in found.tolist()]
 
 
 def test_the_choice_does_not_lean_on_what_the_latents_look_like():
     mixture = mixture_of([[1.0] * 10] * 3)
-    latents = torch.randn(20000, 4, generator=torch.Generator().manual_seed(1))
-    chosen = mixture.choose(latents, torch.zeros(20000, dtype=torch.int64))
+    noise = torch.randn(20000, 4, generator=torch.Generator().manual_seed(1))
+    chosen = mixture.choose(noise, torch.zeros(20000, dtype=torch.int64))
     for index in range(3):
-        own = latents[chosen == index]
+        own = noise[chosen == index]
         assert own.mean(0).abs().max() < 4 / len(own) ** 0.5
         assert (own.square().mean(0) - 1).abs().max() < 6 / len(own) ** 0.5
 
 
 def test_the_same_latents_choose_the_same_generators_everywhere():
     mixture = mixture_of([[1.0] * 10] * 3)
-    latents = torch.linspace(-2, 2, 32).view(8, 4)
-    assert mixture.choose(latents, torch.zeros(8, dtype=torch.int64)).tolist() == [2, 0, 1, 2, 0, 1, 0, 2]
+    noise = torch.linspace(-2, 2, 32).view(8, 4)
+    assert mixture.choose(noise, torch.zeros(8, dtype=torch.int64)).tolist() == [2, 0, 1, 2, 0, 1, 0, 2]
 
 
 def test_a_mixture_without_any_share_takes_all_alike():
@@ -135,9 +135,9 @@ def test_the_greatest_hash_there_is_chooses_the_last_generator_that_has_a_share(
     prime = 2**31 - 1
     bits = torch.ones(1).view(torch.int32).item()
     mixture.powers.copy_(torch.tensor([pow(bits, -1, prime) * (prime - 1) % prime, 0, 0, 0]))  # 1.0 hashes to prime - 1
-    latents, labels = torch.eye(4)[:1], torch.tensor([0])
-    assert mixture.choose(latents, labels).item() == 1
-    assert len(mixture(latents, labels)) == 1
+    noise, labels = torch.eye(4)[:1], torch.tensor([0])
+    assert mixture.choose(noise, labels).item() == 1
+    assert len(mixture(noise, labels)) == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10, 64])

@@ -34,7 +34,7 @@ class VectorModel(Model):
 
     roles = ADVERSARIAL
 
-    def networks(self, shape):
+    def networks(self, spec):
         return {"generator": Vector()}
 
 

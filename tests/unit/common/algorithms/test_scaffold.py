@@ -33,7 +33,7 @@ class PointModel(Model):
 
     roles = ADVERSARIAL
 
-    def networks(self, shape):
+    def networks(self, spec):
         return {"generator": Point()}
 
 

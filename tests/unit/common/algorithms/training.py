@@ -26,7 +26,7 @@ def make_context(**changes):
         "model": MODEL,
         "objective": OBJECTIVES["non-saturating"](),
         "optimiser": OPTIMISERS["adam"](),
-        "shape": SPEC,
+        "spec": SPEC,
         "local": LocalConfig(),
         "num_rounds": 1,
     }

@@ -46,8 +46,8 @@ def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, r
     told = export(run, trained, to, tmp_path / "out", precisions=precisions)
     assert told == json.loads((tmp_path / "out" / "export.json").read_text())
     assert [row["precision"] for row in told["files"]] == precisions
-    latents, labels = draw_noise(33, (8,), 4), balanced_labels(33, 10)
-    expected = trained.generator(latents, labels)
+    noise, labels = draw_noise(33, (8,), 4), balanced_labels(33, 10)
+    expected = trained.generator(noise, labels)
     for row in told["files"]:
         content = (tmp_path / "out" / row["file"]).read_bytes()
         assert row["file"].endswith(f".{ENDINGS[to]}")
@@ -55,7 +55,7 @@ def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, r
         assert row["sha256"] == hashlib.sha256(content).hexdigest()
         network = FORMATS[to]().read(content)
         for count in (1, 33):
-            made = network(latents[:count], labels[:count])
+            made = network(noise[:count], labels[:count])
             bound = TOLERANCE if row["precision"] == "float32" else 0.1
             assert float((made - expected[:count]).abs().max()) <= bound
         assert row["fid-loss"] == row["fid"] - told["fid"]["own"]
@@ -82,9 +82,9 @@ def test_a_generator_without_labels_keeps_the_same_inputs(to, plain_run, tmp_pat
     trained = load_trained(plain_run.path)
     told = export(plain_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
     network = FORMATS[to]().read((tmp_path / "out" / told["files"][0]["file"]).read_bytes())
-    latents = draw_noise(5, (8,), 0)
-    made = network(latents, torch.zeros(5, dtype=torch.int64))
-    torch.testing.assert_close(made, trained.generator(latents, balanced_labels(5, 10)), atol=TOLERANCE, rtol=0)
+    noise = draw_noise(5, (8,), 0)
+    made = network(noise, torch.zeros(5, dtype=torch.int64))
+    torch.testing.assert_close(made, trained.generator(noise, balanced_labels(5, 10)), atol=TOLERANCE, rtol=0)
     assert told["labels-are-used"] is False
     assert "does not look at them" in (tmp_path / "out" / "README.md").read_text()
 
@@ -104,7 +104,7 @@ def test_the_reference_file_holds_what_must_come_of_the_latents(run, trained, tm
     export(run, trained, "safetensors", tmp_path / "out", precisions=["float32"], fid_images=0)
     with np.load(tmp_path / "out" / "reference.npz") as reference:
         made = load_generator(tmp_path / "out" / "generator.safetensors")(
-            torch.from_numpy(reference["latents"]), torch.from_numpy(reference["labels"])
+            torch.from_numpy(reference["noise"]), torch.from_numpy(reference["labels"])
         )
         assert np.array_equal(denormalise(made).numpy(), reference["images"])
         assert np.array_equal(reference["images"], generate(trained.generator, balanced_labels(20, 10), 0).numpy())
@@ -189,7 +189,7 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(run, trained, tmp
     class Wrong(Safetensors):
         def read(self, content):
             network = super().read(content)
-            return lambda latents, labels: network(latents, labels) + 2 * TOLERANCE
+            return lambda noise, labels: network(noise, labels) + 2 * TOLERANCE
 
     monkeypatch.setitem(model.FORMATS, "safetensors", Wrong)
     with pytest.raises(FedGANError, match=r"generator.safetensors was not written: its images differ by 0.0002"):

@@ -34,9 +34,9 @@ def test_bits_are_rebuilt_by_arithmetic_to_the_last_one():
 
 def test_a_whole_mixture_makes_the_images_of_the_mixture():
     original = mixture()
-    latents, labels = draw_noise(400, (64,), 5), balanced_labels(400, 10)
-    assert len(original.choose(latents, labels).unique()) == 3
-    torch.testing.assert_close(WholeMixture(original)(latents, labels), original(latents, labels), rtol=0, atol=1e-6)
+    noise, labels = draw_noise(400, (64,), 5), balanced_labels(400, 10)
+    assert len(original.choose(noise, labels).unique()) == 3
+    torch.testing.assert_close(WholeMixture(original)(noise, labels), original(noise, labels), rtol=0, atol=1e-6)
 
 
 def test_packed_weights_are_as_close_as_their_precision_and_as_small():
@@ -66,18 +66,18 @@ def test_statistics_of_batchnorm_are_packed_along():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(0.3)
             module.running_var.fill_(2.0)
-    latents, labels = draw_noise(8, (64,), 0), balanced_labels(8, 10)
-    torch.testing.assert_close(Packed(network, "float16")(latents, labels), network(latents, labels), atol=5e-3, rtol=0)
+    noise, labels = draw_noise(8, (64,), 0), balanced_labels(8, 10)
+    torch.testing.assert_close(Packed(network, "float16")(noise, labels), network(noise, labels), atol=5e-3, rtol=0)
 
 
 def test_packed_networks_and_mixtures_trace_to_one_graph_for_any_batch():
-    latents, labels = draw_noise(9, (64,), 0), balanced_labels(9, 10)
+    noise, labels = draw_noise(9, (64,), 0), balanced_labels(9, 10)
     for network, precision in ((generator("mlp", width=8), "float16"), (mixture(2), "float32"), (mixture(2), "int8")):
         graph = portable(network, precision)
         module = traced(graph).module()
         for count in (1, 9):
             torch.testing.assert_close(
-                module(latents[:count], labels[:count]), graph(latents[:count], labels[:count]), rtol=0, atol=1e-6
+                module(noise[:count], labels[:count]), graph(noise[:count], labels[:count]), rtol=0, atol=1e-6
             )
 
 

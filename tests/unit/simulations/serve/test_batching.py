@@ -25,7 +25,7 @@ from simulations.serve.models import ROWS, Models, Network, rows_apart
 
 
 class Slow(nn.Module):
-    """An image is its first latent everywhere; a pass takes a moment, or waits for ``go``."""
+    """An image is its first number everywhere; a pass takes a moment, or waits for ``go``."""
 
     noise_shape = (2,)
     spec = ImageSpec(1, 28, 10)
@@ -35,10 +35,10 @@ class Slow(nn.Module):
         self.go = threading.Event()
         self.rows = []
 
-    def forward(self, latents, labels):
+    def forward(self, noise, labels):
         assert self.go.wait(30)
-        self.rows.append(int((latents != 0).any(1).sum()))
-        return latents[:, :1, None, None].expand(-1, 1, 4, 4)
+        self.rows.append(int((noise != 0).any(1).sum()))
+        return noise[:, :1, None, None].expand(-1, 1, 4, 4)
 
 
 def network_of(generator, joins=True):
@@ -57,12 +57,12 @@ def batcher():
     batcher.close()
 
 
-def latents(num, value=0.5):
+def noise(num, value=0.5):
     return torch.full((num, 2), value)
 
 
 def ask(batcher, network, num, value=0.5):
-    return batcher.submit(network, latents(num, value), torch.zeros(num, dtype=torch.int64))
+    return batcher.submit(network, noise(num, value), torch.zeros(num, dtype=torch.int64))
 
 
 def test_requests_that_wait_together_share_a_pass_and_get_their_own_images(batcher, slow):
@@ -152,8 +152,8 @@ def test_networks_that_connect_rows_and_mixtures_are_found_out():
     class Connected(nn.Module):
         noise_shape = (4,)
 
-        def forward(self, latents, labels):
-            return torch.tanh(latents - latents.mean(0))[:, :, None, None]
+        def forward(self, noise, labels):
+            return torch.tanh(noise - noise.mean(0))[:, :, None, None]
 
     assert not rows_apart(Connected(), 10)
     generator = MODELS["mlp"]().build(ImageSpec(1, 28, 10), seed=1)["generator"]

@@ -102,8 +102,8 @@ def test_images_say_where_they_come_from_and_can_be_made_again(client, tmp_path,
     assert client.post(GENERATE, json=found["request"]).content == answer.content
 
 
-def test_given_latents_make_images_of_their_own(client):
-    wanted = {"latents": [[0.0] * 8, [1.0] * 8], "labels": [3], "format": "npz"}
+def test_given_noise_make_images_of_their_own(client):
+    wanted = {"noise": [[0.0] * 8, [1.0] * 8], "labels": [3], "format": "npz"}
     answer = client.post(GENERATE, json=wanted)
     images = np.load(io.BytesIO(answer.content))["images"]
     assert images.shape == (2, 28, 28)

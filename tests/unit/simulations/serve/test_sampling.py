@@ -19,7 +19,7 @@ def network(trained):
 
 def test_images_are_those_of_fedgan_generate(network):
     drawn = draw(GenerateRequest(num=30, seed=5), network)
-    images, fine = network.make(drawn.latents, drawn.labels)
+    images, fine = network.make(drawn.noise, drawn.labels)
     expected = generate(network.trained.generator, drawn.labels, seed=5)
     assert fine.all()
     # Of another number of rows in a pass, a rounded last bit may differ.
@@ -44,14 +44,14 @@ def test_labels_are_taken_in_turn(network, wanted, labels):
 
 
 def test_more_images_of_a_seed_begin_with_those_of_fewer(network):
-    few, many = (draw(GenerateRequest(num=n, seed=3), network).latents for n in (4, 600))
+    few, many = (draw(GenerateRequest(num=n, seed=3), network).noise for n in (4, 600))
     assert torch.equal(few, many[:4])
 
 
 def test_an_interpolation_goes_from_one_seeds_first_image_to_the_others(network):
-    latents = draw(GenerateRequest.model_validate({"num": 5, "seed": 1, "interpolate": {"to": 2}}), network).latents
+    noise = draw(GenerateRequest.model_validate({"num": 5, "seed": 1, "interpolate": {"to": 2}}), network).noise
     for end, seed in ((0, 1), (-1, 2)):
-        torch.testing.assert_close(latents[end], draw_noise(1, (network.latent_size,), seed)[0])
+        torch.testing.assert_close(noise[end], draw_noise(1, (network.noise_size,), seed)[0])
 
 
 def test_the_way_along_the_sphere_keeps_its_length_and_its_pace():
@@ -64,13 +64,13 @@ def test_the_way_along_the_sphere_keeps_its_length_and_its_pace():
 
 
 def test_truncated_latents_stay_within_the_limit_in_the_same_order():
-    latents = torch.cat([draw_noise(1000, (4,), 0), torch.full((1, 4), 40.0), torch.full((1, 4), -40.0)])
-    cut = truncated(latents, 0.7)
+    noise = torch.cat([draw_noise(1000, (4,), 0), torch.full((1, 4), 40.0), torch.full((1, 4), -40.0)])
+    cut = truncated(noise, 0.7)
     assert cut.abs().max() <= 0.7
     assert cut.isfinite().all()
-    order = latents[:, 0].argsort()
+    order = noise[:, 0].argsort()
     assert (cut[order, 0].diff() >= 0).all()
-    torch.testing.assert_close(truncated(latents[:1000], 10.0), latents[:1000], atol=1e-4, rtol=0)
+    torch.testing.assert_close(truncated(noise[:1000], 10.0), noise[:1000], atol=1e-4, rtol=0)
 
 
 def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
@@ -80,11 +80,11 @@ def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
 
 
 def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(network):
-    for trust in ("discriminator", "classifier"):
+    for trust in ("adversary", "classifier"):
         wanted = GenerateRequest(num=10, labels=[3], keep=0.25, trust=trust)
         drawn = draw(wanted, network)
         assert (len(drawn.labels), drawn.wanted, candidates(wanted) >= 40) == (40, [3] * 10, True)
-    images = network.make(drawn.latents, drawn.labels)[0]
+    images = network.make(drawn.noise, drawn.labels)[0]
     kept = most_trusted(drawn, images, network.trust)
     values = network.trust(images, drawn.labels)
     assert len(kept) == 10
@@ -95,7 +95,7 @@ def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(networ
     ("wanted", "message"),
     [
         ({"labels": [10]}, "the generator knows 0 to 9"),
-        ({"latents": [[0.0] * 7]}, "a latent vector has 7 numbers: this generator takes 8"),
+        ({"noise": [[0.0] * 7]}, "a noise vector has 7 numbers: this generator takes 8"),
     ],
 )
 def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
@@ -113,10 +113,10 @@ def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
         {"labels": []},
         {"labels": [-1]},
         {"labels": "all"},
-        {"latents": [[1e9]]},
-        {"latents": [[float("nan")]]},
-        {"latents": [[0.0]], "num": 2},
-        {"latents": [[0.0]], "keep": 0.5},
+        {"noise": [[1e9]]},
+        {"noise": [[float("nan")]]},
+        {"noise": [[0.0]], "num": 2},
+        {"noise": [[0.0]], "keep": 0.5},
         {"interpolate": {"to": 1}},
         {"keep": 0.0},
         {"truncation": 0},

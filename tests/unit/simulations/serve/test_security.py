@@ -162,7 +162,7 @@ def raw(port, head, body=b""):
         b'{"num": NaN}',
         b'{"num": 1e999}',
         b'{"seed": ' + b"9" * 10_000 + b"}",
-        b'{"latents": [[1e300]]}',
+        b'{"noise": [[1e300]]}',
         b'{"num": 1, "num": 2, "x": 3}',
         b"\xff\xfe\x00",
         b'{"labels": "\\ud800"}',
