@@ -106,7 +106,7 @@ class TestRoster:
         ("change", "words"),
         [
             (
-                {"shape": ImageSpec(3, 32, 1)},
+                {"spec": ImageSpec(3, 32, 1)},
                 r"partition 1 has 32x32 images with 3 .*, expected 28x28 images with 1 ch",
             ),
             ({"class_names": ("scan",)}, "partition 1 has the classes scan, expected all"),
