@@ -213,7 +213,7 @@ class TestInTheFinalScores:
             return generate(generator, labels, seed)
 
         monkeypatch.setattr(evaluator, "generate", broken)
-        config = small(**NO_ROUND, evaluation__final_num_images=150, evaluation__federated=False)
+        config = small(**NO_ROUND, evaluation__final_num_samples=150, evaluation__federated=False)
         simulate(config)
         summary = json.loads(folder(config).summary.read_text())
         assert summary["scores"] == {}
@@ -278,7 +278,7 @@ class TestWhatIsNotScored:
 
     @pytest.mark.parametrize("extractor", ["auto", "none"])
     def test_every_line_with_scores_says_with_what(self, small, extractor):
-        config = small(evaluation__every=2, evaluation__extractor=extractor, evaluation__final_num_images=120)
+        config = small(evaluation__every=2, evaluation__extractor=extractor, evaluation__final_num_samples=120)
         simulate(config)
         name = "mnist-cnn" if extractor == "auto" else None
         lines = journal.read(folder(config).journal)

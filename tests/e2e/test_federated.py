@@ -96,7 +96,7 @@ def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(sm
 
 @pytest.mark.slow
 def test_the_federated_fid_of_a_run_is_that_of_all_clients_images_in_one_place(small):
-    config = small(**TELLING | {"federation__num_rounds": 1}, evaluation__final_num_images=400)
+    config = small(**TELLING | {"federation__num_rounds": 1}, evaluation__final_num_samples=400)
     simulate(config, num_workers=1)
     scores = summary_of(config)["scores"]
     trained = load_trained(RunDirectory(run_directory.resolve(config.output.dir).path).path, None, None)

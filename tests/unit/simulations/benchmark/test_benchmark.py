@@ -438,7 +438,7 @@ def test_published_figures_name_protocol_metric_and_source_and_a_protocol_of_our
 
 
 def test_real_images_are_scored_once_and_score_as_real_ones(tmp_path, monkeypatch):
-    base = base_of(data__name="mnist-10k", evaluation__final_num_images=400, evaluation__utility_num_images=400)
+    base = base_of(data__name="mnist-10k", evaluation__final_num_samples=400, evaluation__utility_num_samples=400)
     file = real_baseline.real_images(base, [3], tmp_path)
     (found,) = json.loads(file.read_text()).values()
     assert (found["extractor"], found["images"], found["utility-images"]) == ("mnist-cnn", 400, 400)
