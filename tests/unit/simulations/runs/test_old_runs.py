@@ -103,10 +103,10 @@ def test_whoever_writes_how_updates_were_compressed_is_told_what_to_write(value,
 @pytest.mark.parametrize(
     ("key", "value", "new", "means"),
     [
-        ("local.adversary-learning-rate", 0.5, "local.adversary-learning-rate", 0.5),
-        ("evaluation.num-samples", 700, "evaluation.num-samples", 700),
-        ("evaluation.final-num-samples", 700, "evaluation.final-num-samples", 700),
-        ("evaluation.utility-num-samples", 700, "evaluation.utility-num-samples", 700),
+        ("local.discriminator-learning-rate", 0.5, "local.adversary-learning-rate", 0.5),
+        ("evaluation.num-images", 700, "evaluation.num-samples", 700),
+        ("evaluation.final-num-images", 700, "evaluation.final-num-samples", 700),
+        ("evaluation.utility-num-images", 700, "evaluation.utility-num-samples", 700),
         ("weighting", "images", "weighting", "examples"),
     ],
 )
@@ -117,21 +117,21 @@ def test_what_is_called_otherwise_now_is_read_in_old_runs_and_named_in_new_ones(
 
 
 def test_options_of_a_split_that_are_called_otherwise_now_are_read_in_old_runs_and_named_in_new_ones():
-    old, new = "dirichlet examples-per-client=30 min-examples=2", "dirichlet examples-per-client=30 min-examples=2"
+    old, new = "dirichlet images-per-client=30 min-images=2", "dirichlet examples-per-client=30 min-examples=2"
     expected = RunConfig.from_flat({"partition": new}).partition
     assert upgraded({"partition": old}) == {"partition": expected}
     within = upgraded({"partition": f"pooled of='{old}' clients=3"})["partition"]
     assert "images" not in within
     assert "examples-per-client=30" in within
     with pytest.raises(ConfigError, match="did you mean 'examples-per-client'"):
-        RunConfig.from_flat({"partition": "dirichlet examples-per-client=30"})
+        RunConfig.from_flat({"partition": "dirichlet images-per-client=30"})
 
 
 def test_counts_of_old_journals_and_summaries_have_the_names_of_today():
-    made = {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 400}
+    made = {"extractor": "mnist-cnn", "num-images": 100, "utility-num-images": 400}
     old = {
         "round": 1,
-        "examples-seen": 64,
+        "images-seen": 64,
         "scored-with": made,
         "clients": [{"partition": 0, "num-examples": 8, "images": 8.0}],
         "seconds": {},
@@ -141,5 +141,5 @@ def test_counts_of_old_journals_and_summaries_have_the_names_of_today():
     assert line["examples-seen"] == 64
     assert line["scored-with"] == {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 400}
     assert line["clients"][0]["examples"] == 8.0
-    told, problems = run_files.summary({"rounds": 1, "examples-seen": 64, "scores": {}, "scored-with": made})
+    told, problems = run_files.summary({"rounds": 1, "images-seen": 64, "scores": {}, "scored-with": made})
     assert (told["examples-seen"], told["scored-with"]["num-samples"], run_files.wrong(problems)) == (64, 100, [])
