@@ -146,10 +146,10 @@ def test_the_card_says_whether_the_generator_takes_classes(run, plain_run, tmp_p
     for name, one in (("conditional", run), ("plain", plain_run)):
         export(one, load_trained(one.path), "safetensors", tmp_path / name, precisions=["float32"], fid_images=0)
         cards[name] = (tmp_path / name / "README.md").read_text()
-    assert "A class-conditional GAN generator" in cards["conditional"]
+    assert "A class-conditional GAN, trained by" in cards["conditional"]
     assert "unconditional" not in cards["conditional"]
     assert "pipeline_tag: unconditional-image-generation" in cards["plain"]
-    assert "An unconditional GAN generator" in cards["plain"]
+    assert "An unconditional GAN, trained by" in cards["plain"]
 
 
 def test_the_card_names_the_classes_of_a_run_that_has_not_ended(run, trained, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from simulations.commands import main
 from simulations.runs.record import Record
+from simulations.serve import library
 from simulations.serve.summaries import partition_of, read_detail, read_summary
 from tests.unit.simulations.serve.conftest import doing, event, line, listening
 from tests.unit.simulations.serve.damage import DAMAGE, INSTEAD, deep, variants
@@ -178,7 +179,8 @@ def test_what_nobody_has_foreseen_is_said_of_the_run_that_it_is_about(written, t
     assert "the record of run 'damaged' cannot be shown" in caplog.text
 
 
-def test_a_run_that_is_removed_or_called_oddly_is_told_all_the_same(written, tmp_path):
+def test_a_run_that_is_removed_or_called_oddly_is_told_all_the_same(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "_LOOK_EVERY", 1e9)  # else a run that is gone is none any more, after a while
     runs = tmp_path / "runs"
     full(written, "sound")
     for name in (b"caf\xe9", b"a b", b"it's", b'"x"', b"50%", b"#?&", "ü".encode()):
