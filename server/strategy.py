@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -16,6 +17,7 @@ from common import records, wire
 from common.algorithms import Client, Payload, Reply, ServerContext, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
+from common.journal_lines import ClientLine
 from common.seeding import derive_seed
 from common.tree import FrozenTree, Tree, not_finite, rough_distance
 from server.clients import admission
@@ -241,7 +243,7 @@ class FederatedStrategy(Strategy):
         self.record.refused[partition] = reason
         log.warning("round %d: %s is left out: %s", self.record.round, self._roster.label(partition), reason)
 
-    def _client_line(self, reply: Reply, state: ServerState) -> dict[str, float | int]:
+    def _client_line(self, reply: Reply, state: ServerState) -> ClientLine:
         line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
         line |= {"partition": reply.partition, "num-examples": reply.num_examples}
         shared: Tree = reply.arrays
@@ -249,7 +251,7 @@ class FederatedStrategy(Strategy):
             shared = {key: value for key, value in shared.items() if key in state.parameters}
         if shared:
             line["drift"] = rough_distance(shared, state.parameters)
-        return line
+        return cast(ClientLine, line)
 
 
 @contextmanager

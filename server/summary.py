@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.files import write_atomically
+from common.journal_lines import ScoredRound
 from common.tree import digest
 from server.evaluation.scoring import Scoring
 from server.records import model_selection
-from server.records.journal import Line
 from server.records.notes import Notes
 from server.records.run_directory import RunDirectory
 from server.rounds.base import Snapshot
@@ -20,7 +20,7 @@ def write(
     snapshot: Snapshot,
     scoring: Scoring,
     notes: Notes,
-    lines: Sequence[Line],
+    lines: Sequence[ScoredRound],
     class_names: Sequence[str],
     begun: float,
 ) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulations.api import Images, Result, load, run
+    from simulations.api import Result, load, run
+    from simulations.runs.image_array import Images
 
 __all__ = ["Images", "Result", "load", "run"]
 

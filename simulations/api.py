@@ -17,9 +17,9 @@ from torch import Tensor
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.generation import generate
+from common.journal_lines import RoundLine
 from common.metrics import table
 from server.records import journal, model_selection
-from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with, scored_with_words
 from simulations.runs import provenance
@@ -143,7 +143,7 @@ class Result:
         return found
 
     @property
-    def journal(self) -> list[Line]:
+    def journal(self) -> list[RoundLine]:
         """The rounds that are done, a mapping each, as in ``journal.jsonl``."""
         return journal.read(self._run.journal)
 
@@ -233,7 +233,9 @@ class Result:
             for i in picked
         )
         clients, warning = config.federation.num_clients, html.escape(self.scored_with.get("warning", ""))
-        made_with = f"<p>{scored_with_words(self.scored_with or None)}{warning and f'. {warning}'}</p>" if tiles else ""
+        made_with = (
+            f"<p>{scored_with_words(self.summary.get('scored-with'))}{warning and f'. {warning}'}</p>" if tiles else ""
+        )
         return (
             f"<div><b>{html.escape(self.path.name)}</b>: {clients} clients, {html.escape(config.data.name)}, "
             f"{html.escape(config.partition)}; {done} of {config.federation.num_rounds} rounds"
@@ -243,7 +245,7 @@ class Result:
     def __repr__(self) -> str:
         """Returns where the run is, how far it went, and the score that its rounds are compared by."""
         name, value = table.selecting(self.scores), model_selection.quality(self.scores)
-        told = f", {name} {value:.4g} ({scored_with(self.scored_with)})" if value is not None else ""
+        told = f", {name} {value:.4g} ({scored_with(self.summary.get('scored-with'))})" if value is not None else ""
         return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{told}>"
 
 

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from common.algorithms import ServerState
 from common.components import Component
 from common.errors import FedGANError
+from common.journal_lines import RoundLine, ScoredRound
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class FinishedRound:
 
     Attributes:
         state: The server's, after the round. Its trees are not to be written to.
-        line: What the journal will say of the round: ``round``, ``clients`` (a dictionary a client), ``scores``,
-            ``seconds`` and others, see ``docs/reliability.md``. What a hook adds to it is kept there.
+        line: What the journal will say of the round. What a hook adds to it is kept there.
         earlier: ``round`` and ``scores`` of the rounds before it, in order.
         num_rounds: Rounds of the whole run.
         rollbacks: How often the run has gone back to an earlier round.
@@ -60,8 +60,8 @@ class FinishedRound:
     """
 
     state: ServerState
-    line: dict[str, Any]
-    earlier: Sequence[dict[str, Any]]
+    line: RoundLine
+    earlier: Sequence[ScoredRound]
     num_rounds: int
     rollbacks: int = 0
     quality: float | None = None

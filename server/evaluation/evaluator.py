@@ -78,7 +78,7 @@ class Evaluator:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
 
         Returns:
-            ``scores``, and beside them what ``describe_scores`` returns.
+            ``scores``, ``not-scored``, and what ``describe_scores`` returns as ``scored-with``.
         """
         wanted, steps = [name for name in names if name in self.available], Final()
         announce(num_samples, self.steps(wanted))
@@ -86,7 +86,8 @@ class Evaluator:
         missing = {name: reason for name, reason in self.limits.reasons().items() if name in names} | steps.failed
         extractor = self.extractor.name if self.extractor else None
         utility = self._evaluation.utility_num_samples
-        told = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks())
+        made = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks())
+        told: dict[str, Any] = {"scored-with": made} if made else {}
         return {"scores": scores, **told, "not-scored": sentences(missing)}
 
     def steps(self, names: Sequence[str]) -> list[str]:

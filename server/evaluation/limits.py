@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from common import metrics
 from common.components import suggestion
@@ -11,6 +11,7 @@ from common.datasets import DATASETS
 from common.datasets.base import Dataset
 from common.errors import ConfigError
 from common.examples import ExampleSpec, ImageSet, ImageSpec
+from common.journal_lines import ScoredWith
 from common.metrics import METRICS, Setting, table
 from common.metrics.digits import ENOUGH
 from common.metrics.extractors import MnistFeatures
@@ -111,8 +112,8 @@ def describe_scores(
     num_samples: int,
     balanced_num_samples: int,
     warnings: Sequence[str],
-) -> dict[str, Any]:
-    """Returns what a summary tells beside its scores: what they were made with; nothing where there are none.
+) -> ScoredWith | None:
+    """Returns what is told beside scores: what they were made with; None where there are none.
 
     Args:
         scores: By name.
@@ -122,14 +123,14 @@ def describe_scores(
         warnings: On what the scores mean.
     """
     if not scores:
-        return {}
+        return None
     made: dict[str, Any] = {"extractor": extractor, "num-samples": num_samples}
     for metric in METRICS.values():
         if metric.sample == "balanced" and any(score.name in scores for score in metric.scores):
             made[f"{metric.name}-num-samples"] = balanced_num_samples
     if warnings:
         made["warning"] = " ".join(f"{warning}." for warning in warnings)
-    return {"scored-with": made}
+    return cast(ScoredWith, made)
 
 
 def no_extractor(config: EvaluationConfig, spec: ExampleSpec) -> str:

@@ -12,6 +12,7 @@ from common import metrics
 from common.algorithms.base import ServerState
 from common.config import RunConfig
 from common.generation import load_sampler
+from common.journal_lines import ScoredWith
 from common.metrics import METRICS, Scores, table
 from common.metrics.federated import FEDERATED_FID, OF_CLIENTS
 from common.models import Sampler
@@ -128,16 +129,16 @@ class Scoring:
         self._add(steps.failed)
         return scores
 
-    def beside(self, scores: Mapping[str, object]) -> dict[str, Any]:
-        """Returns what a line of the journal tells beside scores between rounds."""
+    def made_with(self, scores: Mapping[str, object]) -> ScoredWith | None:
+        """Returns what scores between rounds were made with; None where there are none."""
         return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_samples), 0, ())
 
     def summary(self, scores: Mapping[str, object]) -> dict[str, Any]:
         """Returns what a summary tells beside the final scores: how they were made, and why others were not."""
         evaluation = self._config.evaluation
         num_samples, utility = self._count(evaluation.final_num_samples), evaluation.utility_num_samples
-        told = describe_scores(scores, self.extractor, num_samples, utility, self.warnings)
-        return told | {"not-scored": self.reasons}
+        made = describe_scores(scores, self.extractor, num_samples, utility, self.warnings)
+        return ({"scored-with": made} if made else {}) | {"not-scored": self.reasons}
 
     def _steps(self) -> list[str]:
         own = self._evaluator.steps(self._evaluator.available) if self._evaluator else []

@@ -4,15 +4,15 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from common.charts import Chart, Plot, grouped
+from common.journal_lines import RoundLine, figures_of
 from common.metrics import table
 from common.objectives import LOSSES, Objective
 from server.records import journal
-from server.records.journal import Line
 
 OF_ANY_CLIENT = {"drift": "drift", "seconds": "seconds"}
 """What people call those figures of a client that no objective declares."""
 
-_NOT_AVERAGED = ("partition", "num-examples", "examples", *OF_ANY_CLIENT)
+_NOT_AVERAGED = ("examples", *OF_ANY_CLIENT)
 _OTHERS = Chart("others", "Other figures of clients", LOSSES.note)
 
 
@@ -33,7 +33,7 @@ class Curves:
     scores: dict[str, list[float | None]]
 
 
-def curves(lines: Sequence[Line]) -> Curves:
+def curves(lines: Sequence[RoundLine]) -> Curves:
     """Returns how figures went over the rounds of a journal."""
     means: dict[str, list[float | None]] = {}
     drift: dict[int, list[float | None]] = {}
@@ -46,13 +46,13 @@ def curves(lines: Sequence[Line]) -> Curves:
     return Curves([line["round"] for line in lines], means, dict(sorted(drift.items())), score_curves(lines))
 
 
-def averaged(line: Line) -> list[str]:
+def averaged(line: RoundLine) -> list[str]:
     """Returns the names of the figures that any client tells of its training in a round: losses and the like."""
-    found = dict.fromkeys(key for client in line["clients"] for key, value in client.items() if _is_number(value))
+    found = dict.fromkeys(key for client in line["clients"] for key in figures_of(client))
     return [key for key in found if key not in _NOT_AVERAGED]
 
 
-def score_curves(lines: Sequence[Line]) -> dict[str, list[float | None]]:
+def score_curves(lines: Sequence[RoundLine]) -> dict[str, list[float | None]]:
     """Returns how each single-valued score went over the rounds of a journal, by its name."""
     scores: dict[str, list[float | None]] = {}
     for index, line in enumerate(lines):
@@ -93,7 +93,3 @@ def plots(means: Iterable[str], scores: Container[str], objective: Objective | N
 
 def _words(name: str) -> str:
     return name.replace("-", " ")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

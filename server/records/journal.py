@@ -9,12 +9,21 @@ from typing import Any
 
 from common.errors import CheckpointError
 from common.files import open_file, write_atomically
+from common.journal_lines import (
+    Event,
+    EventLine,
+    JournalLine,
+    RefusedLine,
+    RoundLine,
+    ScoredRound,
+    figure_of,
+    is_event,
+    is_round,
+)
 from common.metrics import METRICS, table
 from common.objectives import Loss
 from server.records import run_files
 from server.records.scored_with import scored_with
-
-Line = run_files.Line
 
 _LONGEST_REASON = 5000
 
@@ -32,11 +41,11 @@ class Scores:
         self._path = path
 
     @functools.cached_property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ScoredRound]:
         """``round`` and ``scores`` of each round, in order."""
         return [_scores_of(line) for line in read(self._path)]
 
-    def append(self, line: Mapping[str, Any]) -> None:
+    def append(self, line: RoundLine) -> None:
         """Writes a round to the journal, see the function ``append``."""
         lines = self.lines
         append(self._path, line)
@@ -48,11 +57,11 @@ class Scores:
         self.__dict__.pop("lines", None)
 
 
-def _scores_of(line: Mapping[str, Any]) -> Line:
+def _scores_of(line: RoundLine) -> ScoredRound:
     return {"round": line["round"], "scores": line["scores"]}
 
 
-def append(path: Path, line: Mapping[str, Any]) -> None:
+def append(path: Path, line: JournalLine) -> None:
     """Writes one line to the journal and makes it last."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -60,7 +69,7 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def note(path: Path, event: str, round: int, reason: str, refused: Sequence[Mapping[str, Any]] = ()) -> None:
+def note(path: Path, event: Event, round: int, reason: str, refused: Sequence[RefusedLine] = ()) -> None:
     """Appends something that happened beside the rounds; see ``docs/reliability.md``.
 
     Args:
@@ -68,31 +77,33 @@ def note(path: Path, event: str, round: int, reason: str, refused: Sequence[Mapp
         event: What happened.
         round: After which round, or in which.
         reason: In words; cut where it is very long.
-        refused: ``partition`` and ``reason`` of the clients that were left out then.
+        refused: The clients that were left out then.
     """
-    line = {"event": event, "round": round, "reason": reason[:_LONGEST_REASON]}
-    append(path, line | ({"refused": list(refused)} if refused else {}))
+    line: EventLine = {"event": event, "round": round, "reason": reason[:_LONGEST_REASON]}
+    if refused:
+        line["refused"] = list(refused)
+    append(path, line)
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path) -> list[RoundLine]:
     """Returns the rounds of a journal, in order. A torn last line, of a run that is writing or died, is left out.
 
     Raises:
         CheckpointError: A line before the last cannot be read.
     """
-    return [line for line in _all(path) if "event" not in line]
+    return [line for line in _all(path) if is_round(line)]
 
 
-def events(path: Path) -> list[Line]:
-    """Returns what happened beside the rounds: ``event``, ``round``, ``reason``; see ``docs/reliability.md``.
+def events(path: Path) -> list[EventLine]:
+    """Returns what happened beside the rounds; see ``docs/reliability.md``.
 
     Raises:
         CheckpointError: A line before the last cannot be read.
     """
-    return [line for line in _all(path) if "event" in line]
+    return [line for line in _all(path) if is_event(line)]
 
 
-def _all(path: Path) -> list[Line]:
+def _all(path: Path) -> list[JournalLine]:
     try:
         with open_file(path) as file:
             content = file.read()
@@ -100,7 +111,7 @@ def _all(path: Path) -> list[Line]:
         return []
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    found: list[Line] = []
+    found: list[JournalLine] = []
     rows = content.splitlines()
     for number, row in enumerate(rows, start=1):
         try:
@@ -119,7 +130,7 @@ def _all(path: Path) -> list[Line]:
     return found
 
 
-def describe(line: Line, num_rounds: int, losses: Sequence[Loss]) -> str:
+def describe(line: RoundLine, num_rounds: int, losses: Sequence[Loss]) -> str:
     """Returns one line of text for a line of the journal.
 
     Args:
@@ -151,9 +162,9 @@ def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def mean_of(line: Line, key: str) -> float | None:
+def mean_of(line: RoundLine, key: str) -> float | None:
     """Returns the mean over the round's clients of one of their figures, weighted by images; None if none has it."""
-    rows = [(c["num-examples"], c[key]) for c in line["clients"] if key in c]
+    rows = [(c["num-examples"], value) for c in line["clients"] if (value := figure_of(c, key)) is not None]
     return sum(n * value for n, value in rows) / sum(n for n, _ in rows) if rows else None
 
 

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from common.journal_lines import ScoredRound
 from common.metrics import table
-from server.records.journal import Line
+
+Line = TypeVar("Line", bound=ScoredRound)
 
 
 def quality(scores: Mapping[str, Any]) -> float | None:
@@ -30,7 +32,7 @@ def best(lines: Sequence[Line]) -> Line | None:
     return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
-def fault(scores: Mapping[str, Any], lines: Sequence[Line], ratio: float) -> str | None:
+def fault(scores: Mapping[str, Any], lines: Sequence[ScoredRound], ratio: float) -> str | None:
     """Returns in words why a generator is not to be kept; None if it is.
 
     Args:
@@ -47,7 +49,7 @@ def fault(scores: Mapping[str, Any], lines: Sequence[Line], ratio: float) -> str
     return f"{table.selecting(scores)} {value:.3g} is more than guard.ratio={ratio:g} times {best_known}"
 
 
-def stalled(lines: Sequence[Line], patience: int) -> str | None:
+def stalled(lines: Sequence[ScoredRound], patience: int) -> str | None:
     """Returns in words why a run need not go on; None if it should.
 
     Args:
@@ -66,7 +68,7 @@ def stalled(lines: Sequence[Line], patience: int) -> str | None:
     )
 
 
-def last_good(lines: Sequence[Line], ratio: float) -> int:
+def last_good(lines: Sequence[ScoredRound], ratio: float) -> int:
     """Returns the last scored round without a fault; 0 if there is none."""
     good, lowest = 0, math.inf
     for line in lines:

@@ -1,9 +1,9 @@
 """What a run notes in its journal beside its rounds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from common.journal_lines import Event, RefusedLine
 from server.records import journal
 
 
@@ -18,11 +18,11 @@ class Notes:
         self._path = path
         self._reasons = {event["reason"] for event in journal.events(path)}
 
-    def add(self, event: str, round: int, reason: str, refused: Sequence[Mapping[str, Any]] = ()) -> None:
+    def add(self, event: Event, round: int, reason: str, refused: Sequence[RefusedLine] = ()) -> None:
         """Notes an event, see ``journal.note``."""
         journal.note(self._path, event, round, reason, refused)
 
-    def add_new(self, event: str, round: int, reasons: Iterable[str]) -> None:
+    def add_new(self, event: Event, round: int, reasons: Iterable[str]) -> None:
         """Notes an event for each of the reasons that is not in the journal yet."""
         for reason in reasons:
             if reason not in self._reasons:

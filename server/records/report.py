@@ -15,11 +15,11 @@ from PIL import Image
 
 from common import provenance
 from common.files import read_file, write_atomically
+from common.journal_lines import EventLine, RoundLine
 from common.metrics import table
 from common.objectives import Objective
 from server.records import curves, journal, plots
 from server.records.incidents import incidents, reasons
-from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.sample_picture import SAMPLE_COLUMNS
 from server.records.scored_with import scored_with_words
@@ -91,14 +91,14 @@ def write_report(run: RunDirectory) -> Path:
     return run.report
 
 
-def _end(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
+def _end(summary: Mapping[str, Any], events: Sequence[EventLine]) -> str:
     """Returns why a run ended before its last round; nothing of one that is finished, or goes on."""
     if summary or not events or events[-1]["event"] != "stopped":
         return ""
     return _warning(f"The run stopped: {events[-1]['reason']}")
 
 
-def _tiles(summary: Mapping[str, Any], events: Sequence[Line]) -> str:
+def _tiles(summary: Mapping[str, Any], events: Sequence[EventLine]) -> str:
     """Returns the final scores with what they were computed with, and what is to be known of them."""
     scores: Mapping[str, Any] = summary.get("scores", {})
     tiles = [
@@ -159,7 +159,7 @@ def _with_rows(picture: str, rows: Sequence[str]) -> str:
     return f"<div class=rows><ol>{items}</ol>{picture}</div>"
 
 
-def _training(lines: Sequence[Line], objective: Objective) -> str:
+def _training(lines: Sequence[RoundLine], objective: Objective) -> str:
     if not lines:
         return ""
     told = [line["scored-with"] for line in lines if "scored-with" in line]
@@ -196,7 +196,7 @@ def _table(what: str, rows: Mapping[str, Sequence[float | None] | None], names: 
     return f"<div class=wide><table><tr><th>{what}</th>{head}</tr>{body}</table></div>"
 
 
-def _incidents(lines: Sequence[Line], events: Sequence[Line]) -> str:
+def _incidents(lines: Sequence[RoundLine], events: Sequence[EventLine]) -> str:
     """Returns what went wrong: clients that were left out, rounds that were repeated, going back, stops."""
     rows = incidents(lines, events)
     if not rows:

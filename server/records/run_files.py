@@ -7,14 +7,13 @@ caller knows the file.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from common import moved
 from common.examples import ExampleSpec, spec_from
+from common.journal_lines import ClientLine, EventLine, JournalLine, RefusedLine, RoundLine
 from common.metrics import table
 
-Line = dict[str, Any]
-"""A line of a journal."""
 Fits = Callable[[Any], bool]
 
 _LARGEST = 2**63
@@ -52,7 +51,7 @@ def document(content: bytes) -> Any:
     return _clean(found) if "\\u" in text else found
 
 
-def journal_line(content: bytes) -> tuple[Line, list[str]]:
+def journal_line(content: bytes) -> tuple[JournalLine, list[str]]:
     """Returns a line of a journal, with all keys that its kind has, and what in it does not fit.
 
     Raises:
@@ -70,7 +69,7 @@ def journal_line(content: bytes) -> tuple[Line, list[str]]:
         line = _fitting(line, fields, "", problems)
         if "refused" in line:
             line["refused"] = _refusals(line, problems)
-        return _bounded(line, problems), problems
+        return cast(EventLine, _bounded(line, problems)), problems
     counts: dict[str, tuple[Fits, Any]] = dict.fromkeys(("examples-seen", "bytes-down", "bytes-up"), (_is_count, 0))
     line = _fitting(line, counts, "", problems)
     line["seconds"] = _figures(line, "seconds", problems)
@@ -79,7 +78,7 @@ def journal_line(content: bytes) -> tuple[Line, list[str]]:
     line["scores"] = _scores(line, problems)
     if "scored-with" in line:
         line["scored-with"] = _scored_with(line, problems)
-    return _bounded(line, problems), problems
+    return cast(RoundLine, _bounded(line, problems)), problems
 
 
 def wrong(problems: list[str]) -> list[str]:
@@ -155,8 +154,8 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
     return _bounded(told, problems), problems
 
 
-def _clients(line: Mapping[str, Any], problems: list[str]) -> list[Line]:
-    kept = []
+def _clients(line: Mapping[str, Any], problems: list[str]) -> list[ClientLine]:
+    kept: list[ClientLine] = []
     for index, client in enumerate(_list(line, "clients", problems)):
         if (
             isinstance(client, dict)
@@ -165,17 +164,17 @@ def _clients(line: Mapping[str, Any], problems: list[str]) -> list[Line]:
             and _is_text(client.get("site", ""))
             and all(_is_figure(value) for key, value in client.items() if key != "site")
         ):
-            kept.append(client)
+            kept.append(cast(ClientLine, client))
         else:
             problems.append(f"clients[{index}]={_shown(client)}")
     return kept
 
 
-def _refusals(line: Mapping[str, Any], problems: list[str]) -> list[Line]:
-    kept = []
+def _refusals(line: Mapping[str, Any], problems: list[str]) -> list[RefusedLine]:
+    kept: list[RefusedLine] = []
     for index, row in enumerate(_list(line, "refused", problems)):
         if isinstance(row, dict) and _is_index(row.get("partition")) and _is_text(row.get("reason")):
-            kept.append(row)
+            kept.append(cast(RefusedLine, row))
         else:
             problems.append(f"refused[{index}]={_shown(row)}")
     return kept

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from common import provenance
+from common.examples import ExampleSpec
 from common.files import write_atomically
 from common.generation import balanced_labels, generate
 from common.models import Sampler
@@ -31,12 +32,26 @@ def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, A
     """
     labels = sample_labels(held)
     told = {**origin, "number": len(labels), "labels": labels.tolist()}
-    preview = generator.spec.preview(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS)
+    write_preview(generator.spec, generate(generator, labels, origin["seed"]), path, told)
+
+
+def write_preview(spec: ExampleSpec, examples: Tensor, path: Path, told: Mapping[str, Any] | None = None) -> None:
+    """Writes examples laid out as samples are, ``SAMPLE_COLUMNS`` in a row.
+
+    Args:
+        spec: Of the examples.
+        examples: As they are stored.
+        path: See ``draw_samples``.
+        told: What the file says of where they come from; None: nothing.
+    """
+    preview = spec.preview(examples, SAMPLE_COLUMNS)
     if isinstance(preview, str):
-        write_atomically(path.with_suffix(".txt"), f"{provenance.written(told)}\n{preview}\n".encode())
+        first = "" if told is None else f"{provenance.written(told)}\n"
+        write_atomically(path.with_suffix(".txt"), f"{first}{preview}\n".encode())
         return
     buffer = io.BytesIO()
-    Image.fromarray(preview).save(buffer, format="png", pnginfo=provenance.png_text(told))
+    text = None if told is None else provenance.png_text(told)
+    Image.fromarray(preview).save(buffer, format="png", pnginfo=text)
     write_atomically(path, buffer.getvalue())
 
 

@@ -1,12 +1,13 @@
 """What scores were computed with, in words: whoever shows a score says it beside it."""
 
 from collections.abc import Mapping
-from typing import Any
 
-_COUNT = "num-samples"
+from common.journal_lines import ScoredWith
+
+_OWN = "-num-samples"  # after the name of a metric that has images of its own
 
 
-def scored_with(told: Mapping[str, Any] | None) -> str:
+def scored_with(told: ScoredWith | None) -> str:
     """Returns what scores were made with, as short as it stands beside them: ``mnist-cnn, 2,000 images``.
 
     Args:
@@ -14,10 +15,10 @@ def scored_with(told: Mapping[str, Any] | None) -> str:
     """
     if not told:
         return "extractor and number of images unknown"
-    return f"{told.get('extractor') or 'no extractor'}, {told.get(_COUNT, 0):,} images"
+    return f"{told.get('extractor') or 'no extractor'}, {_counted(told.get('num-samples'))} images"
 
 
-def scored_with_words(told: Mapping[str, Any] | None) -> str:
+def scored_with_words(told: ScoredWith | None) -> str:
     """Returns what scores were computed with, at full length.
 
     Args:
@@ -27,6 +28,17 @@ def scored_with_words(told: Mapping[str, Any] | None) -> str:
         return "extractor and number of images are not known, as the run is of an earlier version"
     extractor = told.get("extractor")
     parts = [f"features of {extractor}" if extractor else "without an extractor of features"]
-    parts.append(f"{told[_COUNT]:,} generated images")
-    parts += [f"{key.removesuffix(f'-{_COUNT}')} on {told[key]:,}" for key in told if key.endswith(f"-{_COUNT}")]
+    parts.append(f"{_counted(told.get('num-samples'))} generated images")
+    parts += [f"{name} on {_counted(count)}" for name, count in own_counts(told).items()]
     return ", ".join(parts)
+
+
+def own_counts(told: ScoredWith) -> dict[str, int | None]:
+    """Returns the numbers of images of metrics that have images of their own, by name; None: it is not known."""
+    rows: Mapping[str, object] = told
+    own = {key.removesuffix(_OWN): value for key, value in rows.items() if key.endswith(_OWN)}
+    return {name: value if isinstance(value, int) else None for name, value in own.items()}
+
+
+def _counted(number: int | None) -> str:
+    return "an unknown number of" if number is None else f"{number:,}"

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from common.algorithms import ServerState
 from common.hooks import Answer, FinishedRound
+from common.journal_lines import ClientLine, OfSomeRounds, RefusedLine, RoundLine
 from common.tree import Tree
-from server.records.journal import Line
 
 ClientStates = Mapping[int, Mapping[str, Tree]]
 """What simulated clients keep between rounds, by partition and name."""
+
+Row = TypeVar("Row", ClientLine, RefusedLine, dict[str, Any])
 
 
 @dataclass
@@ -19,13 +21,13 @@ class RoundRecord:
 
     round: int
     cohort: list[int]
-    clients: list[dict[str, float | int]] = field(default_factory=list)
+    clients: list[ClientLine] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_down: int = 0
     bytes_up: int = 0
 
-    def line(self, examples_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> Line:
+    def line(self, examples_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> RoundLine:
         """Returns the line of the journal that the round becomes, before it is scored.
 
         Args:
@@ -33,21 +35,23 @@ class RoundRecord:
             names: Of clients that have one, by partition.
             transforms: What was done to updates on their way.
         """
+        some: OfSomeRounds = {"transforms": list(transforms)} if transforms else {}
         return {
             "round": self.round,
             "examples-seen": examples_seen,
             "seconds": dict(self.seconds),
             "bytes-down": self.bytes_down,
             "bytes-up": self.bytes_up,
-            **({"transforms": list(transforms)} if transforms else {}),
+            **some,
             "clients": named(self.clients, names),
             "refused": self.refusals(names),
             "scores": {},
         }
 
-    def refusals(self, names: Mapping[int, str]) -> list[Line]:
+    def refusals(self, names: Mapping[int, str]) -> list[RefusedLine]:
         """Returns who was left out, and why."""
-        return named([{"partition": k, "reason": reason} for k, reason in self.refused.items()], names)
+        rows: list[RefusedLine] = [{"partition": k, "reason": reason} for k, reason in self.refused.items()]
+        return named(rows, names)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,10 @@ class Hook(Protocol):
         """Returns what is to become of a finished round, and of the run."""
 
 
-def named(rows: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> list[Line]:
-    """Returns rows on clients with ``site`` beside ``partition`` for those that have a name."""
-    return [{**row, "site": names[k]} if (k := row["partition"]) in names else dict(row) for row in rows]
+def named(rows: Iterable[Row], names: Mapping[int, str]) -> list[Row]:
+    """Returns copies of rows on clients with ``site`` beside ``partition`` for those that have a name."""
+    found = [row.copy() for row in rows]
+    for row in found:
+        if row["partition"] in names:
+            row["site"] = names[row["partition"]]
+    return found

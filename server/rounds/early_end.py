@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from common.config import RunConfig
 from common.hooks import FinishedRound, Stop
+from common.journal_lines import RoundLine
 from server.records import model_selection
-from server.records.journal import Line
 from server.rounds.base import Snapshot
 from server.rounds.patience import Patience
 
 
-def why_over(config: RunConfig, lines: Sequence[Line], snapshot: Snapshot) -> str | None:
+def why_over(config: RunConfig, lines: Sequence[RoundLine], snapshot: Snapshot) -> str | None:
     """Returns in words why a run need not go on after the last round in its journal; None if it should.
 
     A run that was ended early and is resumed ends at once, unless it is to go on for longer now.
@@ -25,7 +25,7 @@ def why_over(config: RunConfig, lines: Sequence[Line], snapshot: Snapshot) -> st
     quality = model_selection.quality(lines[-1]["scores"])
     last = FinishedRound(
         state=snapshot.state,
-        line=dict(lines[-1]),
+        line=lines[-1].copy(),
         earlier=lines[:-1],
         num_rounds=config.federation.num_rounds,
         rollbacks=snapshot.rollbacks,

@@ -29,6 +29,7 @@ class ScoreRound:
         except DivergenceError as error:
             return GoBack(str(error), error)
         round.line["scores"] = scores
-        round.line |= self._scoring.beside(scores)
+        if made := self._scoring.made_with(scores):
+            round.line["scored-with"] = made
         round.quality = model_selection.quality(scores)
         return Keep()

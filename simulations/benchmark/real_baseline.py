@@ -1,23 +1,20 @@
 """Real training images in the place of generated ones: the ceiling of every metric, and the floor of every distance."""
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from client.data import load
 from common.config import RunConfig
 from common.datasets.base import Dataset
-from common.examples.images import tile
 from common.files import write_atomically
 from common.metrics import METRICS, Scores
 from common.seeding import numpy_generator
 from server.evaluation.evaluator import Evaluator
-from server.records.sample_picture import SAMPLE_COLUMNS, sample_labels
+from server.records.sample_picture import sample_labels, write_preview
 
 
 def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
@@ -41,7 +38,7 @@ def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
         for seed in missing:
             known[str(seed)] = _score(base.replaced({"seed": seed}), dataset)
             write_atomically(file, json.dumps(known, indent=1).encode())
-        write_atomically(file.with_suffix(".png"), _picture(dataset))
+        _draw(dataset, file.with_suffix(".png"))
     return file
 
 
@@ -53,20 +50,18 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
     few, many = order[: wanted.final_num_samples], order[: wanted.utility_num_samples]
     shared = [name for name in evaluator.available if METRICS[name].sample == "shared"]
     alone = [name for name in evaluator.available if name not in shared]
-    scores: Scores = evaluator.compare(train.images[few], shared)
-    scores |= evaluator.compare(train.images[many], alone, train.labels[many])
+    scores: Scores = evaluator.compare(train.stored[few], shared)
+    scores |= evaluator.compare(train.stored[many], alone, train.labels[many])
     extractor = evaluator.extractor.name if evaluator.extractor else "none"
     return {"scores": scores, "extractor": extractor, "images": len(few), "utility-images": len(many)}
 
 
-def _picture(dataset: Dataset) -> bytes:
-    """Returns real images laid out as the samples of a run, a row a class, as PNG."""
+def _draw(dataset: Dataset, path: Path) -> None:
+    """Writes real images laid out as the samples of a run, a row a class."""
     train = dataset.train
     of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.spec.num_classes)]
     chosen = [next(of_class[label], 0) for label in sample_labels(dataset.held).tolist()]
-    buffer = io.BytesIO()
-    Image.fromarray(tile(train.images[chosen], SAMPLE_COLUMNS)).save(buffer, format="png")
-    return buffer.getvalue()
+    write_preview(dataset.spec, train.stored[chosen], path)
 
 
 def _key(base: RunConfig) -> str:

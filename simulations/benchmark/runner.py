@@ -185,7 +185,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
     best = summary["best"]
     if best is None or (file.exists() and json.loads(file.read_text(encoding="utf-8"))["round"] == best["round"]):
         return
-    told = {key: summary[key] for key in ("scores", "scored-with") if key in summary}
+    told: dict[str, Any] = {key: summary[key] for key in ("scores", "scored-with") if key in summary}
     if best["round"] != summary["rounds"]:
         if not checkpoint.path_of(run.checkpoints, best["round"]).exists():
             log.warning("%s: no checkpoint of its best round %d", run.path, best["round"])

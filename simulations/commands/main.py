@@ -3,6 +3,7 @@
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -57,8 +58,12 @@ def _options(
     """Train GANs across clients that keep their data."""
 
 
-for command in (simulate, submit, sites, generate, evaluate, partition, data):
-    app.command(cls=Command)(command)
+def _add(*commands: Callable[..., None]) -> None:
+    for command in commands:
+        app.command(cls=Command)(command)
+
+
+_add(simulate, submit, sites, generate, evaluate, partition, data)
 
 
 @app.command(cls=Command)
@@ -123,8 +128,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-for command in (benchmark, results, serve, inspect, export, track):
-    app.command(cls=Command)(command)
+_add(benchmark, results, serve, inspect, export, track)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import click
@@ -47,7 +47,7 @@ _BY_ITSELF = dict.fromkeys(("gpu", "gpus", "cuda", "device", "cpu", "no-cuda", "
 class _Plain(click.HelpFormatter):
     """Writes brackets as they are: typer escapes them for rich, which does not write these pages."""
 
-    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         super().write_dl([(name, text.replace("\\[", "[")) for name, text in rows], col_max, col_spacing)
 
 
@@ -66,7 +66,7 @@ class Command(TyperCommand):
         for param in self.params:
             if param.name in declared and getattr(param, "help", None) is None:  # click 8.5 forgets that of an argument
                 about = getattr(declared[param.name].annotation, "__metadata__", ())
-                param.help = next((one.help for one in about if hasattr(one, "help")), None)  # type: ignore[attr-defined]
+                param.help = next((one.help for one in about if hasattr(one, "help")), None)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes nothing: click 8.5 would write what typer writes with the options."""
@@ -82,10 +82,8 @@ class Command(TyperCommand):
             told = getattr(error.param, "help", None)
             raise click.UsageError(error.format_message().rstrip(".") + (f": {told}" if told else ""), ctx) from None
         except click.BadParameter as error:
-            error.message = error.message.replace("integer range", "whole number").replace(
-                "valid integer", "whole number"
-            )
-            raise
+            words = error.message.replace("integer range", "whole number").replace("valid integer", "whole number")
+            raise click.BadParameter(words, error.ctx, error.param, error.param_hint) from None
         if rest and not ctx.resilient_parsing:
             raise click.UsageError(_of_extra(rest), ctx)
         return rest

@@ -102,9 +102,9 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
 
 def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) -> list[str]:
     """Returns the scores of this very round: those of the summary, of the journal, or that there are none."""
-    summary = run.read_summary()
-    if summary.get("rounds") == trained.round:
-        told, when = summary, "at the run's end"
+    told: Mapping[str, Any] = run.read_summary()
+    if told.get("rounds") == trained.round:
+        when = "at the run's end"
     else:
         lines = journal.read(run.journal)
         told = next((line for line in lines if line["round"] == trained.round), {})

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from common.examples import ImageSpec
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.runs import provenance
@@ -13,10 +14,14 @@ _OF_LABELS = re.compile(r"\[\"labels?\"\]")
 
 
 def data_card(
-    run: RunDirectory, trained: LoadedGenerator, manifest: Mapping[str, Any], usage: str, licence: str
+    run: RunDirectory,
+    trained: LoadedGenerator,
+    spec: ImageSpec,
+    manifest: Mapping[str, Any],
+    usage: str,
+    licence: str,
 ) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
-    spec = trained.spec
     names = card.class_names(run, trained)
     counts = manifest["label-counts"]
     origin = f"--round {trained.round} --seed {manifest['seed']}"

@@ -42,7 +42,7 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
             there already or cannot be written.
         DivergenceError: The generator's images are not finite.
     """
-    trained.images("fedgan export --to dataset")
+    spec = trained.images("fedgan export --to dataset")
     writer = LAYOUTS[wanted.layout]()
     if writer.needs:
         require(*writer.needs, wanted.layout)
@@ -71,7 +71,7 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
             "label-counts": {name: _counts(labels[rows], len(names)) for name, rows in places.items()},
             "files": files,
         }
-        text = data_card(run, trained, manifest, writer.usage, wanted.licence)
+        text = data_card(run, trained, spec, manifest, writer.usage, wanted.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest

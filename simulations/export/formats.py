@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import ConfigError
+from common.models import Sampler
 from simulations.export.network import Precision
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +40,7 @@ class Format(ABC):
             require(module, self.extra, name)
 
     @abstractmethod
-    def write(self, generator: nn.Module, precision: Precision, facts: Mapping[str, str]) -> bytes:
+    def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         """Returns the content of a file.
 
         Args:

@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.examples import ImageSpec
 from common.generation import draw_noise, generate
 from server.records.run_directory import RunDirectory
 from simulations.export import card, check
@@ -50,27 +52,30 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
     """
     kind = FORMATS[wanted.to]()
     kind.require(wanted.to)
-    trained.images(f"fedgan export --to {wanted.to}")
+    spec = trained.images(f"fedgan export --to {wanted.to}")
     fid_images = trained.config.evaluation.num_samples if wanted.fid_images is None else wanted.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
         own = ruler.fid(trained.generator)
-        files = [_write(folder, kind, run, trained, each, ruler, own) for each in wanted.precisions]
+        files = [
+            _write(folder, kind, _facts(run, trained, spec, each), trained, each, ruler, own)
+            for each in wanted.precisions
+        ]
         manifest = {
             **card.facts(run, trained),
             "to": wanted.to,
             "inputs": {
                 "noise": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
-                "labels": ["batch", f"int64, 0 to {trained.spec.num_classes - 1}"],
+                "labels": ["batch", f"int64, 0 to {spec.num_classes - 1}"],
             },
-            "outputs": {"images": ["batch", trained.spec.channels, trained.spec.size, trained.spec.size, "float32"]},
+            "outputs": {"images": ["batch", *spec.shape, "float32"]},
             "labels-are-used": trained.conditional,
             "files": files,
             "fid": {"own": own, "images": ruler.num_samples, "reason": ruler.reason or None},
             "tolerance": check.TOLERANCE,
         }
         (folder / REFERENCE).write_bytes(_reference(trained))
-        text = model_card(run, trained, manifest, kind.usage, wanted.licence)
+        text = model_card(run, trained, spec, manifest, kind.usage, wanted.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
@@ -79,7 +84,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
 def _write(
     folder: Path,
     kind: Format,
-    run: RunDirectory,
+    facts: Mapping[str, str],
     trained: LoadedGenerator,
     precision: Precision,
     ruler: check.Ruler,
@@ -92,7 +97,7 @@ def _write(
     """
     suffix = "" if precision == "float32" else f"-{precision}"
     name = f"generator{suffix}{kind.ending}"
-    content = kind.write(trained.generator, precision, _facts(run, trained, precision))
+    content = kind.write(trained.generator, precision, facts)
     network = kind.read(content)
     agreement = check.compare(trained, network)
     if precision == "float32":
@@ -110,9 +115,8 @@ def _write(
     }
 
 
-def _facts(run: RunDirectory, trained: LoadedGenerator, precision: Precision) -> dict[str, str]:
+def _facts(run: RunDirectory, trained: LoadedGenerator, spec: ImageSpec, precision: Precision) -> dict[str, str]:
     """Returns what is written into a file: enough to build the network again, and where it comes from."""
-    spec = trained.spec
     facts = {
         "made-by": provenance.software(),
         "run": run.name,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from common.examples import ImageSpec
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.runs import provenance
@@ -10,18 +11,23 @@ from simulations.runs.generator import LoadedGenerator
 
 
 def model_card(
-    run: RunDirectory, trained: LoadedGenerator, manifest: Mapping[str, Any], usage: str, licence: str
+    run: RunDirectory,
+    trained: LoadedGenerator,
+    spec: ImageSpec,
+    manifest: Mapping[str, Any],
+    usage: str,
+    licence: str,
 ) -> str:
     """Returns the model card of an export, in Markdown.
 
     Args:
         run: The run.
         trained: Its generator.
+        spec: Of the images that it makes.
         manifest: What ``export.json`` holds.
         usage: Python with the fields ``noise_shape``, ``classes``, ``channels`` and ``size``.
         licence: Of the weights; empty: none is stated.
     """
-    spec = trained.spec
     names = card.class_names(run, trained)
     family, tag = card.family(trained)
     kind = "class-conditional" if trained.conditional else "unconditional"

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import components
 from common.errors import CheckpointError, ConfigError
@@ -47,7 +48,7 @@ pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {
         return _built(content, "the file")
 
 
-def load_generator(path: Path) -> nn.Module:
+def load_generator(path: Path) -> Sampler:
     """Returns the generator in a file of ``fedgan export --to safetensors``, ready to make images.
 
     Raises:
@@ -61,18 +62,18 @@ def load_generator(path: Path) -> nn.Module:
     return _built(content, str(path))
 
 
-def facts_in(content: bytes) -> dict[str, object]:
+def facts_in(content: bytes) -> dict[str, Any]:
     """Returns the facts that ``write`` put into a file."""
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     return {key: json.loads(value) for key, value in metadata.items() if key != "format"}
 
 
-def _built(content: bytes, name: str) -> nn.Module:
+def _built(content: bytes, name: str) -> Sampler:
     try:
         stored, facts = load(content), facts_in(content)
         model = components.parse("model", MODELS, str(facts["model"]))
-        spec = ImageSpec(**facts["shape"])  # type: ignore[arg-type]
+        spec = ImageSpec(**facts["shape"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} is not a whole file of fedgan export --to safetensors: {error}") from None
     members = len({key.split(".")[1] for key in stored if key.startswith("generators.")})

@@ -77,7 +77,8 @@ def scaled(sent: Tensor, trained: Tensor, generator: torch.Generator) -> Tensor:
 def noise(sent: Tensor, trained: Tensor, generator: torch.Generator) -> Tensor:
     """Returns a step 10 times as long in a random direction."""
     direction = torch.randn(sent.shape, generator=generator, dtype=sent.dtype)
-    return sent + 10 * (trained - sent).norm() * direction / direction.norm()
+    forged: Tensor = sent + 10 * (trained - sent).norm() * direction / direction.norm()
+    return forged
 
 
 ATTACKS: dict[str, Forge | None] = {"sign flip": flipped, "100x": scaled, "noise": noise, "labels": None}

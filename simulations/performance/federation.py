@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import RunConfig, Scalar
+from common.journal_lines import RoundLine
 from server.records import journal
 from server.records.run_directory import RunDirectory
 from server.strategy import FederatedStrategy
@@ -110,13 +111,13 @@ class Federation:
             self._gate.done()
         return time.perf_counter() - start
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[RoundLine]:
         """Returns the journal's lines."""
         return journal.read(RunDirectory(self._folder).journal)
 
     def fit_seconds(self, num_rounds: int) -> float:
         """Returns the seconds that clients of the last rounds spent in training steps, summed over clients."""
-        return sum(float(client["seconds"]) for line in self.lines()[-num_rounds:] for client in line["clients"])
+        return sum(client["seconds"] for line in self.lines()[-num_rounds:] for client in line["clients"])
 
     def close(self) -> None:
         """Ends the run and removes what it has written."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from client.data import load, split
 from common.config import RunConfig
-from common.examples.images import normalise
 from common.optimisers.adam import Adam
 from common.seeding import torch_generator
 
@@ -38,40 +37,46 @@ class Work:
         fused: bool = True,
         joint: bool = False,
     ) -> None:
-        train = load(config.data).train
-        self._images, self._labels = train.images, train.labels
+        data = load(config.data)
+        train, self._spec = data.train, data.spec
+        self._images, self._labels = train.stored, train.labels
         self._chosen = torch.arange(len(train)) if chosen is None else chosen
         self._size, self._joint = config.local.batch_size, joint
         self._random = torch_generator(config.seed, "benchmark", scope)
         self.generator, self.discriminator = networks["generator"], networks["discriminator"]
-        self._latent_size = config.model_component.latent_size
-        self._optimizers = [
-            torch.optim.Adam(
-                network.parameters(),
-                lr=config.local.learning_rate,
-                betas=adam_betas(config),
-                fused=True if fused else None,
-            )
-            for network in (self.generator, self.discriminator)
-        ]
+        self._noise_shape = config.model_component.sampler(networks).noise_shape
+        self._optimizers = adams(config, networks, config.local.learning_rate, True if fused else None)
 
     def batch(self) -> Batch:
         """Returns real images, their labels, latents and labels of fakes."""
         chosen = self._chosen[torch.randint(len(self._chosen), (self._size,), generator=self._random)]
         others = self._chosen[torch.randint(len(self._chosen), (self._size,), generator=self._random)]
-        latents = torch.randn(self._size, self._latent_size, generator=self._random)
-        return normalise(self._images[chosen]), self._labels[chosen], latents, self._labels[others]
+        latents = torch.randn(self._size, *self._noise_shape, generator=self._random)
+        return self._spec.to_input(self._images[chosen]), self._labels[chosen], latents, self._labels[others]
 
     def step(self, batch: Batch) -> None:
         """Steps the discriminator, then the generator."""
         gan_step(self.generator, self.discriminator, *self._optimizers, batch, self._joint)
 
 
-def adam_betas(config: RunConfig) -> tuple[float, float]:
-    """Returns the decays of a run whose optimiser is Adam."""
+def adams(
+    config: RunConfig, networks: nn.ModuleDict, rate: float, fused: bool | None = True
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Returns the generator's and the discriminator's optimizer of a run whose optimiser is Adam.
+
+    Args:
+        config: Gives the decays.
+        networks: ``generator`` and ``discriminator``.
+        rate: Learning rate.
+        fused: Whether the fused kernel is taken; None: torch's default.
+    """
     rule = config.optimiser_component
     assert isinstance(rule, Adam), "the loops that a person writes have Adam"
-    return rule.beta1, rule.beta2
+
+    def adam(network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(network.parameters(), lr=rate, betas=(rule.beta1, rule.beta2), fused=fused)
+
+    return adam(networks["generator"]), adam(networks["discriminator"])
 
 
 def gan_step(

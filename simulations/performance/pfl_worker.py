@@ -25,17 +25,19 @@ from torch import nn
 
 from client.data import load, split
 from common.config import RunConfig
-from common.examples.images import normalise
+from common.examples import ExampleSet, ExampleSpec
 from common.seeding import torch_generator
-from simulations.performance.loops import Batch, adam_betas, gan_step
+from simulations.performance.loops import Batch, adams, gan_step
 
 
 class Shard(Dataset):
     """A client's images, which gives batches without end: pfl counts the steps."""
 
-    def __init__(self, config: RunConfig, images: torch.Tensor, labels: torch.Tensor, user: int, latents: int) -> None:
-        super().__init__((images, labels), user_id=str(user))
-        self._latents = latents
+    def __init__(
+        self, config: RunConfig, images: ExampleSet, spec: ExampleSpec, noise_shape: tuple[int, ...], user: int
+    ) -> None:
+        super().__init__((images.stored, images.labels), user_id=str(user))
+        self._spec, self._noise_shape = spec, noise_shape
         self._random = torch_generator(config.seed, "benchmark", "pfl", user)
 
     def iter(self, batch_size: int | None) -> Iterator[Batch]:
@@ -45,16 +47,16 @@ class Shard(Dataset):
         while True:
             chosen = torch.randint(len(labels), (size,), generator=self._random)
             others = torch.randint(len(labels), (size,), generator=self._random)
-            latents = torch.randn(size, self._latents, generator=self._random)
-            yield normalise(images[chosen]), labels[chosen], latents, labels[others]
+            latents = torch.randn(size, *self._noise_shape, generator=self._random)
+            yield self._spec.to_input(images[chosen]), labels[chosen], latents, labels[others]
 
 
 class Networks(nn.Module):
     """Both networks, with the methods that pfl asks a module for; training takes its own step."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, spec: ExampleSpec) -> None:
         super().__init__()
-        self.networks = config.model_component.build(load(config.data).spec, config.seed).train()
+        self.networks = config.model_component.build(spec, config.seed).train()
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -67,10 +69,7 @@ class Optimizers:
     """Adam of each network, as one object for pfl."""
 
     def __init__(self, module: Networks, config: RunConfig, rate: float) -> None:
-        self.each = [
-            torch.optim.Adam(network.parameters(), lr=rate, betas=adam_betas(config), fused=True)
-            for network in (module.networks["generator"], module.networks["discriminator"])
-        ]
+        self.each = adams(config, module.networks, rate)
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
@@ -120,18 +119,19 @@ def main() -> None:
     """Runs rounds until stdin ends."""
     torch.set_num_threads(1)
     config = RunConfig.from_flat(json.loads(sys.stdin.readline()))
-    train = load(config.data).train
-    module = Networks(config)
-    latents = config.model_component.latent_size
-    parts = [torch.from_numpy(part) for part in split(config)]
-    shards = [Shard(config, train.images[p], train.labels[p], k, latents) for k, p in enumerate(parts)]
+    data = load(config.data)
+    module = Networks(config, data.spec)
+    noise_shape = config.model_component.sampler(module.networks).noise_shape
+    shards = [
+        Shard(config, data.train.subset(part), data.spec, noise_shape, user) for user, part in enumerate(split(config))
+    ]
 
     def optimizers(parameters: object, lr: float) -> Any:
         return Optimizers(module, config, lr)
 
     model = Unscored(module, optimizers, torch.optim.SGD(module.parameters(), lr=1.0))
-    data = FederatedDataset(lambda user: shards[user], MinimizeReuseUserSampler(list(range(len(shards)))))
-    backend = SimulatedBackend(training_data=data, val_data=data, postprocessors=[WeightByDatapoints()])
+    users = FederatedDataset(lambda user: shards[user], MinimizeReuseUserSampler(list(range(len(shards)))))
+    backend = SimulatedBackend(training_data=users, val_data=users, postprocessors=[WeightByDatapoints()])
     Averaging().run(
         algorithm_params=NNAlgorithmParams(
             central_num_iterations=1_000_000,

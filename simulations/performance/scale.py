@@ -102,8 +102,8 @@ def _images(folder: Path, num: int) -> Path:
     train = load(RunConfig().data).train
     random = numpy_generator(0, "benchmark", "images")
     chosen = random.integers(len(train), size=num)
-    noise = random.integers(8, size=(num, *train.images.shape[1:]), dtype=np.uint8)
-    images = np.maximum(train.images.numpy()[chosen], noise)
+    noise = random.integers(8, size=(num, *train.stored.shape[1:]), dtype=np.uint8)
+    images = np.maximum(train.stored.numpy()[chosen], noise)
     file = folder / "images.npz"
     np.savez(file, images=images, labels=train.labels.numpy()[chosen])
     return file

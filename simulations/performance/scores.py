@@ -33,8 +33,9 @@ def scores(plan: Plan) -> Measured:
         }
         config = config.replaced({**few, "local.steps": 1})
     torch.set_num_threads(1)
-    evaluator = Evaluator(config, load(config.data))
-    generator = config.model_component.build(load(config.data).spec, config.seed)["generator"].eval()
+    data, model = load(config.data), config.model_component
+    evaluator = Evaluator(config, data)
+    generator = model.sampler(model.build(data.spec, config.seed)).eval()
 
     def on(cores: int, names: tuple[str, ...], num_samples: int) -> float:
         with mock.patch.object(threads, "available_cores", return_value=cores):

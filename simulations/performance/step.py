@@ -132,7 +132,7 @@ class _Ours:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             self.run()
         spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-        return sum(time for name, time in spent.items() if "convolution" in name) / sum(spent.values())
+        return float(sum(time for name, time in spent.items() if "convolution" in name) / sum(spent.values()))
 
 
 def _difference(eager: _Way, other: _Way) -> float:

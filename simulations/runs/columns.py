@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from math import isfinite
 
+from common.journal_lines import RoundLine, figures_of
 from server.records.curves import averaged
-from server.records.journal import Line, mean_of
+from server.records.journal import mean_of
 
 Column = list[float | None]
-
-_NO_FIGURES = ("partition", "num-examples")
 
 
 @dataclass
@@ -27,7 +26,7 @@ class Columns:
     clients: dict[int, dict[str, Column]] = field(default_factory=dict)
     trained: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: RoundLine) -> None:
         """Adds a round."""
         for key in averaged(line):
             if (mean := mean_of(line, key)) is not None:
@@ -35,9 +34,8 @@ class Columns:
         for client in line["clients"]:
             self.trained.setdefault(client["partition"], []).append(self.rounds)
             own = self.clients.setdefault(client["partition"], {})
-            for key, value in client.items():
-                if key not in _NO_FIGURES and isinstance(value, int | float):
-                    self._put(own, key, value)
+            for key, value in figures_of(client).items():
+                self._put(own, key, value)
         self.rounds += 1
 
     def _put(self, columns: dict[str, Column], key: str, value: float) -> None:

@@ -143,8 +143,8 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
             raise ConfigError(
                 f"client={client}: no generator of its own in the checkpoint of round {done}; {_whose(found, roles)}"
             )
-    adversary = select(found.snapshot.state.parameters, roles.adversaries)
-    adversary = _load_adversary(config, spec, adversary) if adversary else None
+    judging = select(found.snapshot.state.parameters, roles.adversaries)
+    adversary = _load_adversary(config, spec, judging) if judging else None
     generator = load_sampler(config.model_component, spec, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
     return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held)

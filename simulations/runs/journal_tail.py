@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from common.files import open_file
+from common.journal_lines import JournalLine, is_event
 from server.records import run_files
-from server.records.journal import Line
 
 _MOST = 8 * 2**20  # bytes read at once: bounds memory for one look
 _FOLDERS = re.compile(r"(?<![\w/:.])~?(?:/[^\s/'\":;,()=]+)+/(?=[^\s/'\":;,()=])")
@@ -27,7 +27,7 @@ class News:
         more: Whether there is more to read at once.
     """
 
-    lines: list[tuple[int, Line]]
+    lines: list[tuple[int, JournalLine]]
     anew: bool
     more: bool
 
@@ -110,7 +110,7 @@ class Tail:
         self._rows, self.unreadable, self.partly = 0, 0, 0
         return True
 
-    def _parsed(self, raw: bytes) -> Line | None:
+    def _parsed(self, raw: bytes) -> JournalLine | None:
         try:
             line, problems = run_files.journal_line(raw)
         except ValueError as error:
@@ -123,9 +123,10 @@ class Tail:
         return _without_folders(line)
 
 
-def _without_folders(line: Line) -> Line:
+def _without_folders(line: JournalLine) -> JournalLine:
     """Returns a line whose reasons name files, but not the folders of the host that they are in."""
-    for told in (line, *line.get("refused", ())):
-        if "reason" in told:
-            told["reason"] = _FOLDERS.sub("…/", told["reason"])
+    if is_event(line):
+        line["reason"] = _FOLDERS.sub("…/", line["reason"])
+    for refused in line.get("refused", ()):
+        refused["reason"] = _FOLDERS.sub("…/", refused["reason"])
     return line

@@ -14,10 +14,10 @@ from common import components
 from common.config import RunConfig, Scalar, flatten
 from common.errors import ConfigError
 from common.files import read_file, read_toml
+from common.journal_lines import EventLine, JournalLine, RoundLine, is_event, is_round
 from common.objectives import OBJECTIVES, Objective
 from server import checkpoint
 from server.records import run_files
-from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from simulations.runs.columns import Columns
 from simulations.runs.journal_tail import Tail
@@ -60,10 +60,10 @@ class View:
     name: str
     config: RunConfig | None
     settings: Mapping[str, Scalar] = field(default_factory=dict)
-    journal: list[Line] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    journal: list[JournalLine] = field(default_factory=list)
+    lines: list[RoundLine] = field(default_factory=list)
     columns: Columns = field(default_factory=Columns)
-    events: list[Line] = field(default_factory=list)
+    events: list[EventLine] = field(default_factory=list)
     roster: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     now: RoundStatus | None = None
@@ -115,7 +115,7 @@ class View:
     @property
     def last_round(self) -> int:
         """The last round that is done."""
-        return int(self.lines[-1]["round"]) if self.lines else 0
+        return self.lines[-1]["round"] if self.lines else 0
 
 
 class Record:
@@ -130,7 +130,7 @@ class Record:
         self.name = name
         self.run = run
         self._tail = Tail(run.journal)
-        self._journal: list[Line] = []
+        self._journal: list[JournalLine] = []
         self._columns, self._whole = Columns(), Columns()
         self._cuts = 0
         self._read: dict[Path, tuple[object, Any]] = {}
@@ -155,9 +155,9 @@ class Record:
                 config,
                 settings,
                 list(self._journal),
-                [line for line in self._journal if "event" not in line],
+                [line for line in self._journal if is_round(line)],
                 self._whole,
-                [line for line in self._journal if "event" in line],
+                [line for line in self._journal if is_event(line)],
                 roster=roster or {},
                 summary=summary or {},
                 now=now,
@@ -182,7 +182,7 @@ class Record:
                 self._cuts += 1
             for _, line in news.lines:
                 self._journal.append(line)
-                if "event" not in line:
+                if is_round(line):
                     self._columns.add(line)
             if not news.more:
                 break

@@ -4,7 +4,7 @@ import math
 import time
 from typing import Literal
 
-from server.records.journal import Line
+from common.journal_lines import EventLine, RoundLine, is_event
 from simulations.runs.record import View
 
 State = Literal["running", "waiting for nodes", "finished", "failed"]
@@ -54,10 +54,10 @@ def _how_it_failed(view: View) -> str:
     return f"No process is at work on it; it ended {after} without saying why, and can be resumed."
 
 
-def stop_of(view: View) -> Line | None:
+def stop_of(view: View) -> EventLine | None:
     """Returns the event that says why the run stopped; None if it says nothing, or has gone on since."""
     for line in reversed(view.journal):
-        if line.get("event", "resumed") == "resumed":  # a round has no event
+        if not is_event(line) or line["event"] == "resumed":
             return None
         if line["event"] == "stopped":
             return line
@@ -85,7 +85,7 @@ def seconds_left(view: View, state: State) -> float | None:
     return max(0.0, left) if math.isfinite(left) else None
 
 
-def seconds_of(line: Line) -> float:
+def seconds_of(line: RoundLine) -> float:
     """Returns how long a round took."""
     return float(sum(line["seconds"].values()))
 

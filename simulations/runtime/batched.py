@@ -18,7 +18,6 @@ from client.app import make_trainers_by
 from client.batched.barrier import CohortBarrier
 from client.data import load
 from common.config import RunConfig
-from common.examples import ImageSpec
 from simulations.runtime.engine_trial import clients_that_fit, compare
 
 log = logging.getLogger("fedgan.simulations")
@@ -134,17 +133,14 @@ def open_barriers(
         devices: As for ``InProcessGrid``.
     """
     device = torch.device(devices[0] if devices else "cuda" if torch.cuda.is_available() else "cpu")
-    spec = load(config.data).spec
+    data = load(config.data)
     cohort = config.federation.cohort_size
-    if engine == "auto" and not isinstance(spec, ImageSpec):
-        log.info("engine: threads, as the trial of the two ways knows images only, and the data are %s", spec)
-        return None
     with ThreadPoolExecutor(1, "fedgan-trial", torch.set_num_threads, (config.local.num_threads,)) as trial:
         if num_rows is None:
-            num_rows = trial.submit(clients_that_fit, config, spec, device).result()
+            num_rows = trial.submit(clients_that_fit, config, data, device).result()
         num_rows = max(len(group) for group in _dealt(range(cohort), num_rows))
         if engine == "auto":
-            found = trial.submit(compare, config, spec, num_clients=num_rows, num_rows=num_rows, device=device).result()
+            found = trial.submit(compare, config, data, num_clients=num_rows, num_rows=num_rows, device=device).result()
             ratio = statistics.median(found.ratios)
             chosen = "batched" if ratio >= _WINS else "threads"
             log.info("engine: %s, as a trial of %d clients ran %.2f times as fast batched", chosen, num_rows, ratio)

@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.trainer import Assignment, Trainer, TrainerSpec
 from common.config import RunConfig
-from common.examples import ImageSet, ImageSpec
-from common.seeding import torch_generator
+from common.datasets.base import Dataset
+from common.examples import ExampleSet
 
 SEATS_ON_CPU = 8
 """Clients that are trained together there: more gain little, and a cohort should fill several cores."""
@@ -37,7 +38,7 @@ class Comparison:
 
 def compare(
     config: RunConfig,
-    spec: ImageSpec,
+    data: Dataset,
     *,
     num_clients: int,
     num_rows: int = SEATS_ON_CPU,
@@ -45,11 +46,11 @@ def compare(
     repeats: int = 3,
     device: torch.device | None = None,
 ) -> Comparison:
-    """Returns how long a cohort takes to train by the loop and by the batch, on one core, images and all.
+    """Returns how long a cohort takes to train by the loop and by the batch, on one core, examples and all.
 
     Args:
         config: Gives networks, objective and batch size.
-        spec: Of the images, which are noise.
+        data: Of which every client has a few.
         num_clients: Clients that train, at most ``num_rows`` at a time.
         num_rows: See above.
         steps: Local steps.
@@ -57,13 +58,12 @@ def compare(
         device: Where to train; None: on the CPU.
     """
     device = device or torch.device("cpu")
-    spec = _spec(config, spec, device, steps)
-    images = _noise(config, spec)
+    spec, examples = _spec(config, data, device, steps), _few(config, data)
     trainer, stacked = Trainer(spec), StackedWeights(num_rows, spec)
     members = [stacked.member(number, lambda member, request: {}) for number in range(num_rows)]
 
     def begin(trainer: Trainer, partition: int) -> None:
-        trainer.assign(Assignment(images, config.seed, partition, 1), None)
+        trainer.assign(Assignment(examples, config.seed, partition, 1), None)
         trainer.load(trainer.initial())
 
     def loop() -> None:
@@ -90,28 +90,27 @@ def compare(
     return Comparison(min(loops), min(batches), tuple(one / other for one, other in times))
 
 
-def clients_that_fit(config: RunConfig, spec: ImageSpec, device: torch.device) -> int:
-    """Returns how many clients can be trained together: on a GPU what a step of one of them leaves barrier for."""
+def clients_that_fit(config: RunConfig, data: Dataset, device: torch.device) -> int:
+    """Returns how many clients can be trained together: on a GPU what a step of one of them leaves room for."""
     if device.type != "cuda":
         return SEATS_ON_CPU
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(_spec(config, spec, device, steps=1))
-    trainer.assign(Assignment(_noise(config, spec), config.seed, 0, 1), None)
+    trainer = Trainer(_spec(config, data, device, steps=1))
+    trainer.assign(Assignment(_few(config, data), config.seed, 0, 1), None)
     trainer.fit()
     each = torch.cuda.max_memory_allocated(device) - before
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(_MOST_SEATS, int(_SHARE_OF_MEMORY * free / max(1, each))))
 
 
-def _spec(config: RunConfig, spec: ImageSpec, device: torch.device, steps: int) -> TrainerSpec:
+def _spec(config: RunConfig, data: Dataset, device: torch.device, steps: int) -> TrainerSpec:
     """Returns the trainer of a run, with another number of steps."""
-    spec = TrainerSpec.of(config, spec, device)
+    spec = TrainerSpec.of(config, data.spec, device)
     return replace(spec, local=spec.local.model_copy(update={"steps": steps}))
 
 
-def _noise(config: RunConfig, spec: ImageSpec) -> ImageSet:
-    size = (4 * config.local.batch_size, spec.channels, spec.size, spec.size)
-    generator = torch_generator(config.seed, "trial")
-    images = torch.randint(256, size, generator=generator, dtype=torch.uint8)
-    return ImageSet(images, torch.arange(len(images)) % spec.num_classes)
+def _few(config: RunConfig, data: Dataset) -> ExampleSet:
+    """Returns examples of four batches, from all over the training data; some of them again where it has fewer."""
+    num = 4 * config.local.batch_size
+    return data.train.subset(np.arange(num) * len(data.train) // num)

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common.config import RunConfig
+from common.journal_lines import RoundLine
 from common.objectives import Loss
 from server.records import journal
 from simulations.runtime.streams import Patient
@@ -54,7 +55,7 @@ class _Lines(logging.Handler):
         else:
             self._print(record)
 
-    def _show_round(self, progress: Progress, record: logging.LogRecord, line: journal.Line) -> None:
+    def _show_round(self, progress: Progress, record: logging.LogRecord, line: RoundLine) -> None:
         means = {loss.label: journal.mean_of(line, loss.name) for loss in self.losses}
         shown = "  ".join(f"{label} {value:.2f}" for label, value in means.items() if value is not None)
         if any(isinstance(value, float) for value in line["scores"].values()):
@@ -90,7 +91,8 @@ def _shown(stream: TextIO) -> Iterator[_Lines]:
         Console().is_jupyter
     )  # its stderr says that it is a terminal, and cannot move up; lines are readable there
     # A run goes on where nobody reads any more; rich would end the process.
-    console = Console(file=Patient(stream, spare=True), force_jupyter=False, force_terminal=False if notebook else None)
+    patient = cast(TextIO, Patient(stream, spare=True))  # but without a ``buffer``
+    console = Console(file=patient, force_jupyter=False, force_terminal=False if notebook else None)
     progress = None
     if console.is_terminal:
         progress = Progress(

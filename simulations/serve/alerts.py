@@ -6,11 +6,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from common.journal_lines import RoundLine, figure_of
 from common.metrics import METRICS, table
 from common.metrics.base import Course
 from server.records import model_selection
 from server.records.curves import averaged, score_curves
-from server.records.journal import Line, mean_of
+from server.records.journal import mean_of
 from simulations.runs.record import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.clients import last_scores
@@ -70,7 +71,7 @@ def _scoring(view: View) -> Iterator[Alert]:
         yield Alert(kind="not-scored", severity="warning", round=view.last_round, words=words)
 
 
-def _distance(lines: list[Line]) -> Iterator[Alert]:
+def _distance(lines: list[RoundLine]) -> Iterator[Alert]:
     best = model_selection.best(lines)
     lowest = model_selection.quality(best["scores"]) if best else None
     scored = [line for line in lines if model_selection.quality(line["scores"]) is not None]
@@ -93,9 +94,10 @@ def _losses(view: View) -> Iterator[Alert]:
     broken = [
         (line["round"], client["partition"], key)
         for line in lines[-_RECENT:]
+        for names in [averaged(line)]
         for client in line["clients"]
-        for key in averaged(line)
-        if key in client and not math.isfinite(client[key])
+        for key in names
+        if (value := figure_of(client, key)) is not None and not math.isfinite(value)
     ]
     for round, partition, key in broken[-1:]:
         yield Alert(
@@ -114,7 +116,7 @@ def _losses(view: View) -> Iterator[Alert]:
         yield Alert(kind="collapse", severity="warning", round=view.last_round, words=words)
 
 
-def _drift(lines: list[Line]) -> Iterator[Alert]:
+def _drift(lines: list[RoundLine]) -> Iterator[Alert]:
     if not lines:
         return
     drifts = {client["partition"]: client["drift"] for client in lines[-1]["clients"] if "drift" in client}
@@ -133,7 +135,7 @@ def _drift(lines: list[Line]) -> Iterator[Alert]:
             )
 
 
-def _refusals(lines: list[Line]) -> Iterator[Alert]:
+def _refusals(lines: list[RoundLine]) -> Iterator[Alert]:
     found: dict[int, list[tuple[int, str]]] = {}
     for line in lines[-_RECENT:]:
         for refusal in line["refused"]:

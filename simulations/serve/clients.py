@@ -7,8 +7,8 @@ from typing import Any
 from common.config import RunConfig
 from common.errors import FedGANError
 from common.exchange import Client, Reply
+from common.journal_lines import JournalLine, RoundLine, figures_of
 from common.metrics import table
-from server.records.journal import Line
 from simulations.runs.record import View
 from simulations.serve.schemas import ClientRow, Refusal, finite
 
@@ -22,7 +22,7 @@ def client_rows(view: View) -> list[ClientRow]:
     of_clients = [it.name for it in table.scores().values() if (it.of, it.form) == ("client", "figures")]
     refused: dict[int, list[Refusal]] = {k: [] for k in entries}
     for row in _refusals(view):
-        for refusal in row["refused"]:
+        for refusal in row.get("refused", ()):
             refused.setdefault(refusal["partition"], []).append(Refusal(round=row["round"], reason=refusal["reason"]))
     weights = _weights(view)
     rows = []
@@ -65,8 +65,8 @@ def last_scores(view: View) -> Mapping[str, Any]:
     return found
 
 
-def _refusals(view: View) -> list[Line]:
-    rows = [*view.lines, *(event for event in view.events if event.get("refused"))]
+def _refusals(view: View) -> list[JournalLine]:
+    rows: list[JournalLine] = [*view.lines, *(event for event in view.events if event.get("refused"))]
     return sorted(rows, key=lambda row: row["round"])
 
 
@@ -86,8 +86,8 @@ def _weights(view: View) -> dict[int, float]:
     return found
 
 
-def _shares(config: RunConfig, line: Line, roster: Mapping[str, Any]) -> dict[int, float]:
-    replies = [Reply(c["partition"], c["num-examples"], {}, c) for c in line["clients"]]
+def _shares(config: RunConfig, line: RoundLine, roster: Mapping[str, Any]) -> dict[int, float]:
+    replies = [Reply(c["partition"], c["num-examples"], {}, figures_of(c)) for c in line["clients"]]
     clients = {c["partition"]: Client(c["num-examples"], c["label-counts"]) for c in roster.get("clients", ())}
     if config.aggregator.one_vote_each:
         weights = [1.0] * len(replies)

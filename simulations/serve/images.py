@@ -186,7 +186,7 @@ def _png(pixels: Pixels, facts: Mapping[str, Any]) -> bytes:
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)),
         *((b"tEXt", f"{key}\0{text}".encode("latin-1")) for key, text in provenance.texts(facts)),
-        (b"IDAT", packer.compress(rows) + packer.flush()),
+        (b"IDAT", packer.compress(rows.data) + packer.flush()),
         (b"IEND", b""),
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(

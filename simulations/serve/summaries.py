@@ -5,17 +5,18 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from common import components
+from common import components, journal_lines
 from common.config import Scalar
 from common.datasets import DATASETS
 from common.errors import ConfigError
 from common.generation import held_classes
+from common.journal_lines import RoundLine
 from common.metrics import table
 from common.models import MODELS
 from server.records import curves, model_selection
 from server.records.curves import score_curves
 from server.records.incidents import incidents
-from server.records.journal import Line
+from server.records.scored_with import own_counts
 from server.records.weak_spots import weak_spots
 from simulations.runs.record import Record, View
 from simulations.runs.round_status import RoundStatus
@@ -42,7 +43,6 @@ from simulations.serve.schemas import (
 log = logging.getLogger("fedgan.serve")
 
 _MOST_INCIDENTS = 100
-_OWN = "-num-samples"  # after the name of a metric that has images of its own
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
 
 
@@ -155,23 +155,20 @@ def _seed(view: View) -> int | None:
     return seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 else None
 
 
-def _best(lines: list[Line]) -> Best | None:
+def _best(lines: list[RoundLine]) -> Best | None:
     line = model_selection.best(lines)
     lowest = finite(model_selection.quality(line["scores"])) if line else None
     if line is None or lowest is None:
         return None
-    return Best(round=line["round"], value=lowest, num_samples=line.get("scored-with", {}).get("num-samples"))
+    made = line.get("scored-with")
+    return Best(round=line["round"], value=lowest, num_samples=made["num-samples"] if made else None)
 
 
 def _scored_with(scored: Mapping[str, Any]) -> ScoredWith | None:
     if "scored-with" not in scored:
         return None
-    told = scored["scored-with"]
-    return ScoredWith(
-        extractor=told["extractor"],
-        num_samples=told["num-samples"],
-        own_num_samples={key.removesuffix(_OWN): told[key] for key in told if key.endswith(_OWN)},
-    )
+    made: journal_lines.ScoredWith = scored["scored-with"]
+    return ScoredWith(extractor=made["extractor"], num_samples=made["num-samples"], own_num_samples=own_counts(made))
 
 
 def detail_of(view: View) -> RunDetail:

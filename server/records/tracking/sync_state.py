@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.files import write_atomically
-from server.records.journal import Line
+from common.journal_lines import RoundLine
 
 _DIGITS = 16
 
@@ -45,7 +45,7 @@ class SyncState:
         """The last round that was told; 0: none."""
         return max(self.rounds, default=0)
 
-    def agreed(self, lines: Mapping[int, Line]) -> int:
+    def agreed(self, lines: Mapping[int, RoundLine]) -> int:
         """Returns the last round up to which what was told is still what the journal says; 0: none."""
         kept = 0
         for round in sorted(self.rounds):

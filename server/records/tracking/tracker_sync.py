@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from common import metrics
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
-from server.records import journal
+from common.journal_lines import JournalLine, RoundLine, figure_of, is_round
+from server.records import journal, run_files
 from server.records.curves import averaged
-from server.records.journal import Line
 from server.records.run_directory import RunDirectory
 from server.records.tracking.base import Tracked, Tracker
 from server.records.tracking.sync_state import SyncState, digest
@@ -114,7 +113,7 @@ class TrackerSync:
             if news and not told.last and self._run.sample(0).exists():
                 tracker.picture(0, self._run.sample(0))
             for line in news:
-                round = int(line["round"])
+                round = line["round"]
                 tracker.figures(round, figures(line))
                 told.rounds[round] = digest(line)
                 if self._run.sample(round).exists():
@@ -150,28 +149,29 @@ class TrackerSync:
         return digest([ended, self._scores(ended)])
 
 
-def figures(line: Line) -> dict[str, float]:
+def figures(line: RoundLine) -> dict[str, float]:
     """Returns a round's figures by name: scores, means over clients, each client's own, bytes, seconds, refusals."""
-    values: dict[str, Any] = {f"scores/{key}": value for key, value in line["scores"].items()}
-    values["scores/num-samples"] = line.get("scored-with", {}).get("num-samples")
+    values: dict[str, object] = {f"scores/{key}": value for key, value in line["scores"].items()}
+    if "scored-with" in line:
+        values["scores/num-samples"] = line["scored-with"].get("num-samples")
     values |= {f"clients-mean/{key}": journal.mean_of(line, key) for key in averaged(line)}
     own = (*averaged(line), "drift")
     if len(line["clients"]) <= _MOST_CLIENTS:
         for client in line["clients"]:
-            values |= {f"client-{client['partition']}/{key}": client[key] for key in own if key in client}
+            values |= {f"client-{client['partition']}/{key}": figure_of(client, key) for key in own}
     values |= {f"seconds/{key}": value for key, value in line["seconds"].items()}
-    values |= {f"traffic/{key}": line[key] for key in ("bytes-down", "bytes-up")}
+    values |= {"traffic/bytes-down": line["bytes-down"], "traffic/bytes-up": line["bytes-up"]}
     values |= {"progress/examples-seen": line["examples-seen"], "progress/refused": len(line["refused"])}
     return _finite(values)
 
 
-def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+def _finite(values: Mapping[str, object]) -> dict[str, float]:
     numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
     return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
 
 
-def _by_round(lines: Iterable[Line]) -> dict[int, Line]:
-    return {int(line["round"]): line for line in lines if "event" not in line}
+def _by_round(lines: Iterable[JournalLine]) -> dict[int, RoundLine]:
+    return {line["round"]: line for line in lines if is_round(line)}
 
 
 class _Lines:
@@ -181,7 +181,7 @@ class _Lines:
         self._path = path
         self._file, self._place = 0, 0
 
-    def read(self) -> tuple[bool, list[Line]]:
+    def read(self) -> tuple[bool, list[JournalLine]]:
         """Returns whether these are all lines, as at the first look or in a new file, and the whole ones that came."""
         if not self._path.exists():
             return False, []
@@ -193,4 +193,4 @@ class _Lines:
             file.seek(self._place)
             whole, _, _ = file.read().rpartition(b"\n")
         self._place += len(whole) + 1 if whole else 0
-        return anew, [json.loads(text) for text in whole.splitlines() if text.strip()]
+        return anew, [run_files.journal_line(text)[0] for text in whole.splitlines() if text.strip()]

@@ -1,5 +1,7 @@
 """A kind of example that is no picture goes through everything, without an edit outside of its own files."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from common.seeding import torch_generator
 from server import checkpoint
 from server.records.journal import events, read
 from server.records.run_directory import RunDirectory
+from server.records.sample_picture import write_preview
 from simulations.commands import main
 from simulations.runs.generator import load_trained
 from simulations.runtime import in_process
@@ -120,4 +123,11 @@ def test_it_is_looked_at_before_a_run_and_trained_by_whatever_engine_is_chosen(t
     assert "model dcgan makes images, the data are sequences of 6 of 8 symbols" in err
     with caplog.at_level("INFO"):
         in_process.simulate(config(tmp_path / "auto", **{"federation.num-rounds": 1}), num_workers=1, engine="auto")
-    assert "engine: threads, as the trial of the two ways knows images only" in caplog.text
+    assert re.search(r"engine: (threads|batched), as a trial of \d+ clients", caplog.text)
+
+
+def test_real_ones_are_previewed_as_lines_too(tmp_path):
+    data = Counting().load(None)
+    write_preview(data.spec, data.train.stored[:20], tmp_path / "real.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["real.txt"]
+    assert all(len(row.split()) == 6 for row in (tmp_path / "real.txt").read_text().splitlines())

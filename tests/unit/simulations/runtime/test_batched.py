@@ -8,10 +8,10 @@ from flwr.clientapp import ClientApp
 from safetensors.torch import load_file
 
 from client.batched import group as training
+from client.data import load
 from common.algorithms import ALGORITHMS
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.examples import ImageSpec
 from server.checkpoint import list_checkpoints
 from server.records import journal, run_directory
 from simulations.runtime import batched
@@ -25,7 +25,6 @@ SPECS = [
     for spec in (*ALGORITHMS, "fedavg sync=discriminator")
 ]
 CPU = torch.device("cpu")
-SPEC = ImageSpec(1, 28, 10)
 
 
 @pytest.fixture
@@ -184,7 +183,7 @@ def test_threads_and_no_trial_are_the_default(small, monkeypatch):
 
 def test_a_trial_trains_each_way_as_often_as_it_says(seated):
     config = RunConfig(model="mlp width=8")
-    found = compare(config, SPEC, num_clients=5, num_rows=2, steps=1, repeats=2)
+    found = compare(config, load(config.data), num_clients=5, num_rows=2, steps=1, repeats=2)
     assert seated == [2, 2] * 3  # the last client is by itself
     assert len(found.ratios) == 2
     assert found.loop_seconds > 0
@@ -192,10 +191,10 @@ def test_a_trial_trains_each_way_as_often_as_it_says(seated):
 
 
 def test_seats_on_the_cpu_do_not_depend_on_the_machine():
-    assert clients_that_fit(RunConfig(), SPEC, CPU) == SEATS_ON_CPU
+    assert clients_that_fit(RunConfig(), load(RunConfig().data), CPU) == SEATS_ON_CPU
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_gpu_has_seats_for_several_small_networks():
-    assert clients_that_fit(RunConfig(), SPEC, torch.device("cuda")) > 1
+    assert clients_that_fit(RunConfig(), load(RunConfig().data), torch.device("cuda")) > 1

@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 import torch
@@ -71,14 +70,14 @@ def test_a_client_that_raises_gives_an_error_reply_and_keeps_its_old_state(grid)
 
 
 def test_clients_run_side_by_side_as_many_as_there_are_workers(grid):
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, meet = 0, 0, threading.Lock(), threading.Barrier(3)
 
     def behave(partition):
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.05)
+        meet.wait(30)  # three are at it, and no fourth comes before they have met
         with lock:
             running -= 1
 

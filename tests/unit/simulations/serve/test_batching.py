@@ -25,17 +25,18 @@ from simulations.serve.models import ROWS, Models, Network, rows_apart
 
 
 class Slow(nn.Module):
-    """An image is its first number everywhere; a pass takes a moment, or waits for ``go``."""
+    """An image is its first latent everywhere; a pass says that it has ``begun`` and waits for ``go``."""
 
     noise_shape = (2,)
     spec = ImageSpec(1, 28, 10)
 
     def __init__(self):
         super().__init__()
-        self.go = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
         self.rows = []
 
-    def forward(self, noise, labels):
+    def forward(self, latents, labels):
+        self.begun.set()
         assert self.go.wait(30)
         self.rows.append(int((noise != 0).any(1).sum()))
         return noise[:, :1, None, None].expand(-1, 1, 4, 4)
@@ -68,7 +69,7 @@ def ask(batcher, network, num, value=0.5):
 def test_requests_that_wait_together_share_a_pass_and_get_their_own_images(batcher, slow):
     network = network_of(slow)
     first = ask(batcher, network, 1, 0.1)
-    time.sleep(0.1)  # it is under way; the others wait for it
+    assert slow.begun.wait(30)  # it is under way; the others wait for it
     others = [ask(batcher, network, 3, k / 10) for k in range(2, 9)]
     slow.go.set()
     for k, future in enumerate([first, *others], start=1):
@@ -115,7 +116,7 @@ def test_more_than_may_wait_is_refused_and_a_cancelled_request_makes_room(batche
 def test_images_that_are_not_finite_are_an_error_of_their_own_request_only(batcher, slow, value):
     network = network_of(slow)
     ask(batcher, network, 1)
-    time.sleep(0.1)
+    assert slow.begun.wait(30)
     bad, good = ask(batcher, network, 2, value), ask(batcher, network, 2)
     slow.go.set()
     with pytest.raises(DivergenceError):

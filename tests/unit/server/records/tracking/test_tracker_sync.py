@@ -153,3 +153,16 @@ def test_clients_have_figures_of_their_own_only_where_there_are_few(line):
     assert few["client-49/generator-loss"] == 49.0
     assert not any(name.startswith("client-") for name in many)
     assert many["clients-mean/generator-loss"] == 25.0
+
+
+def test_rounds_of_a_version_that_wrote_less_are_not_told_twice(small, told, line):
+    directory, first = telling_of(small())
+    old = {key: value for key, value in line(1).items() if key not in ("refused", "bytes-up")}
+    journal.append(directory.journal, old)
+    first.open()
+    assert first.tell() == 1
+    first.end(ended=False)
+    _, second = telling_of(small())
+    assert second.is_told(ended=False)
+    second.open()
+    assert second.tell() == 0
