@@ -22,7 +22,10 @@ from simulations.deployment.superlink import SuperLink
 _LINE = re.compile(r"fedgan: (.*)")
 _FOLDER = re.compile(r"run directory: (.*)")
 _FAILURE = re.compile(r"failed( for good)? with exit code (\d+): (.*)")  # server/app.py
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 15.0  # between two looks at a run whose log goes on: each is a start of Flower's command
+_SHORTEST_PAUSE = 1.0  # between two looks at one whose log has ended
+_LAST_WORDS_SECONDS = 5.0  # for what a run that is over has said last
+_KNOCK_SECONDS = 5.0  # between two tries to hand a run in
 _WOULD_FAIL_AGAIN = "as it would fail again"
 _WAS_STOPPED = "as it was stopped on purpose"
 _OUT_OF_SIGHT = "as it may still go on"
@@ -47,9 +50,7 @@ class Outcome:
     final: str = ""
 
 
-def submit(
-    superlink: SuperLink, config: RunConfig, retries: int, say: Callable[[str], None], poll: float = _POLL_SECONDS
-) -> Outcome:
+def submit(superlink: SuperLink, config: RunConfig, retries: int, say: Callable[[str], None]) -> Outcome:
     """Runs a federation on a SuperLink to its end.
 
     A run that fails is submitted again, from its last checkpoint, up to ``retries`` times, unless it would fail again:
@@ -60,7 +61,6 @@ def submit(
         config: The run; ``output.dir`` is a folder on the server's host, or empty for a new one.
         retries: How often to submit again.
         say: Called with a line of progress.
-        poll: Seconds between two looks at the run's status.
 
     Raises:
         ConfigError: The connection to the SuperLink is not set up as it should be.
@@ -74,7 +74,7 @@ def submit(
         raise
     for left in range(retries, -1, -1):
         say(f"run {run_id} is submitted")
-        outcome = _watch(superlink, run_id, say, poll)
+        outcome = _watch(superlink, run_id, say)
         folder, begun = outcome.folder or folder, begun or bool(outcome.folder)
         if not outcome.code or outcome.final or not left:
             break
@@ -83,20 +83,21 @@ def submit(
         changes: dict[str, bool | str] = {"output.dir": folder}
         if begun:
             changes["output.resume"] = True
-        run_id = _run_when_there(superlink, config.replaced(changes), say, poll)
+        run_id = _run_when_there(superlink, config.replaced(changes), say)
     if outcome.final and left:
         outcome.reason += f"; not submitted again, {outcome.final}"
     return Outcome(outcome.code, outcome.reason, folder)
 
 
-def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None], poll: float) -> Outcome:
+def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None]) -> Outcome:
     """Follows one submitted run to its end."""
     found: dict[str, str] = {}
     follower = _Follower(superlink, run_id, found, say)
     away_since: float | None = None
     try:
         while True:
-            time.sleep(poll)
+            time.sleep(_SHORTEST_PAUSE)
+            follower.wait(_POLL_SECONDS)
             try:
                 status, details = superlink.status(run_id)
             except FederationError as error:
@@ -126,6 +127,10 @@ class _Follower:
         self._num_lines = 0
         self._start()
 
+    def wait(self, seconds: float) -> None:
+        """Waits until Flower stops printing the log, as it does at the end of the run, and no longer than so."""
+        self._reader.join(seconds)
+
     def keep_on(self) -> None:
         """Takes the log up again where Flower has stopped printing it."""
         if not self._reader.is_alive():
@@ -134,7 +139,7 @@ class _Follower:
 
     def end(self) -> None:
         """Waits a moment for what the run said last, and stops."""
-        self._reader.join(5.0)
+        self._reader.join(_LAST_WORDS_SECONDS)
         self._close()
 
     def _start(self) -> None:
@@ -166,7 +171,7 @@ class _Follower:
             self._say(line[1])
 
 
-def _run_when_there(superlink: SuperLink, config: RunConfig, say: Callable[[str], None], poll: float) -> int:
+def _run_when_there(superlink: SuperLink, config: RunConfig, say: Callable[[str], None]) -> int:
     """Hands a run in as soon as the SuperLink takes it.
 
     Raises:
@@ -180,7 +185,7 @@ def _run_when_there(superlink: SuperLink, config: RunConfig, say: Callable[[str]
             if time.monotonic() > deadline:
                 raise
             say(f"{error}; trying again")
-            time.sleep(max(poll, 5.0))
+            time.sleep(_KNOCK_SECONDS)
 
 
 def summary_in(folder: str) -> dict[str, Any] | None:

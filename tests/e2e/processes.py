@@ -53,7 +53,7 @@ class Command:
         self._process = _CONTEXT.Process(target=_command, args=(arguments, log, dies_at), daemon=True)
         self._process.start()
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=300):
         """Returns the exit code, negative for a signal; None if it still runs."""
         self._process.join(seconds)
         return self._process.exitcode

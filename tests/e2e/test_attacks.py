@@ -42,6 +42,7 @@ def test_labels_are_flipped_in_malicious_partitions_only(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_reports")
 def test_an_attack_ruins_the_mean_and_no_attack_ruins_a_robust_aggregate(capsys):
     torch.set_num_threads(1)
     start = time.perf_counter()

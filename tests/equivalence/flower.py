@@ -35,12 +35,14 @@ class Home:
         self.born.mkdir(parents=True)
         (path / "flwr").mkdir()
         self.prefix = list(prefix)
-        self.env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | {
+        left_out = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")  # each round's process reads the same code
+        self.env = {k: v for k, v in os.environ.items() if k not in left_out} | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "FLWR_HOME": str(path / "flwr"),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
             "OMP_NUM_THREADS": "1",
         }
 
@@ -75,11 +77,11 @@ class Home:
     def wait(self, run_id, *superlink, seconds=480):
         """Returns the status of the finished run."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while (left := deadline - time.monotonic()) > 0:
+            self("flwr", "log", run_id, *superlink, "--stream", timeout=left)  # ends with the run
             status = self.status(run_id, *superlink)
             if status.startswith(FINISHED):
                 return status
-            time.sleep(3)  # to ask costs seconds of a core
         raise TimeoutError(f"run {run_id} did not finish within {seconds} s: {self.log(run_id, *superlink)}")
 
     def log(self, run_id, *superlink):

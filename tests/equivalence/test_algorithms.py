@@ -75,7 +75,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, spec):
 @pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute each: set FEDGAN_ALL_RUNTIMES=1")
 def test_flower_on_ray_ends_with_the_same_bits(small, tmp_path):
     with flower(tmp_path / "home") as flwr:
-        for spec in (spec for spec in SPECS if not spec.startswith("fedavg ")):  # those are in test_runtimes.py
+        for spec in SPECS:
             name = spec.replace(" ", "-")
             ours, theirs = (small(f"{name}-{where}", algorithm=spec, **PARTIAL) for where in ("ours", "theirs"))
             simulate(ours)

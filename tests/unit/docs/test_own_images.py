@@ -1,7 +1,8 @@
 """docs/own-images.md is followed from top to bottom, as printed, with runs that are shorter."""
 
+import contextlib
+import io
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -14,6 +15,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 import pages
 from pages import ROOT
+
+from simulations.commands import main
 
 PAGE = ROOT / "docs" / "own-images.md"
 SHORT = "federation.num-rounds=2 local.steps=1 evaluation.utility-num-samples=300"
@@ -28,6 +31,18 @@ def commands():
         yield from pages.commands_in(block)
 
 
+def follow(program, arguments):
+    """Returns a command's exit code and what it says; fedgan runs in this process, as each start costs seconds."""
+    if program == "python":
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+    assert program == "fedgan"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main._run([*arguments, *(["-c", SHORT] if arguments[0] == "simulate" else [])], debug=False)
+    return code, said.getvalue()
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """Does what the page says in a new folder, and returns the folder and what each command said."""
@@ -35,13 +50,11 @@ def followed(tmp_path_factory):
     for name, text in pages.files(PAGE).items():
         (place / name).write_text(text)
     said = {}
-    for words in commands():
-        program = {"python": [sys.executable], "fedgan": [sys.executable, "-m", "simulations.commands.main"]}[words[0]]
-        command = [*program, *words[1:], *(["-c", SHORT] if words[1] == "simulate" else [])]
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
-        said[shlex.join(words)] = done.stdout + done.stderr
+    with contextlib.chdir(place):
+        for program, *arguments in commands():
+            code, text = follow(program, arguments)
+            assert code == 0, f"{shlex.join([program, *arguments])}: {text}"
+            said[shlex.join([program, *arguments])] = text
     return place, said
 
 

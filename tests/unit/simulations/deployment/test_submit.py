@@ -11,6 +11,7 @@ from simulations.deployment import submit as submission
 from simulations.deployment import superlink
 from simulations.deployment.submit import Outcome, submit
 
+PRINTS = {"stdout": subprocess.PIPE, "text": True}
 LOST = ("finished:failed", "No heartbeat received from the task")
 
 
@@ -30,7 +31,7 @@ class Scripted:
 
     def follow(self, run_id):
         text = "".join(f"{line}\n" for line in ("INFO : Flower's own", *self.runs[run_id - 1][0]))
-        return subprocess.Popen([sys.executable, "-c", f"print({text!r}, end='')"], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([sys.executable, "-c", f"print({text!r}, end='')"], **PRINTS)
 
     def status(self, run_id):
         if self.away:
@@ -65,6 +66,28 @@ def test_a_run_that_completes_has_exit_code_0_and_its_folder():
     outcome, said = follow(superlink)
     assert outcome == Outcome(0, "", "/srv/run")
     assert said == ["run 1 is submitted", "run directory: /srv/run", "round 1/1"]  # and nothing of Flower's own
+
+
+def test_a_run_is_looked_at_once_its_log_has_ended_as_each_look_costs_a_start_of_flower():
+    class Watched(Scripted):
+        def status(self, run_id):
+            heard.append("round 2/2" in said)
+            return super().status(run_id)
+
+    heard, said = [], []
+    log = ["fedgan: run directory: /srv/run", "fedgan: round 2/2"]
+    submit(Watched((log, ("finished:completed", ""))), RunConfig(), 0, said.append)
+    assert heard == [True]
+
+
+def test_a_run_whose_log_never_ends_is_looked_at_all_the_same(monkeypatch):
+    class Talking(Scripted):
+        def follow(self, run_id):
+            return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **PRINTS)
+
+    for name in ("_POLL_SECONDS", "_LAST_WORDS_SECONDS"):
+        monkeypatch.setattr(submission, name, 0.01)
+    assert follow(Talking(([], ("finished:completed", ""))))[0].code == 0
 
 
 @pytest.mark.parametrize(
