@@ -125,8 +125,8 @@ class EvaluationConfig(Options):
     utility_num_samples: int = Field(
         30000, ge=0, description="generated samples to train the utility classifier; 0: skip"
     )
-    extractor: Literal["auto", "mnist-cnn", "inception", "none"] = Field(
-        "auto", description="features of fid, kid and prdc; auto: mnist-cnn for 28x28 grey, else none"
+    extractor: Literal["auto", "mnist-cnn", "mnist-cnn-channels", "random-vgg", "inception", "none"] = Field(
+        "auto", description="features of fid, kid and prdc; auto: mnist-cnn for digits, else random-vgg"
     )
     inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
     federated: bool = Field(True, description="compare with moments of features that clients send of their images")

@@ -6,6 +6,7 @@ from common.datasets.image_folder import ImageFolder
 from common.datasets.mnist import Mnist
 from common.datasets.mnist_10k import Mnist10k
 from common.datasets.npz import Npz
+from common.datasets.stacked_mnist import StackedMnist
 from common.examples import ImageSet, ImageSpec
 from common.examples.images import denormalise, normalise
 
@@ -13,6 +14,7 @@ DATASETS: dict[str, type[DataSource]] = {
     "mnist-10k": Mnist10k,
     "mnist": Mnist,
     "fashion-mnist": FashionMnist,
+    "stacked-mnist": StackedMnist,
     "image-folder": ImageFolder,
     "npz": Npz,
 }

@@ -110,6 +110,9 @@ class DataSource(Component):
     holds_digits: ClassVar[bool] = False
     """Whether its images are MNIST's, which the embedded classifier of digits was made for."""
 
+    stacks_digits: ClassVar[bool] = False
+    """Whether each channel of its images is one of MNIST's."""
+
     is_public: ClassVar[bool] = True
     """Whether its name says which images these are; else they are whatever somebody has."""
 

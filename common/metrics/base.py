@@ -18,7 +18,7 @@ from common.metrics.moments import Moments
 
 Better = Literal["lower", "higher", "neither"]
 Form = Literal["figure", "figures", "number", "numbers"]
-Need = Literal["features", "digits", "labels", "held-out", "clients"]
+Need = Literal["features", "digits", "stacked-digits", "labels", "held-out", "clients"]
 Scores = dict[str, float | Sequence[float | None]]
 
 DISTANCES = Chart("distance", "Distance to real images", "Lower is better.", is_logarithmic=True)
@@ -207,8 +207,9 @@ class Metric:
     Attributes:
         name: As ``fedgan evaluate --metrics`` takes it.
         scores: What it gives, in the order in which to show it.
-        needs: ``features`` of an extractor; ``digits``, which the embedded classifier reads; ``labels`` of held-out
-            examples; enough ``held-out`` ones; what ``clients`` tell.
+        needs: ``features`` of an extractor; ``digits``, which the embedded classifier reads; ``stacked-digits``, one in
+            each channel, and of other images the metric is not spoken of; ``labels`` of held-out examples; enough
+            ``held-out`` ones; what ``clients`` tell.
         kinds: The kinds of example that it takes.
         compute: Returns its scores; None: they are made of what clients tell, in ``server/evaluation``.
         between_rounds: Whether it is computed whenever a round is scored, and not at the end only.
@@ -217,6 +218,8 @@ class Metric:
         obstacle: Returns why it cannot be computed in a setting, in words that follow a colon; None if it can.
         few_images: What is to be said of it where no more images are held out than the extractor has features, with
             ``{held_out}`` for their number and ``{extractor}`` for the extractor; empty: nothing.
+        usual_images: How many generated images published figures are of, where others are not to be put beside them;
+            0: that does not matter so much.
         remark: Returns what is to be known of its scores where they stand in a line, in a few words, or None.
         troubles: Returns what goes wrong as its scores show it; None if they cannot tell yet.
         evidence: Which of its scores it takes to tell whether a generator has collapsed, in words; empty: it cannot.
@@ -235,6 +238,7 @@ class Metric:
     sample: Literal["shared", "balanced"] = "shared"
     obstacle: Callable[[Setting], str | None] = field(default=_nothing)
     few_images: str = ""
+    usual_images: int = 0
     remark: Callable[[Mapping[str, Any]], str | None] = field(default=_nothing)
     troubles: Callable[[Course], list[Trouble] | None] = field(default=_nothing)
     evidence: str = ""

@@ -11,10 +11,13 @@ from torch.nn import functional
 
 from common.components import suggestion
 from common.errors import ConfigError, DataError
+from common.metrics import random_vgg
 from common.metrics.classifier import load_classifier
 from common.metrics.supervised import to_float
 from common.threads import side_by_side
 from common.tree import Tree
+
+_INCEPTION_SIZE = 299  # pixels
 
 
 class Extractor(Protocol):
@@ -77,6 +80,80 @@ class MnistFeatures:
         return _in_chunks(lambda chunk: network.features(to_float(chunk)), images, self.chunk, self.device)
 
 
+class ChannelFeatures:
+    """The features of ``mnist-cnn`` of each channel, one after another: for three digits in one picture."""
+
+    name: ClassVar[str] = "mnist-cnn-channels"
+    channels: ClassVar[int] = 3
+    dimension: ClassVar[int] = 3 * MnistFeatures.dimension
+    chunk: ClassVar[int] = 500
+
+    def __init__(self, _weights: str = "", device: torch.device | str = "cpu") -> None:
+        """Takes the embedded weights, and no others."""
+        self.device = device
+
+    @staticmethod
+    def accepts(channels: int, size: int) -> bool:
+        """Returns whether the images have three channels of 28x28."""
+        return channels == ChannelFeatures.channels and size == 28
+
+    def weights(self) -> Tree:
+        """Returns the embedded weights."""
+        return load_classifier(self.device).state_dict()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features float32 (N, 192), at least 0, for images uint8 (N, 3, 28, 28).
+
+        Raises:
+            DataError: Images of another kind, or the embedded weights are torn or altered.
+        """
+        _check(self, images)
+        network = load_classifier(self.device)
+        return _in_chunks(
+            lambda chunk: network.features(to_float(chunk.flatten(0, 1)[:, None])).view(len(chunk), -1),
+            images,
+            self.chunk,
+            self.device,
+        )
+
+
+class RandomVggFeatures:
+    """The 64 features of a VGG-like network with random weights, the same ones always, for any square images.
+
+    They know nothing of pictures, so they prefer none: not those of ImageNet, nor digits. Distances are on a scale of
+    their own, and compare with those of the same extractor only; see ``common/metrics/random_vgg.py``.
+    """
+
+    name: ClassVar[str] = "random-vgg"
+    dimension: ClassVar[int] = random_vgg.NUM_FEATURES
+    chunk: ClassVar[int] = 100
+
+    def __init__(self, _weights: str = "", device: torch.device | str = "cpu") -> None:
+        """Draws the weights, always the same."""
+        self.device = device
+        self._network = random_vgg.make().to(device)
+
+    @staticmethod
+    def accepts(channels: int, size: int) -> bool:
+        """Returns whether the images are grey or have three channels."""
+        return channels in (1, 3) and size > 0
+
+    def weights(self) -> Tree:
+        """Returns the weights that were drawn."""
+        return self._network.state_dict()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features float32 (N, 64) for images uint8 (N, 1 or 3, H, W).
+
+        Raises:
+            DataError: Images of another kind.
+        """
+        _check(self, images)
+        return _in_chunks(
+            lambda chunk: self._network(_resized(chunk, random_vgg.SIZE)), images, self.chunk, self.device
+        )
+
+
 class InceptionFeatures:
     """The 2048 pooled features of torchvision's ImageNet Inception-v3 (Szegedy et al. 2016), for any square images.
 
@@ -111,11 +188,17 @@ class InceptionFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Returns features float32 (N, 2048) for images uint8 (N, 1 or 3, H, W)."""
         _check(self, images)
-        return _in_chunks(lambda chunk: self._network(_inception_input(chunk)), images, self.chunk, self.device)
+        return _in_chunks(
+            lambda chunk: self._network(_resized(chunk, _INCEPTION_SIZE)), images, self.chunk, self.device
+        )
 
 
-EXTRACTORS: Mapping[str, type[MnistFeatures] | type[InceptionFeatures]] = {
+EXTRACTORS: Mapping[
+    str, type[MnistFeatures] | type[ChannelFeatures] | type[RandomVggFeatures] | type[InceptionFeatures]
+] = {
     MnistFeatures.name: MnistFeatures,
+    ChannelFeatures.name: ChannelFeatures,
+    RandomVggFeatures.name: RandomVggFeatures,
     InceptionFeatures.name: InceptionFeatures,
 }
 
@@ -125,7 +208,7 @@ def make_extractor(name: str, weights: str = "", device: torch.device | str = "c
 
     Args:
         name: One of ``EXTRACTORS``.
-        weights: File of Inception's weights; if empty torchvision downloads them. The MNIST classifier needs none.
+        weights: File of Inception's weights; if empty torchvision downloads them. Other extractors need none.
         device: Where images are sent and features are made.
 
     Raises:
@@ -137,39 +220,54 @@ def make_extractor(name: str, weights: str = "", device: torch.device | str = "c
     return EXTRACTORS[name](weights, device)
 
 
-def extractor_name(name: str, channels: int, size: int) -> str | None:
+def extractor_name(name: str, channels: int, size: int, *, stacks_digits: bool = False) -> str | None:
     """Returns the name of the extractor for images of a kind, as ``evaluation.extractor`` says; None: there is none.
+
+    Args:
+        name: One of ``EXTRACTORS``, ``none``, or ``auto``: features of digits for what may be digits, ``mnist-cnn`` of
+            grey 28x28 images and ``mnist-cnn-channels`` where each channel is a digit; ``random-vgg`` for all others.
+        channels: Of the images.
+        size: Of the images, in pixels.
+        stacks_digits: Whether each channel of the images is one of MNIST's.
 
     Raises:
         ConfigError: The named one does not take such images.
     """
     if name == "auto":
-        name = MnistFeatures.name if MnistFeatures.accepts(channels, size) else "none"
+        likely = ChannelFeatures.name if stacks_digits else MnistFeatures.name
+        name = likely if EXTRACTORS[likely].accepts(channels, size) else RandomVggFeatures.name
     if name in EXTRACTORS and not EXTRACTORS[name].accepts(channels, size):
         raise ConfigError(
             f"evaluation.extractor={name!r} does not take {size}x{size} images with {channels} channel(s): inception "
-            "takes any, none skips these metrics"
+            "and random-vgg take any, none skips these metrics"
         )
     return None if name == "none" else name
 
 
 def extractor_for(
-    name: str, channels: int, size: int, weights: str = "", device: torch.device | str = "cpu"
+    name: str,
+    channels: int,
+    size: int,
+    weights: str = "",
+    device: torch.device | str = "cpu",
+    *,
+    stacks_digits: bool = False,
 ) -> Extractor | None:
     """Returns the extractor for images of a kind, as ``evaluation.extractor`` names it.
 
     Args:
-        name: One of ``EXTRACTORS``; ``auto``: ``mnist-cnn`` if it takes these images, else none; ``none``.
-        channels: Of the images.
-        size: Of the images, in pixels.
+        name: See ``extractor_name``.
+        channels: See ``extractor_name``.
+        size: See ``extractor_name``.
         weights: See ``make_extractor``.
         device: See ``make_extractor``.
+        stacks_digits: See ``extractor_name``.
 
     Raises:
         ConfigError: The named one does not take such images.
         DataError: The weights are missing or unusable.
     """
-    known = extractor_name(name, channels, size)
+    known = extractor_name(name, channels, size, stacks_digits=stacks_digits)
     return None if known is None else make_extractor(known, weights, device)
 
 
@@ -198,9 +296,9 @@ def _in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int, 
     return torch.cat([function(chunk.to(device)) for chunk in torch.split(images, size)])
 
 
-def _inception_input(images: Tensor) -> Tensor:
-    """Returns uint8 images (N, 1 or 3, H, W) as Inception takes them: float32 (N, 3, 299, 299) in [-1, 1]."""
-    resized = functional.interpolate(images.float(), size=(299, 299), mode="bilinear", antialias=True)
+def _resized(images: Tensor, size: int) -> Tensor:
+    """Returns uint8 images (N, 1 or 3, H, W) in colour and of another size: float32 (N, 3, size, size) in [-1, 1]."""
+    resized = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
     return (resized / 127.5 - 1).expand(-1, 3, -1, -1)
 
 

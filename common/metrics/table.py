@@ -8,12 +8,14 @@ from common.metrics.federated import FEDERATED_FID
 from common.metrics.fid import FID
 from common.metrics.kid import KID
 from common.metrics.memorisation import MEMORISATION
+from common.metrics.modes import MODES
 from common.metrics.prdc import PER_CLASS_RECALL, PRDC
 from common.metrics.score import SCORE
 from common.metrics.utility import UTILITY
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (FID, FEDERATED_FID, KID, PRDC, SCORE, PER_CLASS_RECALL, UTILITY, MEMORISATION)
+    metric.name: metric
+    for metric in (FID, FEDERATED_FID, KID, PRDC, SCORE, MODES, PER_CLASS_RECALL, UTILITY, MEMORISATION)
 }
 
 

@@ -55,7 +55,9 @@ class Respondent:
         evaluation, spec = self.config.evaluation, self.spec
         if not isinstance(spec, ImageSpec):
             return None
-        return _kept(evaluation.extractor, spec.channels, spec.size, evaluation.inception_weights, self.device)
+        stacks = self.config.source.stacks_digits
+        weights = evaluation.inception_weights
+        return _kept(evaluation.extractor, spec.channels, spec.size, weights, self.device, stacks)
 
 
 @dataclass(frozen=True)
@@ -136,5 +138,7 @@ def by_client(figures: Mapping[int, float], num_clients: int) -> list[float | No
 
 
 @functools.lru_cache(maxsize=1)
-def _kept(name: str, channels: int, size: int, weights: str, device: torch.device) -> metrics.Extractor | None:
-    return metrics.extractor_for(name, channels, size, weights, device)
+def _kept(
+    name: str, channels: int, size: int, weights: str, device: torch.device, stacks: bool
+) -> metrics.Extractor | None:
+    return metrics.extractor_for(name, channels, size, weights, device, stacks_digits=stacks)

@@ -116,7 +116,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
     """
     if not config.evaluation.federated:
         return None
-    return evaluator.extractor if evaluator else extractor_of(config.evaluation, roster.spec)
+    return evaluator.extractor if evaluator else extractor_of(config, roster.spec)
 
 
 def ask_moments(

@@ -37,7 +37,7 @@ class Evaluator:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
         self._dataset = dataset
-        self.extractor = extractor_of(config.evaluation, dataset.spec)
+        self.extractor = extractor_of(config, dataset.spec)
         self.limits = Limits(config, dataset, self.extractor)
         self.available = [name for name in table.held_out() if self.limits.reason_against(name) is None]
 
@@ -86,7 +86,7 @@ class Evaluator:
         missing = {name: reason for name, reason in self.limits.reasons().items() if name in names} | steps.failed
         extractor = self.extractor.name if self.extractor else None
         utility = self._evaluation.utility_num_samples
-        made = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks())
+        made = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks(num_samples))
         told: dict[str, Any] = {"scored-with": made} if made else {}
         return {"scores": scores, **told, "not-scored": sentences(missing)}
 
@@ -155,7 +155,7 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     return Evaluator(config, dataset)
 
 
-def extractor_of(config: EvaluationConfig, spec: ExampleSpec) -> metrics.Extractor | None:
+def extractor_of(config: RunConfig, spec: ExampleSpec) -> metrics.Extractor | None:
     """Returns the extractor of a run for images of this shape, on the fastest device; None where there is none.
 
     Raises:
@@ -165,7 +165,9 @@ def extractor_of(config: EvaluationConfig, spec: ExampleSpec) -> metrics.Extract
     if not isinstance(spec, ImageSpec):
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return metrics.extractor_for(config.extractor, spec.channels, spec.size, config.inception_weights, device)
+    name, weights = config.evaluation.extractor, config.evaluation.inception_weights
+    stacks = config.source.stacks_digits
+    return metrics.extractor_for(name, spec.channels, spec.size, weights, device, stacks_digits=stacks)
 
 
 def _computed(metric: Metric, compared: Comparison) -> Scores:

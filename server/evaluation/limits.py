@@ -1,6 +1,6 @@
 """What some held-out images allow to be computed, and what is to be said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -8,15 +8,14 @@ from common import metrics
 from common.components import suggestion
 from common.config import EvaluationConfig, RunConfig
 from common.datasets import DATASETS
-from common.datasets.base import Dataset
+from common.datasets.base import Dataset, DataSource
 from common.errors import ConfigError
 from common.examples import ExampleSpec, ImageSet, ImageSpec
 from common.journal_lines import ScoredWith
-from common.metrics import METRICS, Setting, table
+from common.metrics import METRICS, Metric, Setting, table
 from common.metrics.digits import ENOUGH
-from common.metrics.extractors import MnistFeatures
+from common.metrics.extractors import ChannelFeatures, MnistFeatures, RandomVggFeatures
 
-DIGITS = MnistFeatures.name
 FEWEST = 10
 """Held-out images without which no distance, neighbourhood or accuracy is worth a number."""
 
@@ -24,8 +23,8 @@ FEWEST = 10
 class Limits:
     """What a data set's held-out images allow.
 
-    Features need an extractor that takes images of this shape; ``score`` needs digits, as it reads the MNIST
-    classifier's probabilities; labels are needed for what is told by class; and few images are too few.
+    Features need an extractor that takes images of this shape; ``score`` and ``modes`` need digits, as the MNIST
+    classifier reads them; labels are needed for what is told by class; and few images are too few.
 
     Args:
         config: The run's.
@@ -41,37 +40,54 @@ class Limits:
     def digits(self) -> float | None:
         """The share of held-out images that the MNIST classifier reads right; None where that is not known.
 
-        1 for MNIST itself, without a look.
+        1 for MNIST itself, and where each channel is one of its digits, without a look.
         """
         test, spec = self._dataset.test, self._dataset.spec
         if not isinstance(test, ImageSet) or not isinstance(spec, ImageSpec):
             return None
+        if self._stacked:
+            return 1.0
         if not MnistFeatures.accepts(spec.channels, spec.size):
             return None
-        source = DATASETS.get(self._dataset.name.partition(" ")[0])
-        if source is not None and source.holds_digits:
+        if self._source is not None and self._source.holds_digits:
             return 1.0
         return metrics.share_read(test.images, test.labels, self._dataset.class_names)
 
-    def remarks(self) -> list[str]:
-        """Returns warnings on what the scores mean here, a sentence each."""
+    @property
+    def _source(self) -> type[DataSource] | None:
+        return DATASETS.get(self._dataset.name.partition(" ")[0])
+
+    @property
+    def _stacked(self) -> bool:
+        """Whether the MNIST classifier can read a digit in each channel."""
+        spec, source = self._dataset.spec, self._source
+        if source is None or not source.stacks_digits or not isinstance(spec, ImageSpec):
+            return False
+        return ChannelFeatures.accepts(spec.channels, spec.size)
+
+    def remarks(self, num_samples: int) -> list[str]:
+        """Returns warnings on what the scores of so many generated images mean here, a sentence each."""
         held_out = len(self._dataset.test)
         found: list[str] = []
-        if self._extractor is None:
-            return found
-        if self._extractor.name == DIGITS and (warning := doubt_of_digits(self.digits)):
-            found.append(warning)
-        if held_out <= self._extractor.dimension:
-            found += [
-                metric.few_images.format(held_out=held_out, extractor=self._extractor)
-                for name, metric in METRICS.items()
-                if metric.few_images and self.reason_against(name) is None
-            ]
+        computed = [METRICS[name] for name in table.held_out() if self.reason_against(name) is None]
+        if self._extractor is not None:
+            name, asked = self._extractor.name, self._evaluation.extractor
+            found += filter(None, [doubt_of_features(name, asked, self.digits)])
+            if held_out <= self._extractor.dimension:
+                told = {"held_out": held_out, "extractor": self._extractor}
+                found += [metric.few_images.format(**told) for metric in computed if metric.few_images]
+        found += [
+            f"{metric.name} is of {num_samples:,} generated images, and published figures are of "
+            f"{metric.usual_images:,}: set evaluation.final-num-samples={metric.usual_images}"
+            for metric in computed
+            if metric.usual_images not in (0, num_samples)
+        ]
         return found
 
     def reasons(self) -> dict[str, str]:
-        """Returns why metrics cannot be computed here, by their names; see ``reason_against``."""
-        found = {name: self.reason_against(name) for name in table.held_out()}
+        """Returns why metrics cannot be computed here, by their names, but those that other data are for."""
+        concerned = [name for name in table.held_out() if concerns(METRICS[name], self._source)]
+        found = {name: self.reason_against(name) for name in concerned}
         return {name: reason for name, reason in found.items() if reason}
 
     def reason_against(self, name: str) -> str | None:
@@ -89,8 +105,8 @@ class Limits:
             return f"metrics of {' and '.join(sorted(metric.kinds))} do not take {spec.kind}"
         if "features" in needs and self._extractor is None:
             return no_extractor(self._evaluation, spec)
-        if "digits" in needs and not (spec == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH):
-            return "it reads the probabilities of a classifier of 28x28 MNIST digits"
+        if unread := self._unread(needs):
+            return unread
         if "labels" in needs and not self._dataset.labelled:
             return "the images have no labels"
         if "held-out" in needs and held_out < FEWEST:
@@ -104,6 +120,20 @@ class Limits:
                 num_balanced=self._evaluation.utility_num_samples,
             )
         )
+
+    def _unread(self, needs: Container[str]) -> str:
+        """Returns why the MNIST classifier cannot read what it takes; empty if it can."""
+        alone = self._dataset.spec == ImageSpec(1, 28, 10) and (self.digits or 0) >= ENOUGH
+        if "digits" in needs and not alone:
+            return "it reads the probabilities of a classifier of 28x28 MNIST digits"
+        if "stacked-digits" in needs and not self._stacked:
+            return "it reads an MNIST digit in each of three channels of 28x28, as data.name='stacked-mnist' has them"
+        return ""
+
+
+def concerns(metric: Metric, source: type[DataSource] | None) -> bool:
+    """Returns whether a metric has to do with such data at all: if not, nobody needs to know why it is not computed."""
+    return "stacked-digits" not in metric.needs or (source is not None and source.stacks_digits)
 
 
 def describe_scores(
@@ -134,27 +164,31 @@ def describe_scores(
 
 
 def no_extractor(config: EvaluationConfig, spec: ExampleSpec) -> str:
-    """Returns why images of a shape have no features, and what would give them some."""
+    """Returns why examples of a shape have no features."""
     if config.extractor == "none":
         return "no extractor, as evaluation.extractor=none"
-    if not isinstance(spec, ImageSpec):
-        return f"no extractor for {spec.kind}"
-    ways = 'evaluation.extractor="inception" takes any'
-    if spec.channels == 1:
-        ways += ", and data.image-size=28 gives grey ones mnist-cnn, whose features are those of digits"
-    return f"no extractor for {spec.size}x{spec.size} images with {spec.channels} channel(s): {ways}"
+    return f"no extractor for {spec.kind}"
 
 
-def doubt_of_digits(share: float | None) -> str:
-    """Returns a warning that features of digits are taken of images that are none, as far as is known; else nothing.
+def doubt_of_features(extractor: str, asked: str, share: float | None) -> str:
+    """Returns a warning on what features tell of some images, and which others there are; empty: none is needed.
 
     Args:
+        extractor: Whose features they are.
+        asked: As ``evaluation.extractor`` says.
         share: Of the images, those that the MNIST classifier reads right; None where that is not known.
     """
-    if share is not None and share >= ENOUGH:
+    if extractor == RandomVggFeatures.name and asked == "auto":
+        return (
+            f"the features are those of {extractor}, a network with random weights: compare its distances among rounds "
+            'and runs on these images only; evaluation.extractor="inception" takes those of Inception (100 MB, '
+            "downloaded once, or evaluation.inception-weights=FILE)"
+        )
+    of_digits = extractor in (MnistFeatures.name, ChannelFeatures.name)
+    if not of_digits or (share is not None and share >= ENOUGH):
         return ""
     known = "nothing says that these images are digits" if share is None else f"it reads {share:.0%} of these right"
     return (
-        f"the features of {DIGITS} are those of a classifier of handwritten digits, and {known}: its scores tell "
-        'little of other pictures; evaluation.extractor="inception" looks at any'
+        f"the features of {extractor} are those of a classifier of handwritten digits, and {known}: its scores tell "
+        'little of other pictures; evaluation.extractor="random-vgg" or "inception" looks at any'
     )

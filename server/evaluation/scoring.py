@@ -23,7 +23,7 @@ from server.clients.roster import Roster
 from server.evaluation import client_statistics
 from server.evaluation.client_statistics import FederatedScorer
 from server.evaluation.evaluator import Evaluator, make_evaluator
-from server.evaluation.limits import DIGITS, describe_scores, doubt_of_digits
+from server.evaluation.limits import concerns, describe_scores, doubt_of_features
 from server.evaluation.steps import SAMPLE, Final, Forgiving, announce, sentences
 
 log = logging.getLogger("fedgan.server")
@@ -68,20 +68,26 @@ class Scoring:
         """Finds out what can be computed: before the first round, as an extractor's weights may be missing."""
         found = make_evaluator(self._config, self._roster)
         self._evaluator = found if isinstance(found, Evaluator) else None
-        against = found.limits.reasons() if isinstance(found, Evaluator) else dict.fromkeys(table.held_out(), found)
+        if isinstance(found, Evaluator):
+            against = found.limits.reasons()
+        else:
+            against = {name: found for name in table.held_out() if concerns(METRICS[name], type(self._config.source))}
         self._extractor = client_statistics.extractor_for(self._config, self._roster, self._evaluator)
         against |= client_statistics.reasons(self._config, self._roster, self._extractor)
         self.reasons += sentences(against)
         self._federated = FEDERATED_FID.name not in against
+        evaluation = self._config.evaluation
         if self._evaluator is not None:
-            self.warnings += self._evaluator.limits.remarks()
-        elif self._extractor is not None and self._extractor.name == DIGITS:
-            self.warnings += filter(None, [doubt_of_digits(self._likely_digits())])
+            self.warnings += self._evaluator.limits.remarks(evaluation.final_num_samples)
+        elif self._extractor is not None:
+            doubt = doubt_of_features(self._extractor.name, evaluation.extractor, self._likely_digits())
+            self.warnings += filter(None, [doubt])
 
     def _likely_digits(self) -> float | None:
         """Returns 1 if clients say that they hold MNIST, whose images the server lacks; else None: nobody knows."""
         numerals = self._roster.class_names == tuple("0123456789")
-        return 1.0 if numerals and self._config.source.holds_digits else None
+        source = self._config.source
+        return 1.0 if numerals and (source.holds_digits or source.stacks_digits) else None
 
     @property
     def silent(self) -> bool:

@@ -35,7 +35,7 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
     if any(run["curve"] for row in rows for run in row["runs"]):
         _save(draw_curves(rows), folder / CURVES)
         written.append(folder / CURVES)
-    if any(name in row["final"] for row in rows for name in _panels()):
+    if _panels(rows):
         _save(draw_final(rows, results["real"]), folder / FINAL)
         written.append(folder / FINAL)
     pictures = [("real images", real)] if real is not None and real.exists() else []
@@ -75,8 +75,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None) -> Figure:
     """Returns the metrics of the last round: a point a row, with its range over seeds; real images as a line."""
     figure = Figure(figsize=(11, 1.4 + 0.3 * len(rows)), layout="constrained")
-    shown = _panels()
-    panels = figure.subplots(1, len(shown), sharey=True)
+    shown = _panels(rows)
+    panels = np.atleast_1d(np.array(figure.subplots(1, len(shown), sharey=True)))
     for axes, (name, score) in zip(panels, shown.items(), strict=True):
         for place, (row, style) in enumerate(zip(rows, _styles(len(rows)), strict=True)):
             if found := row["final"].get(name):
@@ -95,8 +95,12 @@ def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None
     return figure
 
 
-def _panels() -> dict[str, Score]:
-    return {name: it for name, it in table.columns(of_clients=False).items() if it.benchmark == "panel"}
+def _panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, Score]:
+    """Returns the scores that have a panel and that some row has."""
+    known = {name for row in rows for name in row["final"]}
+    return {
+        name: it for name, it in table.columns(of_clients=False).items() if it.benchmark == "panel" and name in known
+    }
 
 
 def draw_samples(pictures: Sequence[tuple[str, Path]]) -> Figure:

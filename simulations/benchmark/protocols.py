@@ -83,6 +83,7 @@ PROTOCOLS = {
             {"local.steps": 470},  # 5 epochs of 3,000 images in batches of 32
         ),
         Protocol("P4", "MNIST, 10 clients, one digit each", _LONG),
+        Protocol("S1", "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit", _LONG),
     )
 }
 

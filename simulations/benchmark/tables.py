@@ -113,15 +113,20 @@ def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
 
 
 def markdown(results: Results) -> str:
-    """Returns the table of the final round with its costs, that of the best round, and what went wrong."""
-    rows, main, scores = results["rows"], table.default_selecting(), table.columns(of_clients=False)
-    last = (*scores, *table.columns(of_clients=True))
+    """Returns the table of the final round with its costs, that of the best round, and what went wrong.
+
+    Scores that no row has are left out.
+    """
+    rows, main, real = results["rows"], table.default_selecting(), results["real"]
+    known = {name for row in (*rows, *([real] if real else [])) for name in (*row["final"], *(row.get("best") or ()))}
+    scores, of_clients = ([name for name in table.columns(of_clients=side) if name in known] for side in (False, True))
+    last = (*scores, *of_clients)
     final = [
         [row["label"], _ratio(row), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
         for row in rows
     ]
     best = [[row["label"], *_cells(row["best"], ("round", *scores))] for row in rows if row["best"]]
-    if real := results["real"]:
+    if real:
         costs = ["" for _ in COSTS]
         final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
     parts = [

@@ -87,7 +87,7 @@ def _check(given: dict[str, Any]) -> None:
         given = {**given, "partition": "iid"}
         resolved = resolved.replaced({"partition": "iid"})
     launch.check(resolved)
-    extractor_of(resolved.evaluation, spec)
+    extractor_of(resolved, spec)
     words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
     typer.echo(f"ready: fedgan simulate -c {shlex.quote(words)}")
 

@@ -98,7 +98,9 @@ class Best(Answer):
 class ScoredWith(Answer):
     """What scores were computed with."""
 
-    extractor: str | None = Field(None, description="whose features: mnist-cnn or inception; null: none")
+    extractor: str | None = Field(
+        None, description="whose features: mnist-cnn, mnist-cnn-channels, random-vgg or inception; null: none"
+    )
     num_samples: int | None = Field(None, description="generated images; null: not recorded")
     own_num_samples: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
 

@@ -222,14 +222,14 @@ class TestInTheFinalScores:
 
 class TestWhatIsNotScored:
     def test_sites_whose_images_have_no_extractor(self, small, tmp_path, caplog):
-        changes = {"evaluation__extractor": "auto", "federation__num_clients": 2, "partition": "iid"}
+        changes = {"evaluation__extractor": "none", "federation__num_clients": 2, "partition": "iid"}
         config = small(**changes, **NO_ROUND)
         sites = [npz(tmp_path / f"{k}.npz", 32) for k in range(2)]
         directory = federate(config, *sites)
         events = journal.events(directory.journal)
         reasons = [event["reason"] for event in events if event["event"] == "not-scored"]
         assert {event["round"] for event in events} == {0}
-        assert any("federated-fid" in r and "no extractor for 32x32 images with 1 channel(s)" in r for r in reasons)
+        assert any("federated-fid" in r and "no extractor, as evaluation.extractor=none" in r for r in reasons)
         assert any("has other images or classes than the clients" in reason for reason in reasons)
         text = directory.journal.read_text()
         assert text.index("not-scored") < text.index('"examples-seen"')  # before round 1

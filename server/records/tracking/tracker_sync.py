@@ -93,7 +93,8 @@ class TrackerSync:
         config, evaluation = self._config.flat(), self._config.evaluation
         try:
             shape = json.loads(self._run.partition.read_text(encoding="utf-8"))["shape"]
-            name = metrics.extractor_name(evaluation.extractor, int(shape["channels"]), int(shape["size"]))
+            sizes, stacks = (int(shape["channels"]), int(shape["size"])), self._config.source.stacks_digits
+            name = metrics.extractor_name(evaluation.extractor, *sizes, stacks_digits=stacks)
         except (OSError, ValueError, KeyError, TypeError, ConfigError):
             return config  # not known, or not yet
         return config | {"evaluation.extractor": name or "none"}

@@ -14,10 +14,11 @@ from common import records, tree
 from common.config import RunConfig
 from common.errors import DataError
 from common.examples import ImageSpec
-from common.metrics import ClientMoments
+from common.metrics import ClientMoments, Moments
 from common.metrics.federated import UNTOLD
 from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
 from common.seeding import torch_generator
+from server.evaluation.evaluator import extractor_of
 from server.records import run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.queries.brightness import Brightness
@@ -125,6 +126,22 @@ class TestMoments:
         assert set(silent.groups) == {UNTOLD}
         assert silent.label_counts is None
         torch.testing.assert_close(open_one.total.outer, silent.total.outer)
+
+    @pytest.mark.parametrize(
+        ("changes", "name"),
+        [
+            ({"data__name": "stacked-mnist"}, "mnist-cnn-channels"),
+            ({"data__name": "stacked-mnist", "data__image_size": 32}, "random-vgg"),
+        ],
+    )
+    def test_clients_and_server_take_the_same_features_of_colour(self, changes, name):
+        configuration = config(**changes)
+        shard = data.shard(configuration, site())
+        extractor = extractor_of(configuration, shard.spec)
+        assert extractor.name == name
+        answer = asked("feature-moments", configuration, site(), shard)
+        found = ClientMoments.from_tree(answer, extractor.dimension, 10, len(shard.examples))
+        torch.testing.assert_close(found.total.total, Moments.of(extractor(shard.examples.stored)).total)
 
     def test_a_site_of_its_own_puts_classes_of_a_few_images_together(self):
         shard = data.shard(config(), site())

@@ -10,7 +10,8 @@ from common.datasets.base import UNLABELLED, Dataset
 from common.examples import ImageSet, ImageSpec
 from common.metrics import table
 from server.evaluation.evaluator import Evaluator
-from server.evaluation.limits import FEWEST, doubt_of_digits, no_extractor
+from server.evaluation.limits import FEWEST, doubt_of_features, no_extractor
+from tests.unit.families.sequences import SequenceSpec
 
 
 def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled=True, size=28):
@@ -22,6 +23,16 @@ def dataset(held_out, classes=10, name="npz", labels=None, images=None, labelled
     train = ImageSet(images[:1].clone(), torch.zeros(1, dtype=torch.int64))
     names = tuple(f"kind {k}" for k in range(classes)) if labelled else UNLABELLED
     return Dataset(name, train, ImageSet(images, labels), names, labelled)
+
+
+STACKED = {"data.name": "stacked-mnist"}
+
+
+def stacked(held_out, name="stacked-mnist of mnist-10k", size=28):
+    """Returns noise of three channels under the name of stacked digits, which are known to be digits by it."""
+    generator = torch.Generator().manual_seed(held_out)
+    images = torch.randint(0, 256, (held_out, 3, size, size), dtype=torch.uint8, generator=generator)
+    return dataset(held_out, 10, name=name, images=images)
 
 
 def told(data, num_samples=100, **changes):
@@ -142,23 +153,65 @@ class TestDigits:
         assert 1 <= found["scores"]["score"] <= 10  # the classifier's score means something here
 
     def test_what_nobody_can_tell_is_warned_of(self):
-        assert "nothing says that these images are digits" in doubt_of_digits(None)
-        assert doubt_of_digits(0.99) == ""
+        assert "nothing says that these images are digits" in doubt_of_features("mnist-cnn", "auto", None)
+        assert doubt_of_features("mnist-cnn", "auto", 0.99) == ""
+
+    def test_stacked_ones_are_known_to_be_digits_and_others_of_three_channels_are_not(self):
+        limits = Evaluator(RunConfig.from_flat(STACKED), stacked(300)).limits
+        assert limits.digits == 1
+        assert limits.remarks(26_000) == []
+        others = told(stacked(80, "npz"), **{"evaluation.extractor": "mnist-cnn-channels"})
+        assert "features of mnist-cnn-channels are those of a classifier of" in others["scored-with"]["warning"]
 
     def test_few_images_are_warned_of_where_there_is_a_fid(self):
         assert "fid is to 64 held-out images" in told(dataset(64))["scored-with"]["warning"]
         assert "fid is to" not in told(dataset(65))["scored-with"]["warning"]
 
 
+class TestStackedDigits:
+    def test_modes_are_computed_of_them_alone(self):
+        found = told(stacked(30), **STACKED)
+        assert_sound(found)
+        assert {"modes", "modes-kl", "fid", "utility"} <= found["scores"].keys()
+        assert found["scored-with"]["extractor"] == "mnist-cnn-channels"
+        assert not any("modes" in reason for reason in found["not-scored"])
+
+    def test_of_other_images_nothing_is_said_of_modes_until_they_are_named(self):
+        limits = Evaluator(RunConfig(), dataset(30)).limits
+        assert "modes" not in limits.reasons()
+        assert "an MNIST digit in each of three channels" in limits.reason_against("modes")
+
+    def test_resized_ones_have_other_features_and_say_why_they_have_no_modes(self):
+        found = told(stacked(30, size=32), **STACKED)
+        assert found["scored-with"]["extractor"] == "random-vgg"
+        assert any(reason.startswith("modes is not computed: it reads an MNIST") for reason in found["not-scored"])
+
+    def test_another_number_of_images_than_published_is_said(self):
+        warning = told(stacked(300), 150, **STACKED)["scored-with"]["warning"]
+        assert "modes is of 150 generated images, and published figures are of 26,000" in warning
+        limits = Evaluator(RunConfig.from_flat(STACKED), stacked(300)).limits
+        assert not any("modes" in remark for remark in limits.remarks(26_000))
+
+
+class TestOtherPictures:
+    def test_colour_has_every_score_by_a_random_network_and_is_told_of_inception(self):
+        found = told(dataset(30, 3, images=torch.randint(0, 256, (30, 3, 32, 32), dtype=torch.uint8)))
+        assert_sound(found)
+        assert {"fid", "kid", "precision", "per-class-recall", "utility"} <= found["scores"].keys()
+        assert found["scored-with"]["extractor"] == "random-vgg"
+        assert 'evaluation.extractor="inception"' in found["scored-with"]["warning"]
+
+    def test_who_asked_for_the_random_network_is_not_told_of_another(self):
+        assert doubt_of_features("random-vgg", "random-vgg", None) == ""
+
+
 @pytest.mark.parametrize(
     ("extractor", "shape", "words"),
     [
-        ("auto", ImageSpec(1, 32, 2), "32x32 images with 1 channel.*inception. takes any.*data.image-size=28"),
-        ("auto", ImageSpec(3, 32, 2), r'32x32 images with 3 channel\(s\): evaluation.extractor="inception" takes'),
         ("none", ImageSpec(1, 28, 2), "evaluation.extractor=none"),
+        ("auto", SequenceSpec(6, 5, 2), "no extractor for sequences"),
     ],
 )
-def test_images_without_an_extractor_are_told_the_way_out(extractor, shape, words):
+def test_examples_without_an_extractor_have_a_reason(extractor, shape, words):
     config = RunConfig.from_flat({"evaluation.extractor": extractor})
-    with pytest.raises(AssertionError, match=words):
-        raise AssertionError(no_extractor(config.evaluation, shape))
+    assert words in no_extractor(config.evaluation, shape)
