@@ -101,7 +101,8 @@ def train(message: Message, context: Context) -> Message:
     # A client that lost its memory has trained from an empty one; that matters only where it keeps any. What transforms
     # keep does not count: an error of rounding is no reason to do without the client for a round.
     memory_round = 0 if kept is None and memory else task.memory_round
-    arrays, carried = config.pipeline.encode(reply.arrays, task.payload.arrays, carried)
+    received = config.algorithm_component.received(task.payload.arrays, trainer.roles.published)
+    arrays, carried = config.pipeline.encode(reply.arrays, received, carried)
     for tree in carried.values():
         _require_finite(tree, task.round, partition)
     reply, memory = replace(reply, arrays=arrays), memory | carried

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from client.step_average import StepAverage
 from common.config import RunConfig
 from common.errors import DivergenceError
 from common.examples import ExampleSet, ExampleSpec
@@ -20,7 +21,7 @@ from common.models import Model, Roles
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.optimisers import Optimiser, Stepper
 from common.seeding import torch_generator
-from common.tree import Tree, clone
+from common.tree import Tree, clone, select
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,13 @@ class Trainer:
             f"{name}.{slot}": value for name, stepper in self._steppers.items() for slot, value in stepper.slots.items()
         }
         self._assignment: Assignment | None = None
+        self._kept_share: float | None = None
+        self._average: StepAverage | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
         """Turns to another client: its shard, its random numbers, its rates, and its optimisers' slots (None: zero)."""
         self._assignment = assignment
+        self._kept_share = self._average = None
         share = self._local.rate_share(assignment.round, assignment.num_rounds)
         for name, stepper in self._steppers.items():
             stepper.learning_rate = self._rates[name] * share
@@ -132,6 +136,11 @@ class Trainer:
         """What each network is for."""
         return self._roles
 
+    @property
+    def round(self) -> int:
+        """The round at hand, from 1."""
+        return self._assigned.round
+
     def initial(self) -> Tree:
         """Returns the weights that the run starts from, on the CPU; not to be written to."""
         return self._initial
@@ -148,6 +157,22 @@ class Trainer:
     def parameters(self) -> dict[str, Tensor]:
         """Returns a copy of all weights and buffers, on the CPU."""
         return clone(self._state)
+
+    def average_steps(self, kept_share: float) -> None:
+        """Has each ``fit`` also take the mean of the published networks over its steps; see ``LocalTrainer``."""
+        self._kept_share = kept_share
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Returns that mean of the last ``fit``, on the CPU."""
+        assert self._average is not None, "average_steps() and fit() come first"
+        return self._average.tree()
+
+    def begin_average(self) -> StepAverage | None:
+        """Returns a new average that a fit is to take its steps into; None if it was not asked for."""
+        if self._kept_share is not None:
+            decay = self._kept_share ** (1.0 / self._local.steps)
+            self._average = StepAverage(select(self._state, self._roles.published), decay)
+        return self._average
 
     def moments(self) -> dict[str, Tensor]:
         """Returns a copy of the optimisers' slots, on the CPU; ``assign`` takes it back."""
@@ -179,12 +204,16 @@ class Trainer:
         diagnostics: dict[str, list[Tensor]] = {}
         schedule = self.schedule(networks)
         following = [*schedule[1:], None]
-        for phase, after, batch in zip(schedule, following, self._batches(schedule, given), strict=True):
+        average, per_step = self.begin_average(), len(schedule) // self._local.steps
+        batches = zip(schedule, following, self._batches(schedule, given), strict=True)
+        for number, (phase, after, batch) in enumerate(batches, 1):
             self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
             loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
             losses.setdefault(phase.loss_name, []).append(loss)
             for key, value in watched.items():
                 diagnostics.setdefault(key, []).append(value)
+            if average is not None and number % per_step == 0:
+                average.take()
         return self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
 
     def schedule(self, networks: Sequence[str] | None) -> list[Phase]:

@@ -62,6 +62,10 @@ class LocalTrainer(Protocol):
     def roles(self) -> Roles:
         """What each network is for."""
 
+    @property
+    def round(self) -> int:
+        """The round at hand, from 1."""
+
     def initial(self) -> Tree:
         """Returns the weights that every client and the server start from (a function of the run's seed)."""
 
@@ -88,6 +92,20 @@ class LocalTrainer(Protocol):
 
     def parameters(self) -> dict[str, Tensor]:
         """Returns a copy of all weights and buffers, on the CPU."""
+
+    def average_steps(self, kept_share: float) -> None:
+        """Has each ``fit`` of this round also take the mean of the published networks over its steps.
+
+        Args:
+            kept_share: In [0, 1); what a moving average over all steps of a fit leaves of its value before them.
+        """
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Returns that mean of the last ``fit``, on the CPU.
+
+        It is (1 - d) / (1 - d^n) sum_i d^(n - i) w_i of the weights w_1 to w_n after its n steps, with d^n the
+        ``kept_share``; of what is not floating, w_n.
+        """
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns images (num, C, S, S) in [-1, 1] and labels (num,) drawn from the shard, on the trainer's device.

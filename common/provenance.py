@@ -42,6 +42,18 @@ def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dic
     }
 
 
+def of_reconstructions(run: str, data: str, round: int, weights_sha256: str) -> dict[str, Any]:
+    """Returns the facts of a picture of held-out examples and their reconstructions; see ``origin``."""
+    return {
+        "made-by": software(),
+        "shows": "held-out examples of the data, and below each row what the model made of them",
+        "run": run,
+        "data": data,
+        "round": round,
+        "weights-sha256": weights_sha256,
+    }
+
+
 def written(facts: Mapping[str, Any]) -> str:
     """Returns ``facts`` as one line of ASCII, the same for the same facts."""
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))

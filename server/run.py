@@ -104,7 +104,7 @@ class Run:
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         start = Snapshot(initial, run=secrets.token_hex(8))
         self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
-        self._samples = DrawSamples(config, self._roster, directory)
+        self._samples = DrawSamples(config, self._roster, directory, self._scoring.held_out)
         self._partition = DrawPartition(self._roster, directory)
         self._failures = 0
 

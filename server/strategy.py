@@ -72,7 +72,7 @@ class FederatedStrategy(Strategy):
         self._returnable = returnable
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
-        self._sent: dict[int, Tree] = {}  # what each client of the round was sent, if their replies are transformed
+        self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
 
     def summary(self) -> None:
         """Logs what is about to run."""
@@ -103,7 +103,8 @@ class FederatedStrategy(Strategy):
         with _threads(self._config.local.num_threads):
             payloads = self._algorithm.broadcast(state, cohort, context)
         if self._config.pipeline.steps:
-            self._sent = {partition: payload.arrays for partition, payload in payloads.items()}
+            published = self._config.model_component.roles.published
+            self._sent = {k: self._algorithm.received(payload.arrays, published) for k, payload in payloads.items()}
         kept = (self.snapshot.memory_rounds, *self._returnable())
         for partition, payload in payloads.items():
             record = encoded.get(id(payload.arrays))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from client.batched.cuda_graph import Record, RecordedStep, Tensors
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.vectorised import Generators, vectorised
+from client.step_average import take_together
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
 
@@ -102,6 +103,7 @@ class BatchedFit:
         diagnostics: dict[str, list[Tensor]] = {}
         supply = self._supply(schedule)
         per_step = len(schedule) // self._members[0].num_steps
+        averages = [average for member in self._members if (average := member.begin_average()) is not None]
         recordable = self._graphs.record is not None
         for begin in range(0, len(schedule), per_step):
             phases = schedule[begin : begin + per_step]
@@ -114,6 +116,8 @@ class BatchedFit:
                 losses.setdefault(phase.loss_name, []).append(loss)
                 for key, value in watched.items():
                     diagnostics.setdefault(key, []).append(value)
+            if averages:
+                take_together(averages)
         columns = [{key: torch.stack(values).cpu() for key, values in found.items()} for found in (losses, diagnostics)]
         seconds = (time.perf_counter() - start) / len(self._members)
         return [

@@ -79,7 +79,7 @@ class StackedTrainer(Trainer):
 
     def terms(self) -> tuple[object, ...]:
         """Returns what must be equal for clients to be trained together, beside what they ask for."""
-        return self._assigned.round, *(stepper.learning_rate for stepper in self.steppers.values())
+        return self._assigned.round, self._kept_share, *(stepper.learning_rate for stepper in self.steppers.values())
 
     def drawn(self, schedule: Sequence[Phase], request: Request) -> Iterator[Batch]:
         """Yields a batch for each phase, on the CPU, whence those of all clients go to their device together."""

@@ -86,7 +86,9 @@ class ServerContext:
     transforms: Pipeline = UNTRANSFORMED
     device: str = "cpu"
 
-    def mean(self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None) -> dict[str, Tensor]:
+    def mean(
+        self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None, scope: str = ""
+    ) -> dict[str, Tensor]:
         """Returns the mean of the replies' entries that ``origin`` names, as ``aggregate`` and ``weighting`` say.
 
         Transforms of the mean have been applied, and have their say in who counts how much.
@@ -95,6 +97,7 @@ class ServerContext:
             replies: In order of partition, not empty.
             origin: Where the round started; its keys are those of the result.
             weighting: Instead of the run's.
+            scope: Of the random numbers of transforms; two means of one round must not share them.
 
         Raises:
             FederationError: Fewer replies than the aggregator needs.
@@ -106,7 +109,7 @@ class ServerContext:
         weights = (weighting or self.weighting).weigh(replies, self.clients)
         mean = self.aggregator.combine(arrays, weights, origin)
         mean = {key: mean[key] for key in origin}
-        return dict(self.transforms.after_mean(mean, len(replies), self.seed, self.round))
+        return dict(self.transforms.after_mean(mean, len(replies), self.seed, self.round, scope))
 
     def parameter_keys(self, tree: Tree) -> list[str]:
         """Returns the keys of ``tree``, in its order, that training moves: the model's parameters, not its buffers."""
@@ -186,6 +189,15 @@ class Algorithm(Component):
         """Trains on one client, reading and updating its ``memory``, and returns what goes back."""
         raise NotImplementedError
 
+    def received(self, arrays: Tree, published: Sequence[str]) -> Tree:
+        """Returns what entries of a reply are updates of, by their names, for transforms.
+
+        Args:
+            arrays: Of the payload.
+            published: The networks that are.
+        """
+        return arrays
+
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         """Returns the arrays of a reply that changed nothing.
 
@@ -223,22 +235,30 @@ class Algorithm(Component):
         """
         if not replies:
             return state
-        before = state.parameters
-        state = self.aggregate(state, sorted(replies, key=lambda reply: reply.partition), context)
-        state = replace(state, round=state.round + 1)
-        if not state.average:
-            return state
-        was, now = (select(weights, context.model.roles.published) for weights in (before, state.parameters))
-        return replace(state, average=self.moving_average(state.average, was, now, state.round))
+        replies = sorted(replies, key=lambda reply: reply.partition)
+        after = self.aggregate(state, replies, context)
+        after = replace(after, round=state.round + 1)
+        return replace(after, average=self.next_average(state, after, replies, context)) if after.average else after
+
+    def next_average(
+        self, before: ServerState, after: ServerState, replies: Sequence[Reply], context: ServerContext
+    ) -> Tree:
+        """Returns the moving average of the published networks after a round; ``replies`` in order of partition."""
+        was, now = (select(state.parameters, context.model.roles.published) for state in (before, after))
+        return self.moving_average(after.average, was, now, after.round)
 
     def moving_average(self, average: Tree, before: Tree, after: Tree, round: int) -> dict[str, Tensor]:
         """Returns the moving average of a generator that went from ``before`` to ``after`` in this round, from 1."""
-        ramp = self.ema_ramp * round
         if self.ema_adaptive:
-            keep = min(1.0 - relative_distance(before, after), 0.5 ** (1.0 / ramp))
+            keep = min(1.0 - relative_distance(before, after), 0.5 ** (1.0 / (self.ema_ramp * round)))
         else:
-            keep = 0.5 ** (1.0 / min(self.ema_half_life, ramp))
+            keep = self.kept_share(round)
         return interpolate(average, after, keep)
+
+    def kept_share(self, round: int) -> float:
+        """Returns the share of the moving average that a round, from 1, leaves of it, as the half-life says."""
+        share: float = 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * round))
+        return share
 
 
 def relative_distance(one: Tree, other: Tree) -> float:

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from common.algorithms.base import ServerContext, ServerState
-from common.algorithms.fedavg import PERSONAL, FedAvg
+from common.algorithms.fedavg import PERSONAL, FedAvg, split_reply, weight_name
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
-from common.tree import Tree, select
+from common.tree import Tree, interpolate, select
 
 _FINETUNE = "finetune"
 _SHARES = "shares"
@@ -68,18 +68,19 @@ class EFFGAN(FedAvg):
         trainer.load(memory.get(PERSONAL) or payload.arrays)  # holds both networks from the first such round on
         metrics = trainer.fit()
         trained = memory[PERSONAL] = trainer.parameters()
-        return Reply(partition, trainer.num_examples, select(trained, trainer.roles.published), metrics)
+        arrays = select(trained, trainer.roles.published) | self.step_averages(trainer)
+        return Reply(partition, trainer.num_examples, arrays, metrics)
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
-        return (
-            select(state.parameters, context.model.roles.published)
-            if self.finetunes(state, context)
-            else state.parameters
-        )
+        if not self.finetunes(state, context):
+            return super().reply_template(state, context)
+        published = context.model.roles.published
+        return self.received(select(state.parameters, published), published)
 
     def origins(self, state: ServerState, partition: int, template: Tree) -> list[Tree]:
         accepted = self._accepted(state)
-        own = {key: accepted[name] for key in template if (name := f"{partition}.{key}") in accepted}
+        names = {key: f"{partition}.{weight_name(key)}" for key in template}
+        own = {key: accepted[name] for key, name in names.items() if name in accepted}
         return [template, own] if own else [template]
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
@@ -99,7 +100,7 @@ class EFFGAN(FedAvg):
         mixture[_SHARES] = torch.stack([shares[k] for k in sorted(members)])
         slots = {**state.slots, MIXTURE: mixture}
         if self.ema_half_life:
-            sent = {f"{reply.partition}.{key}": value for reply in replies for key, value in reply.arrays.items()}
+            sent = {f"{reply.partition}.{k}": v for reply in replies for k, v in split_reply(reply.arrays)[0].items()}
             slots[_ACCEPTED] = {**self._accepted(state), **sent}
         return replace(state, average={}, slots=slots)
 
@@ -113,6 +114,8 @@ class EFFGAN(FedAvg):
     def _published(self, before: Tree, reply: Reply, round: int) -> Tree:
         if self.ema_half_life == 0:
             return reply.arrays
+        if self.ema_steps:
+            return interpolate(before, split_reply(reply.arrays)[1], self.kept_share(round))
         return self.moving_average(before, before, reply.arrays, round)
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from common.algorithms.base import ServerContext, ServerState
@@ -38,6 +38,15 @@ class FedOpt(FedAvg):
     beta1: float = Field(0.5, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment; adam and yogi")
     tau: float = Field(1e-3, gt=0, description="adaptivity: updates smaller than this are stepped in proportion")
+
+    @model_validator(mode="after")
+    def _averages_rounds(self) -> Self:
+        if self.ema_steps:
+            raise ValueError(
+                "ema-steps=true averages what clients step through, and the server's optimizer goes elsewhere: leave "
+                "it out, or take algorithm='fedavg'"
+            )
+        return self
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
         mean = context.mean(replies, state.parameters)

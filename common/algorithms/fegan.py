@@ -1,19 +1,17 @@
 """Federated averaging of clients picked to balance the classes, who count the more the more skewed they are."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from common.aggregators import Aggregator
-from common.algorithms.base import ServerContext, ServerState, require_weights
+from common.algorithms.base import ServerContext, require_weights
 from common.algorithms.fedavg import FedAvg
 from common.errors import FederationError
-from common.exchange import Reply
 from common.models import Model
 from common.objectives import Objective
 from common.seeding import numpy_generator
+from common.weightings import Weighting
 from common.weightings.kl_skewed import KLSkewed
 
 
@@ -56,5 +54,6 @@ class FeGAN(FedAvg):
             held += counts[following]
         return sorted(chosen)
 
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
-        return replace(state, parameters=context.mean(replies, state.parameters, KLSkewed()))
+    @property
+    def weighting(self) -> Weighting:
+        return KLSkewed()

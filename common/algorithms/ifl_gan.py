@@ -1,13 +1,12 @@
 """Averaging of generators in which a client counts the more the worse its own still imitates its images."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from common.aggregators import Aggregator
-from common.algorithms.base import ServerContext, ServerState, require_weights
+from common.algorithms.base import require_weights
 from common.algorithms.fedavg import FedAvg
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Model
@@ -35,11 +34,8 @@ class IFLGAN(FedAvg):
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         reply = super().run(payload, trainer, memory, partition)
-        return replace(reply, metrics={**reply.metrics, **self._weighting.measure(trainer)})
-
-    def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
-        return replace(state, parameters=context.mean(replies, state.parameters, self._weighting))
+        return replace(reply, metrics={**reply.metrics, **self.weighting.measure(trainer)})
 
     @property
-    def _weighting(self) -> MMD:
+    def weighting(self) -> MMD:
         return MMD(temperature=self.temperature)

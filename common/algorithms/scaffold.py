@@ -52,14 +52,14 @@ class Scaffold(FedAvg):
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         zeros = {key: torch.zeros_like(state.parameters[key]) for key in context.parameter_keys(state.parameters)}
-        return {**state.parameters, **_prefixed(zeros)}
+        return {**super().reply_template(state, context), **_prefixed(zeros)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         variates = {key: value for key, value in template.items() if key.startswith(_PREFIX)}
-        return [{key: value for key, value in template.items() if key not in variates}, variates]
+        return [*super().reply_parts({k: v for k, v in template.items() if k not in variates}), variates]
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
-        _, zeros = self.reply_parts(self.reply_template(state, context))
+        *_, zeros = self.reply_parts(self.reply_template(state, context))
         change = _variates(context.mean(replies, zeros, Uniform()))
         share = len(replies) / max(len(replies), len(context.clients))
         variate = {

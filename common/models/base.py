@@ -69,7 +69,17 @@ class Model(Component):
     weight_std: ClassVar[float | None] = None
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
 
+    reconstructs_with: ClassVar[tuple[str, ...]] = ()
+    """The networks that encode an example and decode it again; empty: the family has none."""
+
     conditional: bool = Field(True, description="condition the networks on the label")
+
+    def reconstructor(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> nn.Module:
+        """Returns what encodes examples (B, ...), with labels (B,), and decodes them again, without chance.
+
+        Only of models that name networks in ``reconstructs_with``, whose weights it shares.
+        """
+        raise NotImplementedError(f"{type(self).__name__} names no networks in reconstructs_with")
 
     def sampler(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> Sampler:
         """Returns what makes examples with the published ones of ``networks``, whose weights it shares.

@@ -1,6 +1,7 @@
 """Variational autoencoder, conditional on the class: convolutional encoder and decoder."""
 
 import itertools
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,7 @@ class VAE(Model):
 
     roles: ClassVar[Roles] = Roles(("decoder",), helpers=("encoder",))
     family: ClassVar[str] = "variational autoencoder"
+    reconstructs_with: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
 
     width: int = Field(
         16, ge=4, le=512, multiple_of=4, description="channels of the finest hidden layer; doubles at each halving"
@@ -41,6 +43,22 @@ class VAE(Model):
             "decoder": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
             "encoder": VAEEncoder(images, self.width, self.latent_size, self.norm, classes),
         }
+
+    def reconstructor(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> nn.Module:
+        return MeanReconstruction(networks["encoder"], networks["decoder"])
+
+
+class MeanReconstruction(nn.Module):
+    """Images (B, C, S, S) and labels (B,) to the decoder's at the mean of what the encoder says of each."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        means, _ = self.encoder(images, labels).chunk(2, dim=1)
+        made: Tensor = self.decoder(means, labels)
+        return made
 
 
 class VAEEncoder(nn.Module):

@@ -81,11 +81,15 @@ class Pipeline:
             sent = step.decode(sent, received)
         return sent
 
-    def after_mean(self, mean: Tree, num_replies: int, seed: int, round: int) -> Tree:
-        """Returns what the server goes on with instead of the mean of a round; see ``Transform.after_mean``."""
+    def after_mean(self, mean: Tree, num_replies: int, seed: int, round: int, scope: str = "") -> Tree:
+        """Returns what the server goes on with instead of a mean of a round; see ``Transform.after_mean``.
+
+        Another ``scope`` gives other random numbers: noise that two means share could be taken off their difference.
+        """
         for place, step in enumerate(self.steps):
             longest = min((one.longest for one in self.steps[:place]), default=step.longest)
-            generator = torch_generator(seed, "server", round, step.component_name())
+            name = step.component_name()
+            generator = torch_generator(seed, "server", round, name, *([scope] if scope else []))
             mean = step.after_mean(mean, num_replies, longest, generator)
         return mean
 

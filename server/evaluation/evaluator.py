@@ -31,12 +31,16 @@ class Evaluator:
     Args:
         config: The run's; which extractor, how many images.
         dataset: Its ``test`` images are the real ones.
+
+    Attributes:
+        held_out: These images.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
         self._dataset = dataset
+        self.held_out = dataset.test
         self.extractor = extractor_of(config, dataset.spec)
         self.limits = Limits(config, dataset, self.extractor)
         self.available = [name for name in table.held_out() if self.limits.reason_against(name) is None]

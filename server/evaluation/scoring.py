@@ -11,6 +11,7 @@ import torch
 from common import metrics
 from common.algorithms.base import ServerState
 from common.config import RunConfig
+from common.examples import ExampleSet
 from common.generation import load_sampler
 from common.journal_lines import ScoredWith
 from common.metrics import METRICS, Scores, table
@@ -88,6 +89,11 @@ class Scoring:
         numerals = self._roster.class_names == tuple("0123456789")
         source = self._config.source
         return 1.0 if numerals and (source.holds_digits or source.stacks_digits) else None
+
+    @property
+    def held_out(self) -> ExampleSet | None:
+        """The server's examples that no client trains on; None: it holds none."""
+        return self._evaluator.held_out if self._evaluator else None
 
     @property
     def silent(self) -> bool:

@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from common import provenance
+from common.config import RunConfig
 from common.files import read_file, write_atomically
 from common.journal_lines import EventLine, RoundLine
 from common.metrics import table
 from common.objectives import Objective
+from common.reconstruction import missing_networks
 from server.records import curves, journal, plots
 from server.records.incidents import incidents, reasons
 from server.records.run_directory import RunDirectory
@@ -80,6 +83,7 @@ def write_report(run: RunDirectory) -> Path:
         _end(summary, events),
         _tiles(summary, events),
         _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
+        _reconstructions(run, config),
         _training(lines, config.objective_component),
         f"<h2>Who holds what</h2>{plots.partition_svg(roster)}" if roster else "",
         _by_client_and_class(scores, names),
@@ -130,7 +134,7 @@ def _samples(run: RunDirectory, names: Sequence[str], conditional: bool) -> str:
     rows = _row_names(paths[-1], names) if conditional else []
     figures = [
         f"<figure{' class=last' if path == paths[-1] else ''}>"
-        f"{_with_rows(_picture(path), rows if path == paths[-1] else [])}"
+        f"{_with_rows(_picture(path, f'samples after round {int(path.stem[6:])}'), rows if path == paths[-1] else [])}"
         f"<figcaption>round {int(path.stem[6:])}</figcaption></figure>"
         for path in [paths[-1], *paths[:-1]]
     ]
@@ -138,14 +142,45 @@ def _samples(run: RunDirectory, names: Sequence[str], conditional: bool) -> str:
     return f"<h2>Samples</h2><p>The same noise at every round; {what}.</p><div class=strip>{''.join(figures)}</div>"
 
 
-def _row_names(path: Path, names: Sequence[str]) -> list[str]:
-    """Returns the name of the class of each row of a picture of samples, from the labels that the picture tells."""
+def _reconstructions(run: RunDirectory, config: RunConfig) -> str:
+    """Returns the picture of reconstructions, or why there can be none; nothing where the model makes none."""
+    model, algorithm = config.model_component, config.algorithm_component
+    heading = "<h2>Reconstructions</h2>"
+    if run.reconstructions.exists():
+        number = _facts(run.reconstructions).get("round")
+        when = f" after round {number}" if isinstance(number, int) else ""
+        words = (
+            f"Rows of real examples that no client trained on, and below each row what the model made of them{when}: "
+            "encoded to the mean of the noise vector, and decoded, with the weights that clients go on from."
+        )
+        picture = f"<figure class=last>{_picture(run.reconstructions, f'real examples and reconstructions{when}')}"
+        return f"{heading}<p>{words}</p><div class=strip>{picture}</figure></div>"
+    everywhere = {f"{name}.": torch.zeros(0) for name in model.roles.networks}
+    if missing := missing_networks(model, algorithm.shared(everywhere, model.roles)):
+        words = (
+            f"There are none: with algorithm={config.algorithm!r} the {' and the '.join(missing)} "
+            f"{'stays' if len(missing) == 1 else 'stay'} with each client, and the server has nothing to encode with."
+        )
+        return f"{heading}<p>{html.escape(words)}</p>"
+    return ""
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Returns what a picture tells of itself; empty where it tells nothing, or cannot be read."""
     try:
         with Image.open(io.BytesIO(read_file(path, _LONGEST_PICTURE))) as picture:
             picture.load()
             told = json.loads(getattr(picture, "text", {}).get(provenance.KEY, "{}"))
-        labels = [int(label) for label in told.get("labels", [])][::SAMPLE_COLUMNS]
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _row_names(path: Path, names: Sequence[str]) -> list[str]:
+    """Returns the name of the class of each row of a picture of samples, from the labels that the picture tells."""
+    try:
+        labels = [int(label) for label in _facts(path).get("labels", [])][::SAMPLE_COLUMNS]
+    except (ValueError, TypeError):
         return []
     if len(set(labels)) < 2:  # without classes
         return []
@@ -222,9 +257,9 @@ def _warning(words: str) -> str:
     return f"<p class=warning>{html.escape(words)}</p>"
 
 
-def _picture(path: Path) -> str:
+def _picture(path: Path, shows: str) -> str:
     try:
         data = base64.b64encode(read_file(path, _LONGEST_PICTURE)).decode()
     except OSError as error:
         return f"<p>The picture cannot be shown: {html.escape(str(error.strerror))}.</p>"
-    return f"<img alt='samples after round {int(path.stem[6:])}' src='data:image/png;base64,{data}'>"
+    return f"<img alt='{shows}' src='data:image/png;base64,{data}'>"

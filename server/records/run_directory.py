@@ -32,6 +32,7 @@ class RunDirectory:
         self.now = self.path / "now.json"
         self.partition_picture = self.path / "partition.png"
         self.samples = self.path / "samples"
+        self.reconstructions = self.path / "reconstructions.png"
         self.checkpoints = self.path / "checkpoints"
         self.moments = self.path / "moments.safetensors"
         self.summary = self.path / "summary.json"
@@ -100,7 +101,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Removes what an earlier start left, where a run begins from the beginning."""
-        pictures = (self.partition_picture, *self.samples.glob("round-*.png"))
+        pictures = (self.partition_picture, self.reconstructions, *self.samples.glob("round-*.png"))
         for path in (self.journal, self.now, self.moments, self.summary, self.report, *pictures):
             path.unlink(missing_ok=True)
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
 from common import provenance
-from common.examples import ExampleSpec
 from common.files import write_atomically
 from common.generation import balanced_labels, generate
 from common.models import Sampler
@@ -32,19 +33,17 @@ def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, A
     """
     labels = sample_labels(held)
     told = {**origin, "number": len(labels), "labels": labels.tolist()}
-    write_preview(generator.spec, generate(generator, labels, origin["seed"]), path, told)
+    write_preview(generator.spec.preview(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS), told, path)
 
 
-def write_preview(spec: ExampleSpec, examples: Tensor, path: Path, told: Mapping[str, Any] | None = None) -> None:
-    """Writes examples laid out as samples are, ``SAMPLE_COLUMNS`` in a row.
+def write_preview(preview: npt.NDArray[np.uint8] | str, told: Mapping[str, Any] | None, path: Path) -> None:
+    """Writes what ``ExampleSpec.preview`` gives.
 
     Args:
-        spec: Of the examples.
-        examples: As they are stored.
-        path: See ``draw_samples``.
-        told: What the file says of where they come from; None: nothing.
+        preview: A picture, or text.
+        told: What the file says of itself (``common.provenance``); None: nothing.
+        path: Where to, as ``.png``; text is written beside it, as ``.txt``.
     """
-    preview = spec.preview(examples, SAMPLE_COLUMNS)
     if isinstance(preview, str):
         first = "" if told is None else f"{provenance.written(told)}\n"
         write_atomically(path.with_suffix(".txt"), f"{first}{preview}\n".encode())

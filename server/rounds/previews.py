@@ -1,30 +1,42 @@
 """Draws what a run makes and who holds what, as the run goes on."""
 
+import logging
+
 from common import provenance
 from common.algorithms import ServerState
 from common.config import RunConfig
 from common.errors import DivergenceError
+from common.examples import ExampleSet
 from common.generation import load_sampler
 from common.hooks import Answer, GoBack, Keep
+from common.reconstruction import missing_networks, reconstruct
 from common.seeding import derive_seed
 from common.tree import digest
 from server.clients.roster import Roster
-from server.records import plots, sample_picture
+from server.records import plots, reconstruction_picture, sample_picture
 from server.records.run_directory import RunDirectory
 from server.rounds.base import KeptRound, named
+
+log = logging.getLogger("fedgan.server")
 
 
 class DrawSamples:
     """Draws samples after the first round, after the last, and every ``output.sample-every`` rounds.
 
+    Where the model reconstructs examples, and the server has its networks and examples held out, it draws these too.
+
     Args:
         config: The run's.
         roster: Its clients.
         directory: Where pictures are.
+        held_out: Examples that no client trains on; None: the server has none.
     """
 
-    def __init__(self, config: RunConfig, roster: Roster, directory: RunDirectory) -> None:
+    def __init__(
+        self, config: RunConfig, roster: Roster, directory: RunDirectory, held_out: ExampleSet | None = None
+    ) -> None:
         self._config, self._roster, self._directory = config, roster, directory
+        self._held_out = held_out
 
     def after(self, round: KeptRound) -> Answer:
         """Draws the round if it is due; a generator whose images are not finite cannot be kept."""
@@ -47,6 +59,21 @@ class DrawSamples:
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
             sample_picture.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
+        self._draw_reconstructions(state)
+
+    def _draw_reconstructions(self, state: ServerState) -> None:
+        model, spec, path = self._config.model_component, self._roster.spec, self._directory.reconstructions
+        if not model.reconstructs_with or missing_networks(model, state.parameters):
+            return
+        if shown := reconstruction_picture.usable(self._held_out, self._roster.held):
+            made = reconstruct(model, spec, state.parameters, *shown)
+            origin = provenance.of_reconstructions(
+                self._directory.path.name, self._config.data.name, state.round, digest(state.parameters)
+            )
+            if made is None:
+                log.warning("round %d: the reconstructions of held-out %s are not finite", state.round, spec.kind)
+            else:
+                reconstruction_picture.draw_reconstructions(spec, shown[0], made, origin, path)
 
 
 class DrawPartition:

@@ -14,7 +14,7 @@ from common.files import write_atomically
 from common.metrics import METRICS, Scores
 from common.seeding import numpy_generator
 from server.evaluation.evaluator import Evaluator
-from server.records.sample_picture import sample_labels, write_preview
+from server.records.sample_picture import SAMPLE_COLUMNS, sample_labels, write_preview
 
 
 def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
@@ -61,7 +61,7 @@ def _draw(dataset: Dataset, path: Path) -> None:
     train = dataset.train
     of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.spec.num_classes)]
     chosen = [next(of_class[label], 0) for label in sample_labels(dataset.held).tolist()]
-    write_preview(dataset.spec, train.stored[chosen], path)
+    write_preview(dataset.spec.preview(train.stored[chosen], SAMPLE_COLUMNS), None, path)
 
 
 def _key(base: RunConfig) -> str:

@@ -107,6 +107,7 @@ def test_updates_that_were_bytes_on_the_way_end_with_the_same_bits(small, monkey
         {"algorithm": "scaffold", "local.moments": "keep"},
         {"algorithm": "md-gan"},
         {"algorithm": "effgan finetune=0.7"},
+        {"algorithm": "fedavg sync=generator ema-steps=true", "federation.fraction": 0.5},
     ],
 )
 def test_a_resumed_run_ends_with_the_same_bits(small, changes):

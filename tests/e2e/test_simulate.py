@@ -87,7 +87,8 @@ def test_another_seed_gives_other_weights(small):
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["fedavg", "fedavg sync=generator", "fedavg sync=discriminator", "fedavg ema-half-life=0"]
+    "algorithm",
+    ["fedavg", "fedavg sync=generator", "fedavg sync=discriminator", "fedavg ema-half-life=0", "fedavg ema-steps=true"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(small, algorithm):
     settings = {"algorithm": algorithm, "federation.fraction": 0.5}

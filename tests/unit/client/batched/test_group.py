@@ -389,6 +389,40 @@ def test_steps_that_are_recorded_and_repeated_train_as_those_that_are_not(in_flo
     assert not stacked._refused
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_the_mean_over_steps_of_each_client_is_that_of_the_loop(in_float64, recorded):
+    spec = making("dcgan", HINGE(), steps=5, width=4, learning_rate=2.0**-8, adversary_learning_rate=2.0**-7)
+    stacked, members = cohort(spec, num=2)
+    stacked._graphs.record = (lambda compute: compute) if recorded else None
+    for member in members:
+        member.average_steps(0.25)
+    together(stacked, members)
+    assert not stacked._refused
+    assert bool(stacked._graphs.steps) == recorded
+    for k, member in enumerate(members):
+        alone = assigned(Trainer(spec), k)
+        alone.average_steps(0.25)
+        alone.fit()
+        expected = alone.averaged()
+        assert {key.partition(".")[0] for key in expected} == {"generator"}
+        assert member.averaged().keys() == expected.keys()
+        weights = alone.parameters()
+        assert max(float((value - weights[key]).abs().max()) for key, value in expected.items()) > 100 * EXACT
+        for key, value in member.averaged().items():
+            assert float((value - expected[key]).abs().max()) < EXACT
+
+
+def test_clients_whose_means_fall_otherwise_are_trained_by_themselves():
+    spec = making()
+    stacked, members = cohort(spec, num=2)
+    members[0].average_steps(0.25)
+    together(stacked, members)
+    for k, member in enumerate(members):
+        assert apart(member, by_itself(spec, k)[0]) == 0
+    assert members[0].averaged()
+    assert members[1].begin_average() is None
+
+
 @pytest.mark.parametrize("why", ["draws", "hook", "unknown"])
 def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
     objective = HINGE(instance_noise=0.1) if why == "draws" else HINGE()

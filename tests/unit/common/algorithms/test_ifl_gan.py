@@ -38,7 +38,7 @@ def test_a_reply_tells_the_mmd_of_the_trained_generator_to_the_clients_images():
     assert tree.networks_of(memory["personal"]) == ("discriminator",)
     again = trainer_of()
     again.load(reply.arrays)
-    assert algorithm._weighting.measure(again) == {"mmd": reply.metrics["mmd"]}
+    assert algorithm.weighting.measure(again) == {"mmd": reply.metrics["mmd"]}
     assert 0.1 < reply.metrics["mmd"] < 2  # random images against those of a generator that has just begun
 
 

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+import torch
 from PIL import Image
 
 from common import provenance
@@ -13,7 +14,7 @@ from common.examples import ImageSpec
 from common.generation import load_sampler
 from common.models.mlp import MLP
 from common.objectives.non_saturating import NonSaturating
-from server.records import curves, journal, plots, report, run_directory, sample_picture
+from server.records import curves, journal, plots, reconstruction_picture, report, run_directory, sample_picture
 
 SPEC = ImageSpec(1, 28, 3)
 NAMES = ["cat", "dog <b>", "owl"]
@@ -78,6 +79,38 @@ def test_samples_without_classes_have_no_names(run):
 def test_a_pipe_in_the_place_of_a_picture_does_not_stop_a_report(run):
     os.mkfifo(run.sample(1))
     assert "The picture cannot be shown" in report.write_report(run).read_text()
+
+
+VAE = {"model": "vae width=4", "objective": "elbo"}
+
+
+def test_reconstructions_are_shown_with_what_they_are(run):
+    run.config.write_text(RunConfig.from_flat(VAE).toml())
+    assert "Reconstructions" not in report.write_report(run).read_text()  # of a run from before, or without data
+    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    facts = provenance.of_reconstructions("run", "npz", 12, "0" * 64)
+    reconstruction_picture.draw_reconstructions(SPEC, images, images, facts, run.reconstructions)
+    page = report.write_report(run).read_text()
+    assert "<h2>Reconstructions</h2><p>Rows of real examples that no client trained on, and below each row" in page
+    assert "what the model made of them after round 12: encoded to the mean of the latent vector" in page
+    assert "alt='real examples and reconstructions after round 12'" in page
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_damaged_picture_of_reconstructions_does_not_stop_a_report(run, content):
+    run.config.write_text(RunConfig.from_flat(VAE).toml())
+    run.reconstructions.write_bytes(content)
+    assert "<h2>Reconstructions</h2>" in report.write_report(run).read_text()
+
+
+def test_where_the_encoder_stays_with_clients_the_report_says_so(run):
+    run.config.write_text(RunConfig.from_flat(VAE | {"algorithm": "fedavg sync=generator"}).toml())
+    page = report.write_report(run).read_text()
+    assert "the encoder stays with each client, and the server has nothing to encode with" in page
+
+
+def test_of_a_family_that_reconstructs_nothing_a_report_says_nothing_of_it(run):
+    assert "econstruct" not in report.write_report(run).read_text()
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])

@@ -25,7 +25,7 @@ from simulations.serve.models import ROWS, Models, Network, rows_apart
 
 
 class Slow(nn.Module):
-    """An image is its first latent everywhere; a pass says that it has ``begun`` and waits for ``go``."""
+    """An image is its first number everywhere; a pass says that it has ``begun`` and waits for ``go``."""
 
     noise_shape = (2,)
     spec = ImageSpec(1, 28, 10)
@@ -35,7 +35,7 @@ class Slow(nn.Module):
         self.begun, self.go = threading.Event(), threading.Event()
         self.rows = []
 
-    def forward(self, latents, labels):
+    def forward(self, noise, labels):
         self.begun.set()
         assert self.go.wait(30)
         self.rows.append(int((noise != 0).any(1).sum()))

@@ -1,0 +1,51 @@
+"""A moving average over the local steps of one round, for samplers that are best taken from one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.tree import Tree, clone
+
+
+class StepAverage:
+    """The weighted mean of some weights after each step of a fit, the later the heavier.
+
+    With weights w_1 to w_n after n steps and the decay d a step it is a = (1 - d) / (1 - d^n) sum_i d^(n - i) w_i. A
+    moving average e <- d e + (1 - d) w_i over these steps ends at d^n e + (1 - d^n) a: linear in a, so the mean over
+    clients of their moving averages follows from the mean of their a.
+
+    Args:
+        weights: Changed in place by the steps; floating entries are averaged, of others the last value counts.
+        decay: d, in [0, 1).
+    """
+
+    def __init__(self, weights: Tree, decay: float) -> None:
+        self._weights = weights
+        self._means = {key: torch.zeros_like(value) for key, value in weights.items() if value.is_floating_point()}
+        self._decay = decay
+        self._num_steps = 0
+
+    def take(self) -> None:
+        """Takes the weights after a step."""
+        take_together([self])
+
+    def tree(self) -> dict[str, Tensor]:
+        """Returns a copy of the mean, on the CPU; at least one step must have been taken."""
+        assert self._num_steps, "take() comes first"
+        return clone({key: self._means.get(key, value) for key, value in self._weights.items()})
+
+
+@torch.no_grad()
+def take_together(averages: Sequence[StepAverage]) -> None:
+    """Takes the weights of several clients after a step, each to the bit as by itself.
+
+    Args:
+        averages: At least one; all with the same decay, after as many steps.
+    """
+    decay = averages[0]._decay
+    for average in averages:
+        average._num_steps += 1
+    share = (1.0 - decay) / (1.0 - decay ** averages[0]._num_steps)  # 1 at the first step: nothing is left of zero
+    means = [mean for average in averages for mean in average._means.values()]
+    torch._foreach_lerp_(means, [average._weights[key] for average in averages for key in average._means], share)
