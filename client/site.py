@@ -1,4 +1,4 @@
-"""What a site says of itself: the node configuration that its SuperNode was started with."""
+"""What a site says of itself in its node configuration; where its examples are read from is in ``data.py``."""
 
 from collections.abc import Mapping
 from typing import Annotated

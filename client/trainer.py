@@ -16,7 +16,7 @@ from client.step_average import StepAverage
 from common.config import RunConfig
 from common.errors import DivergenceError
 from common.examples import ExampleSet, ExampleSpec
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 from common.models import Model, Roles
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.optimisers import Optimiser, Stepper

@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from common import components, keys, moved
+from common import components, renamed_settings, setting_suggestions
 from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
 from common.components import CHAINED, Component, Options, kebab
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
 from common.hooks import ROUND_HOOKS, RoundHook
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
 from common.optimisers import OPTIMISERS, Optimiser
@@ -267,12 +267,14 @@ class RunConfig(Options):
         known = cls.keys()
         nested: dict[str, Any] = {}
         for key, value in values.items():
-            if key in moved.KEYS:
-                raise ConfigError(f"{key}={value!r}: {moved.instead(key, value)}")
-            if new := moved.renamed_value(key, value):
+            if key in renamed_settings.KEYS:
+                raise ConfigError(f"{key}={value!r}: {renamed_settings.instead(key, value)}")
+            if new := renamed_settings.renamed_value(key, value):
                 raise ConfigError(f"{key}={value!r}: it is called {new!r} now")
             if key not in known:
-                raise ConfigError(f"{key}={value!r}: no such key; {keys.hint(key, value, known, TABLES)}")
+                raise ConfigError(
+                    f"{key}={value!r}: no such key; {setting_suggestions.hint(key, value, known, TABLES)}"
+                )
             if fault := _fault(value, known[key]):
                 raise ConfigError(f"{key}={value!r}: {fault}")
             section, _, name = key.rpartition(".")
@@ -407,7 +409,7 @@ def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
     Keys that have moved are those of today, and components have the defaults of options that they did not have then.
     What cannot be read stays as it is.
     """
-    found = moved.renewed(flat)
+    found = renamed_settings.renewed(flat)
     for key in TABLES.keys() & found.keys():
         with suppress(ConfigError):
             found[key] = _whole_spec(key, str(found[key]))

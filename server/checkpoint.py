@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from common import moved, tree
+from common import renamed_settings, tree
 from common.algorithms import ServerState
 from common.config import RunConfig, upgraded
 from common.errors import CheckpointError, OtherRunError
@@ -120,7 +120,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     snapshot = Snapshot(
         state,
         clients,
-        examples_seen=int(moved.renewed_record(header)["examples-seen"]),
+        examples_seen=int(renamed_settings.renewed_record(header)["examples-seen"]),
         memory_rounds={int(k): v for k, v in json.loads(header["memory-rounds"]).items()},
         rollbacks=int(header["rollbacks"]),
         run=header["run"],

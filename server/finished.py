@@ -8,7 +8,7 @@ from common.errors import CheckpointError, ConfigError
 from server import checkpoint
 from server.records import journal
 from server.records.run_directory import RunDirectory
-from server.rounds.early_end import why_over
+from server.rounds.ended_early import why_over
 
 
 def told(config: RunConfig, directory: RunDirectory) -> str | None:

@@ -1,4 +1,4 @@
-"""What a run goes on from: checkpoints, with the memories of simulated clients, after a stop or a bad round."""
+"""What a run goes on from after a stop or a bad round: checkpoints, and which of them are kept."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""One run on one grid: what happens before, around and after Flower's loop."""
+"""One run on one grid: what happens around Flower's loop, and how often a failed round is repeated."""
 
 import json
 import logging
@@ -26,13 +26,13 @@ from server.records.notes import Notes
 from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
 from server.rounds.base import Hook, KeptRound, Snapshot
-from server.rounds.checkpoints import SaveCheckpoint
-from server.rounds.early_end import why_over
+from server.rounds.ended_early import why_over
 from server.rounds.guard import Guard
-from server.rounds.journal_line import WriteLine
 from server.rounds.patience import Patience
 from server.rounds.previews import DrawPartition, DrawSamples, described
+from server.rounds.save_checkpoint import SaveCheckpoint
 from server.rounds.scores import ScoreRound
+from server.rounds.write_journal import WriteLine
 from server.strategy import FederatedStrategy, RoundError
 
 log = logging.getLogger("fedgan.server")

@@ -25,7 +25,7 @@ from server.records.scored_with import scored_with, scored_with_words
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator, Round, load_trained, require_whole
 from simulations.runs.image_array import Images
-from simulations.runs.requests import Draw, Plain, Request, place, plain
+from simulations.runs.sample_requests import Draw, Plain, Request, place, plain
 from simulations.runtime import launch
 
 _FILM = 4
@@ -196,8 +196,8 @@ class Result:
             ConfigError: What cannot be exported so, by its value.
         """
         from simulations.export.dataset import export_dataset
+        from simulations.export.export_requests import DatasetExport, parse
         from simulations.export.model import export_model
-        from simulations.export.requests import DatasetExport, parse
 
         wanted, folder = parse(to, options), place("out", out)
         trained = self._trained(round, client)

@@ -14,7 +14,7 @@ from common.errors import ConfigError
 from common.examples import ExampleSpec
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 from common.models import Model, Roles
 from common.objectives import Objective
 from common.optimisers import Optimiser

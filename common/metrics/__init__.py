@@ -10,6 +10,7 @@ classifier on generated images and tests it on real ones. ``table`` has what eac
 from common.metrics import table
 from common.metrics.base import Comparison, Metric, Reference, Sample, Score, Scores, Setting
 from common.metrics.classifier import MnistCNN, load_classifier
+from common.metrics.classifier_score import inception_score
 from common.metrics.digits import share_read
 from common.metrics.extractors import (
     EXTRACTORS,
@@ -19,14 +20,13 @@ from common.metrics.extractors import (
     features_on_all_cores,
     make_extractor,
 )
+from common.metrics.feature_cache import kept_features
 from common.metrics.federated import ClientMoments, federated_scores, moments_by_label
 from common.metrics.fid import frechet_distance
-from common.metrics.kept import kept_features
 from common.metrics.kid import kernel_distance
 from common.metrics.memorisation import memorisation, memorisation_scores
 from common.metrics.moments import Moments, mixed
 from common.metrics.prdc import nearest_distances, neighbour_radii, per_class_recall, prdc
-from common.metrics.score import inception_score
 from common.metrics.table import METRICS
 from common.metrics.utility import utility
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.charts import Chart
 from common.metrics.extractors import Extractor, features_on_all_cores
-from common.metrics.kept import kept_features
+from common.metrics.feature_cache import kept_features
 from common.metrics.moments import Moments
 
 Better = Literal["lower", "higher", "neither"]

@@ -4,13 +4,13 @@ from collections.abc import Container
 
 from common.charts import Chart, Plot, grouped
 from common.metrics.base import Metric, Score
+from common.metrics.classifier_score import SCORE
 from common.metrics.federated import FEDERATED_FID
 from common.metrics.fid import FID
 from common.metrics.kid import KID
 from common.metrics.memorisation import MEMORISATION
 from common.metrics.modes import MODES
 from common.metrics.prdc import PER_CLASS_RECALL, PRDC
-from common.metrics.score import SCORE
 from common.metrics.utility import UTILITY
 
 METRICS: dict[str, Metric] = {

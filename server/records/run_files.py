@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from common import moved
+from common import renamed_settings
 from common.examples import ExampleSpec, spec_from
 from common.journal_lines import ClientLine, EventLine, JournalLine, RefusedLine, RoundLine
 from common.metrics import table
@@ -60,7 +60,7 @@ def journal_line(content: bytes) -> tuple[JournalLine, list[str]]:
     line = document(content)
     if not isinstance(line, dict):
         raise ValueError("it is no JSON object")
-    line = moved.renewed_record(line)
+    line = renamed_settings.renewed_record(line)
     if not _is_count(line.get("round")) or line["round"] > _MOST_ROUNDS:
         raise ValueError(f"round={_shown(line.get('round'))}")
     problems: list[str] = []
@@ -139,7 +139,7 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(found, dict):
         return {}, ["it is no JSON object"]
     problems = [] if "scores" in found else ["it tells no scores"]
-    told = {"scores": {}, **moved.renewed_record(found)}
+    told = {"scores": {}, **renamed_settings.renewed_record(found)}
     for key in ("rounds", "examples-seen", "rollbacks"):
         if key in told and not _is_count(told[key]):
             problems.append(f"{key}={_shown(told.pop(key))}")

@@ -104,7 +104,7 @@ def partition(
     from common.config import RunConfig
     from common.errors import ConfigError
     from server.records.plots import draw_partition
-    from simulations.runs.target import check_target
+    from simulations.runs.output_place import check_target
 
     if plot is not None:
         check_target(plot, overwrite)

@@ -8,7 +8,7 @@ import typer
 
 from simulations.commands.generate import ClientOption, RoundOption
 from simulations.commands.options import JsonOption, RunArgument
-from simulations.runs.requests import LARGEST_SEED, MOST_IMAGES
+from simulations.runs.sample_requests import LARGEST_SEED, MOST_IMAGES
 
 
 def export(  # noqa: PLR0913, PLR0917  a command has many options
@@ -51,8 +51,8 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     """Write a run's generator for other programs, or a labelled data set of its images; with a card."""
     from server.records.run_directory import RunDirectory
     from simulations.export.dataset import export_dataset
+    from simulations.export.export_requests import DatasetExport, parse
     from simulations.export.model import export_model
-    from simulations.export.requests import DatasetExport, parse
     from simulations.runs.generator import load_trained, parse_round
 
     given = {

@@ -9,7 +9,7 @@ import typer
 
 from common.errors import ConfigError
 from simulations.commands.options import JsonOption, OverwriteOption, RunArgument, print_scores
-from simulations.runs.requests import LARGEST_SEED, MOST_IMAGES
+from simulations.runs.sample_requests import LARGEST_SEED, MOST_IMAGES
 
 RoundOption = Annotated[
     str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")

@@ -111,7 +111,7 @@ def certificates(
 ) -> None:
     """Make the certificates and keys of a deployed federation, or add a site's key to them."""
     from simulations.deployment.certificates import Folder, describe, issue
-    from simulations.runs.target import check_target
+    from simulations.runs.output_place import check_target
 
     check_target(folder, overwrite=True)  # in which no file is replaced
     names = [f"site-{k}" for k in range(sites)] + (site or [])

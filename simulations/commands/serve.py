@@ -38,8 +38,8 @@ def serve(
         raise ConfigError(f"--timeout {timeout}: a number of seconds, 0.1 or more")
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", root_path):
         raise ConfigError(f"--root-path {root_path!r}: a path of plain letters, such as /fedgan")
+    from simulations.serve.limits import Limits
     from simulations.serve.listen import listen
-    from simulations.serve.service import Limits
 
     limits = Limits(images=max_images, waiting=max(4 * max_images, Limits.waiting), seconds=timeout)
     listen(root, host, port, token, limits, lambda line: typer.echo(line, err=True), root_path)

@@ -125,7 +125,7 @@ def _of_command(words: Sequence[str], known: Collection[str]) -> str:
 def _of_option(name: str, given: Sequence[str], ctx: click.Context) -> str:
     """Returns what is meant by an option that a command does not have."""
     from common.config import RunConfig
-    from common.keys import nearest
+    from common.setting_suggestions import nearest
     from simulations.runtime.settings import shown
 
     written, value = _as_written(name, given)

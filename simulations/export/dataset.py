@@ -15,12 +15,12 @@ from common.generation import in_parts
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
+from simulations.export.export_requests import DatasetExport
 from simulations.export.formats import require
 from simulations.export.layouts import LAYOUTS, About, Batch
-from simulations.export.requests import DatasetExport
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
-from simulations.runs.target import new_folder
+from simulations.runs.output_place import new_folder
 
 MANIFEST = "dataset.json"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from simulations.export import requests
+from simulations.export import export_requests
 from simulations.runs import provenance
 
 _PLAIN = re.compile(r"[^\w .+-]|^\.")
@@ -226,7 +226,7 @@ class _Table:
         self._rows = []
 
 
-LAYOUTS: dict[requests.Layout, type[Layout]] = {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet}
+LAYOUTS: dict[export_requests.Layout, type[Layout]] = {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet}
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

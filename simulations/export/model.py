@@ -14,16 +14,16 @@ from common.examples import ImageSpec
 from common.generation import draw_noise, generate
 from server.records.run_directory import RunDirectory
 from simulations.export import card, check
+from simulations.export.export_requests import Form, ModelExport
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
-from simulations.export.requests import Form, ModelExport
 from simulations.export.to_onnx import Onnx
 from simulations.export.to_safetensors import Safetensors
 from simulations.export.to_torch import TorchExport
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
-from simulations.runs.target import new_folder
+from simulations.runs.output_place import new_folder
 
 FORMATS: dict[Form, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, "safetensors": Safetensors}
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from common.components import Options
-from common.metrics.score import SCORE
+from common.metrics.classifier_score import SCORE
 from common.metrics.utility import UTILITY
 from simulations.performance.figures import Figure
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.data import load
 from common.config import RunConfig, Scalar
-from common.metrics.score import SCORE
+from common.metrics.classifier_score import SCORE
 from common.metrics.utility import UTILITY
 from common.threads import available_cores
 from server import checkpoint

@@ -17,7 +17,7 @@ from common.errors import ConfigError
 from common.examples.images import tile
 from simulations.runs import provenance
 from simulations.runs.image_files import check_place, write_images
-from simulations.runs.requests import Plain, Request, place
+from simulations.runs.sample_requests import Plain, Request, place
 
 _MOST_SHOWN = 400
 _SHOWN_SIDE = 56  # pixels of an image in a notebook, at least

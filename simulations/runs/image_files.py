@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.examples import ExampleSpec, ImageSpec
 from common.examples.images import tile
 from simulations.runs import provenance
-from simulations.runs.target import check_target, new_file, new_folder
+from simulations.runs.output_place import check_target, new_file, new_folder
 
 _PICTURE = re.compile(r"\d{5,}-label--?\d+\.png")
 

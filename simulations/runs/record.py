@@ -19,7 +19,7 @@ from common.objectives import OBJECTIVES, Objective
 from server import checkpoint
 from server.records import run_files
 from server.records.run_directory import RunDirectory
-from simulations.runs.columns import Columns
+from simulations.runs.journal_columns import Columns
 from simulations.runs.journal_tail import Tail
 from simulations.runs.round_status import RoundStatus
 

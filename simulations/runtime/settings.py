@@ -153,7 +153,7 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
         following: Pairs after it, which may belong to it.
     """
     from common.config import TABLES, RunConfig
-    from common.keys import nearest
+    from common.setting_suggestions import nearest
 
     keys: Mapping[str, type] = RunConfig.keys()
     meant = key if key in keys else next(iter(nearest(key, keys, 1)), "")

@@ -1,4 +1,4 @@
-"""Alerts: signs of trouble in a run's record, each a rule on figures, in words that say what to look at."""
+"""Alerts: signs of trouble in a run's record, in words; those of one metric or objective stand in its own file."""
 
 import math
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from server.records.curves import averaged, score_curves
 from server.records.journal import mean_of
 from simulations.runs.record import View
 from simulations.runs.status import is_finished, stop_of
+from simulations.serve.answers import Alert, Check, finite
 from simulations.serve.clients import last_scores
-from simulations.serve.schemas import Alert, Check, finite
 
 _RECENT = 5  # rounds that a sign of now is read from
 _WORSE = 2.0  # times the best distance that is called divergence

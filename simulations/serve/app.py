@@ -20,9 +20,10 @@ from simulations.serve.front import PrefixMiddleware
 from simulations.serve.generate_routes import make_generate_routes
 from simulations.serve.health import make_health_routes
 from simulations.serve.library import Library
+from simulations.serve.limits import Limits
 from simulations.serve.run_routes import make_run_routes
 from simulations.serve.security import AccessMiddleware, ResponsePolicyMiddleware
-from simulations.serve.service import Limits, Service
+from simulations.serve.service import Service
 
 _LONGEST_DETAIL = 2000
 _NO_JSON = "the body cannot be read as JSON"

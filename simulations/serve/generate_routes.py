@@ -7,10 +7,10 @@ from fastapi.responses import Response
 
 from common.errors import CheckpointError, ConfigError, DivergenceError
 from simulations.runs.record import Record
-from simulations.serve import schemas
+from simulations.serve import answers
 from simulations.serve.batching import BusyError, StoppedError
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.images import ENDINGS, MEDIA
-from simulations.serve.requests import GenerateRequest
 from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
 from simulations.serve.service import Service
 
@@ -19,12 +19,12 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "the images; headers X-Fedgan-Round, -Rejected and -Model-Sha256 say more",
         "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA.values()},
     },
-    400: {"model": schemas.Problem, "description": "the body cannot be read as JSON"},
-    408: {"model": schemas.Problem, "description": "the body took too long"},
-    409: {"model": schemas.Problem, "description": "there is no generator yet, or it has diverged"},
-    413: {"model": schemas.Problem, "description": "the body is too long"},
-    429: {"model": schemas.Problem, "description": "too much is under way: come again after Retry-After seconds"},
-    503: {"model": schemas.Problem, "description": "the server is stopping, or the images took too long"},
+    400: {"model": answers.Problem, "description": "the body cannot be read as JSON"},
+    408: {"model": answers.Problem, "description": "the body took too long"},
+    409: {"model": answers.Problem, "description": "there is no generator yet, or it has diverged"},
+    413: {"model": answers.Problem, "description": "the body is too long"},
+    429: {"model": answers.Problem, "description": "too much is under way: come again after Retry-After seconds"},
+    503: {"model": answers.Problem, "description": "the server is stopping, or the images took too long"},
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from simulations.runs import provenance
-from simulations.serve.requests import GenerateRequest, Grid
+from simulations.serve.generate_requests import GenerateRequest, Grid
 
 Pixels = NDArray[np.uint8]
 

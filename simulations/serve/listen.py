@@ -10,8 +10,8 @@ import uvicorn
 from common.errors import ConfigError
 from simulations.serve.app import make_app
 from simulations.serve.library import Library
+from simulations.serve.limits import Limits
 from simulations.serve.security import check_access
-from simulations.serve.service import Limits
 
 _GRACE = 15  # seconds that answers under way are given when the server is told to stop
 _MOST_CONNECTIONS = 512

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.files import read_file
 from simulations.runs.record import Record
-from simulations.serve import schemas, stream
+from simulations.serve import answers, stream
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
 from simulations.serve.summaries import partition_of, read_detail, read_summary, score_table
@@ -23,11 +23,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
 Known = Annotated[str | None, Header(max_length=500, description="the ETag of what you have")]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as you have it"}}
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Problem, "description": "no such thing"}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": answers.Problem, "description": "no such thing"}}
 INVALID: dict[int | str, dict[str, Any]] = {
-    401: {"model": schemas.Problem, "description": "the token is missing"},
-    403: {"model": schemas.Problem, "description": "sent to another host name, or by a page of another site"},
-    422: {"model": schemas.Problem, "description": "what is not allowed, in words"},
+    401: {"model": answers.Problem, "description": "the token is missing"},
+    403: {"model": answers.Problem, "description": "sent to another host name, or by a page of another site"},
+    422: {"model": answers.Problem, "description": "what is not allowed, in words"},
 }
 
 
@@ -35,19 +35,19 @@ def make_run_routes(service: Service) -> APIRouter:
     """Returns the addresses of runs; functions without ``async`` run in threads, as they read files."""
     router = APIRouter(prefix="/api/runs", tags=["runs"], responses=INVALID)
 
-    @router.get("", response_model=schemas.Runs, responses=UNCHANGED)
+    @router.get("", response_model=answers.Runs, responses=UNCHANGED)
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
         runs = [read_summary(record) for record in service.library.all().values()]
-        return _json(schemas.Runs(runs=runs, score_table=score_table()), if_none_match)
+        return _json(answers.Runs(runs=runs, score_table=score_table()), if_none_match)
 
-    @router.get("/{run}", response_model=schemas.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
+    @router.get("/{run}", response_model=answers.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
     def show_run(run: RunName, if_none_match: Known = None) -> Response:
         """A run in full: curves, clients, what goes wrong."""
         return _json(read_detail(find(service, run)), if_none_match)
 
-    @router.get("/{run}/partition", response_model=schemas.Partition, responses=NOT_FOUND)
-    def show_partition(run: RunName) -> schemas.Partition:
+    @router.get("/{run}/partition", response_model=answers.Partition, responses=NOT_FOUND)
+    def show_partition(run: RunName) -> answers.Partition:
         """How many images of each class each client holds."""
         view = find(service, run).view()
         if not view.roster:
@@ -78,13 +78,13 @@ def make_run_routes(service: Service) -> APIRouter:
 
     @router.get(
         "/{run}/journal",
-        response_model=schemas.Journal,
+        response_model=answers.Journal,
         responses={
             **NOT_FOUND,
             **UNCHANGED,
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
             204: {"description": "the run has ended, and you have its whole stream: do not reconnect"},
-            429: {"model": schemas.Problem, "description": "too many streams"},
+            429: {"model": answers.Problem, "description": "too many streams"},
         },
     )
     def show_journal(
@@ -105,9 +105,9 @@ def make_run_routes(service: Service) -> APIRouter:
         if "text/event-stream" in accept:
             return _streamed(service, record, int(last_event_id or 0))
         view = record.view()
-        lines = [schemas.finite(line) for line in view.journal[first : first + num]]
+        lines = [answers.finite(line) for line in view.journal[first : first + num]]
         total = len(view.journal)
-        found = schemas.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
+        found = answers.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
         return _json(found, if_none_match)
 
     return router
@@ -125,7 +125,7 @@ def find(service: Service, run: str) -> Record:
     return record
 
 
-def _json(found: schemas.Answer, known: str | None) -> Response:
+def _json(found: answers.Answer, known: str | None) -> Response:
     return _tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
 
 

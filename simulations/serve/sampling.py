@@ -13,8 +13,8 @@ from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.generation import draw_noise
 from simulations.runs.generator import LoadedGenerator
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.models import ROWS, Network
-from simulations.serve.requests import GenerateRequest
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -16,35 +15,13 @@ from simulations.runs.record import Record
 from simulations.serve import images, sampling
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.counters import Counters
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.images import Made
 from simulations.serve.library import Library
+from simulations.serve.limits import Limits
 from simulations.serve.models import Models, Network
-from simulations.serve.requests import GenerateRequest
 
 _MOST_LABELS = 64  # labels that a provenance repeats; of more, a digest
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much is taken on.
-
-    Attributes:
-        images: Of one request, rejected ones included.
-        pixels: Of one answer, all images together.
-        waiting: Images that wait or are made at a time.
-        requests: Requests for images under way at a time.
-        seconds: How long one may wait for its images.
-        streams: Open at a time.
-        encoders: Answers encoded at a time.
-    """
-
-    images: int = 1000
-    pixels: int = 2**25
-    waiting: int = 4096
-    requests: int = 128
-    seconds: float = 30.0
-    streams: int = 64
-    encoders: int = 2
 
 
 class Service:

@@ -12,7 +12,7 @@ from simulations.runs.journal_tail import Tail
 from simulations.runs.record import Record
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import state_of
-from simulations.serve.schemas import finite
+from simulations.serve.answers import finite
 
 _LOOK_EVERY = 0.5  # seconds
 _LOOKS_A_STATE = 4  # without news, after which it is looked whether the run has ended

@@ -22,8 +22,7 @@ from simulations.runs.record import Record, View
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.alerts import alerts_of, checks_of, keeps_one
-from simulations.serve.clients import client_rows, last_scored, last_scores
-from simulations.serve.schemas import (
+from simulations.serve.answers import (
     Alert,
     Best,
     ChartInfo,
@@ -39,6 +38,7 @@ from simulations.serve.schemas import (
     ScoreInfo,
     finite,
 )
+from simulations.serve.clients import client_rows, last_scored, last_scores
 
 log = logging.getLogger("fedgan.serve")
 

@@ -186,12 +186,12 @@ class TestInTheFinalScores:
         assert "score" in json.loads(folder(config).summary.read_text())["scores"]
 
     def test_a_metric_that_fails_loses_no_training(self, small, monkeypatch, caplog):
-        from common.metrics import score
+        from common.metrics import classifier_score
 
         def broken(*arguments):
             raise ValueError("no such thing")
 
-        monkeypatch.setattr(score, "inception_score", broken)
+        monkeypatch.setattr(classifier_score, "inception_score", broken)
         config = small(**NO_ROUND)
         simulate(config)
         summary = json.loads(folder(config).summary.read_text())

@@ -19,7 +19,7 @@ from simulations import load
 from simulations.commands import main
 from simulations.runs import provenance
 from simulations.runtime import in_process
-from simulations.serve.requests import GenerateRequest
+from simulations.serve.generate_requests import GenerateRequest
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

@@ -189,7 +189,7 @@ NO_SCORE = {  # the same word for something else, or a name of its own for somet
     "simulations/export/model.py": {"fid", "precision"},  # of numbers
     "simulations/export/model_card.py": {"fid", "precision"},
     "simulations/serve/health.py": {"score"},  # a label of Prometheus
-    "simulations/serve/schemas.py": {"coverage"},  # a kind of sign
+    "simulations/serve/answers.py": {"coverage"},  # a kind of sign
     "simulations/serve/page/record.js": {"score"},  # the heading of a column
 }
 

@@ -18,7 +18,7 @@ from common.algorithms.on_server import draw_labels, load
 from common.components import parse
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 from common.models.base import ADVERSARIAL
 from common.models.dcgan import DCGAN
 from common.objectives import OBJECTIVES

@@ -6,7 +6,7 @@ from client.trainer import Assignment, Trainer, TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
 from common.examples import ImageSet, ImageSpec
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS

@@ -8,7 +8,7 @@ import torch
 from common.datasets import DATASETS
 from common.errors import DataError
 from common.metrics.classifier import WEIGHTS_FILE, MnistCNN, from_json, load_classifier, to_json
-from common.metrics.score import inception_score
+from common.metrics.classifier_score import inception_score
 from common.metrics.supervised import accuracy, materialise, to_float
 from common.seeding import torch_generator
 

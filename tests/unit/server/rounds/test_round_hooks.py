@@ -17,8 +17,8 @@ from server import checkpoint
 from server.evaluation.scoring import Scoring
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.rounds.checkpoints import SaveCheckpoint
-from server.rounds.journal_line import WriteLine
+from server.rounds.save_checkpoint import SaveCheckpoint
+from server.rounds.write_journal import WriteLine
 from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports", "listed")

@@ -15,9 +15,9 @@ from simulations import api
 from simulations.commands import main
 from simulations.runtime import in_process, launch
 from simulations.runtime.settings import read_overrides
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.library import Library
 from simulations.serve.models import Models
-from simulations.serve.requests import GenerateRequest
 from simulations.serve.sampling import draw
 from simulations.serve.summaries import summary_of
 from tests.conftest import SMALL

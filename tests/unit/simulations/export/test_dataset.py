@@ -18,8 +18,8 @@ from common.generation import balanced_labels, generate, in_parts
 from server.records.run_directory import RunDirectory
 from simulations.export import dataset, layouts
 from simulations.export.dataset import export_dataset
+from simulations.export.export_requests import parse
 from simulations.export.layouts import folder_names
-from simulations.export.requests import parse
 from simulations.runs import provenance
 from simulations.runs.generator import load_trained
 

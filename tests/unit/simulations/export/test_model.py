@@ -16,8 +16,8 @@ from server.records import journal
 from server.records.run_directory import RunDirectory
 from simulations.export import model
 from simulations.export.check import TOLERANCE, Agreement, Ruler, require_same
+from simulations.export.export_requests import parse
 from simulations.export.model import FORMATS, export_model
-from simulations.export.requests import parse
 from simulations.export.to_safetensors import Safetensors, facts_in, load_generator
 from simulations.runs.generator import load_trained
 

@@ -18,8 +18,8 @@ from common.generation import generate
 from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runs.generator import load_trained
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.images import Made, encode
-from simulations.serve.requests import GenerateRequest
 from tests.unit.simulations.serve.test_images import FACTS, made
 
 

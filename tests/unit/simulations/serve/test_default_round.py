@@ -12,7 +12,7 @@ from common.models.base import ADVERSARIAL
 from common.tree import digest
 from server import checkpoint
 from simulations.commands import main
-from simulations.serve.requests import GenerateRequest
+from simulations.serve.generate_requests import GenerateRequest
 from tests.unit.simulations.serve.conftest import listening
 
 

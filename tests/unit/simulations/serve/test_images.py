@@ -11,8 +11,8 @@ from PIL import Image
 from common.errors import ConfigError, DataError
 from simulations.runs import provenance
 from simulations.serve import images
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.images import Made, encode, pixels_of
-from simulations.serve.requests import GenerateRequest
 
 FACTS = {"run": "digits", "round": 3, "seed": 7, "model-sha256": "ab"}
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from simulations.runs import provenance
 from simulations.serve import images as images_file
 from simulations.serve import stream as stream_file
-from simulations.serve.service import Limits
+from simulations.serve.limits import Limits
 from tests.unit.simulations.serve.conftest import doing, event, line, listening
 
 GENERATE = "/api/runs/digits/generate"

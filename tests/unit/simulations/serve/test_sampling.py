@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.generation import draw_noise, generate
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.library import Library
 from simulations.serve.models import Models
-from simulations.serve.requests import GenerateRequest
 from simulations.serve.sampling import Draw, along_sphere, candidates, draw, most_trusted, truncated
 
 

@@ -11,7 +11,7 @@ from client.data import shard
 from client.site import Site
 from common import metrics
 from common.config import RunConfig
-from common.metrics import kept
+from common.metrics import feature_cache
 from common.queries import QUERIES
 from common.seeding import torch_generator
 from server.evaluation.evaluator import Evaluator
@@ -40,8 +40,8 @@ class Slow:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(kept.FOLDER, str(tmp_path / "cache"))
-    monkeypatch.setattr(kept, "_WORTH_SECONDS", -1.0)
+    monkeypatch.setenv(feature_cache.FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_cache, "_WORTH_SECONDS", -1.0)
     return tmp_path / "cache"
 
 
@@ -51,12 +51,12 @@ def images():
 
 
 def test_features_are_computed_once_and_then_only_the_first_of_them(folder, images):
-    first = kept.kept_features(Slow(), images)
+    first = feature_cache.kept_features(Slow(), images)
     again = Slow()
-    assert torch.equal(kept.kept_features(again, images), first)
+    assert torch.equal(feature_cache.kept_features(again, images), first)
     assert again.seen == again.chunk
     other = Slow()
-    kept.kept_features(other, images.flip(0))
+    feature_cache.kept_features(other, images.flip(0))
     assert other.seen == 20
     assert len(list(folder.iterdir())) == 2
 
@@ -65,95 +65,95 @@ def test_features_of_the_digits_are_those_computed_to_the_bit(folder):
     digits = RunConfig().source.load(None).test.images[:700]
     extractor = metrics.make_extractor("mnist-cnn")
     computed = extractor(digits)
-    assert torch.equal(kept.kept_features(extractor, digits), computed)
-    assert torch.equal(kept.kept_features(extractor, digits), computed)
+    assert torch.equal(feature_cache.kept_features(extractor, digits), computed)
+    assert torch.equal(feature_cache.kept_features(extractor, digits), computed)
     assert len(list(folder.iterdir())) == 1
 
 
 def test_what_is_computed_soon_is_not_kept(folder, images, monkeypatch):
-    monkeypatch.setattr(kept, "_WORTH_SECONDS", 1.0)
-    kept.kept_features(Slow(), images)
+    monkeypatch.setattr(feature_cache, "_WORTH_SECONDS", 1.0)
+    feature_cache.kept_features(Slow(), images)
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("harm", ["torn", "foreign", "flipped", "of other features"])
 def test_a_file_that_is_of_no_use_is_written_anew(folder, images, harm, caplog):
     caplog.set_level("INFO", logger="fedgan.features")
-    expected = kept.kept_features(Slow(), images)
+    expected = feature_cache.kept_features(Slow(), images)
     (file,) = folder.iterdir()
     content = file.read_bytes()
     if harm == "of other features":  # whole, and under the right name
         file.unlink()
-        kept.kept_features(Slow(2.0), images)
+        feature_cache.kept_features(Slow(2.0), images)
     else:
         flipped = content[:-1] + bytes([content[-1] ^ 1])
         file.write_bytes({"torn": content[:60], "foreign": b"hello", "flipped": flipped}[harm])
     caplog.clear()
-    assert torch.equal(kept.kept_features(Slow(), images), expected)
+    assert torch.equal(feature_cache.kept_features(Slow(), images), expected)
     assert "computed anew" in caplog.text
     again = Slow()
-    assert torch.equal(kept.kept_features(again, images), expected)
+    assert torch.equal(feature_cache.kept_features(again, images), expected)
     assert again.seen == again.chunk
 
 
 @pytest.mark.parametrize("place", ["", "file/below"])
 def test_features_are_computed_where_none_can_be_kept(tmp_path, images, monkeypatch, place):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv(kept.FOLDER, place and str(tmp_path / place))
-    monkeypatch.setattr(kept, "_WORTH_SECONDS", -1.0)
+    monkeypatch.setenv(feature_cache.FOLDER, place and str(tmp_path / place))
+    monkeypatch.setattr(feature_cache, "_WORTH_SECONDS", -1.0)
     for _ in range(2):
         extractor = Slow()
-        kept.kept_features(extractor, images)
+        feature_cache.kept_features(extractor, images)
         assert extractor.seen == 20
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_system_says_where_features_are_kept_unless_told(tmp_path, monkeypatch):
-    monkeypatch.delenv(kept.FOLDER)
+    monkeypatch.delenv(feature_cache.FOLDER)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kept.cache_folder() == tmp_path / "fedgan"
+    assert feature_cache.cache_folder() == tmp_path / "fedgan"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert kept.cache_folder() == tmp_path / ".cache" / "fedgan"
+    assert feature_cache.cache_folder() == tmp_path / ".cache" / "fedgan"
 
 
 def test_without_a_home_there_is_no_place_to_keep_features(monkeypatch):
     def none():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv(kept.FOLDER)
+    monkeypatch.delenv(feature_cache.FOLDER)
     monkeypatch.setattr("pathlib.Path.home", none)
-    assert kept.cache_folder() is None
+    assert feature_cache.cache_folder() is None
 
 
 def test_what_was_used_longest_ago_makes_room_and_other_files_stay(folder, images, monkeypatch):
     parts = [images[k:] for k in range(4)]
-    kept.kept_features(Slow(), parts[0])
+    feature_cache.kept_features(Slow(), parts[0])
     size = next(folder.iterdir()).stat().st_size
-    monkeypatch.setattr(kept, "MOST_BYTES", int(2.5 * size))
+    monkeypatch.setattr(feature_cache, "MOST_BYTES", int(2.5 * size))
     (folder / "mine.txt").write_text("x" * 10 * size)
     (folder / ".features-1.safetensors.99.tmp").write_text("of a killed process")
     for age, path in enumerate(folder.iterdir()):
         os.utime(path, (age, age))
-    kept.kept_features(Slow(), parts[1])
-    kept.kept_features(Slow(), parts[0])  # used: the other one is older now
-    kept.kept_features(Slow(), parts[2])
+    feature_cache.kept_features(Slow(), parts[1])
+    feature_cache.kept_features(Slow(), parts[0])  # used: the other one is older now
+    feature_cache.kept_features(Slow(), parts[2])
     for part, seen in ((parts[0], 4), (parts[2], 4), (parts[1], 19)):
         extractor = Slow()
-        kept.kept_features(extractor, part)
+        feature_cache.kept_features(extractor, part)
         assert extractor.seen == seen
     assert (folder / "mine.txt").exists()
     assert not list(folder.glob("*.tmp"))
 
 
 def test_threads_that_keep_the_same_features_leave_one_whole_file(folder, images):
-    threads = [threading.Thread(target=kept.kept_features, args=(Slow(), images)) for _ in range(8)]
+    threads = [threading.Thread(target=feature_cache.kept_features, args=(Slow(), images)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     extractor = Slow()
-    kept.kept_features(extractor, images)
+    feature_cache.kept_features(extractor, images)
     assert extractor.seen == 4
     assert len(list(folder.iterdir())) == 1
 
@@ -174,6 +174,6 @@ def test_a_server_keeps_those_of_held_out_images_and_a_site_nothing_of_its_own(f
         file.unlink()
     moments(config, part, data="npz:/own.npz")
     assert not list(folder.iterdir())
-    monkeypatch.setenv(kept.FOLDER, "")
+    monkeypatch.setenv(feature_cache.FOLDER, "")
     computed = moments(config, part)
     assert all(torch.equal(told[key], value) for key, value in computed.items())

@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from common.errors import DataError
-from common.metrics.score import inception_score
+from common.metrics.classifier_score import inception_score
 from common.seeding import torch_generator
 
 

@@ -10,7 +10,7 @@ from simulations.commands import main
 from simulations.runs import image_files
 from simulations.runs.image_array import Images
 from simulations.runs.image_files import write_images
-from simulations.runs.target import check_target, new_folder
+from simulations.runs.output_place import check_target, new_folder
 
 ORIGIN = {"run": "r", "data": "d", "round": 1, "seed": 0, "model-sha256": "x"}
 

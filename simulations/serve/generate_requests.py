@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from common.components import Options
-from simulations.runs.requests import Seed
+from simulations.runs.sample_requests import Seed
 
 _LARGEST_SIDE = 4096
 _Pixel = Annotated[int, Field(ge=0, le=_LARGEST_SIDE)]

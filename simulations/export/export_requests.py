@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from common.errors import ConfigError
 from simulations.export.network import PRECISIONS, Precision
-from simulations.runs.requests import MOST_IMAGES, Plain, Request, Seed
+from simulations.runs.sample_requests import MOST_IMAGES, Plain, Request, Seed
 
 Layout = Literal["image-folder", "npz", "parquet"]
 Form = Literal["onnx", "torch-export", "safetensors"]

@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import RunConfig
-from common.local import LocalConfig
+from common.local_training import LocalConfig
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The settings of training on one client."""
+"""The settings of training on one client: steps, batch size, learning rates."""
 
 import math
 from typing import Literal

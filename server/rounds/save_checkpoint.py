@@ -1,4 +1,4 @@
-"""Keeps what a run goes on from."""
+"""Saves a checkpoint after rounds that are due for one."""
 
 from collections.abc import Callable
 
