@@ -11,8 +11,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client import data, queries, state
+from client.batches import Assignment
 from client.site import Site
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.trainer import Trainer, TrainerSpec
 from common import wire
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError, DivergenceError

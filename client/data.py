@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from client.site import Site
 from common import components
-from common.config import DataConfig, RunConfig
+from common.config import RunConfig
+from common.config_sections import DataConfig
 from common.datasets import DATASETS, DataSource, load_once
 from common.datasets.base import Dataset, announced, stratified_split
 from common.datasets.folders import scan

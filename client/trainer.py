@@ -7,40 +7,21 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from client.batches import Assignment, BatchMaker
 from client.step_average import StepAverage
 from common.config import RunConfig
 from common.errors import DivergenceError
-from common.examples import ExampleSet, ExampleSpec
+from common.examples import ExampleSpec
 from common.local_training import LocalConfig
 from common.models import Model, Roles
-from common.objectives import Batch, DrawSource, Objective, Phase
+from common.objectives import Batch, Objective, Phase
 from common.optimisers import Optimiser, Stepper
-from common.seeding import torch_generator
 from common.tree import Tree, clone, select
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Whom a trainer works for: a client's shard, and the scope of its random numbers.
-
-    Attributes:
-        examples: The client's private examples, with their labels.
-        seed: The run's seed.
-        partition: The client's partition id.
-        round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
-        num_rounds: Rounds of the run, which rates that fall depend on.
-    """
-
-    examples: ExampleSet
-    seed: int
-    partition: int
-    round: int
-    num_rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,10 +72,9 @@ class Trainer:
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
         self._spec = examples
-        self._num_classes = examples.num_classes
         self._roles = spec.model.roles
         self._sampler = spec.model.sampler(self._networks)
-        self._objective = spec.objective
+        self._batch_maker = BatchMaker(spec.objective, examples, self._sampler.noise_shape, local)
         self._phases = spec.objective.phases()
         self._local = local
         self._device = device
@@ -240,14 +220,14 @@ class Trainer:
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""
         shard = self._assigned.examples
-        chosen = torch.randint(len(shard), (num,), generator=self._generator(scope, "real"))
+        chosen = torch.randint(len(shard), (num,), generator=self._assigned.generator(scope, "real"))
         examples, labels = shard.take(chosen)
         return self._spec.to_input(examples.to(self._device)), labels.to(self._device)
 
     @torch.no_grad()
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` examples that the loaded networks make, and their labels; see ``LocalTrainer``."""
-        generator, labels = self._generator(scope, "fake"), self._assigned.examples.labels
+        generator, labels = self._assigned.generator(scope, "fake"), self._assigned.examples.labels
         chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
@@ -260,9 +240,11 @@ class Trainer:
         (gradients,) = torch.autograd.grad(logits.sum(), looked_at)
         return logits.detach().cpu(), gradients.cpu()
 
-    def _generator(self, *scope: str) -> torch.Generator:
-        assigned = self._assigned
-        return torch_generator(assigned.seed, "client", assigned.partition, "round", assigned.round, *scope)
+    def _batches(
+        self, phases: Iterable[Phase], given: Tree | None = None, device: torch.device | None = None
+    ) -> Iterator[Batch]:
+        """Yields a batch for each of the phases, on ``device`` or the trainer's own; see ``BatchMaker``."""
+        return self._batch_maker.batches(self._assigned, phases, given, device or self._device)
 
     def _step(
         self,
@@ -292,56 +274,6 @@ class Trainer:
         """Returns the context in which losses are computed."""
         mixed = self._local.mixed_precision and self._device.type == "cuda"
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed)
-
-    def _batches(
-        self,
-        phases: Iterable[Phase],
-        given: Tree | None = None,
-        device: torch.device | None = None,
-    ) -> Iterator[Batch]:
-        """Yields a batch for each of the phases, on ``device`` or the trainer's own.
-
-        What it draws depends on the assignment and the phases alone. A phase that reuses the batch of the one before it
-        draws nothing. Real examples come from one shuffled pass over the shard after another; a pass may end inside a
-        batch, so every batch is full even where the shard is smaller. The rest is drawn by the objective, or ``given``.
-        """
-        assigned, size, device = self._assigned, self._local.batch_size, device or self._device
-        shard, generator = assigned.examples, self._generator()
-        pool = self._label_pool(assigned.examples.labels)
-        source = DrawSource(size, generator, pool, self._sampler.noise_shape, self._spec.shape)
-        order = torch.empty(0, dtype=torch.int64)
-        taken = 0
-        runs: dict[str, int] = {}
-        batch: Batch | None = None
-        for phase in phases:
-            step = runs.setdefault(phase.name, (assigned.round - 1) * self._local.steps * phase.repeats)
-            runs[phase.name] += 1
-            if phase.reuses_batch and batch is not None:
-                yield replace(batch, step=step)
-                continue
-            num_real = size if phase.uses_examples else 0
-            while len(order) < num_real:
-                order = torch.cat([order, torch.randperm(len(shard), generator=generator)])
-            chosen, order = order[:num_real], order[num_real:]
-            draws = self._objective.draw(source)
-            if given is not None and phase.uses_examples:
-                draws |= {name: rows[torch.arange(taken, taken + size) % len(rows)] for name, rows in given.items()}
-                taken += size
-            examples, labels = shard.take(chosen)
-            batch = Batch(
-                examples=self._spec.to_input(examples.to(device, non_blocking=True)),
-                labels=labels.to(device, non_blocking=True),
-                draws={name: value.to(device, non_blocking=True) for name, value in draws.items()},
-                generator=generator,
-                step=step,
-            )
-            yield batch
-
-    def _label_pool(self, labels: Tensor) -> Tensor:
-        """Returns the labels, each as likely as the others, that examples are generated for."""
-        if self._local.fake_labels == "own":
-            return labels
-        return torch.unique(labels) if self._local.fake_labels == "balanced" else torch.arange(self._num_classes)
 
     def _freeze_all_but(self, networks: Collection[str]) -> None:
         for name, parameters in self._parameters.items():

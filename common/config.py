@@ -4,20 +4,28 @@ The keys, their meaning and defaults are those of ``[tool.flwr.app.config]`` in 
 together). A part that a user picks by name is one string: ``objective = "hinge r1=0.1"`` (see ``common.components``).
 """
 
-import re
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from common import components, renamed_settings, setting_suggestions
 from common.aggregators import AGGREGATORS, Aggregator
 from common.algorithms import ALGORITHMS, Algorithm
-from common.components import CHAINED, Component, Options, kebab
+from common.component_tables import TABLES, spelled_out, spelling_out
+from common.components import CHAINED, Options, kebab
+from common.config_sections import (
+    AdmissionConfig,
+    DataConfig,
+    EvaluationConfig,
+    FederationConfig,
+    GuardConfig,
+    OutputConfig,
+)
+from common.config_values import fault, flatten
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
 from common.hooks import ROUND_HOOKS, RoundHook
@@ -31,138 +39,22 @@ from common.weightings import WEIGHTINGS, Weighting
 
 Scalar = bool | int | float | str
 
-TABLES: dict[str, Mapping[str, type[Component]]] = {
-    "model": MODELS,
-    "objective": OBJECTIVES,
-    "optimiser": OPTIMISERS,
-    "algorithm": ALGORITHMS,
-    "aggregate": AGGREGATORS,
-    "weighting": WEIGHTINGS,
-    "transforms": TRANSFORMS,
-    "partition": PARTITIONERS,
-    "hooks": ROUND_HOOKS,
-    "data.name": DATASETS,
-}
-"""Every table of components, by the configuration key that picks from it."""
-
-
-def _spec_of(key: str) -> AfterValidator:
-    """Returns a validator that checks a component string and spells out all its options."""
-    return AfterValidator(lambda text: _whole_spec(key, text))
-
-
-def _whole_spec(key: str, text: str) -> str:
-    """Returns what ``key`` picks, with all options spelled out.
-
-    Raises:
-        ConfigError: See ``components.parse``.
-    """
-    if key == "hooks":
-        return CHAINED.join(hook.spec() for hook in components.parse_chain(key, ROUND_HOOKS, text))
-    if key == "transforms":
-        return Pipeline.parse(text, TRANSFORMS).spec()
-    return components.parse(key, TABLES[key], text).spec()
-
-
-class DataConfig(Options):
-    """Where images come from."""
-
-    name: Annotated[str, _spec_of("data.name")] = Field("mnist-10k", description="data set, with options")
-    root: str = Field("data", description="folder (or .npz file) of data sets that are not embedded")
-    image_size: int = Field(0, ge=0, le=1024, description="resize images to this side in pixels; 0: as they are")
-
-
-class FederationConfig(Options):
-    """Who takes part."""
-
-    num_clients: int = Field(10, ge=1, description="clients in the federation")
-    num_rounds: int = Field(30, ge=1, description="rounds")
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
-    min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
-    round_retries: int = Field(2, ge=0, description="how often a round with too few usable replies is repeated")
-    patience: int = Field(
-        0, ge=0, description="end after so many scored rounds without a better fid than the best before; 0: off"
-    )
-    wait_seconds: float = Field(120.0, gt=0, description="how long to wait for all clients to connect, in seconds")
-    round_seconds: float = Field(
-        0.0, ge=0, description="how long to wait for a round's replies, in seconds; 0: by what clients usually take"
-    )
-    reply_megabytes: int = Field(
-        2000, ge=0, description="a round's replies beyond so many megabytes wait on disk, in output.dir; 0: in memory"
-    )
-
-    @property
-    def cohort_size(self) -> int:
-        """Clients that train in a round: ``fraction`` of them, halves up, and at least one."""
-        return max(1, int(self.fraction * self.num_clients + 0.5))
-
-
-class AdmissionConfig(Options):
-    """Which clients' updates may be averaged."""
-
-    max_norm_ratio: float = Field(
-        3.0,
-        ge=0,
-        description="an update whose norm is more than this many times the round's median is refused; 0: off",
-    )
-
-
-class GuardConfig(Options):
-    """When a run goes back to its last good round."""
-
-    ratio: float = Field(
-        5.0, ge=0, description="go back when fid is worse than this many times the best so far; 0: off"
-    )
-    rollbacks: int = Field(2, ge=0, description="how often a run goes back at most, with other random numbers")
-
-
-class EvaluationConfig(Options):
-    """How the server scores the generator, where it holds data to compare with."""
-
-    every: int = Field(5, ge=0, description="rounds between scores; also after round 1 and the last; 0: only the last")
-    num_samples: int = Field(2000, ge=100, description="generated samples of a score between rounds")
-    final_num_samples: int = Field(10000, ge=100, description="generated samples of the final scores")
-    utility_num_samples: int = Field(
-        30000, ge=0, description="generated samples to train the utility classifier; 0: skip"
-    )
-    extractor: Literal["auto", "mnist-cnn", "mnist-cnn-channels", "random-vgg", "inception", "none"] = Field(
-        "auto", description="features of fid, kid and prdc; auto: mnist-cnn for digits, else random-vgg"
-    )
-    inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
-    federated: bool = Field(True, description="compare with moments of features that clients send of their images")
-    answer_seconds: float = Field(
-        600.0, gt=0, description="how long to wait for moments before round 1 and for memorisation at the end"
-    )
-    holdout: float = Field(
-        0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"
-    )
-
-
-class OutputConfig(Options):
-    """The run directory."""
-
-    dir: str = Field("", description="run directory; empty: a new one by date and time under runs/")
-    checkpoint_every: int = Field(1, ge=1, description="rounds between checkpoints; also after each scored one")
-    keep_checkpoints: int = Field(3, ge=1, description="last checkpoints to keep, besides that of the best round")
-    sample_every: int = Field(5, ge=1, description="rounds between pictures of samples; also rounds 0, 1 and the last")
-    resume: bool = Field(False, description="go on from the last whole checkpoint in the run directory")
-
 
 class RunConfig(Options):
     """Everything that determines a run."""
 
     seed: int = Field(0, ge=0, lt=2**63, description="root of every random number")
-    model: Annotated[str, _spec_of("model")] = Field("dcgan", description="networks")
-    objective: Annotated[str, _spec_of("objective")] = Field("non-saturating", description="adversarial loss")
-    optimiser: Annotated[str, _spec_of("optimiser")] = Field("adam", description="how weights follow gradients")
-    algorithm: Annotated[str, _spec_of("algorithm")] = Field("fedavg", description="federated algorithm")
-    aggregate: Annotated[str, _spec_of("aggregate")] = Field("mean", description="how clients' weights become one")
-    weighting: Annotated[str, _spec_of("weighting")] = Field("examples", description="clients' weights in the mean")
-    transforms: Annotated[str, _spec_of("transforms")] = Field(
+    model: Annotated[str, spelling_out("model")] = Field("dcgan", description="networks")
+    objective: Annotated[str, spelling_out("objective")] = Field("non-saturating", description="adversarial loss")
+    optimiser: Annotated[str, spelling_out("optimiser")] = Field("adam", description="how weights follow gradients")
+    algorithm: Annotated[str, spelling_out("algorithm")] = Field("fedavg", description="federated algorithm")
+    aggregate: Annotated[str, spelling_out("aggregate")] = Field("mean", description="how clients' weights become one")
+    weighting: Annotated[str, spelling_out("weighting")] = Field("examples", description="clients' weights in the mean")
+    transforms: Annotated[str, spelling_out("transforms")] = Field(
         "", description="what is done to updates on their way to the server, in order, with | between; empty: nothing"
     )
-    partition: Annotated[str, _spec_of("partition")] = Field("shards", description="split of the data over clients")
-    hooks: Annotated[str, _spec_of("hooks")] = Field(
+    partition: Annotated[str, spelling_out("partition")] = Field("shards", description="split of the data over clients")
+    hooks: Annotated[str, spelling_out("hooks")] = Field(
         "",
         description="what may end a run after a round or send it back, besides guard and patience; ; between several",
     )
@@ -275,8 +167,8 @@ class RunConfig(Options):
                 raise ConfigError(
                     f"{key}={value!r}: no such key; {setting_suggestions.hint(key, value, known, TABLES)}"
                 )
-            if fault := _fault(value, known[key]):
-                raise ConfigError(f"{key}={value!r}: {fault}")
+            if wrong := fault(value, known[key]):
+                raise ConfigError(f"{key}={value!r}: {wrong}")
             section, _, name = key.rpartition(".")
             (nested.setdefault(section, {}) if section else nested)[name] = value
         try:
@@ -386,23 +278,6 @@ class RunConfig(Options):
         return components.parse("data.name", DATASETS, self.data.name)
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested tables as dotted keys; ``RunConfig.from_flat`` checks the values.
-
-    Raises:
-        ConfigError: They are nested much deeper than any key is.
-    """
-    if prefix.count(".") > _DEEPEST:
-        raise ConfigError(f"{prefix[:40]}...: no such key: its tables are nested too deeply")
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a configuration that an earlier version wrote, by dotted keys, as this one would write it.
 
@@ -412,36 +287,8 @@ def upgraded(flat: Mapping[str, Any]) -> dict[str, Any]:
     found = renamed_settings.renewed(flat)
     for key in TABLES.keys() & found.keys():
         with suppress(ConfigError):
-            found[key] = _whole_spec(key, str(found[key]))
+            found[key] = spelled_out(key, str(found[key]))
     return found
 
 
-def _fault(value: object, wanted: type) -> str | None:
-    """Returns why a value cannot be one of a type that is wanted; None if it may be."""
-    if not isinstance(value, bool | int | float | str):
-        return "expected a number, a string, true or false"
-    kinds = {bool: bool, int: int, float: int | float, str: str}
-    if not isinstance(value, kinds[wanted]) or isinstance(value, bool) != (wanted is bool):
-        plain = value.strip().lower() if isinstance(value, str) else ""
-        return f"expected {_NAMES[wanted]}" + (f": {plain}, without quotes" if _READABLE.fullmatch(plain) else "")
-    if isinstance(value, str):
-        return _fault_of_text(value)
-    return None
-
-
-def _fault_of_text(text: str) -> str | None:
-    """Returns why a text cannot be written to a configuration file, and read back."""
-    if "\0" in text:
-        return "it has a NUL character"
-    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python hands on bytes that it cannot read
-        return (
-            f"it has bytes that are no text in this environment's encoding ({sys.getfilesystemencoding()}): give "
-            "another name, or set a UTF-8 locale (LC_ALL=C.UTF-8)"
-        )
-    return None
-
-
-_READABLE = re.compile(r"true|false|[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
-_DEEPEST = 20
 _EQUAL = ("examples", "uniform")  # the first is the default, which stands for no wish
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

@@ -6,11 +6,9 @@ Every message carries ``PROTOCOL``. A change of keys or of their meaning raises 
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
@@ -18,11 +16,10 @@ from common import records
 from common.algorithms import Payload, Reply
 from common.errors import ProtocolError
 from common.examples import ExampleSpec, spec_from
+from common.record_values import integer, integers, numbers, record, strings
 from common.tree import FrozenTree, Tree
 
 PROTOCOL = 6
-
-R = TypeVar("R")
 
 _MOST_METRICS, _LONGEST_NAME, _MOST_EXAMPLES = 64, 64, 1e12
 _ARRAYS, _META, _METRICS, _SCALARS = "arrays", "meta", "metrics", "scalars"
@@ -149,12 +146,12 @@ def decode_roll_call(content: RecordDict) -> RollCall:
     except ValueError as error:
         raise ProtocolError(f"site is {str(meta['site'])[:80]!r}: {error}") from None
     return RollCall(
-        partition=_integer(meta, "partition"),
-        num_partitions=_integer(meta, "num-partitions"),
-        num_examples=_integer(meta, "num-examples"),
-        label_counts=tuple(_integers(meta, "label-counts")) if "label-counts" in meta else None,
+        partition=integer(meta, "partition"),
+        num_partitions=integer(meta, "num-partitions"),
+        num_examples=integer(meta, "num-examples"),
+        label_counts=tuple(integers(meta, "label-counts")) if "label-counts" in meta else None,
         spec=spec,
-        class_names=tuple(_strings(meta, "class-names")),
+        class_names=tuple(strings(meta, "class-names")),
         data_digest=str(meta.get("data-digest", "")),
         fingerprint=str(meta.get("fingerprint", "")),
         without_moments=str(meta.get("without-moments", "")),
@@ -218,7 +215,7 @@ def decode_question(content: RecordDict) -> tuple[str, Tree]:
     name = _meta(content).get("query")
     if not isinstance(name, str):
         raise ProtocolError(f"query is {name!r}, not the name of one")
-    return name, records.decode_tree(_record(content, _ARRAYS, ArrayRecord))
+    return name, records.decode_tree(record(content, _ARRAYS, ArrayRecord))
 
 
 def encode_answer(answer: Answer) -> RecordDict:
@@ -234,8 +231,8 @@ def decode_answer(content: RecordDict) -> Answer:
         ProtocolError: Another protocol version, or a field that is missing or of another type.
     """
     meta = _meta(content)
-    arrays = records.decode_tree(_record(content, _ARRAYS, ArrayRecord))
-    return Answer(_integer(meta, "partition"), arrays, str(meta.get("refusal", "")))
+    arrays = records.decode_tree(record(content, _ARRAYS, ArrayRecord))
+    return Answer(integer(meta, "partition"), arrays, str(meta.get("refusal", "")))
 
 
 def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
@@ -262,12 +259,12 @@ def decode_task(content: RecordDict) -> Task:
     """
     meta = _meta(content)
     return Task(
-        Payload(records.decode_tree(_record(content, _ARRAYS, ArrayRecord)), _numbers(content, _SCALARS, ConfigRecord)),
-        round=_integer(meta, "round"),
+        Payload(records.decode_tree(record(content, _ARRAYS, ArrayRecord)), numbers(content, _SCALARS, ConfigRecord)),
+        round=integer(meta, "round"),
         run=str(meta.get("run", "")),
-        memory_round=_integer(meta, "memory-round"),
-        keep_from=_integer(meta, "keep-from"),
-        rollbacks=_integer(meta, "rollbacks"),
+        memory_round=integer(meta, "memory-round"),
+        keep_from=integer(meta, "keep-from"),
+        rollbacks=integer(meta, "rollbacks"),
     )
 
 
@@ -293,9 +290,9 @@ def decode_reply(content: RecordDict, round: int) -> tuple[Reply, int]:
         ProtocolError: Another protocol version or round, or a record or field that is missing or of another type.
     """
     meta = _meta(content)
-    if (answered := _integer(meta, "round")) != round:
+    if (answered := integer(meta, "round")) != round:
         raise ProtocolError(f"the reply answers round {answered}, this is round {round}")
-    metrics = _numbers(content, _METRICS, MetricRecord)
+    metrics = numbers(content, _METRICS, MetricRecord)
     if len(metrics) > _MOST_METRICS or any(len(key) > _LONGEST_NAME or not key.isprintable() for key in metrics):
         raise ProtocolError(
             f"the reply has {len(metrics)} metrics, or odd names: {_MOST_METRICS} with plain ones may be"
@@ -303,64 +300,25 @@ def decode_reply(content: RecordDict, round: int) -> tuple[Reply, int]:
     if not 0 <= metrics.get("examples", 0) <= _MOST_EXAMPLES:
         raise ProtocolError(f"examples in {_METRICS} is {metrics['examples']:g}")
     reply = Reply(
-        partition=_integer(meta, "partition"),
-        num_examples=_integer(meta, "num-examples"),
-        arrays=records.decode_tree(_record(content, _ARRAYS, ArrayRecord)),
+        partition=integer(meta, "partition"),
+        num_examples=integer(meta, "num-examples"),
+        arrays=records.decode_tree(record(content, _ARRAYS, ArrayRecord)),
         metrics=metrics,
     )
-    return reply, _integer(meta, "memory-round")
+    return reply, integer(meta, "memory-round")
 
 
 def replace_arrays(content: RecordDict, put: Callable[[FrozenTree], FrozenTree]) -> None:
     """Has the arrays of a reply lie where ``put`` puts them; those that cannot be read stay as they are."""
     try:
-        arrays = FrozenTree(records.decode_tree(_record(content, _ARRAYS, ArrayRecord)))
+        arrays = FrozenTree(records.decode_tree(record(content, _ARRAYS, ArrayRecord)))
     except ProtocolError:  # whoever reads the reply will say so
         return
     content[_ARRAYS] = records.encode_tree(put(arrays))
 
 
 def _meta(content: RecordDict) -> ConfigRecord:
-    meta = _record(content, _META, ConfigRecord)
-    if (version := _integer(meta, "protocol")) != PROTOCOL:
+    meta = record(content, _META, ConfigRecord)
+    if (version := integer(meta, "protocol")) != PROTOCOL:
         raise ProtocolError(f"the peer speaks protocol {version}, this side {PROTOCOL}: run the same fedgan on both")
     return meta
-
-
-def _record(content: RecordDict, name: str, kind: type[R]) -> R:
-    record = content.get(name)
-    if not isinstance(record, kind):
-        raise ProtocolError(f"the message has no {kind.__name__} {name!r}; it holds {sorted(content)}")
-    return record
-
-
-def _numbers(content: RecordDict, name: str, kind: type[R]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for key, value in cast(Mapping[str, object], _record(content, name, kind)).items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ProtocolError(f"{key} in {name} is {value!r}, not a finite number")
-        found[key] = float(value)
-    return found
-
-
-def _integer(meta: Mapping[str, object], key: str) -> int:
-    value = meta.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ProtocolError(f"{key} is {value!r}, not a whole number")
-    return value
-
-
-def _integers(meta: Mapping[str, object], key: str, length: int | None = None) -> list[int]:
-    value = meta.get(key)
-    if not isinstance(value, list) or not all(type(item) is int for item in value):
-        raise ProtocolError(f"{key} is {value!r}, not a list of whole numbers")
-    if length is not None and len(value) != length:
-        raise ProtocolError(f"{key} has {len(value)} entries, not {length}")
-    return value
-
-
-def _strings(meta: Mapping[str, object], key: str) -> list[str]:
-    value = meta.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ProtocolError(f"{key} is {value!r}, not a list of strings")
-    return value

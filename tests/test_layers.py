@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "simulations": set(PACKAGES),
 }
 MAY_IMPORT_FLOWER = {
+    "common/record_values.py",
     "common/records.py",
     "common/wire.py",
     "client/app.py",

@@ -23,7 +23,7 @@ from common.algorithms.on_server import (
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Roles
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 from common.seeding import torch_generator
 from common.tree import Tree, select
 

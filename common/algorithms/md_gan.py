@@ -12,7 +12,7 @@ from common.algorithms.base import ServerContext, ServerState
 from common.algorithms.central import CentralGenerator
 from common.algorithms.on_server import DISCRIMINATOR
 from common.exchange import LocalTrainer, Memory, Payload, Reply
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 from common.seeding import numpy_generator
 from common.tree import Tree, select
 

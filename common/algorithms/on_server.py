@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.exchange import LocalTrainer, Payload
 from common.models import AdversarialModel, Model
 from common.objectives import Objective
-from common.objectives.base import AdversarialObjective, squared_gradient_norm
+from common.objectives.adversarial import AdversarialObjective, squared_gradient_norm
 from common.optimisers import Stepper
 from common.seeding import torch_generator
 from common.tree import clone

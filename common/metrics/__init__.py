@@ -11,6 +11,7 @@ from common.metrics import table
 from common.metrics.base import Comparison, Metric, Reference, Sample, Score, Scores, Setting
 from common.metrics.classifier import MnistCNN, load_classifier
 from common.metrics.classifier_score import inception_score
+from common.metrics.client_moments import ClientMoments, moments_by_label
 from common.metrics.digits import share_read
 from common.metrics.extractors import (
     EXTRACTORS,
@@ -21,7 +22,7 @@ from common.metrics.extractors import (
     make_extractor,
 )
 from common.metrics.feature_cache import kept_features
-from common.metrics.federated import ClientMoments, federated_scores, moments_by_label
+from common.metrics.federated import federated_scores
 from common.metrics.fid import frechet_distance
 from common.metrics.kid import kernel_distance
 from common.metrics.memorisation import memorisation, memorisation_scores

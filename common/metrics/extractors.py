@@ -1,23 +1,20 @@
 """Feature extractors: the declared spaces in which images are compared. Distances of different ones never compare."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from common.components import suggestion
 from common.errors import ConfigError, DataError
-from common.metrics import random_vgg
+from common.metrics import inception, random_vgg
 from common.metrics.classifier import load_classifier
 from common.metrics.supervised import to_float
 from common.threads import side_by_side
 from common.tree import Tree
-
-_INCEPTION_SIZE = 299  # pixels
 
 
 class Extractor(Protocol):
@@ -164,7 +161,7 @@ class InceptionFeatures:
     """
 
     name: ClassVar[str] = "inception"
-    dimension: ClassVar[int] = 2048
+    dimension: ClassVar[int] = inception.NUM_FEATURES
     chunk: ClassVar[int] = 32
 
     def __init__(self, weights: str = "", device: torch.device | str = "cpu") -> None:
@@ -174,7 +171,7 @@ class InceptionFeatures:
             DataError: The file is missing or holds something else, or the download failed.
         """
         self.device = device
-        self._network = _inception(weights).to(device)
+        self._network = inception.load(weights).to(device)
 
     @staticmethod
     def accepts(channels: int, size: int) -> bool:
@@ -188,9 +185,7 @@ class InceptionFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Returns features float32 (N, 2048) for images uint8 (N, 1 or 3, H, W)."""
         _check(self, images)
-        return _in_chunks(
-            lambda chunk: self._network(_resized(chunk, _INCEPTION_SIZE)), images, self.chunk, self.device
-        )
+        return _in_chunks(lambda chunk: self._network(_resized(chunk, inception.SIZE)), images, self.chunk, self.device)
 
 
 EXTRACTORS: Mapping[
@@ -300,39 +295,3 @@ def _resized(images: Tensor, size: int) -> Tensor:
     """Returns uint8 images (N, 1 or 3, H, W) in colour and of another size: float32 (N, 3, size, size) in [-1, 1]."""
     resized = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
     return (resized / 127.5 - 1).expand(-1, 3, -1, -1)
-
-
-def _inception(weights: str) -> nn.Module:
-    """Returns torchvision's Inception-v3 without its classifiers, in evaluation mode, on the CPU.
-
-    Raises:
-        DataError: See ``InceptionFeatures``.
-    """
-    from torchvision.models import Inception3, Inception_V3_Weights  # a second that MNIST runs need not wait
-
-    way_out = "give torchvision's weights as evaluation.inception-weights=FILE"
-    try:
-        if weights:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        else:
-            state = Inception_V3_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        what = (
-            f"the weights in {weights!r} are unreadable" if weights else "Inception's weights could not be downloaded"
-        )
-        raise DataError(f"{what} ({_reason(error)}); {way_out}") from None
-    with torch.device("meta"):
-        network: nn.Module = Inception3(aux_logits=False, transform_input=False, init_weights=False)
-        network.fc = nn.Identity()
-    try:
-        body = {name: tensor for name, tensor in state.items() if not name.startswith(("AuxLogits.", "fc."))}
-        network.load_state_dict(body, assign=True)
-    except (AttributeError, TypeError, RuntimeError) as error:
-        raise DataError(f"{weights!r} does not hold torchvision's Inception-v3 ({_reason(error)}); {way_out}") from None
-    network.float().requires_grad_(False).eval()
-    return network
-
-
-def _reason(error: Exception) -> str:
-    """Returns the first sentence of a message: torch goes on to recommend loading pickles unchecked."""
-    return str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__

@@ -1,6 +1,7 @@
 """What local training minimises: one objective a file."""
 
-from common.objectives.base import LOSSES, AdversarialObjective, Batch, Diagnostic, DrawSource, Loss, Objective, Phase
+from common.objectives.adversarial import AdversarialObjective
+from common.objectives.base import LOSSES, Batch, Diagnostic, DrawSource, Loss, Objective, Phase
 from common.objectives.elbo import ELBO
 from common.objectives.flow_matching import FlowMatching
 from common.objectives.hinge import Hinge

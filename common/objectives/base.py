@@ -5,11 +5,9 @@ autoencoder, say) is an objective file and a model file.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from common.charts import Chart
@@ -17,7 +15,6 @@ from common.components import Component
 from common.errors import ConfigError
 from common.examples import ExampleSpec
 from common.models.base import Model
-from common.objectives.augment import change, parse_changes, require_colour
 
 
 @dataclass(frozen=True)
@@ -184,141 +181,3 @@ class Objective(Component):
                 f"objective={self.component_name()!r} trains {' and '.join(trained)}; model={model.component_name()!r} "
                 f"has {' and '.join(model.roles.networks)}, no {' and no '.join(lacking)}"
             )
-
-
-_SURE = 4.6  # a logit of which the sigmoid is 0.99
-_LOGITS = Chart(
-    "logits",
-    "D(real) and D(fake)",
-    "The discriminator's logits. Far apart: it tells real from generated easily; together: it cannot.",
-)
-
-
-class AdversarialObjective(Objective):
-    """Base of the adversarial losses: D tells real from fake, G makes D(G(z)) look real; R1 with any of them.
-
-    A subclass gives two losses on logits. Each phase steps its own network only, first the discriminator; the generator
-    is judged by the new one on the fakes that the step was on, made once for both (after several critic steps, the last
-    one's). With ``augment`` or ``instance_noise`` the discriminator sees
-    changed images only, real and fake, in both phases; R1 is the gradient at what it sees. Lazy R1 (Karras
-    et al. 2020, arXiv 1912.04958, appendix B) leaves Adam's decays as they are, where the paper adapts them.
-    """
-
-    r1: float = Field(
-        0.0, ge=0, description="weight of gamma/2 E|grad D(x)|^2 on real images (Mescheder et al. 2018, eq. 9); 0: off"
-    )
-    r1_every: int = Field(
-        1, ge=1, description="steps of the discriminator between two with R1, whose weight is as many times larger"
-    )
-    augment: str = Field(
-        "", description="DiffAugment of what D sees: any of color, translation, cutout, by comma; empty: off"
-    )
-    instance_noise: float = Field(
-        0.0, ge=0, description="standard deviation of Gaussian noise on what D sees (Sonderby et al. 2017); 0: off"
-    )
-    is_logistic: ClassVar[bool] = True
-    """Whether a logit of the discriminator is near the log-odds that an image is real; a critic's is a distance."""
-
-    critic_steps: int = Field(1, ge=1, le=100, description="discriminator updates for each generator update")
-
-    @field_validator("augment")
-    @classmethod
-    def _in_order(cls, text: str) -> str:
-        return ",".join(parse_changes(text))
-
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Returns the scalar that the discriminator minimises; ``real_logits`` (B,) = D(x), ``fake_logits`` D(G(z))."""
-        raise NotImplementedError
-
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
-        """Returns the scalar that the generator minimises; ``fake_logits`` (B,) = D(G(z))."""
-        raise NotImplementedError
-
-    def penalty(self, discriminator: nn.Module, batch: Batch, fakes: Tensor) -> Tensor | None:
-        """Returns a further term of the discriminator's loss on fakes (B, C, S, S), or None."""
-        return None
-
-    def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws ``fake-labels`` (B,), the ``latents`` (B, Z) of fakes, and ``uniforms`` (B,) for penalties.
-
-        A caller of ``LocalTrainer.fit`` may give ``fakes`` (B, C, S, S) of these labels, instead of the generator's.
-        """
-        return {"fake-labels": source.labels(), "latents": source.noise(), "uniforms": source.uniforms()}
-
-    def phases(self) -> tuple[Phase, ...]:
-        return (
-            Phase(
-                "discriminator",
-                ("discriminator",),
-                self._discriminator_phase,
-                self.critic_steps,
-                after=self._after(),
-                period=self.r1_every,
-            ),
-            Phase("generator", ("generator",), self._generator_phase, uses_examples=False, reuses_batch=True, period=1),
-        )
-
-    def losses(self) -> tuple[Loss, ...]:
-        return Loss("discriminator-loss", "D loss"), Loss("generator-loss", "G loss")
-
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
-        return Diagnostic("d-real", "D(real)", _LOGITS), Diagnostic("d-fake", "D(fake)", _LOGITS)
-
-    def trouble(self, recent: Sequence[Mapping[str, float]]) -> str | None:
-        nan = float("nan")  # of what a round does not tell, which is never sure
-        logits = [(means.get("d-real", nan), means.get("d-fake", nan)) for means in recent]
-        if not self.is_logistic or not all(real > _SURE and fake < -_SURE for real, fake in logits):
-            return None
-        real, fake = logits[-1]
-        return (
-            f"The discriminator tells real from generated images nearly always (D(real) {real:.1f}, D(fake) "
-            f"{fake:.1f}, for {len(recent)} rounds): the generator learns little from it. R1 or DiffAugment help."
-        )
-
-    def check(self, spec: ExampleSpec) -> None:
-        require_colour(parse_changes(self.augment), spec)
-
-    def _after(self) -> Callable[[nn.Module], None] | None:
-        return None
-
-    def _discriminator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        discriminator = networks["discriminator"]
-        labels = batch.draws["fake-labels"]
-        fakes = batch.draws.get("fakes")
-        if fakes is None:
-            fakes = batch.carry["fakes"] = networks["generator"](batch.draws["latents"], labels)
-            fakes = fakes.detach()
-        penalised = self.r1 > 0 and batch.step % self.r1_every == 0
-        images = self._seen(batch.examples, batch).detach().requires_grad_(penalised)
-        fakes = self._seen(fakes, batch)
-        real_logits = discriminator(images, batch.labels)
-        fake_logits = discriminator(fakes, labels)
-        loss = self.discriminator_loss(real_logits, fake_logits)
-        if penalised:
-            loss = loss + 0.5 * self.r1 * self.r1_every * squared_gradient_norm(real_logits, images).mean()
-        penalty = self.penalty(discriminator, replace(batch, examples=images), fakes)
-        if penalty is not None:
-            loss = loss + penalty
-        return loss, {"d-real": real_logits.detach().mean(), "d-fake": fake_logits.detach().mean()}
-
-    def _generator_phase(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        labels = batch.draws["fake-labels"]
-        fakes = batch.carry.pop("fakes", None)
-        if fakes is None or not fakes.requires_grad:
-            fakes = networks["generator"](batch.draws["latents"], labels)
-        fake_logits = networks["discriminator"](self._seen(fakes, batch), labels)
-        return self.generator_loss(fake_logits), {}
-
-    def _seen(self, images: Tensor, batch: Batch) -> Tensor:
-        """Returns images (B, C, S, S) as the discriminator sees them; those very images if nothing changes them."""
-        images = change(images, parse_changes(self.augment), batch.generator)
-        if self.instance_noise > 0:
-            noise = torch.randn(images.shape, generator=batch.generator).to(images.device)
-            images = images + self.instance_noise * noise
-        return images
-
-
-def squared_gradient_norm(logits: Tensor, images: Tensor) -> Tensor:
-    """Returns |d sum(logits) / d x|^2 of every image (B,), with a graph, for gradient penalties."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.float().square().flatten(1).sum(1)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 
 
 class Hinge(AdversarialObjective):

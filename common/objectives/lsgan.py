@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 
 
 class LSGAN(AdversarialObjective):

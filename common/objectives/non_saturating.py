@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 
 
 class NonSaturating(AdversarialObjective):

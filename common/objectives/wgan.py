@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.objectives.base import AdversarialObjective
+from common.objectives.adversarial import AdversarialObjective
 
 
 class WGAN(AdversarialObjective):

@@ -5,7 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.objectives.base import AdversarialObjective, Batch, squared_gradient_norm
+from common.objectives.adversarial import AdversarialObjective, squared_gradient_norm
+from common.objectives.base import Batch
 
 
 class WGANGP(AdversarialObjective):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from common import metrics
-from common.config import EvaluationConfig, RunConfig
+from common.config import RunConfig
+from common.config_sections import EvaluationConfig
 from common.datasets.base import Dataset, load_once
 from common.errors import DataError
 from common.examples import ExampleSpec, ImageSpec

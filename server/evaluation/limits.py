@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from common import metrics
 from common.components import suggestion
-from common.config import EvaluationConfig, RunConfig
+from common.config import RunConfig
+from common.config_sections import EvaluationConfig
 from common.datasets import DATASETS
 from common.datasets.base import Dataset, DataSource
 from common.errors import ConfigError

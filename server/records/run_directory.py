@@ -11,7 +11,8 @@ from typing import Any
 import filelock
 import platformdirs
 
-from common.config import RunConfig, flatten, upgraded
+from common.config import RunConfig, upgraded
+from common.config_values import flatten
 from common.errors import BusyError, CheckpointError, ConfigError
 from common.files import read_file, read_toml
 from server.records import journal, run_files

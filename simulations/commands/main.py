@@ -76,8 +76,8 @@ def components(
     ] = None,
 ) -> None:
     """List every component with its options, defaults and source."""
+    from common.component_tables import TABLES
     from common.components import suggestion
-    from common.config import TABLES
 
     if kind is not None and kind not in TABLES:
         owners = [name for name, table in TABLES.items() if kind in table]

@@ -18,7 +18,8 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from client.app import app as client_app
-from client.trainer import Assignment, Trainer
+from client.batches import Assignment
+from client.trainer import Trainer
 from common import records
 from common.config import RunConfig, Scalar
 from common.errors import FederationError

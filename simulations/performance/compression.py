@@ -6,8 +6,9 @@ import math
 import torch
 
 from client import data
+from client.batches import Assignment
 from client.site import Site
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.trainer import Trainer, TrainerSpec
 from common import records
 from common.config import RunConfig
 from common.transforms.compress import Compress

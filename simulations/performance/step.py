@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
+from client.batches import Assignment
 from client.data import load
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.trainer import Trainer, TrainerSpec
 from common.config import RunConfig
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, in_turn

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from common import components
-from common.config import RunConfig, Scalar, flatten
+from common.config import RunConfig, Scalar
+from common.config_values import flatten
 from common.errors import ConfigError
 from common.files import read_file, read_toml
 from common.journal_lines import EventLine, JournalLine, RoundLine, is_event, is_round

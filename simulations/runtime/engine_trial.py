@@ -9,7 +9,8 @@ import torch
 
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.batches import Assignment
+from client.trainer import Trainer, TrainerSpec
 from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.examples import ExampleSet

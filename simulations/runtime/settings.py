@@ -27,7 +27,7 @@ def read_overrides(arguments: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         ConfigError: Something that is neither.
     """
-    from common.config import flatten
+    from common.config_values import flatten
     from common.files import read_toml
 
     found: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def read_preset(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: Neither is there.
     """
-    from common.config import flatten
+    from common.config_values import flatten
     from common.files import read_toml
 
     path = PRESETS / f"{name.lower()}.toml"
@@ -73,8 +73,8 @@ def shown(key: str, value: object) -> str:
 
 def _instead_of_preset(name: str) -> str:
     """Returns what a name is that is none of a preset."""
+    from common.component_tables import TABLES
     from common.components import suggestion
-    from common.config import TABLES
 
     path, typed = Path(name), shlex.quote(name)
     if "=" in name:
@@ -100,7 +100,7 @@ def _is_file(text: str) -> bool:
 
 
 def _read_pairs(text: str) -> dict[str, Any]:
-    from common.config import flatten
+    from common.config_values import flatten
 
     if text.startswith("="):  # of -c=KEY=VALUE
         right = shlex.quote(text[1:]) if text[1:] else "KEY=VALUE"
@@ -152,7 +152,8 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
         value: As it was written.
         following: Pairs after it, which may belong to it.
     """
-    from common.config import TABLES, RunConfig
+    from common.component_tables import TABLES
+    from common.config import RunConfig
     from common.setting_suggestions import nearest
 
     keys: Mapping[str, type] = RunConfig.keys()

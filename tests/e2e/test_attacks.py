@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from client.trainer import Assignment, Trainer
+from client.batches import Assignment
+from client.trainer import Trainer
 from common.examples import ImageSet
 from simulations.performance.attacks import ATTACKS, label_flip, run, table
 

@@ -72,12 +72,12 @@ class TestBeforeRoundOne:
         assert stops(config) == [(0, str(caught.value))]
 
     def test_weights_of_the_extractor_that_are_missing(self, small, monkeypatch):
-        from common.metrics import extractors
+        from common.metrics import inception
 
         def missing(weights):
             raise DataError("no weights at all")
 
-        monkeypatch.setattr(extractors, "_inception", missing)
+        monkeypatch.setattr(inception, "load", missing)
         config = small(evaluation__extractor="inception")
         with pytest.raises(DataError, match="no weights"):
             simulate(config)

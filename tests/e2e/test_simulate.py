@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from common import tree
-from common.config import RunConfig, flatten
+from common.config import RunConfig
+from common.config_values import flatten
 from common.errors import DivergenceError, FederationError, OtherRunError
 from common.models.base import ADVERSARIAL
 from server import checkpoint

@@ -4,8 +4,8 @@ import pytest
 from pydantic import Field
 
 from common import components
+from common.component_tables import TABLES
 from common.components import Component
-from common.config import TABLES
 from common.errors import ConfigError
 
 ENTRIES = [(kind, name, cls) for kind, table in TABLES.items() for name, cls in table.items()]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import RunConfig, flatten
+from common.config import RunConfig
+from common.config_values import flatten
 from common.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]

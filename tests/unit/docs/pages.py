@@ -72,10 +72,14 @@ def commands(page):
         yield from commands_in(block.text)
 
 
+def without_here_documents(text):
+    """Returns shell text without what its here-documents hold."""
+    return re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def commands_in(text):
     """Returns the words of each command in shell text; what a here-document holds is left out."""
-    text = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
-    for line in re.sub(r"\\\n *", " ", text).splitlines():
+    for line in re.sub(r"\\\n *", " ", without_here_documents(text)).splitlines():
         words = shlex.split(line, comments=True)
         while words:
             end = next((k for k, word in enumerate(words) if word in ("&&", "||", "|", ";")), len(words))

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -12,10 +13,13 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pages
+from examples import EXAMPLES, PAGE, put
 from pages import PAGES, name_of
 
 from common import components
-from common.config import TABLES, RunConfig, flatten
+from common.component_tables import TABLES
+from common.config import RunConfig
+from common.config_values import flatten
 from simulations.benchmark.protocols import PROTOCOLS
 from simulations.commands.main import app
 from simulations.runtime.settings import read_overrides, read_preset
@@ -59,6 +63,14 @@ def test_commands_are_taken_out_of_a_block():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_command_has_a_backslash_before_the_end_of_a_line_within_single_quotes(page):
+    """There a shell keeps it, so that it becomes part of the setting."""
+    for block in pages.blocks(page, "bash"):
+        for words in shlex.split(pages.without_here_documents(block.text), comments=True):
+            assert "\\\n" not in words, words
+
+
 def of_fedgan(page):
     return [words[1:] for words in pages.commands(page) if Path(words[0]).name == "fedgan"]
 
@@ -69,7 +81,9 @@ def preset_of(name, page):
 
 
 @pytest.mark.parametrize(("page", "words"), cases(of_fedgan))
-def test_every_command_can_be_called_as_it_is_written(page, words):
+def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch):
+    for example in EXAMPLES.values() if page == PAGE else ():
+        put(example, monkeypatch)
     name, *rest = words
     assert name in COMMAND.commands, name
     command = COMMAND.commands[name]

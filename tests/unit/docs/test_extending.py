@@ -1,78 +1,36 @@
 """The examples of docs/extending.md are whole: each runs as printed, trains, and passes the contract tests."""
 
+import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
-import types
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "common" / "algorithms"))
 import pages
+from examples import EXAMPLES, KEYS, PAGE, put
 from pages import ROOT
 from training import one_round, trainer_of
 
 from common import components, tree
 from common.algorithms.fedavg import FedAvg
-from common.components import Component
-from common.config import TABLES
+from common.component_tables import TABLES
 from common.models.base import ADVERSARIAL
+from common.objectives import Batch
+from common.seeding import torch_generator
 from common.tree import interpolate
+from server import checkpoint
 from server.records import journal, run_directory
+from simulations.commands import main
 from simulations.runtime.in_process import simulate
-
-PAGE = ROOT / "docs" / "extending.md"
-KEYS = {  # by folder: the configuration key, and the table
-    "objectives": ("objective", "OBJECTIVES"),
-    "models": ("model", "MODELS"),
-    "partitioners": ("partition", "PARTITIONERS"),
-    "algorithms": ("algorithm", "ALGORITHMS"),
-    "aggregators": ("aggregate", "AGGREGATORS"),
-    "weightings": ("weighting", "WEIGHTINGS"),
-    "hooks": ("hooks", "ROUND_HOOKS"),
-    "transforms": ("transforms", "TRANSFORMS"),
-    "datasets": ("data.name", "DATASETS"),
-}
-
-
-@dataclass(frozen=True)
-class Example:
-    """A component of the page: its file, its code."""
-
-    path: str
-    code: str
-
-    @property
-    def folder(self):
-        return self.path.split("/")[1]
-
-    @property
-    def key(self):
-        return KEYS[self.folder][0]
-
-    @property
-    def name(self):
-        return components.kebab(Path(self.path).stem)
-
-    def component(self):
-        """Returns the class, from the code alone."""
-        module = types.ModuleType(self.path.removesuffix(".py").replace("/", "."))
-        exec(compile(self.code, self.path, "exec"), module.__dict__)
-        (found,) = [
-            one for one in vars(module).values()
-            if isinstance(one, type) and issubclass(one, Component) and one.__module__ == module.__name__
-        ]  # fmt: skip
-        return found
-
-
-def _examples():
-    return [Example(name, code) for name, code in pages.files(PAGE).items() if name.startswith("common/")]
+from simulations.runtime.settings import read_overrides
 
 
 def _lines_of_tests():
@@ -82,7 +40,8 @@ def _lines_of_tests():
             yield head[1], head[2], block.text[head.end() :]
 
 
-EXAMPLES = {example.name: example for example in _examples()}
+FAMILY = ("implicit", "energy-score")
+
 by_example = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 
 
@@ -90,16 +49,12 @@ by_example = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def listed(monkeypatch):
     """Returns a function that puts an example into its table, and returns its class."""
 
-    def put(example):
-        component = example.component()
-        monkeypatch.setitem(TABLES[example.key], example.name, component)
-        return component
-
-    return put
+    return lambda example: put(example, monkeypatch)
 
 
 def test_the_page_has_a_whole_example_of_each_kind():
-    assert sorted(example.folder for example in EXAMPLES.values()) == sorted(KEYS)
+    expected = sorted([*KEYS, "models", "objectives"])  # and a family, which has one of each
+    assert sorted(example.folder for example in EXAMPLES.values()) == expected
 
 
 def test_the_loss_in_the_readme_is_that_of_its_file():
@@ -118,7 +73,9 @@ def test_an_example_is_a_component_with_source_and_descriptions(example, listed)
 
 
 @pytest.mark.usefixtures("no_reports")
-@by_example
+@pytest.mark.parametrize(
+    "example", [one for one in EXAMPLES.values() if one.name not in FAMILY], ids=lambda one: one.name
+)
 def test_an_example_trains(example, listed, small, tmp_path):
     listed(example)
     values = {example.key.replace(".", "__"): example.name, "federation__num_rounds": 1}
@@ -131,6 +88,62 @@ def test_an_example_trains(example, listed, small, tmp_path):
     (line,) = journal.read(run_directory.resolve(config.output.dir).journal)
     assert len(line["clients"]) == 4
     assert not line["refused"]
+
+
+@pytest.fixture
+def family(monkeypatch, small):
+    """Returns a maker of what the page's command configures, but short."""
+    for name in FAMILY:
+        put(EXAMPLES[name], monkeypatch)
+    (words,) = [words for words in pages.commands(PAGE) if words[:2] == ["fedgan", "simulate"]]
+    asked = read_overrides([value for flag, value in itertools.pairwise(words) if flag == "-c"])
+    short = {
+        "model": "implicit width=4",
+        "partition": "shards per-client=3 examples-per-client=30",
+        "federation.num-clients": 2,
+        "federation.num-rounds": 2,
+        "local.steps": 2,
+        "local.schedule": "constant",
+        "evaluation.final-num-samples": 100,
+    }
+    return lambda run, **changes: small(run).replaced(asked | short | changes)
+
+
+def _weights(config):
+    run = run_directory.resolve(config.output.dir)
+    return tree.digest(checkpoint.latest(run.checkpoints).snapshot.state.parameters)
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_the_family_trains_goes_on_to_the_same_bits_and_makes_images(family, tmp_path):
+    whole, cut = family("whole"), family("cut", **{"federation.num-rounds": 1})
+    simulate(whole, num_workers=1)
+    lines = journal.read(run_directory.resolve(whole.output.dir).journal)
+    for client in lines[-1]["clients"]:
+        assert client["energy-loss"] == pytest.approx(client["to-real"] - client["apart"] / 2, rel=1e-5)
+    simulate(cut, num_workers=1)
+    assert _weights(cut) != _weights(whole)
+    simulate(cut.replaced({"federation.num-rounds": 2, "output.resume": True}), num_workers=1)
+    assert _weights(cut) == _weights(whole)
+    made = tmp_path / "made.npz"
+    assert main._run(["generate", whole.output.dir, "--num", "20", "--out", str(made)], debug=False) == 0
+    with np.load(made) as arrays:
+        assert arrays["images"].shape == (20, 28, 28)
+        assert arrays["images"].std() > 0
+
+
+def test_the_energy_score_is_that_of_a_triangle_by_hand():
+    """|x - a| = 5, |x - b| = 4, |a - b| = 3."""
+    batch = Batch(
+        examples=torch.zeros(1, 1, 1, 2),
+        labels=torch.zeros(1, dtype=torch.int64),
+        draws={"noise": torch.tensor([[[[3.0, 4.0]]]]), "other-noise": torch.tensor([[[[0.0, 4.0]]]])},
+        generator=torch_generator(0, "test"),
+    )
+    (phase,) = EXAMPLES["energy-score"].component()().phases()
+    loss, watched = phase.loss({"sampler": lambda noise, labels: noise}, batch)
+    assert loss.item() == pytest.approx(3.0)
+    assert {name: value.item() for name, value in watched.items()} == pytest.approx({"to-real": 4.5, "apart": 3.0})
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 from common import files, tree
 from common.algorithms import Client, Reply, ServerState
 from common.algorithms.fedavg import FedAvg
-from common.config import FederationConfig
+from common.config_sections import FederationConfig
 from common.errors import CheckpointError, ConfigError, FederationError, ProtocolError
 from common.examples import ImageSpec
 from common.wire import RollCall

@@ -9,7 +9,8 @@ import torch
 from client.batched import group
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.batches import Assignment
+from client.trainer import Trainer, TrainerSpec
 from common import tree
 from common.components import parse
 from common.config import LocalConfig

@@ -10,7 +10,8 @@ import torch
 from common import tree
 from common.aggregators import AGGREGATORS, Mean
 from common.components import parse
-from common.config import FederationConfig, RunConfig
+from common.config import RunConfig
+from common.config_sections import FederationConfig
 from common.errors import ConfigError, FederationError
 
 VARIANTS = {

@@ -2,7 +2,8 @@
 
 import torch
 
-from client.trainer import Assignment, Trainer, TrainerSpec
+from client.batches import Assignment
+from client.trainer import Trainer, TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
 from common.examples import ImageSet, ImageSpec

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.errors import DataError
 from common.metrics import ClientMoments, Moments, federated_scores, frechet_distance, mixed, moments_by_label
-from common.metrics.federated import UNTOLD
+from common.metrics.client_moments import UNTOLD
 from common.seeding import torch_generator
 
 CLASSES, DIMENSION = 3, 4

@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import DataError
 from common.examples import ImageSpec
 from common.metrics import ClientMoments, Moments
-from common.metrics.federated import UNTOLD
+from common.metrics.client_moments import UNTOLD
 from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
 from common.seeding import torch_generator
 from server.evaluation.evaluator import extractor_of

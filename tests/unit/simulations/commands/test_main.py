@@ -290,7 +290,7 @@ def test_partition_prints_a_table_and_draws_it(capsys, tmp_path):
 
 
 def test_components_lists_every_option_from_the_code(capsys):
-    from common.config import TABLES
+    from common.component_tables import TABLES
 
     code, out, _ = fedgan("components", capsys=capsys)
     assert code == 0
