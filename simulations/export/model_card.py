@@ -33,8 +33,9 @@ def model_card(
     kind = "class-conditional" if trained.conditional else "unconditional"
     article = "A" if trained.conditional else "An"
     task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
+    noise_shape = ", ".join(map(str, manifest["inputs"]["noise"][1:-1]))
     code = usage.format(
-        noise_shape=", ".join(map(str, manifest["inputs"]["noise"][1:-1])),
+        noise_shape=noise_shape,
         classes=spec.num_classes,
         channels=spec.channels,
         size=spec.size,
@@ -59,7 +60,7 @@ def model_card(
             code,
             "```",
             "",
-            f"- `noise`: float32 (B, {manifest['inputs']['noise'][1]}), drawn from a standard normal",
+            f"- `noise`: float32 (B, {noise_shape}), drawn from a standard normal",
             f"- {labels}",
             f"- result: float32 (B, {spec.channels}, {spec.size}, {spec.size}) in [-1, 1]; B is any number",
             "- `reference.npz` holds noise, labels, and the images (bytes) that must come of them.",
