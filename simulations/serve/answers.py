@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.components import kebab
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import State
+from simulations.serve.trust import Trust
 
 
 class Answer(BaseModel):
@@ -116,6 +117,7 @@ class ImageKind(Answer):
         description="labels that clients have images of: those of balanced, and of rows of samples"
     )
     conditional: bool | None = Field(description="whether images of a chosen label can be made; null: not known")
+    trusts: list[Trust] = Field(description="what `keep` can go by, the first unless another is named; empty: nothing")
 
 
 class RunSummary(Answer):

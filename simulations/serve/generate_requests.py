@@ -6,8 +6,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from common.components import Options
 from simulations.runs.sample_requests import Seed
+from simulations.serve.trust import Trust
 
 _LARGEST_SIDE = 4096
+_MOST_NUMBERS = 3 * 64 * 64  # the noise of a flow of 64x64 colour images
 _Pixel = Annotated[int, Field(ge=0, le=_LARGEST_SIDE)]
 _Grey = Annotated[int, Field(ge=0, le=255)]
 _Number = Annotated[float, Field(ge=-100, le=100)]
@@ -87,7 +89,7 @@ class GenerateRequest(_Strict):
     client: int | None = Field(
         None, ge=0, le=10**6, description="whose own generator, where clients keep theirs; default: the server's"
     )
-    noise: list[Annotated[list[_Number], Field(min_length=1, max_length=4096)]] | None = Field(
+    noise: list[Annotated[list[_Number], Field(min_length=1, max_length=_MOST_NUMBERS)]] | None = Field(
         None, description="noise vectors instead of those of the seed", min_length=1, max_length=4096
     )
     interpolate: Interpolation | None = None
@@ -97,9 +99,7 @@ class GenerateRequest(_Strict):
     keep: float | None = Field(
         None, ge=0.05, le=1, description="make more, and keep this share of each class, the most trusted"
     )
-    trust: Literal["adversary", "classifier"] = Field(
-        "adversary", description="what keep goes by; the classifier is for 28x28 digits only"
-    )
+    trust: Trust = Field("adversary", description="what keep goes by; the classifier is for 28x28 digits only")
     format: Format = Field("png", description="png, jpeg, webp: one picture; zip: a file an image; npz: arrays")
     entries: Literal["png", "jpeg", "webp"] = Field("png", description="what a zip holds")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp; webp of 100 loses nothing")

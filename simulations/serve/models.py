@@ -76,7 +76,7 @@ class Network:
         """
         adversary = self.trained.adversary
         if adversary is None:
-            raise ConfigError("this run's server has no adversary: take trust=classifier, or leave keep out")
+            raise ConfigError("this run has no adversary on the server: leave keep out")
         chunks = zip(torch.split(normalise(images), ROWS), torch.split(labels, ROWS), strict=True)
         return torch.cat([_padded_pass(adversary, *chunk) for chunk in chunks])
 

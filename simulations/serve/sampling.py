@@ -10,11 +10,11 @@ from torch import Tensor
 
 from common import metrics
 from common.errors import ConfigError
-from common.examples import ImageSpec
 from common.generation import draw_noise
 from simulations.runs.generator import LoadedGenerator
 from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.models import ROWS, Network
+from simulations.serve.trust import trusts_of, why_not
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,16 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _require_trust(wanted: GenerateRequest, network: Network) -> None:
-    if wanted.trust == "classifier":
-        if network.trained.spec != ImageSpec(1, 28, 10) or not network.trained.config.source.holds_digits:
-            raise ConfigError("trust=classifier knows MNIST's 28x28 digits only: take trust=adversary")
-        if not network.trained.conditional:
-            raise ConfigError("trust=classifier compares with labels, and this generator knows none")
-    elif network.trained.adversary is None:
-        raise ConfigError("this run's server has no adversary: take trust=classifier, or leave keep out")
+    trained = network.trained
+    spec = trained.images("keep")
+    known = trusts_of(
+        has_adversary=trained.adversary is not None,
+        shape=(spec.channels, spec.size, spec.num_classes),
+        holds_digits=trained.config.source.holds_digits,
+        conditional=trained.conditional,
+    )
+    if wanted.trust not in known:
+        raise ConfigError(why_not(wanted.trust, known))
 
 
 def _labels(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:

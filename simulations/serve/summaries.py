@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from common.generation import held_classes
 from common.journal_lines import RoundLine
 from common.metrics import table
-from common.models import MODELS
+from common.models import MODELS, Model
 from server.records import curves, model_selection
 from server.records.curves import score_curves
 from server.records.incidents import incidents
@@ -39,6 +39,7 @@ from simulations.serve.answers import (
     finite,
 )
 from simulations.serve.clients import client_rows, last_scored, last_scores
+from simulations.serve.trust import Trust, trusts_of
 
 log = logging.getLogger("fedgan.serve")
 
@@ -285,12 +286,31 @@ def _images(view: View) -> ImageKind | None:
         class_names=class_names(view),
         drawn=list(held_classes((client["label-counts"] for client in clients), shape["num-classes"])),
         conditional=_conditional(view),
+        trusts=_trusts(view, shape),
     )
 
 
-def _conditional(view: View) -> bool | None:
+def _model(view: View) -> Model | None:
     try:
-        model = components.parse("model", MODELS, view.text("model") or "")
+        return components.parse("model", MODELS, view.text("model") or "")
     except ConfigError:
         return None
-    return view.classes > 1 and model.conditional
+
+
+def _conditional(view: View) -> bool | None:
+    model = _model(view)
+    return None if model is None else view.classes > 1 and model.conditional
+
+
+def _trusts(view: View, shape: Mapping[str, int]) -> list[Trust]:
+    model = _model(view)
+    try:
+        source = components.parse("data.name", DATASETS, view.text("data.name") or "")
+    except ConfigError:
+        source = None
+    return trusts_of(
+        has_adversary=model is not None and bool(model.roles.adversaries),
+        shape=(shape["channels"], shape["size"], shape["num-classes"]),
+        holds_digits=source is not None and source.holds_digits,
+        conditional=bool(_conditional(view)),
+    )

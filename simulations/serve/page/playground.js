@@ -24,6 +24,10 @@ export function playgroundTab(run) {
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
 }
 
+/* What images are kept by: of the run's ways the first, where it has any. */
+const trustOf = (run) => run.images?.trusts[0];
+const RATED = { adversary: "those that the adversary rates as most real", classifier: "those that a classifier of digits is surest of" };
+
 /* The request that the controls stand for. */
 function requestOf(run, own) {
   const between = own.mode === "between";
@@ -33,7 +37,7 @@ function requestOf(run, own) {
   if (between) wanted.interpolate = { to: own.to };
   else {
     if (own.truncation !== null) wanted.truncation = own.truncation;
-    if (own.keep !== null) wanted.keep = own.keep;
+    if (own.keep !== null && trustOf(run)) Object.assign(wanted, { keep: own.keep, trust: trustOf(run) });
   }
   return wanted;
 }
@@ -111,7 +115,7 @@ function controls(run, own) {
     between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
     choice("Generator", own.round, [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean), (round) => change({ round })),
     !between && optional("Truncation", "Off: the noise as it is. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
-    !between && optional("Keep the most trusted", "More images are made, and this share is kept: those that the adversary rates as most real. They vary less.", own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
+    !between && trustOf(run) && optional("Keep the most trusted", `More images are made, and this share is kept: ${RATED[trustOf(run)]}. They vary less.`, own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
 }
 
 function classes(run, own, change) {

@@ -22,11 +22,17 @@ export function trainingTab(run) {
   return [
     h("div", { class: "training" },
       tile("film", film(run)),
-      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ title: it.title, isLog: it["is-log"], note: it["is-score"] ? `${it.note} Computed with: ${roundsScoredWith(run)}.`.trim() : it.note, id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
+      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ title: it.title, isLog: it["is-log"], note: noteOf(run, it, series), id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
       tile("cost", cost(run, mark))),
     underWay(run),
     round(run, mark ?? latest),
   ];
+}
+
+/* What stands below a chart's title. A curve by itself has no legend, so it is named here where the title does not. */
+function noteOf(run, { title, note, "is-score": isScore }, series) {
+  const alone = series.length === 1 && series[0].name.toLowerCase() !== title.toLowerCase() ? `${series[0].name}.` : "";
+  return [alone && alone[0].toUpperCase() + alone.slice(1), note, isScore && `Computed with: ${roundsScoredWith(run)}.`].filter(Boolean).join(" ");
 }
 
 /* One part of the training's view. It takes as many of the grid's low rows as it is high, so that what follows fills the

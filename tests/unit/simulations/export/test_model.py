@@ -89,6 +89,15 @@ def test_a_generator_without_labels_keeps_the_same_inputs(to, plain_run, tmp_pat
     assert "does not look at them" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_the_card_of_a_flow_says_that_its_noise_is_as_large_as_an_image(make_run, tmp_path):
+    flow = make_run("flow", model="unet width=16 steps=1 solver=euler", objective="flow-matching", local__steps=1)
+    export(flow, load_trained(flow.path), "safetensors", tmp_path / "out", precisions=["float32"], fid_images=0)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "A class-conditional flow model, trained by" in card
+    assert "`noise`: float32 (B, 1, 28, 28), drawn" in card
+    assert "torch.randn(100, 1, 28, 28)" in card
+
+
 def test_onnx_runs_as_the_card_says(run, trained, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
