@@ -56,7 +56,7 @@ class FedAvg(Algorithm):
             raise ValueError("ema-steps=true: ema-half-life=0 keeps no average, set it to a number of rounds")
         if self.ema_adaptive:
             raise ValueError(
-                "ema-steps=true: clients weight their steps before anyone knows how far the generator moves in the "
+                "ema-steps=true: clients weight their steps before anyone knows how far the weights move in the "
                 "round, so leave out ema-adaptive"
             )
         if self.sync == "discriminator":

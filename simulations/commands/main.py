@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train GANs across clients that keep their data.",
+    help="Train generative models across clients that keep their data.",
 )
 
 
@@ -55,7 +55,7 @@ def _options(
         bool, typer.Option("--version", "-V", is_eager=True, callback=_say_versions, help="Show the version.")
     ] = False,
 ) -> None:
-    """Train GANs across clients that keep their data."""
+    """Train generative models across clients that keep their data."""
 
 
 def _add(*commands: Callable[..., None]) -> None:
