@@ -5,9 +5,9 @@ import pytest
 from common.config import RunConfig
 from common.errors import ConfigError
 from simulations.runtime import in_process
+from simulations.serve.generate_requests import GenerateRequest
 from simulations.serve.library import Library
 from simulations.serve.models import Models
-from simulations.serve.requests import GenerateRequest
 from simulations.serve.sampling import draw
 from simulations.serve.summaries import read_detail
 from simulations.serve.trust import trusts_of, why_not
