@@ -1,4 +1,4 @@
-"""A client's private images: a site's own, or its part of a data set that is split over the simulated clients."""
+"""A client's private examples: a site's own, or its part of a data set that is split over the simulated clients."""
 
 import functools
 import hashlib
@@ -32,7 +32,7 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """The images that one client trains on.
+    """The examples that one client trains on.
 
     Attributes:
         examples: With their labels.
@@ -46,16 +46,16 @@ class Shard:
 
     @property
     def spec(self) -> ExampleSpec:
-        """Of every image, and the number of classes."""
+        """Of every example, and the number of classes."""
         return self.examples.spec(len(self.class_names))
 
     def digest(self) -> str:
-        """Returns the first 16 hex digits of a SHA-256 of images and labels."""
+        """Returns the first 16 hex digits of a SHA-256 of examples and labels."""
         return self.examples.digest()
 
 
 def shard(config: RunConfig, site: Site) -> Shard:
-    """Returns the images of one client.
+    """Returns the examples of one client.
 
     Raises:
         ConfigError: There is no such partition, or the data cannot be split as asked.
@@ -76,7 +76,7 @@ def shard(config: RunConfig, site: Site) -> Shard:
 
 
 def _without(whole: Shard, share: float) -> Shard:
-    """Returns the shard with a share of each class held out; all of it for a share of 0, or where it is one image."""
+    """Returns the shard with a share of each class held out; all of it for a share of 0, or where it is one example."""
     if not share or len(whole.examples) < 2:
         return whole
     trained, held_out = stratified_split(whole.examples.labels.numpy(), share)
@@ -91,7 +91,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 def split(config: RunConfig) -> list[NDArray[np.int64]]:
-    """Returns the indices of each client's images: a function of data, partition, number of clients and seed."""
+    """Returns the indices of each client's examples: a function of data, partition, number of clients and seed."""
     return _split(config.data, config.partition, config.federation.num_clients, config.seed)
 
 
@@ -108,10 +108,10 @@ def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDA
 
 @functools.lru_cache(maxsize=2)
 def _own(text: str, image_size: int, state_path: str) -> Shard:
-    """Returns a site's own images: the training part of ``SOURCE:PATH``.
+    """Returns a site's own examples: the training part of ``SOURCE:PATH``.
 
-    With a ``state_path`` the decoded images are kept there and mapped into memory from then on, as a deployed client is
-    a new process every round; they are read anew when a file of the site's has changed.
+    With a ``state_path`` the decoded examples are kept there and mapped into memory from then on, as a deployed client
+    is a new process every round; they are read anew when a file of the site's has changed.
     """
     source, path = parse_own(text)
     if not state_path:

@@ -21,12 +21,12 @@ class Site(Options):
     site_name: Annotated[str, AfterValidator(wire.check_site_name)] = Field(
         "", description="what people call the site, in logs and reports"
     )
-    data: str = Field("", description="the site's own images, SOURCE:PATH; empty: its part of data.name")
+    data: str = Field("", description="the site's own examples, SOURCE:PATH; empty: its part of data.name")
     device: str = Field("", description="where to train, e.g. cuda:1; empty: CUDA where there is one")
     disclose_labels: bool = Field(
-        True, description="whether the server may know how many images each class has, if it asks"
+        True, description="whether the server may know how many examples each class has, if it asks"
     )
-    disclose_moments: bool = Field(True, description="whether the server may have moments of the images' features")
+    disclose_moments: bool = Field(True, description="whether the server may have moments of the examples' features")
     state_path: str = Field("", description="folder for what the client keeps between rounds; empty: in memory")
 
     @classmethod

@@ -218,7 +218,7 @@ class Trainer:
         return means | {"examples": examples, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
-        """Returns ``num`` images and labels drawn from the shard; see ``LocalTrainer``."""
+        """Returns ``num`` examples and labels drawn from the shard; see ``LocalTrainer``."""
         shard = self._assigned.examples
         chosen = torch.randint(len(shard), (num,), generator=self._assigned.generator(scope, "real"))
         examples, labels = shard.take(chosen)
@@ -232,9 +232,9 @@ class Trainer:
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
 
-    def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the loaded discriminator's logits of images, and their gradients; see ``LocalTrainer``."""
-        looked_at = images.to(self._device, copy=True).requires_grad_(True)
+    def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the loaded adversary's logits of examples, and their gradients; see ``LocalTrainer``."""
+        looked_at = examples.to(self._device, copy=True).requires_grad_(True)
         (adversary,) = self._roles.adversaries
         logits = self._networks[adversary](looked_at, labels.to(self._device))
         (gradients,) = torch.autograd.grad(logits.sum(), looked_at)

@@ -108,17 +108,17 @@ class LocalTrainer(Protocol):
         """
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
-        """Returns images (num, C, S, S) in [-1, 1] and labels (num,) drawn from the shard, on the trainer's device.
+        """Returns examples (num, ...) and labels (num,) drawn from the shard, on the trainer's device.
 
         ``scope`` names what they are for: another name gives other draws, the same name the same ones in a round.
         """
 
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
-        """Returns images (num, C, S, S) of the loaded networks, and labels, distributed as the shard's."""
+        """Returns examples (num, ...) of the loaded networks, and labels, distributed as the shard's."""
 
-    def feedback(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what the loaded discriminator says of images (N, C, S, S) with labels (N,), on the CPU.
+    def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the loaded adversary says of examples (N, ...) with labels (N,), on the CPU.
 
         Returns:
-            Its logits (N,), and for every image the gradient of its logit (N, C, S, S).
+            Its logits (N,), and for every example the gradient of its logit (N, ...).
         """

@@ -43,7 +43,7 @@ class RefusedLine(TypedDict):
 
 
 ScoredWith = TypedDict("ScoredWith", {"extractor": str | None, "num-samples": int | None, "warning": NotRequired[str]})
-"""What scores were computed with. Metrics with images of their own have ``NAME-num-samples`` beside it."""
+"""What scores were computed with. Metrics with examples of their own have ``NAME-num-samples`` beside it."""
 
 
 class ScoredRound(TypedDict):

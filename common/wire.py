@@ -36,9 +36,9 @@ class RollCall:
         label_counts: Images of each class; None from a site that keeps them to itself, or was not asked.
         spec: Of the examples, and the number of classes.
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
-        data_digest: Of images and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
+        data_digest: Of examples and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
-        without_moments: Why the site will tell no moments of its images' features; empty: it will.
+        without_moments: Why the site will tell no moments of its examples' features; empty: it will.
         site: What people call the client; empty: it has no name. Says nothing of who it is.
     """
 
@@ -163,7 +163,7 @@ def encode_query(label_counts: bool) -> RecordDict:
     """Returns the content of the server's roll call.
 
     Args:
-        label_counts: Whether the run needs to know how many images of each class a client holds.
+        label_counts: Whether the run needs to know how many examples of each class a client holds.
     """
     return RecordDict({_META: ConfigRecord({"protocol": PROTOCOL, "label-counts": label_counts})})
 

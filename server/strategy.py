@@ -276,8 +276,8 @@ def context_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> ServerC
     if silent and config.needs_label_counts:
         which = ", ".join(roster.label(k) for k in silent)
         raise MismatchError(
-            f"algorithm={config.algorithm!r} with weighting={config.weighting!r} needs to know how many images of each "
-            f"class every client holds, and {which} keeps that to itself (disclose-labels=false): take "
+            f"algorithm={config.algorithm!r} with weighting={config.weighting!r} needs to know how many examples of "
+            f"each class every client holds, and {which} keeps that to itself (disclose-labels=false): take "
             "another algorithm or weighting, or ask these sites"
         )
     return ServerContext(

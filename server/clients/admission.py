@@ -20,7 +20,7 @@ def check(reply: Reply, expected: RollCall, template: Tree) -> None:
         template: Weights with the keys, shapes and dtypes that the reply must have.
 
     Raises:
-        ProtocolError: Another client's partition id, a number of images other than in the roll call, other keys,
+        ProtocolError: Another client's partition id, a number of examples other than in the roll call, other keys,
             shapes or dtypes, or values that are not finite; names the first one found.
     """
     if reply.partition != expected.partition:

@@ -30,7 +30,7 @@ class Roster:
 
     @property
     def spec(self) -> ExampleSpec:
-        """Of the images that all clients hold."""
+        """Of the examples that all clients hold."""
         return next(iter(self.clients.values())).spec
 
     @property
@@ -50,7 +50,7 @@ class Roster:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The classes that some client has images of; all where one keeps its counts to itself."""
+        """The classes that some client has examples of; all where one keeps its counts to itself."""
         return held_classes((client.label_counts for client in self.clients.values()), self.spec.num_classes)
 
     def summary(self) -> dict[str, Any]:
@@ -72,10 +72,10 @@ class Roster:
 def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
     """Returns the roster if the answers are those of one federation.
 
-    What is expected of a site's images is what most sites have (of equally many, what the first of them has).
+    What is expected of a site's examples is what most sites have (of equally many, what the first of them has).
 
     Raises:
-        MismatchError: Partition ids that are not 0 ... wanted - 1, a site without images, or one whose images or
+        MismatchError: Partition ids that are not 0 ... wanted - 1, a site without examples, or one whose examples or
             classes are not those of the others; names each, and what was expected.
     """
     problems = [
@@ -88,7 +88,7 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
     for k in sorted(answers):
         answer = answers[k]
         if answer.num_examples < 1:
-            problems.append(f"{answer.label} has {answer.num_examples} images, expected at least 1")
+            problems.append(f"{answer.label} has {answer.num_examples} examples, expected at least 1")
         if answer.spec != spec:
             problems.append(f"{answer.label} has {answer.spec}, expected {spec}")
         elif answer.class_names != names:
@@ -96,7 +96,7 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
         counts = answer.label_counts
         wrong = counts is not None and (len(counts) != spec.num_classes or sum(counts) != answer.num_examples)
         if counts is not None and (wrong or min(counts) < 0):
-            problems.append(f"{answer.label} has {answer.num_examples} images, but label counts {list(counts)}")
+            problems.append(f"{answer.label} has {answer.num_examples} examples, but label counts {list(counts)}")
     if problems:
         raise MismatchError(
             f"the sites' data do not fit each other: {'; '.join(problems)} (data.image-size resizes images at every "

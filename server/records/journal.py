@@ -163,7 +163,7 @@ def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
 
 
 def mean_of(line: RoundLine, key: str) -> float | None:
-    """Returns the mean over the round's clients of one of their figures, weighted by images; None if none has it."""
+    """Returns the mean over the round's clients of one of their figures, weighted by examples; None if none has it."""
     rows = [(c["num-examples"], value) for c in line["clients"] if (value := figure_of(c, key)) is not None]
     return sum(n * value for n, value in rows) / sum(n for n, _ in rows) if rows else None
 

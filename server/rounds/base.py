@@ -31,7 +31,7 @@ class RoundRecord:
         """Returns the line of the journal that the round becomes, before it is scored.
 
         Args:
-            examples_seen: Real images that clients have trained on so far.
+            examples_seen: Real examples that clients have trained on so far.
             names: Of clients that have one, by partition.
             transforms: What was done to updates on their way.
         """
@@ -61,7 +61,7 @@ class Snapshot:
     Attributes:
         state: The server's.
         clients: What simulated clients keep.
-        examples_seen: Real images that clients have trained on so far, counted each time.
+        examples_seen: Real examples that clients have trained on so far, counted each time.
         memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
             from. Clients that were not heard yet are left out.
         rollbacks: How often the run has gone back to an earlier round.

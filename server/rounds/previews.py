@@ -39,7 +39,7 @@ class DrawSamples:
         self._held_out = held_out
 
     def after(self, round: KeptRound) -> Answer:
-        """Draws the round if it is due; a generator whose images are not finite cannot be kept."""
+        """Draws the round if it is due; a model whose examples are not finite cannot be kept."""
         if not (round.last or round.number == 1 or round.number % self._config.output.sample_every == 0):
             return Keep()
         try:
@@ -52,7 +52,7 @@ class DrawSamples:
         """Draws the generator of a state, if the server has one.
 
         Raises:
-            DivergenceError: Its images are not finite.
+            DivergenceError: Its examples are not finite.
         """
         if weights := state.published(self._config.model_component.roles):
             generator = load_sampler(self._config.model_component, self._roster.spec, weights)

@@ -21,7 +21,7 @@ class ScoreRound:
         self._config, self._scoring = config, scoring
 
     def after(self, round: KeptRound) -> Answer:
-        """Scores the round if it is due; a generator whose images are not finite cannot be kept."""
+        """Scores the round if it is due; a model whose examples are not finite cannot be kept."""
         if not is_scored(self._config, round.number):
             return Keep()
         try:

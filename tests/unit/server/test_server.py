@@ -110,9 +110,9 @@ class TestRoster:
                 r"partition 1 has 32x32 images with 3 .*, expected 28x28 images with 1 ch",
             ),
             ({"class_names": ("scan",)}, "partition 1 has the classes scan, expected all"),
-            ({"num_examples": 0, "label_counts": (0,)}, "partition 1 has 0 images, expected at least 1"),
-            ({"num_examples": 41}, r"partition 1 has 41 images, but label counts \[40\]"),
-            ({"label_counts": (20, 20)}, r"partition 1 has 40 images, but label counts \[20, 20\]"),
+            ({"num_examples": 0, "label_counts": (0,)}, "partition 1 has 0 examples, expected at least 1"),
+            ({"num_examples": 41}, r"partition 1 has 41 examples, but label counts \[40\]"),
+            ({"label_counts": (20, 20)}, r"partition 1 has 40 examples, but label counts \[20, 20\]"),
         ],
     )
     def test_a_site_that_does_not_fit_is_refused_by_name(self, change, words):
@@ -126,7 +126,7 @@ class TestRoster:
         two = ImageSpec(1, 28, 2)
         answers = {k: replace(answer(k), spec=two, class_names=("a", "b"), label_counts=(40, 0)) for k in range(3)}
         answers[1] = replace(answers[1], label_counts=(-5, 45))
-        with pytest.raises(FederationError, match=r"partition 1 has 40 images, but label counts \[-5, 45\]"):
+        with pytest.raises(FederationError, match=r"partition 1 has 40 examples, but label counts \[-5, 45\]"):
             form_roster(answers, 3)
 
     def test_a_site_may_keep_its_label_counts(self):
