@@ -96,6 +96,7 @@ MODES = Metric(
             "higher",
             decimals=0,
             benchmark="panel",
+            at_a_glance=True,
         ),
         Score(
             "modes-kl",
