@@ -11,7 +11,7 @@ log = logging.getLogger("fedgan.server")
 
 T = TypeVar("T")
 
-SAMPLE = "samples"
+SAMPLE = "sampling"
 """The step that generates the images to be scored."""
 
 
@@ -74,7 +74,7 @@ def announce(num_samples: int, names: Sequence[str]) -> None:
     """Says which steps of scoring are about to be taken; each says when it is done."""
     if names:
         log.info(
-            "final scores on %s images: %s ...", f"{num_samples:,}", ", ".join(names), extra={"steps": list(names)}
+            "final scores on %s samples: %s ...", f"{num_samples:,}", ", ".join(names), extra={"steps": list(names)}
         )
 
 

@@ -151,7 +151,7 @@ def _reconstructions(run: RunDirectory, config: RunConfig) -> str:
         when = f" after round {number}" if isinstance(number, int) else ""
         words = (
             f"Rows of real examples that no client trained on, and below each row what the model made of them{when}: "
-            "encoded to the mean of the noise vector, and decoded, with the weights that clients go on from."
+            "encoded to the mean of the latent vector, and decoded, with the weights that clients go on from."
         )
         picture = f"<figure class=last>{_picture(run.reconstructions, f'real examples and reconstructions{when}')}"
         return f"{heading}<p>{words}</p><div class=strip>{picture}</figure></div>"

@@ -122,7 +122,7 @@ ODD = {
     "no-meta": (lambda content, number: content.pop("meta"), "no ConfigRecord 'meta'"),
     "metrics-nan": (
         lambda content, number: content.update({"metrics": MetricRecord({"examples": math.nan})}),
-        "images in metrics is nan",
+        "examples in metrics is nan",
     ),
     "metrics-with-lines": (
         lambda content, number: content.update({"metrics": MetricRecord({"a\nfedgan: b": 1.0})}),
@@ -132,9 +132,9 @@ ODD = {
         lambda content, number: content.update({"metrics": MetricRecord({"a\nfedgan: b": math.nan})}),
         "^a fedgan: b in metrics is nan",
     ),
-    "images-negative": (
+    "examples-negative": (
         lambda content, number: content.update({"metrics": MetricRecord({"examples": -1})}),
-        "images in metrics is -1",
+        "examples in metrics is -1",
     ),
     "huge": (with_value(1e30), "the norm of its update is 1e"),
     "replay": (replayed, "the reply answers round 1, this is round [23]"),

@@ -128,6 +128,6 @@ def test_it_is_looked_at_before_a_run_and_trained_by_whatever_engine_is_chosen(t
 
 def test_real_ones_are_previewed_as_lines_too(tmp_path):
     data = Counting().load(None)
-    write_preview(data.spec, data.train.stored[:20], tmp_path / "real.png")
+    write_preview(data.spec.preview(data.train.stored[:20], 10), None, tmp_path / "real.png")
     assert [path.name for path in tmp_path.iterdir()] == ["real.txt"]
     assert all(len(row.split()) == 6 for row in (tmp_path / "real.txt").read_text().splitlines())

@@ -44,8 +44,8 @@ def test_the_first_channel_is_every_digit_in_order_and_has_the_label(digits, sta
     for part, whole in ((stacked.train, digits.train), (stacked.test, digits.test)):
         assert torch.equal(part.images[:, :1], whole.images)
         assert torch.equal(part.labels, whole.labels)
-    assert stacked.shape == stacked.train.spec(10)
-    assert (stacked.shape.channels, stacked.shape.size, stacked.class_names) == (3, 28, digits.class_names)
+    assert stacked.spec == stacked.train.spec(10)
+    assert (stacked.spec.channels, stacked.spec.size, stacked.class_names) == (3, 28, digits.class_names)
 
 
 def test_the_other_channels_are_the_same_digits_in_two_other_orders(digits, stacked):

@@ -20,8 +20,8 @@ class Terminal(io.StringIO):
 def score():
     """Does what the end of a run does."""
     final = steps.Final()
-    steps.announce(10_000, ["samples", "fid", "utility"])
-    for name in ("samples", "utility", "fid"):
+    steps.announce(10_000, ["sampling", "fid", "utility"])
+    for name in ("sampling", "utility", "fid"):
         final.run(name, lambda: {}, {})
     log.info("report: here")
 
@@ -31,8 +31,8 @@ def test_plain_lines_say_what_is_computed_and_how_long_it_took():
     with progress.scoring(stream):
         score()
     assert stream.getvalue().splitlines() == [
-        "final scores on 10,000 images: images, fid, utility ...",
-        "images: 0.0 s",
+        "final scores on 10,000 samples: sampling, fid, utility ...",
+        "sampling: 0.0 s",
         "utility: 0.0 s",
         "fid: 0.0 s",
         "report: here",
@@ -51,7 +51,7 @@ def test_on_a_terminal_a_bar_says_what_is_still_to_come(monkeypatch):
 
         monkeypatch.setattr(lines._progress, "update", update)
         score()
-    assert bars == [(0, "images, fid, utility"), (1, "fid, utility"), (2, "fid"), (3, "")]
+    assert bars == [(0, "sampling, fid, utility"), (1, "fid, utility"), (2, "fid"), (3, "")]
 
 
 def test_what_fails_is_told_with_its_step_and_no_more(caplog):
