@@ -15,7 +15,7 @@ from common.tree import Tree
 
 @dataclass(frozen=True)
 class Assignment:
-    """Whom a trainer works for: a client's shard, and the scope of its random numbers.
+    """The client that a trainer works for: a client's shard, and the scope of its random numbers.
 
     Attributes:
         examples: The client's private examples, with their labels.

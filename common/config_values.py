@@ -26,7 +26,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def fault(value: object, wanted: type) -> str | None:
-    """Returns why a value cannot be one of a type that is wanted; None if it may be."""
+    """Returns why a value cannot be one of the expected type; None if it may be."""
     if not isinstance(value, bool | int | float | str):
         return "expected a number, a string, true or false"
     kinds = {bool: bool, int: int, float: int | float, str: str}

@@ -276,7 +276,7 @@ def relative_distance(one: Tree, other: Tree) -> float:
 
 
 def require_weights(algorithm: Algorithm, aggregator: Aggregator) -> None:
-    """Passes an aggregator that looks at weights, for an algorithm that is made of them.
+    """Checks that an aggregator looks at weights, for an algorithm that is made of them.
 
     Raises:
         ConfigError: It gives each client one vote.

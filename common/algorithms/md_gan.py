@@ -128,5 +128,5 @@ class MDGAN(CentralGenerator):
 
 
 def _partition(name: str) -> int:
-    """Returns to whom the discriminator in this slot is on its way."""
+    """Returns the client that the discriminator in this slot is on its way to."""
     return int(name.removeprefix(_ON_ITS_WAY))

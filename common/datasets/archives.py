@@ -130,7 +130,7 @@ class Archive:
         return array
 
     def require_memory(self, num_bytes: int) -> None:
-        """Passes if so many bytes fit into this machine's free memory.
+        """Checks that so many bytes fit into this machine's free memory.
 
         Raises:
             DataError: They do not.
@@ -187,7 +187,7 @@ def _named(path: Path) -> str:
 
 
 def _require_file(path: Path) -> None:
-    """Passes a regular file that is not empty."""
+    """Checks that a file is a regular one and not empty."""
     example = "set data.root to an .npz file with 'images'"
     try:
         status = path.stat()

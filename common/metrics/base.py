@@ -46,7 +46,7 @@ class Score:
         selects_rounds: Whether rounds are compared by it, where they have none that does and stands before it in the
             table; lower must be better.
         benchmark: How benchmarks show it: not, in a column of their tables, or in a panel of their figures as well.
-        at_a_glance: Whether it is told beside the one that rounds are compared by, where a run has one line only.
+        at_a_glance: Whether it is shown beside the one that rounds are compared by, where a run has one line only.
     """
 
     name: str

@@ -28,7 +28,7 @@ def federated_scores(
     - ``client-fid``: to each client's images, with labels distributed as that client's; by partition, None where it is
       unknown. ``worst-client`` and ``worst-client-fid`` name the highest.
     - ``federated-clients``: the partitions that these are over, if not all have told.
-    - ``class-fid``: of the images of each class to all clients' real ones that are told to be of that class;
+    - ``class-fid``: of the images of each class to all clients' real ones with that label;
       ``worst-class`` and ``worst-class-fid`` name the highest.
 
     Args:

@@ -13,7 +13,7 @@ FEWEST = 10
 
 
 class FeatureMoments(ClientQuery[ClientMoments]):
-    """Asks for ``ClientMoments`` of the training images, of each class where labels are told."""
+    """Asks for ``ClientMoments`` of the training images, of each class where labels may be known."""
 
     title: ClassVar[str] = "moments of features"
     of_model: ClassVar[bool] = False

@@ -12,7 +12,7 @@ _FEWEST_FOR_MEDIAN = 3
 
 
 def check(reply: Reply, expected: RollCall, template: Tree) -> None:
-    """Passes a reply that is safe to aggregate.
+    """Checks that a reply is safe to aggregate.
 
     Args:
         reply: What a client sent.

@@ -155,7 +155,7 @@ class ResilientGrid(Grid):
             now(partition, "silent")
 
     def _now_of(self, asked: "_Asked") -> Callable[[int, ClientStatus], None]:
-        """Returns what is told of clients; of those that are asked something beside the rounds nothing is."""
+        """Returns what is shown of clients; nothing of those that answer a query beside the rounds."""
         if self.now is None or not asked.trains:
             return lambda partition, doing: None
         self.now.begin(int(asked.metadata.group_id), asked.templates)
@@ -172,7 +172,7 @@ class ResilientGrid(Grid):
     def ask(
         self, name: str, arrays: ArrayRecord | None, seconds: float
     ) -> tuple[dict[int, wire.Answer], dict[int, str]]:
-        """Asks every client something beside the rounds.
+        """Sends every client a query beside the rounds.
 
         Args:
             name: Of the query (``common/queries``).

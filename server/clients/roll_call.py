@@ -141,7 +141,7 @@ class Attendance:
                 del self._candidates[partition]
 
     def _query(self, online: Collection[int]) -> None:
-        """Asks nodes that were not asked yet who they are."""
+        """Sends nodes that are new the question who they are."""
         new = sorted(set(online) - self._asked)
         if new:
             messages = [Message(wire.encode_query(self._needs_label_counts), node, MessageType.QUERY) for node in new]

@@ -1,4 +1,4 @@
-"""Says, while a round waits, whom for, how much longer, and what then; seldom enough to be read."""
+"""Says, while a round waits, for which clients, how much longer, and what then; seldom enough to be read."""
 
 import logging
 import time

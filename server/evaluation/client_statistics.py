@@ -122,7 +122,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
 def ask_moments(
     config: RunConfig, roster: Roster, grid: ResilientGrid, extractor: metrics.Extractor | None, file: Path
 ) -> tuple[FederatedScorer | None, dict[int, str]]:
-    """Asks all clients for moments of their images' features, and returns what scores by them; None if none has any.
+    """Queries all clients for moments of their images' features, and returns what scores by them; None if none has any.
 
     Clients that refuse, fail or do not answer within ``evaluation.answer-seconds`` are left out, with their reason in
     the log, for all of the run: what the others told is kept, and a resumed run asks nobody again, so that its figures
@@ -181,7 +181,7 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
 def ask_of_model(
     name: str, config: RunConfig, roster: Roster, grid: ResilientGrid, weights: Tree
 ) -> tuple[Scores, dict[int, str]]:
-    """Asks all clients something of the published networks; nothing if the run does not want it.
+    """Queries all clients about the published networks; nothing if the run does not want it.
 
     Args:
         name: Of the query.

@@ -77,7 +77,7 @@ class Evaluator:
                 tasks += self._comparisons(made, shared, steps)
         scores = _merged(side_by_side(tasks))
         last = [score.name for name in alone for score in METRICS[name].scores]
-        return {key: scores[key] for key in sorted(scores, key=last.__contains__)}  # but they are told last
+        return {key: scores[key] for key in sorted(scores, key=last.__contains__)}  # but they are shown last
 
     def told(self, generator: Sampler, names: Sequence[str], num_samples: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.

@@ -25,7 +25,7 @@ class Limits:
     """What a data set's held-out images allow.
 
     Features need an extractor that takes images of this shape; ``score`` and ``modes`` need digits, as the MNIST
-    classifier reads them; labels are needed for what is told by class; and few images are too few.
+    classifier reads them; labels are needed for what is scored by class; and few images are too few.
 
     Args:
         config: The run's.
@@ -144,7 +144,7 @@ def describe_scores(
     balanced_num_samples: int,
     warnings: Sequence[str],
 ) -> ScoredWith | None:
-    """Returns what is told beside scores: what they were made with; None where there are none.
+    """Returns what is noted beside scores: what they were made with; None where there are none.
 
     Args:
         scores: By name.

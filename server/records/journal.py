@@ -153,7 +153,7 @@ def describe(line: RoundLine, num_rounds: int, losses: Sequence[Loss]) -> str:
 
 
 def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
-    """Returns scores as they stand in a line: figures, then whom they are worst for, with that figure."""
+    """Returns scores as they stand in a line: figures, then where they are worst, with that figure."""
     known = table.scores()
     numbers = [one for one in known.values() if one.figure and {one.name, one.figure} <= scores.keys()]
     beside = {score.figure for score in numbers}

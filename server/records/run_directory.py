@@ -121,7 +121,7 @@ class RunDirectory:
         return RunConfig.from_flat(flat)
 
     def read_summary(self) -> dict[str, Any]:
-        """Returns the final scores and what is told with them; empty before the run has ended.
+        """Returns the final scores and what is noted with them; empty before the run has ended.
 
         Raises:
             CheckpointError: The file is not whole; names it.

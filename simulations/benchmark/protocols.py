@@ -181,7 +181,7 @@ def written(values: Mapping[str, Scalar]) -> str:
 
 
 def check_distinct(entries: Sequence[Entry]) -> None:
-    """Passes rows that each have a folder of their own.
+    """Checks that each row has a folder of its own.
 
     Raises:
         ConfigError: Two with one name.

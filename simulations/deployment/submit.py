@@ -120,7 +120,7 @@ def _watch(superlink: SuperLink, run_id: int, say: Callable[[str], None]) -> Out
 
 
 class _Follower:
-    """Passes a run's own lines on as they come, and notes in ``found`` what they say of folder and failure."""
+    """Prints a run's own lines as they come, and notes in ``found`` what they say of folder and failure."""
 
     def __init__(self, superlink: SuperLink, run_id: int, found: dict[str, str], say: Callable[[str], None]) -> None:
         self._superlink, self._run_id, self._found, self._say = superlink, run_id, found, say

@@ -190,7 +190,7 @@ def connections() -> dict[str, dict[str, Any]]:
 
 
 def check(name: str) -> None:
-    """Passes if a run can be submitted from here to the connection of this name.
+    """Checks that a run can be submitted from here to the connection of this name.
 
     Raises:
         ConfigError: fedgan was installed without its checkout, or Flower's configuration file has no such connection.
@@ -206,7 +206,7 @@ def check(name: str) -> None:
 
 
 def _shake_hands(connected: socket.socket, host: str, connection: Mapping[str, Any], where: str) -> None:
-    """Passes if the other side speaks TLS where that is expected, with the right certificate, and else does not.
+    """Checks that the other side speaks TLS where that is expected, with the right certificate, and else does not.
 
     Raises:
         ConfigError: It is otherwise.

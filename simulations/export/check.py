@@ -50,7 +50,7 @@ def compare(trained: LoadedGenerator, network: Network, seed: int = 0) -> Agreem
 
 
 def require_same(agreement: Agreement, name: str) -> None:
-    """Passes if an export of whole weights makes the same images.
+    """Checks that an export of whole weights makes the same images.
 
     Raises:
         FedGANError: It does not.

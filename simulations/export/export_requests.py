@@ -86,7 +86,7 @@ class DatasetExport(Request):
 
 
 def parse(to: object, options: Mapping[str, Any]) -> ModelExport | DatasetExport:
-    """Returns what is wanted, by the form ``to`` and options of the names of its fields.
+    """Returns the request, by the form ``to`` and options of the names of its fields.
 
     Raises:
         ConfigError: An unknown form; an option that is unknown or of another form, or its value is out of range.

@@ -31,7 +31,7 @@ class Format(ABC):
     usage: ClassVar[str]
 
     def require(self, name: str) -> None:
-        """Passes if all that this format needs is installed.
+        """Checks that all that this format needs is installed.
 
         Raises:
             ConfigError: Something is missing; says what to install.
@@ -55,7 +55,7 @@ class Format(ABC):
 
 
 def require(module: str, extra: str, what: str) -> None:
-    """Passes if a module of an optional extra is installed.
+    """Checks that a module of an optional extra is installed.
 
     Raises:
         ConfigError: It is not; says what to install.

@@ -138,7 +138,7 @@ class _Client(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells that it ended, unless it was ended."""
+        """Says that it ended, unless it was ended."""
         if not self._transport.is_closing():
             self._fail("the server ended a connection")
 

@@ -73,7 +73,7 @@ class LoadedGenerator:
         return balanced_labels(num, self.held)
 
     def require_known(self, labels: Iterable[int], asked: str) -> None:
-        """Passes labels that the generator knows.
+        """Checks that the generator knows the labels.
 
         Args:
             labels: Request for.
@@ -169,7 +169,7 @@ def _require_same(config: RunConfig, found: Checkpoint, run: RunDirectory) -> No
 
 
 def require_whole(round: object, client: object) -> None:
-    """Passes a round and a client that can be asked for.
+    """Checks that a round and a client can be chosen.
 
     Raises:
         ConfigError: Another type than theirs.

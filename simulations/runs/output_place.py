@@ -12,7 +12,7 @@ from common.files import replacing
 
 
 def check_target(out: Path, overwrite: bool = False, way_out: str = "add --overwrite") -> None:
-    """Passes a place at which a file or a folder may be written.
+    """Checks that a file or a folder may be written at a place.
 
     Args:
         out: The place.

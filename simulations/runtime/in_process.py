@@ -259,7 +259,7 @@ def simulate(
 
 
 def check_engine(engine: str) -> None:
-    """Passes one of ``ENGINES``.
+    """Checks that an engine is one of ``ENGINES``.
 
     Raises:
         ConfigError: It is none.

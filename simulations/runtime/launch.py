@@ -33,7 +33,7 @@ def resolve(preset: str | None, settings: Mapping[str, Any]) -> tuple[RunConfig,
 
 
 def check(config: RunConfig) -> None:
-    """Passes a configuration that the data allow; cheap beside a run, which needs all of it later and keeps it.
+    """Checks that the data allow a configuration; cheap beside a run, which needs all of it later and keeps it.
 
     Raises:
         ConfigError: The data cannot be split so, or the model or the objective does not fit the images.

@@ -66,7 +66,7 @@ class ScoreInfo(Answer):
     of: Literal["client", "class", ""] = Field(description="whose figures, or what the number is of")
     heading: str = Field(description="above a list of it")
     selects_rounds: bool = Field(description="whether rounds may be compared by it")
-    at_a_glance: bool = Field(description="whether it is told where a run has one line only")
+    at_a_glance: bool = Field(description="whether it is shown where a run has one line only")
 
 
 class FigureInfo(Answer):

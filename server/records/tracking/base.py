@@ -10,14 +10,14 @@ from common.config import Scalar
 
 @dataclass(frozen=True)
 class Tracked:
-    """The run that is told of.
+    """The run that is tracked.
 
     Attributes:
         name: Of the run directory.
         config: Its configuration, by dotted keys.
         place: A folder of this tracker's own in the run directory, which is there.
-        identity: What the tracker called this run when it was told of it before; empty: never.
-        round: The last round that it was told of and that is as it was told; 0: none.
+        identity: What the tracker called this run before; empty: it did not know it.
+        round: The last round that it has and that has not changed since; 0: none.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Tracker(ABC):
     def picture(self, round: int, path: Path) -> None:
         """Takes the samples of a round, a PNG."""
 
-    def rewind(self, round: int) -> None:  # noqa: B027  most trackers keep whatever they were told
+    def rewind(self, round: int) -> None:  # noqa: B027  most trackers keep whatever they have
         """Is told that the run has gone back: rounds after this one are done again."""
 
     @abstractmethod

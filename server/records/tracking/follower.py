@@ -18,7 +18,7 @@ _PATIENCE = 30.0  # seconds that the end of a run waits for what was not told ye
 
 @contextmanager
 def following(config: RunConfig, run: RunDirectory) -> Iterator[None]:
-    """Tells the tracker that ``tracking`` names of the run, while the block trains and after it; or does nothing.
+    """Sends the run to the tracker that ``tracking`` names, while the block trains and after it; or does nothing.
 
     Args:
         config: The run's.
@@ -38,7 +38,7 @@ def following(config: RunConfig, run: RunDirectory) -> Iterator[None]:
 
 
 class Follower(threading.Thread):
-    """Tells a tracker of what comes into the journal; what goes wrong is one warning.
+    """Sends a tracker what comes into the journal; what goes wrong is one warning.
 
     Args:
         config: The run's.

@@ -1,4 +1,4 @@
-"""What a tracker was told of a run, on disk: so that nobody tells it twice, and what has changed is noticed."""
+"""What a tracker has of a run, on disk: so that nothing is sent twice, and what has changed is noticed."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ _DIGITS = 16
 
 @dataclass
 class SyncState:
-    """What a tracker was told.
+    """What a tracker has.
 
     Attributes:
         identity: What the tracker calls the run; empty: it was never told of it.
-        rounds: A digest of what each round was when it was told.
-        end: A digest of the end that it was told of; empty: of none.
+        rounds: A digest of what each round was when it was sent.
+        end: A digest of the end that was sent; empty: none was.
     """
 
     identity: str = ""
@@ -42,11 +42,11 @@ class SyncState:
 
     @property
     def last(self) -> int:
-        """The last round that was told; 0: none."""
+        """The last round that was sent; 0: none."""
         return max(self.rounds, default=0)
 
     def agreed(self, lines: Mapping[int, RoundLine]) -> int:
-        """Returns the last round up to which what was told is still what the journal says; 0: none."""
+        """Returns the last round up to which what was sent is still what the journal says; 0: none."""
         kept = 0
         for round in sorted(self.rounds):
             if round not in lines or digest(lines[round]) != self.rounds[round]:

@@ -22,7 +22,7 @@ _DEFAULTS = {
 class MLflow(Tracker):
     """A run of the experiment ``MLFLOW_EXPERIMENT_NAME``, by default ``fedgan``; a step is a round.
 
-    It keeps what it was told: a round that is done again is there twice, and the later one counts.
+    It keeps what it was sent: a round that is done again is there twice, and the later one counts.
     """
 
     def __init__(self, run: Tracked) -> None:

@@ -12,7 +12,7 @@ from server.records.tracking.base import Tracked, Tracker
 
 
 class TensorBoard(Tracker):
-    """Event files. Rounds that are done again replace what was told of them."""
+    """Event files. Rounds that are done again replace what was written of them."""
 
     def __init__(self, run: Tracked) -> None:
         super().__init__(run)

@@ -13,7 +13,7 @@ from server.records.tracking.base import Tracked, Tracker
 class WeightsAndBiases(Tracker):
     """A run of the project ``WANDB_PROJECT``, by default ``fedgan``; over the figure ``round``.
 
-    It keeps what it was told: a round that is done again is there twice, and the later one counts.
+    It keeps what it was sent: a round that is done again is there twice, and the later one counts.
     """
 
     def __init__(self, run: Tracked) -> None:

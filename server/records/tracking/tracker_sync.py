@@ -1,4 +1,4 @@
-"""Tells one tracker what a run's journal says: each round once, by however many processes and in however many goes."""
+"""Sends one tracker what a run's journal says: each round once, by however many processes and in however many goes."""
 
 import json
 import math
@@ -32,13 +32,13 @@ _MOST_CLIENTS = 50  # of which each has figures of its own
 
 
 class TrackerSync:
-    """What one tracker is told of one run. Whatever the tracker raises is raised.
+    """What one tracker gets of one run. Whatever the tracker raises is raised.
 
     Args:
         name: One of ``TRACKERS``.
         config: The run's.
         run: Its directory.
-        anew: Whether the run begins, so that whatever was told before was of another one.
+        anew: Whether the run begins, so that whatever was sent before was of another one.
     """
 
     def __init__(self, name: str, config: RunConfig, run: RunDirectory, *, anew: bool = False) -> None:
@@ -100,9 +100,9 @@ class TrackerSync:
         return config | {"evaluation.extractor": name or "none"}
 
     def tell(self) -> int:
-        """Tells the rounds that are new since the last look; returns how many.
+        """Sends the rounds that are new since the last look; returns how many.
 
-        Rounds that have become others since they were told are taken back, as far as the tracker can.
+        Rounds that have become others since they were sent are taken back, as far as the tracker can.
         """
         tracker, whole, lines = self._open, *self._lines.read()
         rounds, told = _by_round(lines), self._told
@@ -125,7 +125,7 @@ class TrackerSync:
         return len(news)
 
     def end(self, *, ended: bool) -> None:
-        """Tells the final scores, if the run came to its end, and closes the tracker."""
+        """Sends the final scores, if the run came to its end, and closes the tracker."""
         self._open.finish(self._scores(ended), ended)
         self._told.end = self._digest(ended)
         self._told.write(self._path)
