@@ -16,6 +16,18 @@ def is_scored(config: RunConfig, round: int) -> bool:
     return round == config.federation.num_rounds or (every > 0 and (round == 1 or round % every == 0))
 
 
+def num_scored(config: RunConfig, done: int) -> int:
+    """Returns how many of the rounds after ``done`` are to be scored, without a look at each: there may be millions."""
+    every, last = config.evaluation.every, config.federation.num_rounds
+    if done >= last:
+        return 0
+    if every <= 0:
+        return 1
+    multiples = last // every - done // every
+    first = every > 1 and done < 1 < last
+    return multiples + first + (last % every != 0)
+
+
 class Pace:
     """The pace of the rounds that this process does, by the clock.
 
@@ -40,10 +52,9 @@ class Pace:
 
     def left(self) -> float:
         """Returns the seconds to the end of the last round; the final scores come on top of it."""
-        rounds = range(self._done + 1, self._config.federation.num_rounds + 1)
-        scored = sum(is_scored(self._config, round) for round in rounds)
+        rounds, scored = self._config.federation.num_rounds - self._done, num_scored(self._config, self._done)
         scoring = statistics.median(self._scoring) if self._scoring else 0.0
-        return len(rounds) * statistics.median(self._rounds) + scored * scoring
+        return rounds * statistics.median(self._rounds) + scored * scoring
 
     def estimate(self) -> str | None:
         """Returns, after the first of these rounds, how long those that are left will take; None if not for long."""

@@ -4,7 +4,7 @@ import pytest
 
 from common.config import RunConfig
 from server.records import time_left
-from server.records.time_left import Pace, is_scored, roughly
+from server.records.time_left import Pace, is_scored, num_scored, roughly
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_one_slow_round_says_little(monkeypatch):
     found = paced(monkeypatch, [1, 2, 3], 10.0, 0.0, **{"evaluation.every": 0})
     found._rounds[0] = 500.0
     assert found.left() == pytest.approx(27 * 10)
+
+
+@pytest.mark.parametrize("every", [0, 1, 2, 3, 7])
+def test_scored_rounds_are_counted_as_one_by_one(every):
+    for last in range(1, 9):
+        config = RunConfig().replaced({"evaluation.every": every, "federation.num-rounds": last})
+        for done in range(last + 1):
+            assert num_scored(config, done) == sum(is_scored(config, round) for round in range(done + 1, last + 1))
