@@ -23,7 +23,7 @@ from common.datasets.remarks import Remarks
 from common.errors import ConfigError
 from common.examples import SETS, ExampleSet, ExampleSpec
 from common.files import replacing, write_atomically
-from common.partitioners import partition
+from common.partitioners import Partitioner, partition
 
 log = logging.getLogger("fedgan.client")
 
@@ -103,7 +103,23 @@ def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDA
             f"partition={partitioner.component_name()!r} splits by label, and {whole.name} has none: set"
             ' partition="iid" or partition="quantity"'
         )
-    return partition(partitioner, whole.train.labels.numpy(), num_clients, seed)
+    return partition(partitioner, groups(partitioner, whole), num_clients, seed)
+
+
+def groups(partitioner: Partitioner, whole: Dataset) -> NDArray[np.int64]:
+    """Returns what a partitioner splits a data set by, (N,): the labels of its training examples, or their sources.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    name = partitioner.component_name()
+    if not partitioner.splits_by_source:
+        return whole.train.labels.numpy()
+    if whole.train_sources is None:
+        raise ConfigError(
+            f'partition={name!r} splits by source, and {whole.name} does not name any: set partition="iid"'
+        )
+    return whole.train_sources
 
 
 @functools.lru_cache(maxsize=2)
@@ -128,12 +144,13 @@ def _own(text: str, image_size: int, state_path: str) -> Shard:
         for file, array in ((examples, read.examples.stored), (labels, read.examples.labels)):
             with replacing(file) as temporary, temporary.open("wb") as stream:
                 np.save(stream, array.numpy())
-        about = {"kind": read.examples.kind, "class-names": read.class_names}
+        examples_of = {"kind": read.examples.kind, "options": read.examples.options()}
+        about = examples_of | {"class-names": read.class_names}
         write_atomically(names, json.dumps(about).encode())  # last: it says that the others are whole
         log.info("%d %s of %s are decoded in %s", len(read.examples), read.examples.kind, text, folder)
     mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (examples, labels)]
     about = json.loads(names.read_text(encoding="utf-8"))
-    return Shard(SETS[about["kind"]](*mapped), tuple(about["class-names"]))
+    return Shard(SETS[about["kind"]](*mapped, **about.get("options", {})), tuple(about["class-names"]))
 
 
 def parse_own(text: str) -> tuple[DataSource, Path]:

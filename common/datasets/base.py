@@ -42,6 +42,10 @@ class Dataset:
         train: What clients share out.
         test: Held out; no client trains on it.
         class_names: The name of each label, in order.
+        train_sources: Which source each training example is from, (N,) int64, as an index of ``source_names``: who
+            wrote it, or what it was read from; None where the data do not say.
+        test_sources: The same of the examples held out.
+        source_names: The name of each source, in order.
         labelled: False if the labels mean nothing; then they are all zero and ``class_names`` is ``UNLABELLED``.
         remarks: Sentences on what was left out, or done to the images; ``announced`` logs them. One on classes without
             training images is added.
@@ -56,6 +60,9 @@ class Dataset:
     class_names: tuple[str, ...]
     labelled: bool = True
     remarks: tuple[str, ...] = ()
+    train_sources: npt.NDArray[np.int64] | None = None
+    test_sources: npt.NDArray[np.int64] | None = None
+    source_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses sets that do not fit each other or the class names."""
@@ -76,10 +83,24 @@ class Dataset:
                 f"{self.name}: training {train.kind} are {train.shape}, test {test.kind} {test.shape}; set"
                 " data.image-size if they are images whose sizes alone differ"
             )
+        self._check_sources()
         if not self.labelled and self.class_names != UNLABELLED:
             raise DataError(f"{self.name}: unlabelled, but with the classes {', '.join(self.class_names)}")
         if absent := self._absent():
             object.__setattr__(self, "remarks", (*self.remarks, absent))
+
+    def _check_sources(self) -> None:
+        for part, examples, sources in (
+            ("training", self.train, self.train_sources),
+            ("test", self.test, self.test_sources),
+        ):
+            if sources is None:
+                continue
+            if sources.shape != (len(examples),) or sources.min() < 0 or sources.max() >= len(self.source_names):
+                raise DataError(
+                    f"{self.name}: sources of {part} {examples.kind} are {sources.shape}, not one of"
+                    f" {len(self.source_names)} for each"
+                )
 
     def _absent(self) -> str:
         """Returns a sentence on the classes without training images; empty if each has some."""

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from common.examples.base import ExampleSet, ExampleSpec
 from common.examples.images import ImageSet, ImageSpec
+from common.examples.text import TextSet, TextSpec
 
-SPECS: dict[str, type[ExampleSpec]] = {ImageSpec.kind: ImageSpec}
+SPECS: dict[str, type[ExampleSpec]] = {ImageSpec.kind: ImageSpec, TextSpec.kind: TextSpec}
 """By kind, the first of them the one that records without a kind are of."""
 
 
-SETS: dict[str, type[ExampleSet]] = {ImageSet.kind: ImageSet}
+SETS: dict[str, type[ExampleSet]] = {ImageSet.kind: ImageSet, TextSet.kind: TextSet}
 """Sets of examples, by kind."""
 
 
@@ -23,4 +24,4 @@ def spec_from(record: Mapping[str, str | int]) -> ExampleSpec:
     return SPECS[str(record.get("kind", ImageSpec.kind))].from_record(record)
 
 
-__all__ = ["SETS", "SPECS", "ExampleSet", "ExampleSpec", "ImageSet", "ImageSpec", "spec_from"]
+__all__ = ["SETS", "SPECS", "ExampleSet", "ExampleSpec", "ImageSet", "ImageSpec", "TextSet", "TextSpec", "spec_from"]

@@ -47,7 +47,7 @@ class ExampleSpec(ABC):
             columns: How many belong beside each other, as they have a class in common.
 
         Returns:
-            One picture, (height, width) or (height, width, 3), or text, a line an example.
+            One picture, (height, width) or (height, width, 3), or text.
         """
 
     @abstractmethod
@@ -107,6 +107,10 @@ class ExampleSet(ABC):
     def spec(self, num_classes: int) -> ExampleSpec:
         """Returns what a network must know of these examples, with labels of so many classes."""
 
+    def options(self) -> dict[str, Any]:
+        """Returns what else it takes to make a set of some of these examples, by name, as JSON has it; here nothing."""
+        return {}
+
     def __len__(self) -> int:
         """Returns the number of examples."""
         return len(self.labels)
@@ -117,7 +121,7 @@ class ExampleSet(ABC):
 
     def subset(self, indices: npt.NDArray[np.int64]) -> Self:
         """Returns a copy of the examples at ``indices``, (M,) int64 in [0, N), in that order."""
-        return type(self)(*self.take(torch.from_numpy(indices)))
+        return type(self)(*self.take(torch.from_numpy(indices)), **self.options())
 
     def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns a copy of the examples (M, ...) and labels (M,) at ``indices``, (M,) int64."""

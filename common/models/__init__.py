@@ -4,9 +4,17 @@ from common.models.base import AdversarialModel, Model, Roles, Sampler, initiali
 from common.models.dcgan import DCGAN
 from common.models.mlp import MLP
 from common.models.resnet import ResNet
+from common.models.transformer import Transformer
 from common.models.unet import UNet
 from common.models.vae import VAE
 
-MODELS: dict[str, type[Model]] = {"dcgan": DCGAN, "mlp": MLP, "resnet": ResNet, "vae": VAE, "unet": UNet}
+MODELS: dict[str, type[Model]] = {
+    "dcgan": DCGAN,
+    "mlp": MLP,
+    "resnet": ResNet,
+    "vae": VAE,
+    "unet": UNet,
+    "transformer": Transformer,
+}
 
 __all__ = ["MODELS", "AdversarialModel", "Model", "Roles", "Sampler", "initialise"]

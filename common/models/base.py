@@ -63,6 +63,9 @@ class Model(Component):
     roles: ClassVar[Roles]
     """What each network is for."""
 
+    kind: ClassVar[str] = "images"
+    """The kind of example that it makes."""
+
     family: ClassVar[str] = "generative model"
     """The kind of model, as a sentence names it: ``GAN``, ``variational autoencoder``."""
 

@@ -6,6 +6,7 @@ from common.objectives.elbo import ELBO
 from common.objectives.flow_matching import FlowMatching
 from common.objectives.hinge import Hinge
 from common.objectives.lsgan import LSGAN
+from common.objectives.next_token import NextToken
 from common.objectives.non_saturating import NonSaturating
 from common.objectives.wgan import WGAN
 from common.objectives.wgan_gp import WGANGP
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "wgan-gp": WGANGP,
     "elbo": ELBO,
     "flow-matching": FlowMatching,
+    "next-token": NextToken,
 }
 
 __all__ = [

@@ -1,6 +1,7 @@
 """Ways to share out a data set, one a file. ``PARTITIONERS`` is what ``partition`` may say."""
 
 from common.partitioners.base import Indices, Partitioner, partition
+from common.partitioners.by_source import BySource
 from common.partitioners.classes import Classes
 from common.partitioners.dirichlet import Dirichlet
 from common.partitioners.drop_classes import DropClasses
@@ -16,6 +17,7 @@ PARTITIONERS: dict[str, type[Partitioner]] = {
     "classes": Classes,
     "drop-classes": DropClasses,
     "quantity": Quantity,
+    "by-source": BySource,
     "pooled": Pooled,
 }
 

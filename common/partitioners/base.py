@@ -27,6 +27,11 @@ class Partitioner(Component):
         description="at most so many images a client, drawn uniformly from its part; 0: its whole part",
     )
 
+    @property
+    def splits_by_source(self) -> bool:
+        """Whether it goes by the source of each example: sources then stand where labels are spoken of."""
+        return False
+
     @abstractmethod
     def split(self, labels: Indices, num_clients: int, generator: np.random.Generator) -> Sequence[Indices]:
         """Returns the images of each client.

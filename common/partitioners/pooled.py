@@ -31,6 +31,10 @@ class Pooled(Partitioner):
     )
     clients: int = Field(0, ge=0, description="clients of that split; 0: as many as the federation has")
 
+    @property
+    def splits_by_source(self) -> bool:
+        return _inner(self.of).splits_by_source
+
     def split(self, labels: Indices, num_clients: int, generator: np.random.Generator) -> Sequence[Indices]:
         """Returns the images of each client, without the inner split's cap; see ``Partitioner.split``."""
         inner = self._num_inner(num_clients)

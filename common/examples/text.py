@@ -1,0 +1,202 @@
+"""Text: rows of characters, or of bytes, cut from the texts of each source.
+
+They are stored as Unicode code points, so that which token a character is depends on the specification alone: sites
+whose texts hold other characters agree on one vocabulary without a look at each other's texts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.errors import DataError
+from common.examples.base import ExampleSet, ExampleSpec
+
+END, PAD, UNKNOWN = -1, -2, -3
+"""Stored beside code points: the end of a text, nothing (before the first text and after the last), a character that
+no one has named."""
+
+PAD_TOKEN, END_TOKEN, UNKNOWN_TOKEN = 0, 1, 2
+"""What a network takes for them."""
+
+NUM_SPECIAL = 3
+"""The first token of the vocabulary."""
+
+MOST_CHARACTERS = 20_000
+"""Networks hold a vector for each character of a vocabulary."""
+
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+_NUM_BYTES = 256
+
+
+@dataclass(frozen=True)
+class TextSpec(ExampleSpec):
+    """What a network must know of texts.
+
+    Attributes:
+        length: Tokens in a row, at least 2: one more than a network sees at once.
+        overlap: Tokens at the start of a row that are the end of the row before it, in [1, length): they are context,
+            and what is scored of a row is what comes after them, so that every character is scored once.
+        vocabulary: The characters that have a token, ascending and distinct; empty: texts are bytes of UTF-8.
+        num_classes: Labels are in [0, num_classes).
+    """
+
+    kind: ClassVar[str] = "text"
+
+    length: int
+    overlap: int
+    vocabulary: str
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        """Refuses rows that are too short, and vocabularies that are no ascending sets."""
+        if not 1 <= self.overlap < self.length:
+            raise ValueError(f"rows of {self.length} tokens cannot overlap by {self.overlap}")
+        if any(here >= after for here, after in zip(self.vocabulary, self.vocabulary[1:], strict=False)):
+            raise ValueError("the characters of a vocabulary are not ascending and distinct")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens there are, the special ones among them."""
+        return NUM_SPECIAL + (len(self.vocabulary) or _NUM_BYTES)
+
+    @cached_property
+    def _points(self) -> torch.Tensor:
+        """The code point of each character of the vocabulary, ascending, int32."""
+        points = [ord(character) for character in self.vocabulary] or list(range(_NUM_BYTES))
+        return torch.tensor(points, dtype=torch.int32)
+
+    def to_input(self, stored: torch.Tensor) -> torch.Tensor:
+        """Returns token ids (B, length), int64, of rows as they are stored, (B, length), int32."""
+        points = self._points.to(stored.device)
+        place = torch.searchsorted(points, stored).clamp_max(len(points) - 1)
+        tokens = torch.where(points[place] == stored, place + NUM_SPECIAL, UNKNOWN_TOKEN)
+        tokens = torch.where(stored == PAD, PAD_TOKEN, tokens)
+        return torch.where(stored == END, END_TOKEN, tokens)
+
+    def to_stored(self, output: torch.Tensor) -> torch.Tensor:
+        """Returns rows (B, L), int32, as they are stored, of token ids (B, L), int64."""
+        special = torch.tensor([PAD, END, UNKNOWN], dtype=torch.int32)
+        return torch.cat([special, self._points]).to(output.device)[output]
+
+    def encode(self, text: str) -> torch.Tensor:
+        """Returns the token ids (L,), int64, of a text, without an end."""
+        return self.to_input(torch.from_numpy(points_of(text, is_bytes=not self.vocabulary)))
+
+    def decode(self, row: torch.Tensor) -> str:
+        """Returns the text of a row, (L,), as it is stored: up to its first end, without what is nothing."""
+        return text_of(row, is_bytes=not self.vocabulary)
+
+    def preview(self, examples: torch.Tensor, columns: int) -> str:
+        """Returns the texts as a page: one below the other, apart by a rule."""
+        return "\n---\n".join(self.decode(row) for row in examples)
+
+    def merged(self, others: Iterable["TextSpec"]) -> "TextSpec":
+        """Returns this with the characters of all ``others`` too, which differ in nothing else."""
+        characters = set(self.vocabulary).union(*(other.vocabulary for other in others))
+        return TextSpec(self.length, self.overlap, "".join(sorted(characters)), self.num_classes)
+
+    def record(self) -> dict[str, str | int]:
+        return {
+            "kind": self.kind,
+            "length": self.length,
+            "overlap": self.overlap,
+            "vocabulary": self.vocabulary,
+            "num-classes": self.num_classes,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, str | int]) -> Self:
+        length, overlap = int(record["length"]), int(record["overlap"])
+        return cls(length, overlap, str(record["vocabulary"]), int(record["num-classes"]))
+
+    def __str__(self) -> str:
+        tokens = f"{len(self.vocabulary)} characters" if self.vocabulary else "bytes"
+        return f"text in rows of {self.length} of {tokens}, of {self.num_classes} class(es)"
+
+
+@dataclass(frozen=True, eq=False)
+class TextSet(ExampleSet):
+    """Rows of text: ``stored`` is (N, L) int32, code points or ``END``, ``PAD`` and ``UNKNOWN``.
+
+    Attributes:
+        overlap: See ``TextSpec``.
+        vocabulary: Of the data set as a whole, see ``TextSpec``: a set of some rows knows the others' characters too.
+    """
+
+    kind: ClassVar[str] = "text"
+
+    overlap: int = 1
+    vocabulary: str = ""
+
+    def check_examples(self) -> None:
+        shape = tuple(self.stored.shape)
+        if self.stored.dtype != torch.int32 or len(shape) != 2 or not 1 <= self.overlap < shape[1]:
+            raise DataError(
+                f"text is {shape} {self.stored.dtype}, not (N, L) torch.int32 with L more than the overlap"
+                f" of {self.overlap}"
+            )
+
+    def options(self) -> dict[str, Any]:
+        return {"overlap": self.overlap, "vocabulary": self.vocabulary}
+
+    def spec(self, num_classes: int) -> TextSpec:
+        return TextSpec(self.stored.shape[1], self.overlap, self.vocabulary, num_classes)
+
+
+def points_of(text: str, *, is_bytes: bool = False) -> npt.NDArray[np.int32]:
+    """Returns a text's code points (L,), or its bytes in UTF-8."""
+    if is_bytes:
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+    return np.frombuffer(text.encode("utf-32-le"), np.int32).copy()
+
+
+def text_of(row: torch.Tensor, *, is_bytes: bool = False) -> str:
+    """Returns the text of a stored row (L,): up to its first end, without what is nothing."""
+    points = row.cpu().numpy()
+    ends = np.flatnonzero(points == END)
+    points = points[: ends[0]] if len(ends) else points
+    points = points[points != PAD]
+    if is_bytes:
+        return bytes(points[points >= 0].tolist()).decode(errors="replace")
+    return "".join(chr(point) if point >= 0 else _UNREADABLE for point in points)
+
+
+def vocabulary_of(texts: Iterable[str]) -> str:
+    """Returns the characters of texts, ascending.
+
+    Raises:
+        DataError: More than ``MOST_CHARACTERS``.
+    """
+    characters: set[str] = set()
+    for text in texts:
+        characters.update(text)
+    if len(characters) > MOST_CHARACTERS:
+        raise DataError(
+            f"the texts hold {len(characters):,} different characters, more than {MOST_CHARACTERS:,}: set tokens=bytes"
+        )
+    return "".join(sorted(characters))
+
+
+def pack(texts: Sequence[str], length: int, overlap: int, *, is_bytes: bool = False) -> npt.NDArray[np.int32]:
+    """Returns the rows (N, length) that the texts of one source make, in order: ``END t1 END t2 END ...``.
+
+    Each row begins with the last ``overlap`` tokens of the row before it; ``PAD`` stands before the first end and after
+    the last, so that every token but the first end stands once at a position of ``overlap`` or later.
+    """
+    end = np.array([END], np.int32)
+    parts = [end, *(part for text in texts for part in (points_of(text, is_bytes=is_bytes), end))]
+    stream = np.concatenate([np.full(overlap - 1, PAD, np.int32), *parts])
+    stride = length - overlap
+    num_rows = max(1, -(-(len(stream) - overlap) // stride))
+    padded = np.full(overlap + num_rows * stride, PAD, np.int32)
+    padded[: len(stream)] = stream
+    return np.lib.stride_tricks.sliding_window_view(padded, length)[::stride].copy()

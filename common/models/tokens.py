@@ -1,0 +1,136 @@
+"""What models of text have in common: networks that say what comes next, and the sampler that writes with them."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from common.examples import ExampleSpec, TextSpec
+from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN
+from common.models.base import Model, Roles, Sampler
+
+
+class TokenNetwork(nn.Module):
+    """Tokens (B, L), int64, and labels (B,) to logits (B, L, num_tokens): of what comes after each.
+
+    A logit depends on nothing but the tokens up to its place, and the label.
+    """
+
+    spec: TextSpec
+
+    @abstractmethod
+    def begin(self, labels: Tensor) -> Any:
+        """Returns the state before the first token of texts with these labels (B,)."""
+
+    @abstractmethod
+    def advance(self, tokens: Tensor, labels: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Returns the logits (B, num_tokens) of what comes after one more token of each text (B,), and the new state.
+
+        Logits are those of the last ``spec.length - 1`` tokens at least half of which are looked at, however long the
+        text is.
+        """
+
+
+class TextModel(Model):
+    """Base of the models of text: one network, which is published, and sampled from token by token."""
+
+    kind: ClassVar[str] = TextSpec.kind
+    roles: ClassVar[Roles] = Roles(("tokens",))
+    family: ClassVar[str] = "language model"
+
+    temperature: float = Field(1.0, ge=0.05, le=10, description="of samples: below 1 likely tokens are preferred")
+    top_p: float = Field(1.0, gt=0, le=1, description="samples are of the likeliest tokens of this much probability")
+
+    def sampler(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> Sampler:
+        network = networks["tokens"]
+        assert isinstance(network, TokenNetwork)
+        return TextSampler(network, self.temperature, self.top_p)
+
+
+class TextSampler(Sampler):
+    """Noise (B, T) and labels (B,) to T tokens of text (B, T), by the quantiles of the noise.
+
+    Token t is the one at whose place in the vocabulary the distribution function, given the tokens before it, passes
+    the standard normal quantile of noise t: inverse transform sampling, so the same noise gives the same text. After
+    the end of a text there is padding. T may be any; by default it is that of the data's rows.
+
+    Args:
+        network: Says what comes next.
+        temperature: What logits are divided by, positive.
+        top_p: Keeps the likeliest tokens that have this probability together, in (0, 1] (Holtzman et al. 2020,
+            arXiv 1904.09751).
+    """
+
+    spec: TextSpec
+
+    def __init__(self, network: TokenNetwork, temperature: float = 1.0, top_p: float = 1.0) -> None:
+        super().__init__()
+        self.spec, self.noise_shape = network.spec, network.spec.shape
+        self.network, self.temperature, self.top_p = network, temperature, top_p
+
+    def forward(self, noise: Tensor, labels: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Returns the tokens (B, T), int64, that the noise (B, T) chooses.
+
+        Args:
+            noise: Standard normal.
+            labels: (B,), int64.
+            prompts: Tokens (B, P), int64, that the texts go on from and that are not part of the result; None: texts
+                begin.
+        """
+        state = self.network.begin(labels)
+        given = torch.full_like(labels, END_TOKEN)
+        for prompt in () if prompts is None else prompts.T:
+            _, state = self.network.advance(given, labels, state)
+            given = prompt
+        quantiles = torch.special.ndtr(noise.double())
+        tokens, done = [], torch.zeros_like(labels, dtype=torch.bool)
+        for place in range(noise.shape[1]):
+            logits, state = self.network.advance(given, labels, state)
+            ends = self._probabilities(logits).cumsum(-1)
+            chosen = torch.searchsorted(ends, quantiles[:, place, None] * ends[:, -1:], right=True).squeeze(1)
+            chosen = chosen.clamp_max(self.spec.num_tokens - 1)
+            tokens.append(chosen.masked_fill(done, PAD_TOKEN))
+            done = done | (chosen == END_TOKEN)
+            given = chosen
+            if bool(done.all()):
+                break
+        written = torch.stack(tokens, dim=1)
+        return nn.functional.pad(written, (0, noise.shape[1] - written.shape[1]), value=PAD_TOKEN)
+
+    def log_probabilities(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Returns what is expected after each token but the last: (B, L - 1, num_tokens), natural logarithms.
+
+        Args:
+            tokens: (B, L), int64.
+            labels: (B,), int64.
+        """
+        logits: Tensor = self.network(tokens[:, :-1], labels)
+        return logits.float().log_softmax(-1)
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Returns the probabilities (B, num_tokens), float64, that samples are drawn from; not all of them sum to 1."""
+        scaled = logits.double() / self.temperature
+        scaled[:, PAD_TOKEN] = -math.inf
+        scaled[:, END_TOKEN + 1 : NUM_SPECIAL] = -math.inf
+        likely = scaled.softmax(-1)
+        if self.top_p < 1:
+            sorted_, order = likely.sort(dim=-1, descending=True, stable=True)
+            before = sorted_.cumsum(-1) - sorted_
+            likely = torch.zeros_like(likely).scatter(-1, order, sorted_.masked_fill(before >= self.top_p, 0.0))
+        return likely
+
+
+def require_text(model: str, spec: ExampleSpec) -> TextSpec:
+    """Returns the specification of texts.
+
+    Raises:
+        ConfigError: The examples are of another kind.
+    """
+    if not isinstance(spec, TextSpec):
+        raise ConfigError(f"model {model} makes text, the data are {spec}: take a model of theirs")
+    return spec
