@@ -56,10 +56,10 @@ def query(message: Message, context: Context) -> Message:
 def answer(message: Message, context: Context) -> Message:
     """Answers what it is asked beside the rounds."""
     config, site = _config(context), Site.of(context.node_config)
-    name, question = wire.decode_question(message.content)
+    name, question, spec = wire.decode_question(message.content)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
-    respondent = queries.respondent(config, site, data.shard(config, site), device_of(site))
+    respondent = queries.respondent(config, site, data.shard(config, site), device_of(site), spec)
     try:
         answer = wire.Answer(site.partition_id, queries.answer(name, question, respondent))
     except RefusalError as refusal:
@@ -81,7 +81,7 @@ def train(message: Message, context: Context) -> Message:
     shard = data.shard(config, site)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
-    trainer = _trainer(config, shard.spec, device_of(site))
+    trainer = _trainer(config, task.spec or shard.spec, device_of(site))
 
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)

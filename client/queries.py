@@ -6,6 +6,7 @@ from client.data import Shard
 from client.site import Site
 from common.components import suggestion
 from common.config import RunConfig
+from common.examples import ExampleSpec
 from common.queries import QUERIES, RefusalError, Respondent
 from common.tree import Tree
 
@@ -21,14 +22,16 @@ def answer(name: str, question: Tree, client: Respondent) -> Tree:
     return QUERIES[name].answer(question, client)
 
 
-def respondent(config: RunConfig, site: Site, shard: Shard, device: torch.device) -> Respondent:
-    """Returns a client as queries see it."""
+def respondent(
+    config: RunConfig, site: Site, shard: Shard, device: torch.device, spec: ExampleSpec | None = None
+) -> Respondent:
+    """Returns a client as queries see it; ``spec`` where its own examples do not say it."""
     return Respondent(
         config=config,
         partition=site.partition_id,
         examples=shard.examples,
         held_out=shard.held_out,
-        spec=shard.spec,
+        spec=spec or shard.spec,
         own=bool(site.data),
         tells_labels=site.disclose_labels,
         tells_moments=site.disclose_moments,

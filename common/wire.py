@@ -83,6 +83,7 @@ class Task:
         memory_round: The round whose memory the client starts from, the last one in which it was heard; 0: none.
         keep_from: The client keeps its memories from this round on, as the run may go back that far.
         rollbacks: How often the run has gone back; another number gives the client other random numbers.
+        spec: Of the examples, where the client's own do not say it, as those of others differ; else None.
     """
 
     payload: Payload
@@ -91,6 +92,7 @@ class Task:
     memory_round: int = 0
     keep_from: int = 0
     rollbacks: int = 0
+    spec: ExampleSpec | None = None
 
 
 @functools.cache
@@ -117,7 +119,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "partition": value.partition,
             "num-partitions": value.num_partitions,
             "num-examples": value.num_examples,
-            "examples": json.dumps(value.spec.record()),
+            **_examples(value.spec),
             "class-names": list(value.class_names),
             "data-digest": value.data_digest,
             "fingerprint": value.fingerprint,
@@ -137,10 +139,9 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         ProtocolError: Another protocol version, or a field that is missing or of another type.
     """
     meta = _meta(content)
-    try:
-        spec = spec_from(json.loads(str(meta.get("examples", ""))))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ProtocolError(f"examples is {str(meta.get('examples'))[:80]!r}, no description of examples") from None
+    spec = _spec(meta)
+    if spec is None:
+        raise ProtocolError("examples is missing: a client describes what it holds")
     try:
         site = check_site_name(str(meta.get("site", "")))
     except ValueError as error:
@@ -157,6 +158,24 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         without_moments=str(meta.get("without-moments", "")),
         site=site,
     )
+
+
+def _examples(spec: ExampleSpec | None) -> dict[str, str]:
+    return {} if spec is None else {"examples": json.dumps(spec.record())}
+
+
+def _spec(meta: ConfigRecord) -> ExampleSpec | None:
+    """Returns the specification of examples that a message has; None: it has none.
+
+    Raises:
+        ProtocolError: It describes none.
+    """
+    if "examples" not in meta:
+        return None
+    try:
+        return spec_from(json.loads(str(meta["examples"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ProtocolError(f"examples is {str(meta['examples'])[:80]!r}, no description of examples") from None
 
 
 def encode_query(label_counts: bool) -> RecordDict:
@@ -195,27 +214,29 @@ class Answer:
     refusal: str = ""
 
 
-def encode_question(name: str, arrays: ArrayRecord | None = None) -> RecordDict:
+def encode_question(name: str, arrays: ArrayRecord | None = None, spec: ExampleSpec | None = None) -> RecordDict:
     """Returns the content of a question beside the rounds.
 
     Args:
         name: Of the query (``common/queries``).
         arrays: An encoded tree that goes with it; may be shared by messages.
+        spec: See ``Task``.
     """
-    meta = ConfigRecord({"protocol": PROTOCOL, "query": name})
+    meta = ConfigRecord({"protocol": PROTOCOL, "query": name, **_examples(spec)})
     return RecordDict({_META: meta, _ARRAYS: arrays or records.encode_tree({})})
 
 
-def decode_question(content: RecordDict) -> tuple[str, Tree]:
-    """Returns the name of the query, and what the server has sent with it.
+def decode_question(content: RecordDict) -> tuple[str, Tree, ExampleSpec | None]:
+    """Returns the name of the query, what the server has sent with it, and the examples' specification if it says one.
 
     Raises:
         ProtocolError: Another protocol version, no name, or arrays that cannot be read.
     """
-    name = _meta(content).get("query")
+    meta = _meta(content)
+    name = meta.get("query")
     if not isinstance(name, str):
         raise ProtocolError(f"query is {name!r}, not the name of one")
-    return name, records.decode_tree(record(content, _ARRAYS, ArrayRecord))
+    return name, records.decode_tree(record(content, _ARRAYS, ArrayRecord)), _spec(meta)
 
 
 def encode_answer(answer: Answer) -> RecordDict:
@@ -245,6 +266,7 @@ def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
             "memory-round": task.memory_round,
             "keep-from": task.keep_from,
             "rollbacks": task.rollbacks,
+            **_examples(task.spec),
         }
     )
     scalars = ConfigRecord({key: float(value) for key, value in task.payload.scalars.items()})
@@ -265,6 +287,7 @@ def decode_task(content: RecordDict) -> Task:
         memory_round=integer(meta, "memory-round"),
         keep_from=integer(meta, "keep-from"),
         rollbacks=integer(meta, "rollbacks"),
+        spec=_spec(meta),
     )
 
 

@@ -182,6 +182,7 @@ class FederatedStrategy(Strategy):
             memory_round=self.snapshot.memory_rounds.get(partition, 0),
             keep_from=min(rounds.get(partition, 0) for rounds in kept),
             rollbacks=self.snapshot.rollbacks,
+            spec=self._roster.shared_spec,
         )
 
     def _admit(self, messages: list[Message]) -> tuple[list[Reply], set[int]]:

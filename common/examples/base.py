@@ -50,6 +50,13 @@ class ExampleSpec(ABC):
             One picture, (height, width) or (height, width, 3), or text.
         """
 
+    def widened(self, other: "ExampleSpec") -> "ExampleSpec | None":
+        """Returns the specification that fits these examples and those of ``other``; None: there is none.
+
+        By default they have to be the same.
+        """
+        return self if self == other else None
+
     @abstractmethod
     def record(self) -> dict[str, str | int]:
         """Returns this as JSON has it, with kebab-case keys; the kind is among them, but for images."""

@@ -5,7 +5,7 @@ whose texts hold other characters agree on one vocabulary without a look at each
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -99,24 +99,26 @@ class TextSpec(ExampleSpec):
         """Returns the texts as a page: one below the other, apart by a rule."""
         return "\n---\n".join(self.decode(row) for row in examples)
 
-    def merged(self, others: Iterable["TextSpec"]) -> "TextSpec":
-        """Returns this with the characters of all ``others`` too, which differ in nothing else."""
-        characters = set(self.vocabulary).union(*(other.vocabulary for other in others))
-        return TextSpec(self.length, self.overlap, "".join(sorted(characters)), self.num_classes)
+    def widened(self, other: ExampleSpec) -> ExampleSpec | None:
+        """Returns this with the characters of ``other`` too, where they differ in nothing else."""
+        if not isinstance(other, TextSpec) or bool(self.vocabulary) != bool(other.vocabulary):
+            return None
+        both = replace(self, vocabulary="".join(sorted({*self.vocabulary, *other.vocabulary})))
+        return both if replace(other, vocabulary=both.vocabulary) == both else None
 
     def record(self) -> dict[str, str | int]:
         return {
             "kind": self.kind,
             "length": self.length,
             "overlap": self.overlap,
-            "vocabulary": self.vocabulary,
+            "vocabulary": ranges_of(self.vocabulary),
             "num-classes": self.num_classes,
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, str | int]) -> Self:
         length, overlap = int(record["length"]), int(record["overlap"])
-        return cls(length, overlap, str(record["vocabulary"]), int(record["num-classes"]))
+        return cls(length, overlap, from_ranges(str(record["vocabulary"])), int(record["num-classes"]))
 
     def __str__(self) -> str:
         tokens = f"{len(self.vocabulary)} characters" if self.vocabulary else "bytes"
@@ -184,6 +186,29 @@ def vocabulary_of(texts: Iterable[str]) -> str:
             f"the texts hold {len(characters):,} different characters, more than {MOST_CHARACTERS:,}: set tokens=bytes"
         )
     return "".join(sorted(characters))
+
+
+def ranges_of(characters: str) -> str:
+    """Returns ascending characters as ranges of code points, hexadecimal, which any record can hold: ``a 20-7e``."""
+    ranges: list[list[int]] = []
+    for point in map(ord, characters):
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return " ".join(f"{first:x}" if first == last else f"{first:x}-{last:x}" for first, last in ranges)
+
+
+def from_ranges(text: str) -> str:
+    """Returns the characters that ``ranges_of`` has written.
+
+    Raises:
+        ValueError: It is no list of ranges, or of too many characters.
+    """
+    ends = [[int(point, 16) for point in one.split("-")] for one in text.split()]
+    if any(len(pair) > 2 for pair in ends) or sum(pair[-1] - pair[0] + 1 for pair in ends) > MOST_CHARACTERS:
+        raise ValueError(f"no list of ranges of characters: {text[:80]!r}")
+    return "".join(chr(point) for pair in ends for point in range(pair[0], pair[-1] + 1))
 
 
 def pack(texts: Sequence[str], length: int, overlap: int, *, is_bytes: bool = False) -> npt.NDArray[np.int32]:

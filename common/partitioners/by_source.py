@@ -41,10 +41,9 @@ class BySource(Partitioner):
         largest = np.argsort(-sizes, kind="stable")
         largest = largest[sizes[largest] >= self.min_examples]
         if len(largest) < num_clients:
-            least = f" with {self.min_examples} examples" if self.min_examples > 1 else ""
             raise ConfigError(
-                f"partition={self.spec()!r}: the data have {len(largest)} source(s){least}, a client each: set"
-                f" federation.num-clients={len(largest)} or fewer"
+                f"partition='by-source min-examples={self.min_examples}': {len(largest)} sources have as many examples,"
+                f" a client each: set federation.num-clients={len(largest)} or fewer"
             )
         order = np.argsort(labels, kind="stable")
         parts = np.split(order, np.cumsum(sizes)[:-1])

@@ -18,6 +18,7 @@ from flwr.supercore.run import Run as FlowerRun
 from common import records, wire
 from common.config import RunConfig
 from common.errors import ProtocolError
+from common.examples import ExampleSpec
 from server.clients.deadlines import Patience
 from server.clients.live_status import ClientStatus, LiveStatus
 from server.clients.reply_spill import ReplySpill
@@ -170,7 +171,7 @@ class ResilientGrid(Grid):
         return Waiting(what, patience, self.label, num, least)
 
     def ask(
-        self, name: str, arrays: ArrayRecord | None, seconds: float
+        self, name: str, arrays: ArrayRecord | None, seconds: float, spec: ExampleSpec | None = None
     ) -> tuple[dict[int, wire.Answer], dict[int, str]]:
         """Sends every client a query beside the rounds.
 
@@ -178,11 +179,12 @@ class ResilientGrid(Grid):
             name: Of the query (``common/queries``).
             arrays: An encoded tree that goes with the question.
             seconds: How long to wait for answers.
+            spec: See ``wire.encode_question``.
 
         Returns:
             The answers by partition, ascending, and why the others have not answered.
         """
-        kind, question = f"{MessageType.QUERY}.ask", wire.encode_question(name, arrays)
+        kind, question = f"{MessageType.QUERY}.ask", wire.encode_question(name, arrays, spec)
         replies = self.send_and_receive(
             [Message(RecordDict(dict(question)), node, kind, group_id=name) for node in self._nodes.values()],
             timeout=seconds,

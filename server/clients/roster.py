@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from flwr.app import Message
@@ -31,7 +32,20 @@ class Roster:
     @property
     def spec(self) -> ExampleSpec:
         """Of the examples that all clients hold."""
-        return next(iter(self.clients.values())).spec
+        return self._specs[0]
+
+    @property
+    def shared_spec(self) -> ExampleSpec | None:
+        """What clients have to be sent, as their own data do not say it; None where each holds the same."""
+        return self._specs[1]
+
+    @cached_property
+    def _specs(self) -> tuple[ExampleSpec, ExampleSpec | None]:
+        specs = iter(dict.fromkeys(client.spec for client in self.clients.values()))
+        spec = next(specs)
+        for other in specs:
+            spec = spec.widened(other) or spec
+        return spec, None if all(client.spec == spec for client in self.clients.values()) else spec
 
     @property
     def names(self) -> dict[int, str]:
@@ -89,7 +103,7 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
         answer = answers[k]
         if answer.num_examples < 1:
             problems.append(f"{answer.label} has {answer.num_examples} examples, expected at least 1")
-        if answer.spec != spec:
+        if spec.widened(answer.spec) is None:
             problems.append(f"{answer.label} has {answer.spec}, expected {spec}")
         elif answer.class_names != names:
             problems.append(f"{answer.label} has the classes {_listed(answer.class_names)}, expected {_listed(names)}")

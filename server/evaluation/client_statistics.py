@@ -144,7 +144,7 @@ def ask_moments(
     if (trees := _kept(file, features)) is not None:
         silent: dict[int, str] = {}
     else:
-        answers, silent = grid.ask(MOMENTS, None, config.evaluation.answer_seconds)
+        answers, silent = grid.ask(MOMENTS, None, config.evaluation.answer_seconds, roster.shared_spec)
         trees = {partition: answer.arrays for partition, answer in answers.items()}
     clients: dict[int, ClientMoments] = _read(QUERIES[MOMENTS], trees, silent, roster, extractor.dimension)
     if not clients:
@@ -196,7 +196,7 @@ def ask_of_model(
     query = QUERIES[name]
     if not weights or not query.wanted(config):
         return {}, {}
-    answers, silent = grid.ask(name, records.encode_tree(weights), config.evaluation.answer_seconds)
+    answers, silent = grid.ask(name, records.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
     told = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
     return dict(query.scores(told, len(roster.clients))) if told else {}, silent
 

@@ -155,7 +155,7 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
         dataset = load_once(config.source, root, image_size=config.data.image_size, download=False)
     except DataError as error:
         return f"this server holds no data ({error})"
-    if (dataset.spec, dataset.class_names) != (roster.spec, roster.class_names):
+    if roster.spec.widened(dataset.spec) != roster.spec or dataset.class_names != roster.class_names:
         return f"data.name={config.data.name!r} has other images or classes than the clients"
     return Evaluator(config, dataset)
 

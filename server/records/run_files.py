@@ -87,14 +87,14 @@ def wrong(problems: list[str]) -> list[str]:
 
 
 def _examples(found: Any) -> ExampleSpec:
-    """Returns the specification of examples that a record describes, by whole positive numbers.
+    """Returns the specification of examples that a record describes, by whole positive numbers and by text.
 
     Raises:
         ValueError: It describes none; or a ``KeyError`` or ``TypeError``.
     """
     if not isinstance(found, dict):
         raise ValueError
-    counts = [value for key, value in found.items() if key != "kind"]
+    counts = [value for value in found.values() if not isinstance(value, str)]
     if (
         not all(_is_count(count) and 0 < count <= _LARGEST_SIDE for count in counts)
         or found["num-classes"] > _MOST_CLASSES

@@ -7,14 +7,15 @@ from flwr.app import ConfigRecord, MetricRecord
 from common import records, tree, wire
 from common.algorithms import Payload, Reply
 from common.errors import ProtocolError
-from common.examples import ImageSpec
+from common.examples import ImageSpec, TextSpec
 
+TEXT = TextSpec(9, 4, "\n !az\N{GREEK SMALL LETTER ALPHA}", 2)
 TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
 
 
 def test_roll_call_reads_back():
-    for counts in ((0, 15, 25), None):
-        answer = wire.RollCall(3, 10, 40, counts, ImageSpec(3, 32, 3), ("a", "b", "c"), "d1", "f1")
+    for counts, spec in (((0, 15, 25), ImageSpec(3, 32, 3)), (None, TEXT)):
+        answer = wire.RollCall(3, 10, 40, counts, spec, ("a", "b", "c"), "d1", "f1")
         assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
 
 
@@ -26,9 +27,10 @@ def test_the_roll_call_says_whether_it_needs_label_counts(asked):
 
 
 def test_questions_and_answers_read_back():
-    name, arrays = wire.decode_question(wire.encode_question("held-out-loss", records.encode_tree(TREE)))
-    assert (name, tree.digest(arrays)) == ("held-out-loss", tree.digest(TREE))
-    assert wire.decode_question(wire.encode_question("moments")) == ("moments", {})
+    question = wire.encode_question("held-out-loss", records.encode_tree(TREE), TEXT)
+    name, arrays, spec = wire.decode_question(question)
+    assert (name, tree.digest(arrays), spec) == ("held-out-loss", tree.digest(TREE), TEXT)
+    assert wire.decode_question(wire.encode_question("moments")) == ("moments", {}, None)
     with pytest.raises(ProtocolError, match="query is None, not the name of one"):
         wire.decode_question(wire.encode_query(label_counts=True))
     answer = wire.decode_answer(wire.encode_answer(wire.Answer(3, TREE)))
@@ -42,6 +44,8 @@ def test_task_and_reply_read_back_to_the_bit():
     decoded = wire.decode_task(wire.encode_task(task, records.encode_tree(TREE)))
     assert tree.digest(decoded.payload.arrays) == tree.digest(TREE)
     assert replace(decoded, payload=task.payload) == task
+    shared = replace(task, spec=TEXT)
+    assert wire.decode_task(wire.encode_task(shared, records.encode_tree(TREE))).spec == TEXT
     assert dict(decoded.payload.scalars) == {"mu": 0.1}
     reply = Reply(3, 40, TREE, {"seconds": 1.5})
     decoded, memory_round = wire.decode_reply(wire.encode_reply(reply, 7, 5), 7)

@@ -29,6 +29,24 @@ def test_what_a_newer_version_has_beside_what_is_known_passes_through(line):
     assert json.dumps(found) == json.dumps(line)
 
 
+@pytest.mark.parametrize(
+    ("examples", "fits"),
+    [
+        ({"kind": "text", "length": 9, "overlap": 4, "vocabulary": "a 20-7e 3b1", "num-classes": 2}, True),
+        ({"kind": "text", "length": 9, "overlap": 9, "vocabulary": "a 20-7e", "num-classes": 2}, False),
+        ({"kind": "text", "length": 9, "overlap": 4, "vocabulary": "0-ffffffff", "num-classes": 2}, False),
+        ({"channels": 1, "size": 28, "num-classes": 10}, True),
+        ({"channels": 1, "size": 0, "num-classes": 10}, False),
+    ],
+)
+def test_a_roster_says_what_its_examples_are_or_what_is_wrong(examples, fits):
+    found, problems = run_files.roster(
+        {"shape": examples, "class-names": ["a"] * examples["num-classes"], "clients": []}
+    )
+    assert found.get("shape") == (examples if fits else None)
+    assert [problem[:6] for problem in problems] == ([] if fits else ["shape="])
+
+
 def test_what_is_not_known_of_an_older_version_is_there_all_the_same():
     found, problems = run_files.journal_line(b'{"round": 1, "scores": {"fid": 2}, "scored-with": {}}')
     assert found == {
