@@ -1,4 +1,4 @@
-"""Sources of images, one a file. ``DATASETS`` is what ``data.name`` may say."""
+"""Sources of examples, one a file. ``DATASETS`` is what ``data.name`` may say."""
 
 from common.datasets.base import UNLABELLED, Dataset, DataSource, load_once
 from common.datasets.fashion_mnist import FashionMnist
@@ -6,6 +6,7 @@ from common.datasets.image_folder import ImageFolder
 from common.datasets.mnist import Mnist
 from common.datasets.mnist_10k import Mnist10k
 from common.datasets.npz import Npz
+from common.datasets.shakespeare import Shakespeare
 from common.datasets.stacked_mnist import StackedMnist
 from common.examples import ImageSet, ImageSpec
 from common.examples.images import denormalise, normalise
@@ -17,6 +18,7 @@ DATASETS: dict[str, type[DataSource]] = {
     "stacked-mnist": StackedMnist,
     "image-folder": ImageFolder,
     "npz": Npz,
+    "shakespeare": Shakespeare,
 }
 
 __all__ = [
