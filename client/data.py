@@ -5,8 +5,10 @@ import hashlib
 import json
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +40,13 @@ class Shard:
         examples: With their labels.
         class_names: What each label means.
         held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
+        test: What the data hold out of the sources of the examples; None where the data name no sources.
     """
 
     examples: ExampleSet
     class_names: tuple[str, ...]
     held_out: ExampleSet | None = None
+    test: ExampleSet | None = None
 
     @property
     def spec(self) -> ExampleSpec:
@@ -71,7 +75,8 @@ def shard(config: RunConfig, site: Site) -> Shard:
             whole = _own(site.data, config.data.image_size, site.state_path)
         else:
             data = load(config.data)
-            whole = Shard(data.train.view(split(config)[site.partition_id]), data.class_names)
+            rows = split(config)[site.partition_id]
+            whole = Shard(data.train.view(rows), data.class_names, test=_test(config, site.partition_id))
     return _without(whole, config.evaluation.holdout)
 
 
@@ -80,7 +85,7 @@ def _without(whole: Shard, share: float) -> Shard:
     if not share or len(whole.examples) < 2:
         return whole
     trained, held_out = stratified_split(whole.examples.labels.numpy(), share)
-    return Shard(whole.examples.subset(trained), whole.class_names, whole.examples.subset(held_out))
+    return replace(whole, examples=whole.examples.subset(trained), held_out=whole.examples.subset(held_out))
 
 
 @functools.lru_cache(maxsize=2)
@@ -104,6 +109,36 @@ def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDA
             ' partition="iid" or partition="quantity"'
         )
     return partition(partitioner, groups(partitioner, whole), num_clients, seed)
+
+
+def _test(config: RunConfig, partition_id: int) -> ExampleSet | None:
+    """Returns the examples that the data hold out of a client's sources; None where the data name no sources."""
+    shares = _test_shares(config.data, config.partition, config.federation.num_clients, config.seed)
+    return load(config.data).test.view(shares[partition_id]) if shares else None
+
+
+@functools.lru_cache(maxsize=2)
+def _test_shares(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDArray[np.int64]]:
+    """Returns which held-out examples each client has; empty where the data name no sources.
+
+    What is held out of a source is shared out, in one piece each, among the clients that train on examples of it, so
+    that nothing is held out by two clients.
+    """
+    whole = load(data)
+    sources, of_test = whole.train_sources, whole.test_sources
+    if sources is None or of_test is None:
+        return []
+    pairs = [np.unique(sources[rows]) for rows in _split(data, spec, num_clients, seed)]
+    source, client = np.concatenate(pairs), np.repeat(np.arange(num_clients), [len(own) for own in pairs])
+    order = np.argsort(source, kind="stable")
+    source, client = source[order], client[order]
+    owner = np.full(len(of_test), -1)
+    for each in np.unique(of_test):
+        clients = client[np.searchsorted(source, each) : np.searchsorted(source, each, "right")]
+        if len(clients):
+            rows = np.flatnonzero(of_test == each)
+            owner[rows] = clients[np.arange(len(rows)) * len(clients) // len(rows)]
+    return [np.flatnonzero(owner == partition) for partition in range(num_clients)]
 
 
 def groups(partitioner: Partitioner, whole: Dataset) -> NDArray[np.int64]:
@@ -133,24 +168,35 @@ def _own(text: str, image_size: int, state_path: str) -> Shard:
     if not state_path:
         return _read(source, path, image_size)
     place = hashlib.sha256(text.encode()).hexdigest()[:8]  # two SuperNodes may share a state-path
-    key = hashlib.sha256(json.dumps(["kinds", source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(["held-out", source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
     folder = Path(state_path).expanduser() / "data"
-    names, examples, labels = (folder / f"{place}-{key}{end}" for end in (".json", "-examples.npy", "-labels.npy"))
+    names = folder / f"{place}-{key}.json"
     if not names.exists():
         read = _read(source, path, image_size)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in folder.glob(f"{place}-*"):
             old.unlink(missing_ok=True)
-        for file, array in ((examples, read.examples.stored), (labels, read.examples.labels)):
-            with replacing(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, array.numpy())
         examples_of = {"kind": read.examples.kind, "options": read.examples.options()}
-        about = examples_of | {"class-names": read.class_names}
+        about = examples_of | {"class-names": read.class_names, "has-test": read.test is not None}
+        for part, these in (("", read.examples), ("-test", read.test)):
+            if these is not None:
+                _save(these, names.with_name(f"{names.stem}{part}"))
         write_atomically(names, json.dumps(about).encode())  # last: it says that the others are whole
         log.info("%d %s of %s are decoded in %s", len(read.examples), read.examples.kind, text, folder)
-    mapped = [torch.from_numpy(np.load(file, mmap_mode="c")) for file in (examples, labels)]
     about = json.loads(names.read_text(encoding="utf-8"))
-    return Shard(SETS[about["kind"]](*mapped, **about.get("options", {})), tuple(about["class-names"]))
+    test = _mapped(about, names.with_name(f"{names.stem}-test")) if about["has-test"] else None
+    return Shard(_mapped(about, names.with_suffix("")), tuple(about["class-names"]), test=test)
+
+
+def _save(examples: ExampleSet, place: Path) -> None:
+    for end, array in (("examples", examples.stored), ("labels", examples.labels)):
+        with replacing(place.with_name(f"{place.name}-{end}.npy")) as temporary, temporary.open("wb") as stream:
+            np.save(stream, array.numpy())
+
+
+def _mapped(about: Mapping[str, Any], place: Path) -> ExampleSet:
+    files = (place.with_name(f"{place.name}-{end}.npy") for end in ("examples", "labels"))
+    return SETS[about["kind"]](*(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files), **about["options"])
 
 
 def parse_own(text: str) -> tuple[DataSource, Path]:
@@ -170,7 +216,7 @@ def parse_own(text: str) -> tuple[DataSource, Path]:
 
 def _read(source: DataSource, path: Path, image_size: int) -> Shard:
     data = announced(source.load(path, image_size=image_size, download=False))
-    return Shard(data.train, data.class_names)
+    return Shard(data.train, data.class_names, test=None if data.test_sources is None else data.test)
 
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:

@@ -31,6 +31,7 @@ def respondent(
         partition=site.partition_id,
         examples=shard.examples,
         held_out=shard.held_out,
+        test=shard.test,
         spec=spec or shard.spec,
         own=bool(site.data),
         tells_labels=site.disclose_labels,

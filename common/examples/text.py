@@ -7,6 +7,7 @@ whose texts hold other characters agree on one vocabulary without a look at each
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -225,3 +226,20 @@ def pack(texts: Sequence[str], length: int, overlap: int, *, is_bytes: bool = Fa
     padded = np.full(overlap + num_rows * stride, PAD, np.int32)
     padded[: len(stream)] = stream
     return np.lib.stride_tricks.sliding_window_view(padded, length)[::stride].copy()
+
+
+def unpack(rows: torch.Tensor, spec: TextSpec) -> list[str]:
+    """Returns the texts that stored rows (N, length) are cut from, in order: the inverse of ``pack``.
+
+    A row that does not begin with the end of the row before it begins a text; so does one after an ``END``. Texts
+    without a character are left out.
+    """
+    mark, rows = torch.tensor([END], dtype=torch.int32), rows.cpu()
+    if not len(rows):
+        return []
+    goes_on = [False, *(rows[1:, : spec.overlap] == rows[:-1, -spec.overlap :]).all(1).tolist()]
+    parts = (row[spec.overlap :] if goes else torch.cat([mark, row]) for row, goes in zip(rows, goes_on, strict=True))
+    stream = torch.cat([*parts, mark])
+    ends = (stream == END).nonzero().squeeze(1).tolist()
+    texts = (spec.decode(stream[start + 1 : end]) for start, end in pairwise(ends))
+    return [text for text in texts if text]

@@ -12,9 +12,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from common.charts import Chart
+from common.examples import ExampleSpec, TextSpec
+from common.examples.text import unpack
 from common.metrics.extractors import Extractor, features_on_all_cores
 from common.metrics.feature_cache import kept_features
 from common.metrics.moments import Moments
+from common.models import Sampler
 
 Better = Literal["lower", "higher", "neither"]
 Form = Literal["figure", "figures", "number", "numbers"]
@@ -74,23 +77,38 @@ class Score:
 
 
 class Reference:
-    """Held-out images, and their features, which are made once for all scores.
+    """Held-out examples, and their features, which are made once for all scores.
 
     Args:
-        images: uint8 (N, C, S, S).
+        stored: The examples as their kind stores them, (N, ...).
         labels: int64 (N,).
-        num_classes: How many there are.
+        spec: Of the examples.
         extractor: Of the features; None: there is none, and no metric asks for them.
+        sources: Which source each example is from, int64 (N,); None where the data do not say.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, num_classes: int, extractor: Extractor | None) -> None:
-        self.images, self.labels, self.num_classes, self._extractor = images, labels, num_classes, extractor
+    def __init__(
+        self,
+        stored: Tensor,
+        labels: Tensor,
+        spec: ExampleSpec,
+        extractor: Extractor | None,
+        sources: Tensor | None = None,
+    ) -> None:
+        self.stored, self.labels, self.spec, self.sources = stored, labels, spec, sources
+        self._extractor = extractor
 
     @cached_property
     def features(self) -> Tensor:
         """Features (N, D), on the CPU."""
         assert self._extractor is not None
-        return kept_features(self._extractor, self.images, features_on_all_cores)
+        return kept_features(self._extractor, self.stored, features_on_all_cores)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts that rows of text are cut from."""
+        assert isinstance(self.spec, TextSpec)
+        return unpack(self.stored, self.spec)
 
     @cached_property
     def moments(self) -> Moments:
@@ -99,23 +117,31 @@ class Reference:
 
 
 class Sample:
-    """Images that a generator made for one evaluation, and their features: made once for all its scores.
+    """Examples that a model made for one evaluation, and their features: made once for all its scores.
 
     Args:
-        images: uint8 (N, C, S, S).
-        labels: What the generator was asked for, int64 (N,).
+        stored: The examples as their kind stores them, (N, ...).
+        labels: Those that the model was given, int64 (N,).
+        spec: Of the examples.
         extractor: Of the features; None where there is none.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, extractor: Extractor | None) -> None:
-        self.images = images
+    def __init__(self, stored: Tensor, labels: Tensor, spec: ExampleSpec, extractor: Extractor | None) -> None:
+        self.stored = stored
         self.labels = labels
+        self.spec = spec
         self.extractor = extractor
 
     @cached_property
     def features(self) -> Tensor | None:
         """Features (N, D), on the CPU; None without an extractor."""
-        return None if self.extractor is None else features_on_all_cores(self.extractor, self.images)
+        return None if self.extractor is None else features_on_all_cores(self.extractor, self.stored)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Texts, each up to its end."""
+        assert isinstance(self.spec, TextSpec)
+        return [self.spec.decode(row) for row in self.stored]
 
 
 @dataclass(frozen=True)
@@ -123,18 +149,22 @@ class Comparison:
     """What a metric looks at.
 
     Attributes:
-        real: Held-out images.
-        sample: Generated ones.
+        real: Held-out examples.
+        sample: Generated ones; of a metric whose ``sample`` is ``none`` there are none.
         seed: Of the metric's random numbers.
+        sampler: What made them; None where nobody knows.
+        num_held_out: How many held-out examples to look at where a look at each takes long, evenly picked; None: all.
     """
 
     real: Reference
     sample: Sample
     seed: int
+    sampler: Sampler | None = None
+    num_held_out: int | None = None
 
     @property
     def features(self) -> tuple[Tensor, Tensor]:
-        """Features of the held-out (N, D) and of the generated images (M, D), for metrics that need them."""
+        """Features of the held-out (N, D) and of the generated examples (M, D), for metrics that need them."""
         assert self.sample.features is not None
         return self.real.features, self.sample.features
 
@@ -213,8 +243,9 @@ class Metric:
         kinds: The kinds of example that it takes.
         compute: Returns its scores; None: they are made of what clients tell, in ``server/evaluation``.
         between_rounds: Whether it is computed whenever a round is scored, and not at the end only.
-        sample: What is generated for it: as many examples of each class as were held out, which many metrics share; or
-            ``balanced`` over the classes, ``evaluation.utility-num-samples`` of them, for it alone.
+        sample: What is generated for it: as many examples of each class as were held out, which many metrics share;
+            ``balanced`` over the classes, ``evaluation.utility-num-samples`` of them, for it alone; or ``none``, as it
+            looks at the model's probabilities, or has it go on from what it chooses itself.
         obstacle: Returns why it cannot be computed in a setting, in words that follow a colon; None if it can.
         few_images: What is to be said of it where no more images are held out than the extractor has features, with
             ``{held_out}`` for their number and ``{extractor}`` for the extractor; empty: nothing.
@@ -235,7 +266,7 @@ class Metric:
     kinds: frozenset[str] = frozenset({"images"})
     compute: Callable[[Comparison], Scores] | None = None
     between_rounds: bool = False
-    sample: Literal["shared", "balanced"] = "shared"
+    sample: Literal["shared", "balanced", "none"] = "shared"
     obstacle: Callable[[Setting], str | None] = field(default=_nothing)
     few_images: str = ""
     usual_images: int = 0

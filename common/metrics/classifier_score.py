@@ -47,7 +47,7 @@ def digit_probabilities(images: Tensor, features: Tensor | None = None) -> Tenso
 def _compute(compared: Comparison) -> Scores:
     sample = compared.sample
     known = sample.extractor is not None and sample.extractor.name == MnistFeatures.name
-    return {"score": inception_score(digit_probabilities(sample.images, sample.features if known else None))}
+    return {"score": inception_score(digit_probabilities(sample.stored, sample.features if known else None))}
 
 
 _KINDS = 2.0  # from which there were kinds to lose: an untrained generator has between 1 and 2

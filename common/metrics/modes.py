@@ -60,7 +60,7 @@ def read_digits(images: Tensor, features: Tensor | None = None) -> Tensor:
 def _compute(compared: Comparison) -> Scores:
     sample = compared.sample
     known = sample.extractor is not None and sample.extractor.name == ChannelFeatures.name
-    count, divergence = modes(combinations(read_digits(sample.images, sample.features if known else None)))
+    count, divergence = modes(combinations(read_digits(sample.stored, sample.features if known else None)))
     return {"modes": float(count), "modes-kl": divergence}
 
 

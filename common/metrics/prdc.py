@@ -155,7 +155,7 @@ PRDC = Metric(
 
 
 def _compute_by_class(compared: Comparison) -> Scores:
-    (real, fake), labels, classes = compared.features, compared.real.labels, compared.real.num_classes
+    (real, fake), labels, classes = compared.features, compared.real.labels, compared.real.spec.num_classes
     shares = per_class_recall(real, labels, fake, num_classes=classes)
     enough = (torch.bincount(labels, minlength=classes) >= FEWEST_OF_A_CLASS).tolist()
     worst, worst_class = min((share, k) for k, share in enumerate(shares) if enough[k])

@@ -4,18 +4,27 @@ from collections.abc import Container
 
 from common.charts import Chart, Plot, grouped
 from common.metrics.base import Metric, Score
+from common.metrics.bleu import BLEU
 from common.metrics.classifier_score import SCORE
+from common.metrics.distinct import DISTINCT
 from common.metrics.federated import FEDERATED_FID
+from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN
 from common.metrics.fid import FID
 from common.metrics.kid import KID
+from common.metrics.longest_copy import LONGEST_COPY
 from common.metrics.memorisation import MEMORISATION
 from common.metrics.modes import MODES
+from common.metrics.next_token import NEXT_TOKEN
 from common.metrics.prdc import PER_CLASS_RECALL, PRDC
+from common.metrics.rouge import ROUGE
 from common.metrics.utility import UTILITY
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for metric in (FID, FEDERATED_FID, KID, PRDC, SCORE, MODES, PER_CLASS_RECALL, UTILITY, MEMORISATION)
+    for metric in (
+        *(FID, FEDERATED_FID, KID, PRDC, SCORE, MODES, PER_CLASS_RECALL, UTILITY, MEMORISATION),
+        *(NEXT_TOKEN, FEDERATED_NEXT_TOKEN, BLEU, ROUGE, DISTINCT, LONGEST_COPY),
+    )
 }
 
 
@@ -51,6 +60,11 @@ def selecting(known: Container[str]) -> str | None:
 def default_selecting() -> str:
     """Returns the name of the score that rounds are compared by where nothing is scored yet."""
     return next(name for name, score in scores().items() if score.selects_rounds)
+
+
+def selecting_or_default(known: Container[str]) -> str:
+    """Returns the name of the score that rounds are compared by, of those that are ``known`` if one is."""
+    return selecting(known) or default_selecting()
 
 
 def plots(known: Container[str]) -> list[Plot]:

@@ -88,7 +88,8 @@ def _check(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Ten
 
 def _compute(compared: Comparison) -> Scores:
     real, made = compared.real, compared.sample
-    found = utility(made.images, made.labels, real.images, real.labels, compared.seed, num_classes=real.num_classes)
+    classes = real.spec.num_classes
+    found = utility(made.stored, made.labels, real.stored, real.labels, compared.seed, num_classes=classes)
     return {"utility": found}
 
 

@@ -32,6 +32,7 @@ class Respondent:
         partition: The client's partition id.
         examples: What it trains on.
         held_out: Images that nobody trains on; None without ``evaluation.holdout``.
+        test: What the data hold out of the sources of its examples; None where the data name no sources.
         spec: Of the examples, and the number of classes.
         own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
         tells_labels: Whether the server may know how many images each class has.
@@ -43,6 +44,7 @@ class Respondent:
     partition: int
     examples: ExampleSet
     held_out: ExampleSet | None
+    test: ExampleSet | None
     spec: ExampleSpec
     own: bool
     tells_labels: bool
@@ -86,6 +88,9 @@ class ClientQuery(ABC, Generic[T]):
 
     title: ClassVar[str] = ""
     """What it is called in logs and in the reasons why something is not computed."""
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"images"})
+    """The kinds of example that it is about."""
 
     of_model: ClassVar[bool] = True
     """Whether a run asks it at its end, of the published networks; else whoever needs what clients tell asks it."""

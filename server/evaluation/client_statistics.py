@@ -88,6 +88,8 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
         roster: Its clients.
         extractor: As ``extractor_for`` gives it.
     """
+    if roster.spec.kind not in FEDERATED_FID.kinds:
+        return {}
     withheld = {k: one_line(told.without_moments) for k, told in roster.clients.items() if told.without_moments}
     if not config.evaluation.federated:
         return dict.fromkeys(NAMES, "evaluation.federated=false")

@@ -1,4 +1,4 @@
-"""Scores the server's generator against held-out images, where the server holds any."""
+"""Scores the server's model against held-out examples, where the server holds any."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -25,16 +25,16 @@ from server.evaluation.steps import SAMPLE, Final, Steps, announce, sentences
 
 
 class Evaluator:
-    """Scores generators on one data set's held-out images.
+    """Scores generators on one data set's held-out examples.
 
     What a data set does not allow is left out; ``limits`` says why.
 
     Args:
-        config: The run's; which extractor, how many images.
-        dataset: Its ``test`` images are the real ones.
+        config: The run's; which extractor, how many examples.
+        dataset: Its ``test`` examples are the real ones.
 
     Attributes:
-        held_out: These images.
+        held_out: These examples.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
@@ -53,6 +53,7 @@ class Evaluator:
         num_samples: int,
         sample: Sample | None = None,
         steps: Steps | None = None,
+        num_held_out: int | None = None,
     ) -> Scores:
         """Returns the named metrics (see ``docs/metrics.md``) that the data allow.
 
@@ -62,6 +63,7 @@ class Evaluator:
             num_samples: Generated images.
             sample: What ``self.sample`` gives, where that is known already.
             steps: Does the work, metric by metric; None: whatever fails is raised.
+            num_held_out: Held-out examples that are looked at where a look at each takes long; None: all.
 
         Raises:
             ConfigError: An unknown name.
@@ -70,14 +72,13 @@ class Evaluator:
         wanted = [name for name in names if self.limits.reason_against(name) is None]
         shared, alone = _by_sample(wanted)
         tasks: list[Callable[[], Scores]]
-        tasks = [partial(steps.run, name, partial(self._alone, generator, name), Scores()) for name in alone]
+        tasks = [partial(steps.run, n, partial(self._alone, generator, n, num_held_out), Scores()) for n in alone]
         if shared:
             made = sample or steps.run(SAMPLE, lambda: self.sample(generator, num_samples), None, shared)
             if made is not None:  # those of samples of their own are begun first, as they take longest
                 tasks += self._comparisons(made, shared, steps)
         scores = _merged(side_by_side(tasks))
-        last = [score.name for name in alone for score in METRICS[name].scores]
-        return {key: scores[key] for key in sorted(scores, key=last.__contains__)}  # but they are shown last
+        return {key: scores[key] for key in table.scores() if key in scores}
 
     def told(self, generator: Sampler, names: Sequence[str], num_samples: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
@@ -102,25 +103,26 @@ class Evaluator:
         return [*before, *alone, *shared]
 
     def sample(self, generator: Sampler, num_samples: int) -> Sample:
-        """Returns images of a generator whose labels are distributed as those of the held-out images."""
+        """Returns examples of a generator whose labels are distributed as those of the held-out ones."""
         test = self._dataset.test
         repeats = -(-num_samples // len(test))
         order = torch.arange(len(test)).repeat(repeats)[:num_samples]
         if num_samples < len(test):  # an even pick over a test set that may be sorted by label
             order = torch.arange(num_samples) * len(test) // num_samples
         labels = test.labels[order]
-        return Sample(generate(generator, labels, self._seed), labels, self.extractor)
+        return Sample(generate(generator, labels, self._seed), labels, self._dataset.spec, self.extractor)
 
-    def compare(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Scores:
-        """Returns the named metrics of images uint8 (N, C, S, S), whoever made them.
+    def compare(self, stored: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Scores:
+        """Returns the named metrics of examples as they are stored, (N, ...), whoever made them.
 
         Args:
-            images: Of the data set's shape.
-            names: Of those ``available``.
-            labels: Of the images, int64 (N,), for metrics that look at them.
+            stored: Of the data set's shape.
+            names: Of those ``available`` that take a sample.
+            labels: Of the examples, int64 (N,), for metrics that look at them.
         """
-        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
-        return _merged(side_by_side(self._comparisons(Sample(images, labels, self.extractor), names, Steps())))
+        labels = torch.zeros(len(stored), dtype=torch.int64) if labels is None else labels
+        sample = Sample(stored, labels, self._dataset.spec, self.extractor)
+        return _merged(side_by_side(self._comparisons(sample, names, Steps())))
 
     def _comparisons(self, sample: Sample, names: Sequence[str], steps: Steps) -> list[Callable[[], Scores]]:
         """Returns what computes the named metrics, in the order of the table; see ``compare``."""
@@ -132,15 +134,22 @@ class Evaluator:
         compared = Comparison(self._reference, sample, self._seed)
         return [partial(steps.run, name, partial(_computed, METRICS[name], compared), Scores()) for name in chosen]
 
-    def _alone(self, generator: Sampler, name: str) -> Scores:
-        labels = balanced_labels(self._evaluation.utility_num_samples, self._dataset.held)
-        made = Sample(generate(generator, labels, derive_seed(self._seed, name)), labels, self.extractor)
-        return _computed(METRICS[name], Comparison(self._reference, made, self._seed))
+    def _alone(self, generator: Sampler, name: str, num_held_out: int | None) -> Scores:
+        """Returns a metric with a sample of its own, or with none."""
+        test, spec = self._dataset.test, self._dataset.spec
+        if METRICS[name].sample == "none":
+            sample = Sample(test.stored[:0], test.labels[:0], spec, None)
+        else:
+            labels = balanced_labels(self._evaluation.utility_num_samples, self._dataset.held)
+            made = generate(generator, labels, derive_seed(self._seed, name))
+            sample = Sample(made, labels, spec, self.extractor)
+        return _computed(METRICS[name], Comparison(self._reference, sample, self._seed, generator, num_held_out))
 
     @cached_property
     def _reference(self) -> Reference:
-        test = self._dataset.test
-        return Reference(test.stored, test.labels, self._dataset.spec.num_classes, self.extractor)
+        dataset, sources = self._dataset, self._dataset.test_sources
+        of = None if sources is None else torch.from_numpy(sources)
+        return Reference(dataset.test.stored, dataset.test.labels, dataset.spec, self.extractor, of)
 
 
 def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
@@ -156,7 +165,7 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
     except DataError as error:
         return f"this server holds no data ({error})"
     if roster.spec.widened(dataset.spec) != roster.spec or dataset.class_names != roster.class_names:
-        return f"data.name={config.data.name!r} has other images or classes than the clients"
+        return f"data.name={config.data.name!r} has other {roster.spec.kind} or classes than the clients"
     return Evaluator(config, dataset)
 
 
@@ -181,7 +190,7 @@ def _computed(metric: Metric, compared: Comparison) -> Scores:
 
 
 def _by_sample(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns those of the named metrics that share a sample, and those that have one of their own."""
+    """Returns those of the named metrics that share a sample, and those that have one of their own, or none."""
     shared = [name for name in names if METRICS[name].sample == "shared"]
     return shared, [name for name in names if name not in shared]
 

@@ -87,7 +87,8 @@ class Limits:
 
     def reasons(self) -> dict[str, str]:
         """Returns why metrics cannot be computed here, by their names, but those that other data are for."""
-        concerned = [name for name in table.held_out() if concerns(METRICS[name], self._source)]
+        kind = self._dataset.spec.kind
+        concerned = [name for name in table.held_out() if concerns(METRICS[name], kind, self._source)]
         found = {name: self.reason_against(name) for name in concerned}
         return {name: reason for name, reason in found.items() if reason}
 
@@ -132,8 +133,18 @@ class Limits:
         return ""
 
 
-def concerns(metric: Metric, source: type[DataSource] | None) -> bool:
-    """Returns whether a metric has to do with such data at all: if not, nobody needs to know why it is not computed."""
+def concerns(metric: Metric, kind: str, source: type[DataSource] | None) -> bool:
+    """Returns whether a metric has to do with such data at all: if not, nobody needs to know why it is not computed.
+
+    Of examples that no metric takes all have, as otherwise nothing would be said.
+
+    Args:
+        metric: Any.
+        kind: Of the examples.
+        source: Of the data; None where it is not known.
+    """
+    if kind not in metric.kinds and any(kind in other.kinds for other in METRICS.values()):
+        return False
     return "stacked-digits" not in metric.needs or (source is not None and source.stacks_digits)
 
 

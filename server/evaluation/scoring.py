@@ -72,7 +72,8 @@ class Scoring:
         if isinstance(found, Evaluator):
             against = found.limits.reasons()
         else:
-            against = {name: found for name in table.held_out() if concerns(METRICS[name], type(self._config.source))}
+            kind, source = self._roster.spec.kind, type(self._config.source)
+            against = {name: found for name in table.held_out() if concerns(METRICS[name], kind, source)}
         self._extractor = client_statistics.extractor_for(self._config, self._roster, self._evaluator)
         against |= client_statistics.reasons(self._config, self._roster, self._extractor)
         self.reasons += sentences(against)
@@ -115,7 +116,8 @@ class Scoring:
             DivergenceError: Its images are not finite.
         """
         steps = Forgiving()
-        scores = self._score(weights, table.quick(), self._config.evaluation.num_samples, steps)
+        num = self._config.evaluation.num_samples
+        scores = self._score(weights, table.quick(), num, steps, num_held_out=num)
         self._add(steps.failed)
         return scores
 
@@ -159,9 +161,18 @@ class Scoring:
 
     def _queries(self) -> list[str]:
         """Returns what clients are asked of the last generator."""
-        return [name for name, query in QUERIES.items() if query.of_model and query.wanted(self._config)]
+        kind = self._roster.spec.kind
+        of_model = {name: query for name, query in QUERIES.items() if query.of_model and kind in query.kinds}
+        return [name for name, query in of_model.items() if query.wanted(self._config)]
 
-    def _score(self, weights: Tree, names: tuple[str, ...], num_samples: int, steps: Forgiving) -> Scores:
+    def _score(
+        self,
+        weights: Tree,
+        names: tuple[str, ...],
+        num_samples: int,
+        steps: Forgiving,
+        num_held_out: int | None = None,
+    ) -> Scores:
         if not weights or (self._evaluator is None and self._scorer is None):
             return {}
         evaluator, scorer, num_samples = self._evaluator, self._scorer, self._count(num_samples)
@@ -175,7 +186,7 @@ class Scoring:
             sample = steps.run(SAMPLE, lambda: evaluator.sample(generator, num_samples), None, affected)
             if sample is None:
                 names, scorer = tuple(name for name in names if name not in both), None
-        scores = evaluator.score(generator, names, num_samples, sample, steps) if evaluator else {}
+        scores = evaluator.score(generator, names, num_samples, sample, steps, num_held_out) if evaluator else {}
         if scorer:
             scores |= steps.run(FEDERATED_FID.name, lambda: scorer.score(generator, num_samples, sample), Scores())
         return scores

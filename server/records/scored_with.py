@@ -10,12 +10,15 @@ _OWN = "-num-samples"  # after the name of a metric that has images of its own
 def scored_with(told: ScoredWith | None) -> str:
     """Returns what scores were made with, as short as it stands beside them: ``mnist-cnn, 2,000 images``.
 
+    Without an extractor just the number of samples.
+
     Args:
         told: What a round, or a summary, has under ``scored-with``; nothing of a run of before it was written.
     """
     if not told:
         return "extractor and number of images unknown"
-    return f"{told.get('extractor') or 'no extractor'}, {_counted(told.get('num-samples'))} images"
+    extractor, num = told.get("extractor"), _counted(told.get("num-samples"))
+    return f"{extractor}, {num} images" if extractor else f"{num} samples"
 
 
 def scored_with_words(told: ScoredWith | None) -> str:
@@ -27,8 +30,8 @@ def scored_with_words(told: ScoredWith | None) -> str:
     if told is None:
         return "extractor and number of images are not known, as the run is of an earlier version"
     extractor = told.get("extractor")
-    parts = [f"features of {extractor}" if extractor else "without an extractor of features"]
-    parts.append(f"{_counted(told.get('num-samples'))} generated images")
+    num = _counted(told.get("num-samples"))
+    parts = [f"features of {extractor}", f"{num} generated images"] if extractor else [f"{num} samples"]
     parts += [f"{name} on {_counted(count)}" for name, count in own_counts(told).items()]
     return ", ".join(parts)
 

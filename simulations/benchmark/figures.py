@@ -66,7 +66,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yscale("log")
     _plain(axes.yaxis)
     axes.set_xlabel("images seen")
-    axes.set_ylabel(f"{table.default_selecting()} of a score between rounds (lower is better)")
+    main = table.selecting_or_default({name for row in rows for name in row["final"]})
+    axes.set_ylabel(f"{main} of a score between rounds (lower is better)")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

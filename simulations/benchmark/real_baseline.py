@@ -49,7 +49,7 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
     order = torch.from_numpy(numpy_generator(config.seed, "real-images").permutation(len(train)))
     few, many = order[: wanted.final_num_samples], order[: wanted.utility_num_samples]
     shared = [name for name in evaluator.available if METRICS[name].sample == "shared"]
-    alone = [name for name in evaluator.available if name not in shared]
+    alone = [name for name in evaluator.available if METRICS[name].sample == "balanced"]
     scores: Scores = evaluator.compare(train.stored[few], shared)
     scores |= evaluator.compare(train.stored[many], alone, train.labels[many])
     extractor = evaluator.extractor.name if evaluator.extractor else "none"

@@ -37,7 +37,7 @@ def collect(folder: Path, real: Path | None = None) -> Results:
     entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
     known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
     rows = [_row(folder, entry) for entry in known]
-    main = table.default_selecting()
+    main = _main(rows)
     central = next((row["final"][main]["mean"] for row in rows if _is_central(row) and main in row["final"]), None)
     for row in rows:
         if central and main in row["final"]:
@@ -65,7 +65,8 @@ def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
             "down-mb": sum(line["bytes-down"] for line in lines) / clients / 1e6,
         }
     )
-    final, main = flat_scores(summary["scores"]), table.default_selecting()
+    final = flat_scores(summary["scores"])
+    main = table.selecting_or_default({*final, *(name for line in lines for name in line["scores"])})
     scored = [line["scored-with"] for line in lines if "scored-with" in line]
     if centralised:
         final = {name: value for name, value in final.items() if name not in table.columns(of_clients=True)}
@@ -117,12 +118,12 @@ def markdown(results: Results) -> str:
 
     Scores that no row has are left out.
     """
-    rows, main, real = results["rows"], table.default_selecting(), results["real"]
+    rows, main, real = results["rows"], _main(results["rows"]), results["real"]
     known = {name for row in (*rows, *([real] if real else [])) for name in (*row["final"], *(row.get("best") or ()))}
     scores, of_clients = ([name for name in table.columns(of_clients=side) if name in known] for side in (False, True))
     last = (*scores, *of_clients)
     final = [
-        [row["label"], _ratio(row), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
+        [row["label"], _ratio(row, main), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
         for row in rows
     ]
     best = [[row["label"], *_cells(row["best"], ("round", *scores))] for row in rows if row["best"]]
@@ -248,8 +249,13 @@ def _is_central(row: Mapping[str, Any]) -> bool:
     return bool(row["kind"] == "centralised")
 
 
-def _ratio(row: Mapping[str, Any]) -> str:
-    ratio = row.get(f"{table.default_selecting()}-ratio")
+def _main(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Returns the score that rows are compared by."""
+    return table.selecting_or_default({name for row in rows for name in row["final"]})
+
+
+def _ratio(row: Mapping[str, Any], main: str) -> str:
+    ratio = row.get(f"{main}-ratio")
     return "–" if ratio is None else f"{ratio:.2f}"
 
 

@@ -29,13 +29,14 @@ def print_scores(told: Mapping[str, Any]) -> None:
     if not scores:
         typer.echo(f"no scores: {'; '.join(missing)}" if missing else "no scores")
         return
+    width = max(21, 1 + max(map(len, scores)))
     for key, value in scores.items():
         if isinstance(value, list):
             cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
-            typer.echo(f"{key:21}{' '.join(cells)}")
+            typer.echo(f"{key:{width}}{' '.join(cells)}")
         else:
-            typer.echo(f"{key:21}{value:.4g}")
-    typer.echo(f"{'scored with':21}{scored_with_words(told.get('scored-with'))}")
+            typer.echo(f"{key:{width}}{value:.4g}")
+    typer.echo(f"{'scored with':{width}}{scored_with_words(told.get('scored-with'))}")
     for warning in filter(None, [(told.get("scored-with") or {}).get("warning")]):
         typer.echo(f"warning: {warning}", err=True)
     for reason in missing:

@@ -186,7 +186,7 @@ def checks_of(view: View) -> list[Check]:
     """Returns what the figures of a run can tell of its health, and what they cannot."""
     telling = [metric for metric in METRICS.values() if metric.evidence]
     course = _course(view)
-    score = table.scores()[table.selecting(score_curves(view.lines)) or table.default_selecting()]
+    score = table.scores()[table.selecting_or_default(score_curves(view.lines))]
     distances = [line for line in view.lines if finite(model_selection.quality(line["scores"])) is not None]
     return [
         Check(

@@ -136,7 +136,7 @@ def summary_of(view: View) -> RunSummary:
         updated=view.updated,
         examples_seen=view.lines[-1]["examples-seen"] if view.lines else 0,
         best=_best(view.lines),
-        distance=table.selecting(score_curves(view.lines)) or table.default_selecting(),
+        distance=table.selecting_or_default(score_curves(view.lines)),
         figures=_figures(view),
         scores=finite(last_scores(view)),
         scores_round=scored.get("round", scored.get("rounds")),

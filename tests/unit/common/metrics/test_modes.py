@@ -9,6 +9,7 @@ import torch
 
 from common.datasets import DATASETS
 from common.errors import DataError
+from common.examples import ImageSpec
 from common.metrics import Comparison, Reference, Sample, make_extractor
 from common.metrics.base import Course
 from common.metrics.modes import MODES, combinations, modes, read_digits
@@ -93,4 +94,5 @@ def test_missing_combinations_are_a_weak_spot() -> None:
 
 def compared(images, extractor) -> Comparison:
     labels = torch.zeros(len(images), dtype=torch.int64)
-    return Comparison(Reference(images, labels, 10, extractor), Sample(images, labels, extractor), 0)
+    spec = ImageSpec(3, images.shape[-1], 10)
+    return Comparison(Reference(images, labels, spec, extractor), Sample(images, labels, spec, extractor), 0)

@@ -1,8 +1,9 @@
-"""Contracts of every client query, and what the two that there are tell."""
+"""Contracts of every client query, and what those that there are tell."""
 
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,18 +13,29 @@ from client import data, queries
 from client.site import Site
 from common import records, tree
 from common.config import RunConfig
+from common.datasets import DATASETS
 from common.errors import DataError
 from common.examples import ImageSpec
+from common.examples.text import unpack
 from common.metrics import ClientMoments, Moments
 from common.metrics.client_moments import UNTOLD
-from common.queries import QUERIES, Known, RefusalError, memorisation_ratio
+from common.queries import QUERIES, Known, RefusalError, longest_copy, memorisation_ratio
 from common.seeding import torch_generator
 from server.evaluation.evaluator import extractor_of
 from server.records import run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.queries.brightness import Brightness
+from tests.unit.families.verses import Verses
 
 CPU = torch.device("cpu")
+TEXT = {
+    "data.name": "verses context=16",
+    "model": "transformer layers=1 heads=1 width=8",
+    "objective": "next-token",
+    "partition": "by-source",
+    "federation.num-clients": 4,
+    "evaluation.num-samples": 100,
+}
 SPLIT = {"partition": "shards per-client=2 examples-per-client=60", "evaluation.num-samples": 500}
 
 
@@ -49,21 +61,34 @@ EVERY = pytest.mark.parametrize("query", TABLE.values(), ids=TABLE)
 
 
 @pytest.fixture(scope="module")
-def clients():
-    """Two clients that hold some images out, each of two classes."""
-    run = config(evaluation__holdout=0.2, model="mlp width=8 latent-size=4")
-    sites = [site(partition_id=k) for k in (0, 1)]
-    return [queries.respondent(run, one, data.shard(run, one), CPU) for one in sites]
+def everyone():
+    """Two clients of each kind of example: some that hold images out, each of two classes, and two roles of text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "verses", Verses)
+        of_images = config(evaluation__holdout=0.2, model="mlp width=8 latent-size=4")
+        sites = [site(partition_id=k) for k in (0, 1)]
+        return {
+            run.source.load(None).spec.kind: [queries.respondent(run, one, data.shard(run, one), CPU) for one in sites]
+            for run in (of_images, RunConfig.from_flat(TEXT))
+        }
+
+
+@pytest.fixture
+def clients(everyone, query):
+    (kind,) = query.kinds
+    return everyone[kind]
 
 
 def question_of(query, client):
-    weights = client.config.model_component.build(client.spec, 0).state_dict()
-    return tree.FrozenTree(tree.select(tree.clone(weights), ["generator"])) if query.of_model else {}
+    model = client.config.model_component
+    weights = model.build(client.spec, 0).state_dict()
+    return tree.FrozenTree(tree.select(tree.clone(weights), model.roles.published)) if query.of_model else {}
 
 
 def known_of(client):
     counts = tuple(client.examples.label_counts(client.spec.num_classes))
-    return Known(len(client.examples), client.spec.num_classes, counts, client.extractor.dimension)
+    num_features = client.extractor.dimension if client.extractor else 0
+    return Known(len(client.examples), client.spec.num_classes, counts, num_features)
 
 
 @EVERY
@@ -108,10 +133,8 @@ def test_what_anybody_may_answer_is_refused_in_words_or_read(query, clients):
 
 @EVERY
 def test_a_client_of_one_image_that_is_its_own_refuses_in_words(query, clients):
-    run = clients[0].config
-    whole = data.shard(run, site())
-    one = data.Shard(whole.examples.subset(torch.arange(1).numpy()), whole.class_names)
-    client = queries.respondent(run, site(data="npz:/x.npz"), one, CPU)
+    whole, first = clients[0], torch.arange(1).numpy()
+    client = replace(whole, examples=whole.examples.subset(first), held_out=None, test=None, own=True)
     with pytest.raises(RefusalError, match="too few"):
         query.answer(question_of(query, client), client)
 
@@ -201,6 +224,70 @@ class TestMemorisation:
     def test_without_held_out_images_nothing_can_be_told(self):
         with pytest.raises(RefusalError, match="0 held-out image"):
             asked("memorisation-ratio", config(), site(), data.shard(config(), site()))
+
+
+class TestHeldOutLikelihood:
+    query = QUERIES["held-out-likelihood"]
+
+    def test_sums_are_over_the_held_out_texts_of_the_client_alone(self, everyone):
+        client = everyone["text"][0]
+        sums = self.query.answer(question_of(self.query, client), client)["sums"]
+        lines = [text for text in unpack(client.test.stored, client.spec) if "first witch" in text]
+        assert len(lines) == 8  # a fifth of 40
+        assert float(sums[0]) == sum(len(line) + 1 for line in lines)
+
+    def test_a_site_does_not_say_what_a_few_lines_are_like(self, everyone):
+        client = everyone["text"][0]
+        few = replace(client, own=True, test=client.test.subset(torch.arange(9).numpy()))
+        with pytest.raises(RefusalError, match="9 held-out row"):
+            self.query.answer(question_of(self.query, client), few)
+
+    @pytest.mark.parametrize(
+        "odd", [[10, 11, 1], [10.5, 1, 1], [10, 1, -1], [10, 1, 1e5], [0, 0, 0], [10, 1, math.nan]]
+    )
+    def test_impossible_sums_are_refused(self, odd):
+        with pytest.raises(DataError, match="are no sums of predictions"):
+            self.query.read({"sums": torch.tensor(odd).double()}, Known(1, 1))
+
+    def test_it_is_not_asked_without_federated_scores(self):
+        assert not self.query.wanted(config(evaluation__federated=False))
+
+
+class TestLongestCopy:
+    query = QUERIES["longest-copy"]
+
+    def told(self, monkeypatch, client, sample):
+        monkeypatch.setattr(longest_copy, "_samples", lambda *_: [sample])
+        return self.query.read(self.query.answer({}, client), Known(1, 1))
+
+    def test_a_model_that_repeats_a_training_line_is_told_from_one_that_repeats_a_held_out_one(
+        self, everyone, monkeypatch
+    ):
+        client = everyone["text"][0]
+        trained, held_out = (unpack(part.stored, client.spec) for part in (client.examples, client.test))
+        num = sum(map(len, held_out))
+        line = next(text for text in longest_copy.cut(trained, num)[:-1] if text not in held_out)
+        run, other = self.told(monkeypatch, client, line)
+        assert run == len(line) > other
+        unseen = next(text for text in held_out if text not in longest_copy.cut(trained, num))
+        run, other = self.told(monkeypatch, client, unseen)
+        assert other == len(unseen) > run
+
+    def test_as_much_training_text_is_looked_at_as_is_held_out(self):
+        assert longest_copy.cut(["abc", "de", "f"], 4) == ["abc", "d"]
+        assert longest_copy.cut(["abc", "de"], 5) == longest_copy.cut(["abc", "de"], 9) == ["abc", "de"]
+
+    def test_all_clients_of_a_process_share_the_samples_of_the_same_weights(self, everyone, monkeypatch):
+        calls = []
+        made = longest_copy.generate
+        monkeypatch.setattr(longest_copy, "generate", lambda *args: calls.append(1) or made(*args))
+        longest_copy._samples.cache_clear()
+        weights = question_of(self.query, everyone["text"][0])
+        for client in everyone["text"]:
+            self.query.answer(tree.clone(weights), client)
+        assert len(calls) == 1
+        self.query.answer({key: value + 1 for key, value in weights.items()}, everyone["text"][0])
+        assert len(calls) == 2
 
 
 @pytest.mark.usefixtures("no_reports")

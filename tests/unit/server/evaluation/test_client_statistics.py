@@ -90,11 +90,11 @@ def test_a_generator_that_shows_no_seven_is_told_by_class_and_by_client(clients,
 
 def test_images_that_were_made_for_other_scores_serve_again_if_they_show_every_class(clients, extractor, dataset):
     generator = Copyist(dataset.test)
-    sample = Sample(dataset.test.images, dataset.test.labels, extractor)
+    sample = Sample(dataset.test.images, dataset.test.labels, dataset.spec, extractor)
     scores = scorer(clients, extractor).score(generator, 400, sample)
     assert generator.made == 0
     assert scores["federated-fid"] < 40
-    few = Sample(dataset.test.images[:3], dataset.test.labels[:3], extractor)
+    few = Sample(dataset.test.images[:3], dataset.test.labels[:3], dataset.spec, extractor)
     assert scorer(clients, extractor).score(generator, 400, few)["federated-fid"] < 40
     assert generator.made >= 400
 

@@ -58,10 +58,8 @@ def test_what_is_not_known_of_an_older_version_is_there_all_the_same():
 
 def test_what_scores_were_made_with_is_told_also_where_a_number_is_not_known():
     made = {"extractor": None, "num-samples": None, "utility-num-samples": None}
-    assert scored_with(made) == "no extractor, an unknown number of images"
-    assert scored_with_words(made) == (
-        "without an extractor of features, an unknown number of generated images, utility on an unknown number of"
-    )
+    assert scored_with(made) == "an unknown number of samples"
+    assert scored_with_words(made) == "an unknown number of samples, utility on an unknown number of"
     assert scored_with_words({"extractor": "mnist-cnn", "num-samples": 2000, "utility-num-samples": 30000}) == (
         "features of mnist-cnn, 2,000 generated images, utility on 30,000"
     )
