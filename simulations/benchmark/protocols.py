@@ -7,7 +7,7 @@ budget is a few other values. An entry is a row of its table: a label, and what 
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from common import components
@@ -26,7 +26,7 @@ CENTRALISED: dict[str, Scalar] = {
     "local.learning-rate": 2e-3,
     "local.adversary-learning-rate": 2e-3,
 }
-"""Settings of centralised training: under the defaults, which were found for federations, it collapses."""
+"""Settings of centralised training of a GAN: under the defaults, which were found for federations, it collapses."""
 
 LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "examples"}
 """Clients who train alone from the first round on: fine-tuning in all rounds."""
@@ -48,11 +48,15 @@ class Protocol:
         id: As in ``fedgan benchmark ID``.
         title: What it is.
         full: What the full budget changes in the preset.
+        labels: Its rows where none are named; empty: ``default_labels``.
+        variants: Further rows then, by name: what they change.
     """
 
     id: str
     title: str
     full: Mapping[str, Scalar]
+    labels: tuple[str, ...] = ()
+    variants: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
 
 
 _LONG: dict[str, Scalar] = {
@@ -84,6 +88,34 @@ PROTOCOLS = {
         ),
         Protocol("P4", "MNIST, 10 clients, one digit each", _LONG),
         Protocol("S1", "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit", _LONG),
+        Protocol(
+            "T1",
+            "Shakespeare, a client a role of 1,000 characters or more, 10 of 652 a round",
+            {
+                "model": "transformer layers=6 heads=6 width=384",
+                "federation.num-rounds": 1200,
+                "evaluation.every": 50,
+                "output.sample-every": 200,
+                "output.checkpoint-every": 50,
+            },
+            labels=(
+                CENTRALISED_LABEL,
+                "fedavg",
+                "fedprox mu=0.001",
+                "fedopt lr=1.0 beta1=0.9",
+                "fedopt optimizer=adam lr=0.003 beta1=0.9",
+                "fedopt optimizer=yogi lr=0.003 beta1=0.9",
+            ),
+            variants={
+                "lstm": {"model": "lstm"},
+                "ngram": {
+                    "model": "ngram",
+                    "algorithm": "count-sums",
+                    "federation.num-rounds": 1,
+                    "federation.fraction": 1.0,
+                },
+            },
+        ),
     )
 }
 
@@ -117,11 +149,20 @@ class Entry:
         return _KINDS.index(self.kind), order, self.label
 
 
-def default_labels() -> list[str]:
-    """Returns the labels of a whole table: both baselines, and every algorithm that there is."""
+def default_labels(base: RunConfig) -> list[str]:
+    """Returns the labels of a whole table: both baselines, and every algorithm that fits what is trained."""
     algorithms = list(ALGORITHMS)
     algorithms.insert(algorithms.index("fedavg") + 1, "fedavg sync=generator")
-    return [CENTRALISED_LABEL, *algorithms, LOCAL_ONLY_LABEL]
+    fitting = [label for label in algorithms if _fits(base, label)]
+    return [CENTRALISED_LABEL, *fitting, LOCAL_ONLY_LABEL]
+
+
+def _fits(base: RunConfig, label: str) -> bool:
+    try:
+        base.replaced({"algorithm": label})
+    except ConfigError:
+        return False
+    return True
 
 
 def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | None = None) -> Entry:
@@ -196,7 +237,7 @@ def check_distinct(entries: Sequence[Entry]) -> None:
 def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     """Returns one client who holds all images and takes the steps of a whole cohort: as many images seen a round."""
     clients, steps = base.federation.num_clients, base.federation.cohort_size * base.local.steps
-    settings = CENTRALISED | dict(more)
+    settings = (CENTRALISED if base.model_component.roles.adversaries else {}) | dict(more)
     pooled = f"pooled of={shlex.quote(base.partition)} clients={clients}"
     overrides: dict[str, Scalar] = {
         "algorithm": "fedavg",
@@ -208,5 +249,6 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
         "local.steps": steps,
         **settings,
     }
-    note = f"the same code with one client who holds all images and takes {steps} steps a round; {written(settings)}"
+    note = f"the same code with one client who holds all images and takes {steps} steps a round"
+    note += f"; {written(settings)}" if settings else ""
     return Entry(CENTRALISED_LABEL, "centralised", overrides, note)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the command
-    protocol: Annotated[str, typer.Argument(metavar="P1|P2|P3|P4|S1", help="Or any preset's name, or a TOML file.")],
+    protocol: Annotated[str, typer.Argument(metavar="P1|P2|P3|P4|S1|T1", help="Or any preset's name, or a TOML file.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs and tables go.")],
     algorithms: Annotated[
         str | None,
@@ -58,7 +58,7 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     from simulations.benchmark.protocols import check_distinct
 
     which, base, overrides = _protocol(protocol, budget, data, config)
-    entries = _entries(base, algorithms, variant, read_overrides(centralised))
+    entries = _entries(which, base, algorithms, variant, read_overrides(centralised))
     check_distinct(entries)
     stem = f"{which.id.lower()}-{budget}" + (f"-{name}" if name else "")
     if not all(character.isalnum() or character in "-_." for character in stem):
@@ -132,14 +132,20 @@ def _protocol(
 
 
 def _entries(
-    base: "RunConfig", algorithms: str | None, variants: list[str] | None, centralised: dict[str, Any]
+    protocol: "Protocol",
+    base: "RunConfig",
+    algorithms: str | None,
+    variants: list[str] | None,
+    centralised: dict[str, Any],
 ) -> "list[Entry]":
     from simulations.benchmark.protocols import default_labels, make_entry, make_variant
 
     labels = [label.strip() for label in algorithms.split(",") if label.strip()] if algorithms is not None else None
+    own = protocol.variants if labels is None and not variants else {}
     if labels is None:
-        labels = [] if variants else default_labels()
+        labels = [] if variants else list(protocol.labels) or default_labels(base)
     entries = [make_entry(label, base, centralised) for label in labels]
+    entries += [make_variant(name, settings) for name, settings in own.items()]
     for text in variants or []:
         name, separator, settings = text.partition("=")
         if not separator:

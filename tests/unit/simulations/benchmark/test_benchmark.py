@@ -11,6 +11,7 @@ import tomli_w
 from common.algorithms import ALGORITHMS
 from common.algorithms.fedavg import FedAvg
 from common.config import RunConfig
+from common.datasets import DATASETS
 from common.errors import ConfigError, OtherRunError
 from server.records import journal
 from server.records.run_directory import RunDirectory
@@ -65,7 +66,7 @@ def test_every_protocol_is_a_preset_with_two_valid_budgets(id, budget):
     values = read_preset(id.lower()) | (PROTOCOLS[id].full if budget == "full" else {})
     config = RunConfig.from_flat(values)
     assert config.federation.num_rounds % config.evaluation.every == 0
-    assert config.data.name.partition(" copies=")[0] in ("mnist", "stacked-mnist of=mnist")
+    assert config.data.name.partition(" copies=")[0] in ("mnist", "stacked-mnist of=mnist", DATASETS["shakespeare"](min_characters=1000).spec())
 
 
 def test_the_budgets_are_those_that_published_figures_had():
@@ -81,12 +82,26 @@ def test_the_budgets_are_those_that_published_figures_had():
 
 
 def test_the_table_has_every_algorithm_between_its_baselines():
-    labels = protocols.default_labels()
+    labels = protocols.default_labels(base_of())
     assert (labels[0], labels[-1]) == ("centralised", "local-only")
     assert set(ALGORITHMS) <= set(labels)
     base = base_of()
     entries = [make_entry(label, base) for label in labels]
     assert [entry.label for entry in sorted(entries, key=lambda entry: entry.rank)] == labels
+
+
+def test_the_table_of_another_family_has_the_algorithms_that_fit_it():
+    labels = protocols.default_labels(base_of("t1"))
+    assert {"fedavg", "fedprox", "fedopt", "scaffold"} <= set(labels)
+    assert not {"md-gan", "ua-gan", "f2u", "server-generator"} & set(labels)  # they need an adversary
+    assert CENTRALISED.keys().isdisjoint(make_entry("centralised", base_of("t1")).overrides.keys() - {"local.steps"})
+
+
+def test_a_protocol_with_rows_of_its_own_can_run_them():
+    base = base_of("t1")
+    protocol = PROTOCOLS["T1"]
+    for label in protocol.labels:
+        base.replaced(make_entry(label, base).overrides)
 
 
 @pytest.mark.parametrize("id", PROTOCOLS)
@@ -96,11 +111,12 @@ def test_centralised_training_sees_the_same_images_in_one_client(id):
     assert central.federation.num_clients == 1
     assert central.federation.num_rounds == base.federation.num_rounds
     assert central.local.steps * central.local.batch_size == (
-        base.federation.num_clients * base.local.steps * base.local.batch_size
+        base.federation.cohort_size * base.local.steps * base.local.batch_size
     )
     assert central.partitioner.of == base.partition
     assert central.partitioner.clients == base.federation.num_clients
-    assert {key: central.flat()[key] for key in CENTRALISED if key != "objective"}.items() <= CENTRALISED.items()
+    if base.model_component.roles.adversaries:
+        assert {key: central.flat()[key] for key in CENTRALISED if key != "objective"}.items() <= CENTRALISED.items()
 
 
 def test_a_cohort_of_half_the_clients_halves_the_centralised_steps():
