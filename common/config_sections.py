@@ -72,7 +72,9 @@ class EvaluationConfig(Options):
     """How the server scores the generator, where it holds data to compare with."""
 
     every: int = Field(5, ge=0, description="rounds between scores; also after round 1 and the last; 0: only the last")
-    num_samples: int = Field(2000, ge=100, description="generated samples of a score between rounds")
+    num_samples: int = Field(
+        2000, ge=100, description="generated samples of a score between rounds; of text, held-out rows"
+    )
     final_num_samples: int = Field(10000, ge=100, description="generated samples of the final scores")
     utility_num_samples: int = Field(
         30000, ge=0, description="generated samples to train the utility classifier; 0: skip"
@@ -81,7 +83,7 @@ class EvaluationConfig(Options):
         "auto", description="features of fid, kid and prdc; auto: mnist-cnn for digits, else random-vgg"
     )
     inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
-    federated: bool = Field(True, description="compare with moments of features that clients send of their images")
+    federated: bool = Field(True, description="score by what clients send of their own examples")
     answer_seconds: float = Field(
         600.0, gt=0, description="how long to wait for moments before round 1 and for memorisation at the end"
     )

@@ -9,18 +9,61 @@ from common.metrics.base import Metric, Score, Scores
 COPIES = Chart("longest-copy", "Longest copy", "Characters of the longest run in common with training text.")
 
 
-def longest_copy(samples: Sequence[str], texts: Sequence[str]) -> int:
-    """Returns the length of the longest run of characters of any sample that stands in one of the texts too. Exact.
+class Runs:
+    """All runs of characters of some texts: a suffix automaton, which another text is followed through in linear time.
 
-    A run of some length has all shorter ones in it, so the length is found by halving an interval.
+    Blumer et al. 1985 (The smallest automaton recognizing the subwords of a text). States are numbers, 0 the empty run.
+
+    Args:
+        texts: Any. No run goes over the end of one.
     """
-    low, high = 0, min(max(map(len, samples), default=0), max(map(len, texts), default=0))
-    while low < high:
-        length = (low + high + 1) // 2
-        runs = {sample[at : at + length] for sample in samples for at in range(len(sample) - length + 1)}
-        found = any(text[at : at + length] in runs for text in texts for at in range(len(text) - length + 1))
-        low, high = (length, high) if found else (low, length - 1)
-    return low
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._next: list[dict[str | None, int]] = [{}]
+        self._shorter, self._length = [-1], [0]
+        last = 0
+        for text in texts:
+            for character in (*text, None):
+                last = self._grow(last, character)
+
+    def _grow(self, last: int, character: str | None) -> int:
+        """Returns the state of the whole text so far, which is longer by a character, or by the mark of an end."""
+        new = self._add({}, 0, self._length[last] + 1)
+        while last >= 0 and character not in self._next[last]:
+            self._next[last][character] = new
+            last = self._shorter[last]
+        if last < 0:
+            return new
+        found = self._next[last][character]
+        if self._length[found] != self._length[last] + 1:  # it stands for longer runs too, which go on differently now
+            copy = self._add(dict(self._next[found]), self._shorter[found], self._length[last] + 1)
+            while last >= 0 and self._next[last].get(character) == found:
+                self._next[last][character] = copy
+                last = self._shorter[last]
+            self._shorter[found] = copy
+            found = copy
+        self._shorter[new] = found
+        return new
+
+    def _add(self, following: dict[str | None, int], shorter: int, length: int) -> int:
+        self._next.append(following)
+        self._shorter.append(shorter)
+        self._length.append(length)
+        return len(self._next) - 1
+
+    def longest_in(self, texts: Sequence[str]) -> int:
+        """Returns the length of the longest run that stands in one of the texts too."""
+        most = 0
+        for text in texts:
+            state = length = 0
+            for character in text:
+                while state and character not in self._next[state]:
+                    state = self._shorter[state]
+                    length = self._length[state]
+                if character in self._next[state]:
+                    state, length = self._next[state][character], length + 1
+                    most = max(most, length)
+        return most
 
 
 def copy_scores(trained: Sequence[int | None], held_out: Sequence[int | None]) -> Scores:

@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.examples import TextSpec
 from common.examples.text import unpack
 from common.generation import balanced_labels, generate, load_sampler
-from common.metrics.longest_copy import LONGEST_COPY, copy_scores, longest_copy
+from common.metrics.longest_copy import LONGEST_COPY, Runs, copy_scores
 from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent
 from common.seeding import derive_seed
 from common.tree import Tree, digest
@@ -45,8 +45,8 @@ class LongestCopy(ClientQuery[tuple[int, int]]):
         held_out, trained = (unpack(part.stored, spec) for part in (client.test, client.examples))
         num = min(sum(map(len, held_out)), sum(map(len, trained)))
         with _LOCK:  # clients in threads share one set of samples
-            samples = _samples(_Weights(question), client.config, spec, client.device)
-        found = (longest_copy(samples, cut(texts, num)) for texts in (trained, held_out))
+            runs = _runs(_Weights(question), client.config, spec, client.device)
+        found = (runs.longest_in(cut(texts, num)) for texts in (trained, held_out))
         return {key: torch.tensor(run) for key, run in zip(("trained", "held-out"), found, strict=True)}
 
     def read(self, answer: Tree, known: Known) -> tuple[int, int]:
@@ -88,7 +88,8 @@ class _Weights:
 
 
 @functools.lru_cache(maxsize=1)
-def _samples(weights: _Weights, config: RunConfig, spec: TextSpec, device: torch.device) -> list[str]:
+def _runs(weights: _Weights, config: RunConfig, spec: TextSpec, device: torch.device) -> Runs:
+    """Returns all runs of characters of the samples."""
     labels = balanced_labels(min(config.evaluation.num_samples, _MOST_SAMPLES), spec.num_classes)
     sampler = load_sampler(config.model_component, spec, weights.tree, device)
-    return [spec.decode(row) for row in generate(sampler, labels, derive_seed(config.seed, "longest-copy"))]
+    return Runs([spec.decode(row) for row in generate(sampler, labels, derive_seed(config.seed, "longest-copy"))])

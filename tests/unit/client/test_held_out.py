@@ -32,6 +32,7 @@ def rows(parts):
 def test_every_held_out_row_is_at_one_client_that_trains_on_its_source(partition, num):
     whole, found = shards(partition, num)
     assert rows(shard.test for shard in found) == rows([whole.test])
+    assert all(len(shard.test) for shard in found)
     if partition == "by-source":
         for role, shard in enumerate(found):
             assert rows([shard.test]) == rows([whole.test.subset(np.flatnonzero(whole.test_sources == role))])

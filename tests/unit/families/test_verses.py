@@ -58,6 +58,8 @@ def test_rounds_are_compared_by_bits_and_nothing_is_said_of_scores_of_images(run
     assert all(list(scores)[:2] == ["bits-per-character", "accuracy"] for scores in scored.values())
     assert scored[4]["bits-per-character"] < scored[1]["bits-per-character"] < 6
     summary = RunDirectory(run).read_summary()
+    assert scored[4]["accuracy"] == pytest.approx(summary["scores"]["accuracy"], abs=0.1)
+    assert scored[4]["accuracy"] != summary["scores"]["accuracy"]  # that is of all rows, and not of a hundred
     assert summary["best"] == {"round": 4, "bits-per-character": scored[4]["bits-per-character"]}
     assert summary["not-scored"] == [e for e in events(RunDirectory(run).journal) if e["event"] == "not-scored"] == []
     assert summary["scored-with"] == {"extractor": None, "num-samples": 120}

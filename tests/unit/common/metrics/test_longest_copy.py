@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.metrics.longest_copy import LONGEST_COPY, copy_scores, longest_copy
+from common.metrics.longest_copy import LONGEST_COPY, Runs, copy_scores
 from common.seeding import numpy_generator
 
 
@@ -20,15 +20,15 @@ from common.seeding import numpy_generator
     ],
 )
 def test_by_hand(samples, texts, length):
-    assert longest_copy(samples, texts) == length
+    assert Runs(samples).longest_in(texts) == length
 
 
-@pytest.mark.parametrize("case", range(10))
+@pytest.mark.parametrize("case", range(30))
 def test_it_is_what_looking_for_every_run_finds(case):
     draw = numpy_generator(case, "copy")
     samples, texts = (["".join(draw.choice(list("abc"), draw.integers(0, 40))) for _ in range(4)] for _ in range(2))
     runs = {sample[i:j] for sample in samples for i in range(len(sample)) for j in range(i, len(sample) + 1)}
-    assert longest_copy(samples, texts) == max(len(run) for run in runs if any(run in text for text in texts))
+    assert Runs(samples).longest_in(texts) == max(len(run) for run in runs if any(run in text for text in texts))
 
 
 def test_scores_name_the_client_of_the_longest_run():

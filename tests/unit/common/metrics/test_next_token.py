@@ -8,7 +8,7 @@ from torch import nn
 
 from common.errors import DataError, DivergenceError
 from common.examples import TextSpec
-from common.examples.text import END_TOKEN, NUM_SPECIAL, pack
+from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN, pack
 from common.generation import Mixture
 from common.metrics.base import Comparison, Reference, Sample
 from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN, federated_scores
@@ -59,9 +59,14 @@ def test_a_character_that_has_no_token_is_the_unknown_one():
     assert pooled(tally(sampler, rows, labels)) == pytest.approx((2 / 5, 8 / 5))
 
 
+def test_padding_that_is_expected_is_not_right():
+    sums = tally(*made(9, 1, odds={PAD_TOKEN: 0.5, A: 0.25, B: 0.125, END_TOKEN: 0.125}))
+    assert sums[:, :2].sum(0).tolist() == [5, 0]
+
+
 def test_rows_are_looked_at_in_parts_without_a_difference(monkeypatch):
     whole = tally(*made(2, 1))
-    monkeypatch.setattr("common.metrics.next_token._MOST_ROWS", 2)
+    monkeypatch.setattr("common.metrics.next_token._MOST_ROWS", {"cpu": 2})
     assert torch.equal(tally(*made(2, 1)), whole)
 
 

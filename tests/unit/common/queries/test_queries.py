@@ -19,6 +19,7 @@ from common.examples import ImageSpec
 from common.examples.text import unpack
 from common.metrics import ClientMoments, Moments
 from common.metrics.client_moments import UNTOLD
+from common.metrics.longest_copy import Runs
 from common.queries import QUERIES, Known, RefusalError, longest_copy, memorisation_ratio
 from common.seeding import torch_generator
 from server.evaluation.evaluator import extractor_of
@@ -257,7 +258,7 @@ class TestLongestCopy:
     query = QUERIES["longest-copy"]
 
     def told(self, monkeypatch, client, sample):
-        monkeypatch.setattr(longest_copy, "_samples", lambda *_: [sample])
+        monkeypatch.setattr(longest_copy, "_runs", lambda *_: Runs([sample]))
         return self.query.read(self.query.answer({}, client), Known(1, 1))
 
     def test_a_model_that_repeats_a_training_line_is_told_from_one_that_repeats_a_held_out_one(
@@ -281,7 +282,7 @@ class TestLongestCopy:
         calls = []
         made = longest_copy.generate
         monkeypatch.setattr(longest_copy, "generate", lambda *args: calls.append(1) or made(*args))
-        longest_copy._samples.cache_clear()
+        longest_copy._runs.cache_clear()
         weights = question_of(self.query, everyone["text"][0])
         for client in everyone["text"]:
             self.query.answer(tree.clone(weights), client)
@@ -299,6 +300,8 @@ def test_a_query_that_is_one_file_and_one_entry_is_asked_at_the_end_of_a_run(sma
     means = [data.shard(run, site(partition_id=k, num_partitions=4)).examples.stored.double().mean() for k in range(4)]
     assert scores["brightness"] == pytest.approx(float(sum(means)) / 4)
     assert scores["brightest"] == int(torch.stack(means).argmax())
+    reasons = run_directory.resolve(run.output.dir).read_summary()["not-scored"]
+    assert not any("longest-copy" in reason for reason in reasons)  # which is of text
     monkeypatch.setattr(Brightness, "answer", lambda self, question, client: {"mean": torch.tensor(math.inf)})
     odd = small("odd", federation__num_rounds=1)
     simulate(odd, num_workers=1)
