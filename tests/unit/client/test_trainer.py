@@ -13,8 +13,7 @@ from common.models import MODELS
 from common.objectives import OBJECTIVES, AdversarialObjective
 from common.optimisers import OPTIMISERS
 from tests.unit.client.trainers import SPEC, assign, make, shard
-
-FITTING = [pair for pair in itertools.product(MODELS, OBJECTIVES) if OBJECTIVES[pair[1]]().fits(MODELS[pair[0]]())]
+from tests.unit.kinds import FITTING
 
 
 @pytest.mark.parametrize(("model", "objective"), FITTING)

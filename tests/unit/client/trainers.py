@@ -5,30 +5,25 @@ import torch
 from client.batches import Assignment
 from client.trainer import Trainer, TrainerSpec
 from common.config import LocalConfig
-from common.examples import ImageSet, ImageSpec
-from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
-from common.seeding import torch_generator
+from tests.unit.kinds import SMALL_SPECS, small_model, small_set, spec_of
 
-SPEC = ImageSpec(1, 28, 10)
+SPEC = SMALL_SPECS["images"]
 CPU = torch.device("cpu")
 
 
-def shard(num=20, seed=0, labels=(3, 7)):
-    generator = torch_generator(seed, "shard")
-    images = torch.randint(256, (num, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    return ImageSet(images, torch.tensor(labels).repeat(num)[:num])
+def shard(num=20, seed=0, labels=(3, 7), spec=SPEC):
+    return small_set(spec, num, seed, labels)
 
 
 def make(model="mlp", objective="non-saturating", seed=0, options=None, optimiser="adam", **local):
     settings = LocalConfig(**({"steps": 3, "batch_size": 8} | local))
-    sizes = {"width": 16, "latent_size": 8}
-    networks = MODELS[model](**{key: size for key, size in sizes.items() if key in MODELS[model].model_fields})
     loss = OBJECTIVES[objective](**options or {})
-    return Trainer(TrainerSpec(networks, loss, OPTIMISERS[optimiser](), SPEC, settings, seed, CPU))
+    made = small_model(model), loss, OPTIMISERS[optimiser](), spec_of(model)
+    return Trainer(TrainerSpec(*made, settings, seed, CPU))
 
 
 def assign(trainer, round=1, partition=0, moments=None, images=None, seed=0):
-    trainer.assign(Assignment(images or shard(), seed, partition, round), moments)
+    trainer.assign(Assignment(images or shard(spec=trainer._sampler.spec), seed, partition, round), moments)
     return trainer

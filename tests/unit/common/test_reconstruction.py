@@ -7,6 +7,7 @@ from common.examples import ImageSpec
 from common.examples.images import denormalise, normalise
 from common.models import MODELS
 from common.reconstruction import missing_networks, reconstruct
+from tests.unit.kinds import spec_of
 
 SPEC = ImageSpec(1, 28, 3)
 MODEL = MODELS["vae"](width=4, latent_size=2)
@@ -46,7 +47,7 @@ def test_it_says_which_networks_are_missing():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_family_says_truly_whether_it_reconstructs(name):
     model = MODELS[name]()
-    networks = model.build(SPEC, 0)
+    networks = model.build(spec_of(name), 0)
     if not model.reconstructs_with:
         with pytest.raises(NotImplementedError, match="names no networks"):
             model.reconstructor(networks)

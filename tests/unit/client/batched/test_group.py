@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 import logging
 import math
 
@@ -15,11 +14,11 @@ from common import tree
 from common.components import parse
 from common.config import LocalConfig
 from common.errors import DivergenceError
-from common.examples import ImageSet, ImageSpec
+from common.examples import ImageSpec
 from common.models import MODELS, AdversarialModel, Model
 from common.objectives import OBJECTIVES, AdversarialObjective
 from common.optimisers import OPTIMISERS
-from common.seeding import torch_generator
+from tests.unit.kinds import FITTING, small_model, small_set, spec_of
 
 ASKED = Request()
 EXAMPLES = ImageSpec(1, 28, 10)
@@ -30,16 +29,14 @@ EXACT = 1e-6
 
 
 def shard(partition, spec=EXAMPLES, num=20):
-    """Returns images and labels that differ from client to client."""
-    size = (num, spec.channels, spec.size, spec.size)
-    images = torch.randint(256, size, generator=torch_generator(partition, "shard"), dtype=torch.uint8)
-    return ImageSet(images, torch.tensor([partition, partition + 3]).repeat(num)[:num])
+    """Returns examples and labels that differ from client to client."""
+    return small_set(spec, num, partition, (partition, partition + 3))
 
 
 def making(
     model="mlp",
     objective="non-saturating",
-    examples=EXAMPLES,
+    examples=None,
     device="cpu",
     model_options=None,
     width=8,
@@ -48,12 +45,10 @@ def making(
 ):
     """Returns what a trainer is made of; ``objective`` may be one."""
     made = OBJECTIVES[objective]() if isinstance(objective, str) else objective
-    sizes = {"width": width, "latent_size": 8}
-    sizes = {key: size for key, size in sizes.items() if key in MODELS[model].model_fields}
-    networks = MODELS[model](**sizes, **(model_options or {}))
+    networks = small_model(model, **{"width": width} | (model_options or {}))
     settings = LocalConfig(**({"steps": 3, "batch_size": 4} | local))
     optimiser = parse("optimiser", OPTIMISERS, rule)
-    return TrainerSpec(networks, made, optimiser, examples, settings, 0, torch.device(device))
+    return TrainerSpec(networks, made, optimiser, examples or spec_of(model), settings, 0, torch.device(device))
 
 
 def assigned(trainer, partition, spec=EXAMPLES, num=20, round=1):
@@ -110,7 +105,8 @@ def in_float64(monkeypatch):
             draws = {
                 name: value.double() if value.is_floating_point() else value for name, value in batch.draws.items()
             }
-            yield dataclasses.replace(batch, examples=batch.examples.double(), draws=draws)
+            examples = batch.examples.double() if batch.examples.is_floating_point() else batch.examples
+            yield dataclasses.replace(batch, examples=examples, draws=draws)
 
     monkeypatch.setattr(Model, "build", lambda model, shape, seed: build(model, shape, seed).double())
     monkeypatch.setattr(Trainer, "_batches", doubled)
@@ -133,9 +129,7 @@ def largest_difference(spec, num=3, request=ASKED):
 
 PAIRS = [
     pytest.param(model, objective, marks=pytest.mark.slow if model == "resnet" and objective != "hinge" else ())
-    for model, objective in itertools.product(MODELS, OBJECTIVES)
-    if {network for phase in OBJECTIVES[objective]().phases() for network in phase.networks}
-    <= set(MODELS[model].roles.networks)
+    for model, objective in FITTING
 ]
 
 
@@ -145,7 +139,7 @@ def test_every_model_and_objective_is_trained_together_as_in_the_loop(in_float64
     # loop whose weights start 2e-15 apart ends as far from itself as from the batch.
     made = OBJECTIVES[objective]
     loss = made(critic_steps=1) if issubclass(made, AdversarialObjective) else made()
-    spec = making(model, loss, steps=20, batch_size=2, width=8 if model == "unet" else 4)
+    spec = making(model, loss, steps=20, batch_size=2, width=8 if model in ("unet", "transformer") else 4)
     assert largest_difference(spec, num=2) < EXACT
 
 
