@@ -1,7 +1,9 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,20 +74,49 @@ class Mixture(Sampler):
         self.powers: Tensor
         self.register_buffer("powers", torch.tensor(powers))
 
+    def adapted(self, **options: float | None) -> "Mixture":
+        """See ``Sampler.adapted``: each of the samplers is."""
+        adapted = copy.copy(self)
+        adapted._modules = {"generators": nn.ModuleList(generator.adapted(**options) for generator in self._members())}
+        return adapted
+
     def choose(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Returns which generator makes each sample, int64 (B,): a hash of its noise, modulo a prime, picks it."""
-        bits = noise.float().flatten(1).contiguous().view(torch.int32).long() % _PRIME
+        """Returns which generator makes each sample, int64 (B,): a hash of its noise, modulo a prime, picks it.
+
+        Of noise (B, T) for text of any length, the first numbers are looked at, as many as ``noise_shape`` has; zeros
+        stand for those that are missing.
+        """
+        numbers = noise.float().flatten(1)[:, : len(self.powers)]
+        numbers = nn.functional.pad(numbers, (0, len(self.powers) - numbers.shape[1]))
+        bits = numbers.contiguous().view(torch.int32).long() % _PRIME
         # In float64, as float32 rounds the highest of these to 1, which no generator's share holds.
         uniforms = (((bits * self.powers) % _PRIME).sum(1) % _PRIME).double() / _PRIME
         return torch.searchsorted(self.bounds[labels], uniforms[:, None], right=True).squeeze(1)
 
-    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Returns images (B, C, S, S) in [-1, 1] of noise (B, Z) and labels (B,)."""
+    def forward(self, noise: Tensor, labels: Tensor, prompts: Tensor | None = None, **options: Any) -> Tensor:
+        """Returns examples (B, ...) of noise (B, *noise_shape) and labels (B,); see the samplers for what else."""
         chosen = self.choose(noise, labels)
         rows = [(chosen == index).nonzero().squeeze(1) for index in range(len(self.generators))]
-        made = [g(noise[own], labels[own]) for g, own in zip(self.generators, rows, strict=True) if len(own)]
-        images = torch.cat(made)
-        return torch.empty_like(images).index_copy_(0, torch.cat(rows), images)
+        made = []
+        for generator, own in zip(self.generators, rows, strict=True):
+            if len(own):
+                given = options if prompts is None else {**options, "prompts": prompts[own]}
+                made.append(generator(noise[own], labels[own], **given))
+        examples = torch.cat(made)
+        return torch.empty_like(examples).index_copy_(0, torch.cat(rows), examples)
+
+    def log_probabilities(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Returns what samplers of text expect together after each token but the last, by their shares of the label.
+
+        That is what is expected of the next token of a given text: which of them goes on with it does not depend on
+        the text. See ``TextSampler.log_probabilities`` for the shapes.
+        """
+        shares = self.bounds.diff(dim=1, prepend=self.bounds.new_zeros(len(self.bounds), 1))[labels]
+        expected = torch.stack([generator.log_probabilities(tokens, labels) for generator in self._members()])
+        return (expected.double() + shares.T[:, :, None, None].log()).logsumexp(0).float()
+
+    def _members(self) -> list[Any]:
+        return list(self.generators)
 
 
 def generate(generator: Sampler, labels: Tensor, seed: int) -> Tensor:

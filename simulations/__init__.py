@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulations.api import Result, load, run
     from simulations.runs.image_array import Images
+    from simulations.runs.texts import Texts
 
-__all__ = ["Images", "Result", "load", "run"]
+__all__ = ["Images", "Result", "Texts", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,17 +17,21 @@ from torch import Tensor
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.generation import generate
 from common.journal_lines import RoundLine
 from common.metrics import table
 from server.records import journal, model_selection
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with, scored_with_words
-from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator, Round, load_trained, require_whole
 from simulations.runs.image_array import Images
+from simulations.runs.kinds import request_of, samples_of
 from simulations.runs.sample_requests import Draw, Plain, Request, place, plain
+from simulations.runs.texts import Texts
 from simulations.runtime import launch
+
+__all__ = ["Images", "Result", "Texts", "load", "run"]
+
+log = logging.getLogger("fedgan")
 
 _FILM = 4
 
@@ -149,35 +154,42 @@ class Result:
 
     def generate(
         self,
-        num: int = 100,
+        num: int | None = None,
         labels: int | Sequence[int] | NDArray[np.int64] | None = None,
         *,
         seed: int = 0,
         round: Round = None,
         client: int | None = None,
-    ) -> Images:
-        """Returns generated images; the same request, the same images, which are those of ``fedgan generate``.
+        **options: Any,
+    ) -> Any:
+        """Returns generated examples; the same request, the same examples, which are those of ``fedgan generate``.
 
         Args:
-            num: How many; with a sequence of labels, as many as it has.
+            num: How many, 100 unless given, or 20 texts; with a sequence of labels, as many as it has.
             labels: A class for all of them, or one for each; None: all classes in turn.
             seed: Of the noise.
             round: A round with a checkpoint, or ``"best"``; None: the last.
             client: A client's own generator, where clients keep theirs.
+            options: Of text: ``prompts``, ``temperature``, ``top_p``, ``length``, ``stop``, ``normalise``,
+                ``without_words``, ``unique``, ``sort`` and ``split`` (``simulations.runs.texts.TextRequest``).
+
+        Returns:
+            ``Images``, ``Texts``, or what ``simulations.runs.kinds`` has for another kind of example.
 
         Raises:
-            ConfigError: Labels that the generator does not know, a number or a seed out of range, or a round without
-                a checkpoint.
+            ConfigError: Labels that the generator does not know, a number, seed or option out of range, an option of
+                another kind of example, or a round without a checkpoint.
         """
-        wanted = Draw.of({"num": num, "seed": seed})
+        Draw.of({"seed": seed} if num is None else {"num": num, "seed": seed})
         trained = self._trained(round, client)
-        asked = _labels(wanted.num, labels, trained)
-        images = generate(trained.generator, asked, wanted.seed)
-        pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
-        shown = asked if trained.conditional else torch.full_like(asked, -1)
-        origin = provenance.origin(self.path.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
-        in_turn = trained.conditional and labels is None and 1 < len(trained.held) <= 20
-        return Images(pixels, shown.numpy(), origin, len(trained.held) if in_turn else 10)
+        kind = trained.spec.kind
+        wanted = request_of(kind, {"num": num, "seed": seed, **options})
+        made = samples_of(kind).make(
+            trained, self.path.name, wanted, _labels(wanted.num, labels, trained), in_turn=labels is None
+        )
+        for remark in made.remarks:
+            log.warning(remark)
+        return made
 
     def export(
         self, to: str, out: str | Path, *, round: Round = None, client: int | None = None, **options: Any

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from common.charts import Chart
 from common.errors import DataError, DivergenceError
+from common.examples import TextSpec
 from common.examples.text import PAD_TOKEN
+from common.generation import Mixture
 from common.metrics.base import Comparison, Metric, Score, Scores
 from common.models import Sampler
 from common.models.tokens import TextSampler
@@ -41,9 +43,10 @@ def tally(sampler: Sampler, stored: Tensor, labels: Tensor) -> Tensor:
         DataError: The sampler gives no probabilities.
         DivergenceError: They are not finite.
     """
-    if not isinstance(sampler, TextSampler):
+    if not isinstance(sampler, TextSampler | Mixture):
         raise DataError(f"a {type(sampler).__name__} gives no probabilities of characters")
     spec = sampler.spec
+    assert isinstance(spec, TextSpec)
     device = next(sampler.parameters()).device
     size = max(1, min(_MOST_ROWS.get(device.type, 500), _MOST_LOGITS // (spec.length * spec.num_tokens)))
     parts = zip(torch.split(stored, size), torch.split(labels, size), strict=True)
@@ -56,8 +59,10 @@ def tally(sampler: Sampler, stored: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _tally(sampler: TextSampler, stored: Tensor, labels: Tensor) -> Tensor:
-    tokens, first = sampler.spec.to_input(stored), sampler.spec.overlap
+def _tally(sampler: TextSampler | Mixture, stored: Tensor, labels: Tensor) -> Tensor:
+    spec = sampler.spec
+    assert isinstance(spec, TextSpec)
+    tokens, first = spec.to_input(stored), spec.overlap
     expected, targets = sampler.log_probabilities(tokens, labels)[:, first - 1 :], tokens[:, first:]
     counted = targets != PAD_TOKEN
     right = (expected.argmax(-1) == targets) & counted

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.examples import TextSpec
 from common.examples.text import END, PAD
-from common.generation import draw_noise
+from common.generation import Mixture, draw_noise
 from common.metrics.base import Comparison, Metric, Score, Scores
 from common.metrics.words import words
 from common.models.tokens import TextSampler
@@ -50,7 +51,7 @@ def rouge_l(sample: Sequence[str], reference: Sequence[str]) -> float:
     return 2 * common / (len(sample) + len(reference)) if common else 0.0
 
 
-def continuations(sampler: TextSampler, stored: Tensor, labels: Tensor, seed: int) -> list[str]:
+def continuations(sampler: TextSampler | Mixture, stored: Tensor, labels: Tensor, seed: int) -> list[str]:
     """Returns how a model goes on from the first ``overlap`` tokens of rows (N, length), up to the ends of the rows.
 
     Args:
@@ -60,6 +61,7 @@ def continuations(sampler: TextSampler, stored: Tensor, labels: Tensor, seed: in
         seed: Of the noise.
     """
     spec, device = sampler.spec, next(sampler.parameters()).device
+    assert isinstance(spec, TextSpec)
     noise = draw_noise(len(stored), (spec.length - spec.overlap,), seed)
     prompts = spec.to_input(stored)[:, : spec.overlap]
     with torch.inference_mode():
@@ -70,16 +72,18 @@ def continuations(sampler: TextSampler, stored: Tensor, labels: Tensor, seed: in
 
 def _compute(compared: Comparison) -> Scores:
     sampler, real = compared.sampler, compared.real
-    if not isinstance(sampler, TextSampler):
+    if not isinstance(sampler, TextSampler | Mixture):
         raise DataError(f"a {type(sampler).__name__} goes on from no prompts")
-    first = sampler.spec.overlap
+    spec = sampler.spec
+    assert isinstance(spec, TextSpec)
+    first = spec.overlap
     whole = torch.nonzero((real.stored != PAD).all(1) & (real.stored[:, first] != END)).squeeze(1)
     if not len(whole):
         raise DataError("no row of held-out text is full")
     rows = whole[torch.arange(min(len(whole), MOST_PROMPTS)) * len(whole) // min(len(whole), MOST_PROMPTS)]
     stored = real.stored[rows]
     made = continuations(sampler, stored, real.labels[rows], compared.seed)
-    really = [sampler.spec.decode(row[first:]) for row in stored]
+    really = [spec.decode(row[first:]) for row in stored]
     return {"rouge-l": fmean(rouge_l(words(one), words(other)) for one, other in zip(made, really, strict=True))}
 
 

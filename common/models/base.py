@@ -56,6 +56,19 @@ class Sampler(nn.Module):
     spec: ExampleSpec
     """What it makes."""
 
+    def adapted(self, **options: float | None) -> "Sampler":
+        """Returns a sampler of the same networks with other options of sampling, which some families have.
+
+        Raises:
+            ConfigError: An option that its family does not have.
+        """
+        for name, value in options.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{name}={value!r}: the model of this run makes {self.spec.kind} without: leave it out"
+                )
+        return self
+
 
 class Model(Component):
     """A set of networks, some of which samples are made with."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -73,34 +73,55 @@ class TextSampler(Sampler):
         self.spec, self.noise_shape = network.spec, network.spec.shape
         self.network, self.temperature, self.top_p = network, temperature, top_p
 
-    def forward(self, noise: Tensor, labels: Tensor, prompts: Tensor | None = None) -> Tensor:
+    def adapted(self, **options: float | None) -> "TextSampler":
+        """Returns this with another ``temperature`` or ``top_p``; None: as it is. See ``Sampler.adapted``."""
+        own = {"temperature": self.temperature, "top_p": self.top_p}
+        super().adapted(**{name: value for name, value in options.items() if name not in own})
+        return TextSampler(self.network, **own | {name: it for name, it in options.items() if it is not None})
+
+    def forward(
+        self,
+        noise: Tensor,
+        labels: Tensor,
+        prompts: Tensor | None = None,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> Tensor:
         """Returns the tokens (B, T), int64, that the noise (B, T) chooses.
 
         Args:
             noise: Standard normal.
             labels: (B,), int64.
-            prompts: Tokens (B, P), int64, that the texts go on from and that are not part of the result; None: texts
-                begin.
+            prompts: Tokens (B, P), int64, that the texts go on from and that are not part of the result, each followed
+                by padding up to P; None: texts begin.
+            on_step: Called before each token; what it raises ends the work.
         """
-        state = self.network.begin(labels)
-        given = torch.full_like(labels, END_TOKEN)
-        for prompt in () if prompts is None else prompts.T:
-            _, state = self.network.advance(given, labels, state)
-            given = prompt
+        num = noise.shape[1]
+        given = labels.new_empty(len(labels), 0) if prompts is None else prompts
+        prompts = nn.functional.pad(given, (0, 1), value=PAD_TOKEN)
+        rows, places = (torch.arange(size, device=labels.device) for size in prompts.shape)
+        lengths = torch.where(prompts != PAD_TOKEN, places + 1, 0).amax(1)
         quantiles = torch.special.ndtr(noise.double())
-        tokens, done = [], torch.zeros_like(labels, dtype=torch.bool)
-        for place in range(noise.shape[1]):
+        written = torch.full_like(noise, PAD_TOKEN, dtype=torch.int64)
+        state, given = self.network.begin(labels), torch.full_like(labels, END_TOKEN)
+        done = torch.zeros_like(labels, dtype=torch.bool)
+        for step in range(int(lengths.max()) + num):
+            on_step()
             logits, state = self.network.advance(given, labels, state)
-            ends = self._probabilities(logits).cumsum(-1)
-            chosen = torch.searchsorted(ends, quantiles[:, place, None] * ends[:, -1:], right=True).squeeze(1)
-            chosen = chosen.clamp_max(self.spec.num_tokens - 1)
-            tokens.append(chosen.masked_fill(done, PAD_TOKEN))
-            done = done | (chosen == END_TOKEN)
-            given = chosen
+            place = step - lengths  # of the token among those that the noise chooses; before 0, the prompt has it
+            chosen = self._chosen(logits, quantiles[rows, place.clamp(0, num - 1)])
+            writes = (place >= 0) & (place < num) & ~done
+            written[rows[writes], place[writes]] = chosen[writes]
+            done = done | (writes & (chosen == END_TOKEN)) | (place >= num - 1)
+            given = torch.where(place < 0, prompts[:, min(step, prompts.shape[1] - 1)], chosen)
             if bool(done.all()):
                 break
-        written = torch.stack(tokens, dim=1)
-        return nn.functional.pad(written, (0, noise.shape[1] - written.shape[1]), value=PAD_TOKEN)
+        return written
+
+    def _chosen(self, logits: Tensor, quantiles: Tensor) -> Tensor:
+        """Returns the tokens (B,), of the distributions of logits (B, num_tokens), at quantiles (B,)."""
+        ends = self._probabilities(logits).cumsum(-1)
+        chosen = torch.searchsorted(ends, quantiles[:, None] * ends[:, -1:], right=True).squeeze(1)
+        return chosen.clamp_max(self.spec.num_tokens - 1)
 
     def log_probabilities(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """Returns what is expected after each token but the last: (B, L - 1, num_tokens), natural logarithms.

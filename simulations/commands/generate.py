@@ -24,38 +24,88 @@ ClientOption = Annotated[
 
 def generate(  # noqa: PLR0913, PLR0917  a command has many options
     run: RunArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .npz, a .png grid, or a folder of PNGs.")],
-    num: Annotated[int, typer.Option("--num", min=1, max=MOST_IMAGES, help="Images.")] = 100,
-    label: Annotated[int | None, typer.Option("--label", help="Only images of this class.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Images: a .npz, a .png grid, or a folder of PNGs. Text: a .jsonl, .txt, .csv, .npz, or a folder.",
+        ),
+    ],
+    num: Annotated[
+        int | None, typer.Option("--num", min=1, max=MOST_IMAGES, help="How many; default: 100, or 20 texts.")
+    ] = None,
+    label: Annotated[int | None, typer.Option("--label", help="Only of this class.")] = None,
     balanced: Annotated[bool, typer.Option("--balanced", help="All classes in turn (the default).")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same examples.")] = 0,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", metavar="TEXT", help="What a text goes on from; repeatable, then in turn."),
+    ] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompt-file", metavar="FILE", help="Prompts, one a line.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of text: below 1 likely characters are preferred.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Of text: only the likeliest characters of this much probability.")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=1, help="Characters of a text at most; default: 300.")
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option("--stop", metavar="MARK", help="A text ends before this mark; \\n is a line break.")
+    ] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="White space of texts.")] = False,
+    without_words: Annotated[
+        Path | None,
+        typer.Option("--without-words", metavar="FILE", help="Drop texts with a word of this file, one a line."),
+    ] = None,
+    unique: Annotated[bool, typer.Option("--unique", help="Drop texts that are equal to one before.")] = False,
+    sort: Annotated[bool, typer.Option("--sort", help="Texts in alphabetical order.")] = False,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="sentences|words", help="Put these into a .jsonl too.")
+    ] = None,
     round: RoundOption = None,
     client: ClientOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Make images with a run's generator."""
+    """Make images or texts with a run's generator."""
     import torch
 
-    from common.generation import generate as make_images
-    from simulations.runs import provenance
     from simulations.runs.generator import load_trained, parse_round
-    from simulations.runs.image_files import check_place, write_examples
+    from simulations.runs.kinds import request_of, samples_of
+    from simulations.runs.text_files import read_lines
 
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
+    given = {
+        "num": num,
+        "seed": seed,
+        "prompts": [*(prompts or ()), *(read_lines(prompt_file) if prompt_file else ())] or None,
+        "temperature": temperature,
+        "top_p": top_p,
+        "length": length,
+        "stop": None if stop is None else stop.replace("\\n", "\n"),
+        "normalise": normalise or None,
+        "without_words": read_lines(without_words) if without_words else None,
+        "unique": unique or None,
+        "sort": sort or None,
+        "split": split,
+    }
     trained = load_trained(run, parse_round(round), client)
-    check_place(out, overwrite, "add --overwrite", trained.spec)
+    wanted, samples = request_of(trained.spec.kind, given), samples_of(trained.spec.kind)
+    samples.check_place(trained.spec.kind, wanted, out, overwrite, "add --overwrite")
     if not trained.conditional and (label is not None or balanced):
         raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
     if label is not None:
         trained.require_known([label], "--label {}")
-    labels = torch.full((num,), label) if label is not None else trained.in_turn(num)
-    images = make_images(trained.generator, labels, seed)
-    if not trained.conditional:
-        labels = torch.full((num,), -1)  # what the images show is not known
-    columns = min(len(trained.held), 20) if trained.conditional and label is None and len(trained.held) > 1 else 10
-    origin = provenance.origin(run.absolute().name, trained.config.data.name, trained.round, seed, trained.digest)
-    write_examples(trained.spec, images, labels, out, columns, origin)
+    labels = torch.full((wanted.num,), label) if label is not None else trained.in_turn(wanted.num)
+    made = samples.make(trained, run.absolute().name, wanted, labels, in_turn=label is None)
+    for remark in made.remarks:
+        typer.echo(remark, err=True)
+    made.write(out)
     typer.echo(str(out))
 
 

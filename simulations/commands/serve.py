@@ -45,13 +45,13 @@ def serve(
     listen(root, host, port, token, limits, lambda line: typer.echo(line, err=True), root_path)
 
 
-def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JPEG, WebP, .npz or .zip.")]) -> None:
-    """Say where a generated image comes from, as its file says: one JSON object."""
+def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An image, an .npz, a .zip, or texts.")]) -> None:
+    """Say where a generated example comes from, as its file says: one JSON object."""
     import json
 
     from simulations.runs import provenance
 
-    if not file.is_file():
+    if not file.is_file() and not (file / provenance.MANIFEST).is_file():
         reason = (
             "is a folder: name a file in it" if file.is_dir() else "is no file" if file.exists() else "no such file"
         )

@@ -45,13 +45,6 @@ def family(trained: LoadedGenerator) -> tuple[str, str]:
     return name, name.lower().replace(" ", "-")
 
 
-def class_names(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
-    """Returns the name of each class: what the clients told, else the labels themselves."""
-    names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []
-    classes = trained.spec.num_classes
-    return list(names) if len(names) == classes else [str(label) for label in range(classes)]
-
-
 def cell(text: str) -> str:
     """Returns text as it may stand in a table of Markdown."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -22,7 +22,7 @@ def data_card(
     licence: str,
 ) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
-    names = card.class_names(run, trained)
+    names = list(trained.class_names)
     counts = manifest["label-counts"]
     origin = f"--round {trained.round} --seed {manifest['seed']}"
     only = "" if manifest["label"] is None else f" --label {manifest['label']}"

@@ -51,7 +51,7 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
     if wanted.label is not None:
         trained.require_known([wanted.label], "label={}")
     asked = torch.full((wanted.num,), wanted.label) if wanted.label is not None else trained.in_turn(wanted.num)
-    labels, names = (asked, card.class_names(run, trained)) if trained.conditional else (asked * 0, list(UNLABELLED))
+    labels, names = (asked, list(trained.class_names)) if trained.conditional else (asked * 0, list(UNLABELLED))
     places = _split(labels, wanted.validation)
     shared = provenance.origin(run.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
     with new_folder(out) as folder:

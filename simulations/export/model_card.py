@@ -28,7 +28,7 @@ def model_card(
         usage: Python with the fields ``noise_shape``, ``classes``, ``channels`` and ``size``.
         licence: Of the weights; empty: none is stated.
     """
-    names = card.class_names(run, trained)
+    names = list(trained.class_names)
     family, tag = card.family(trained)
     kind = "class-conditional" if trained.conditional else "unconditional"
     article = "A" if trained.conditional else "An"

@@ -5,8 +5,9 @@ import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from common.algorithms.fedavg import PERSONAL
@@ -21,6 +22,7 @@ from server import checkpoint
 from server.checkpoint import Checkpoint
 from server.records import journal, model_selection
 from server.records.run_directory import RunDirectory
+from simulations.runs import provenance
 
 _MOST_LISTED = 20
 
@@ -38,6 +40,7 @@ class LoadedGenerator:
         adversary: What it was trained against, in the same round, as images (B, C, S, S) in [-1, 1] and labels (B,)
             to logits (B,); None where the checkpoint has none.
         held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
+        class_names: What each class is called; its number, where nobody said.
         conditional: Whether its images show the labels that they are asked for.
     """
 
@@ -48,10 +51,19 @@ class LoadedGenerator:
     digest: str
     adversary: nn.Module | None
     held: tuple[int, ...]
+    class_names: tuple[str, ...] = ()
 
     @property
     def conditional(self) -> bool:
         return self.spec.num_classes > 1 and self.config.model_component.conditional
+
+    def shown(self, labels: Tensor) -> Tensor:
+        """Returns the labels that examples show, int64 (N,): those asked for, or -1 where that is not known."""
+        return labels if self.conditional else torch.full_like(labels, -1)
+
+    def origin(self, run: str, seed: int) -> dict[str, Any]:
+        """Returns where examples of this generator come from (``provenance.origin``); ``run`` is its run's name."""
+        return provenance.origin(run, self.config.data.name, self.round, seed, self.digest)
 
     def images(self, way: str) -> ImageSpec:
         """Returns the specification of the images that are made.
@@ -147,7 +159,14 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     adversary = _load_adversary(config, spec, judging) if judging else None
     generator = load_sampler(config.model_component, spec, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
-    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held)
+    names = _class_names(run, spec.num_classes)
+    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names)
+
+
+def _class_names(run: RunDirectory, num_classes: int) -> tuple[str, ...]:
+    """Returns the name of each class: what the clients told, else the labels themselves."""
+    names = run.read_summary().get("class-names") or run.read_partition().get("class-names") or []
+    return tuple(map(str, names if len(names) == num_classes else range(num_classes)))
 
 
 def _load_adversary(config: RunConfig, spec: ExampleSpec, weights: Tree) -> nn.Module:

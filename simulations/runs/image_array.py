@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,16 +15,20 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from common.examples.images import tile
+from common.generation import generate
 from simulations.runs import provenance
-from simulations.runs.image_files import check_place, write_images
-from simulations.runs.sample_requests import Plain, Request, place
+from simulations.runs.generator import LoadedGenerator
+from simulations.runs.image_files import write_images
+from simulations.runs.sample_requests import Draw, Plain, Request, place
+from simulations.runs.samples import Samples
 
 _MOST_SHOWN = 400
+_MOST_COLUMNS = 20
 _SHOWN_SIDE = 56  # pixels of an image in a notebook, at least
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class Images(Samples):
     """Generated images. A notebook shows them as one picture.
 
     Attributes:
@@ -34,14 +38,21 @@ class Images:
         columns: Images in a row of the picture.
     """
 
+    endings: ClassVar[tuple[str, ...]] = (".npz", ".png", "")
+    places: ClassVar[str] = "a .npz, to a .png, or to a folder (no ending)"
+
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     origin: Mapping[str, Any]
     columns: int = 10
 
-    def __len__(self) -> int:
-        """Returns the number of images."""
-        return len(self.pixels)
+    @classmethod
+    def make(cls, trained: LoadedGenerator, run: str, wanted: Draw, labels: Tensor, in_turn: bool) -> Self:
+        images = generate(trained.generator, labels, wanted.seed)
+        pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
+        held = len(trained.held)
+        columns = min(held, _MOST_COLUMNS) if in_turn and trained.conditional and held > 1 else 10
+        return cls(pixels, trained.shown(labels).numpy(), trained.origin(run, wanted.seed), columns)
 
     def __getitem__(self, which: "int | slice | Sequence[int] | NDArray[Any]") -> "Images":
         """Returns some of the images: one, a slice, or those that an index or a mask picks.
@@ -80,9 +91,12 @@ class Images:
             ConfigError: No image, another ending, a place that cannot be written, or where something is already.
         """
         out = place("path", path)
-        check_place(out, overwrite, "give overwrite=True")
-        write_images(self._tensor(), torch.from_numpy(self.labels), out, self.columns, self.origin)
+        self.check_place("images", Draw(), out, overwrite, "give overwrite=True")
+        self.write(out)
         return out
+
+    def write(self, out: Path) -> None:
+        write_images(self._tensor(), torch.from_numpy(self.labels), out, self.columns, self.origin)
 
     def _tensor(self) -> Tensor:
         images = torch.from_numpy(self.pixels)

@@ -1,4 +1,4 @@
-"""Where a generated image comes from, inside the file itself, and how to read it back."""
+"""Where a generated example comes from, inside its file or beside it, and how to read it back."""
 
 import io
 import json
@@ -15,12 +15,17 @@ from PIL import Image, UnidentifiedImageError
 from common.errors import ConfigError, DataError
 from common.provenance import KEY, origin, png_text, software, texts, written
 
-__all__ = ["KEY", "MANIFEST", "exif", "origin", "png_text", "read", "software", "texts", "written"]
+__all__ = ["KEY", "MANIFEST", "beside", "exif", "origin", "png_text", "read", "software", "texts", "written"]
 
 MANIFEST = "provenance.json"
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # EXIF's ImageDescription and Software
 _LONGEST = 2**20
 _MOST_PIXELS = 2**28
+
+
+def beside(path: Path) -> Path:
+    """Returns the file that says where a file of text comes from, which has no place for it itself."""
+    return path.with_name(f"{path.name}.{MANIFEST}")
 
 
 def exif(facts: Mapping[str, Any]) -> bytes:
@@ -35,14 +40,18 @@ def read(path: Path) -> dict[str, Any]:
     """Returns what a file says of its origin. It is the file's word: nothing seals it.
 
     Args:
-        path: A PNG, JPEG or WebP; an ``.npz``; or a ``.zip`` of images.
+        path: A PNG, JPEG or WebP; an ``.npz``; a ``.zip`` of images; or texts, with what says it ``beside`` them or
+            in their folder.
 
     Raises:
         ConfigError: No such file, or none of these.
         DataError: It does not say.
     """
     try:
-        if zipfile.is_zipfile(path):
+        manifest = path / MANIFEST if path.is_dir() else beside(path)
+        if manifest.is_file():
+            text = _from_manifest(manifest)
+        elif zipfile.is_zipfile(path):
             text = _from_archive(path)
         else:
             with Image.open(path) as image:
@@ -50,7 +59,9 @@ def read(path: Path) -> dict[str, Any]:
                     raise ConfigError(f"{str(path)!r} has {image.width} x {image.height} pixels: too many")
                 text = _from_image(image)
     except UnidentifiedImageError:
-        raise ConfigError(f"{str(path)!r} is no PNG, JPEG, WebP, .npz or .zip") from None
+        raise ConfigError(
+            f"{str(path)!r} is no PNG, JPEG, WebP, .npz or .zip, and has no {MANIFEST} beside it"
+        ) from None
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error, zlib.error) as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}") from None
     except (zipfile.BadZipFile, Image.DecompressionBombError) as error:
@@ -61,9 +72,17 @@ def read(path: Path) -> dict[str, Any]:
         facts = None
     if not isinstance(facts, dict):
         raise DataError(
-            f"{str(path)!r} does not say where it comes from: only images of fedgan do, and editing removes it"
+            f"{str(path)!r} does not say where it comes from: only files of fedgan do, and editing removes it"
         )
     return facts
+
+
+def _from_manifest(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise ValueError(f"{path.name} is longer than {_LONGEST} characters")
+    return text
 
 
 def _from_image(image: Image.Image) -> str:

@@ -13,6 +13,8 @@ from common.errors import ConfigError
 
 MOST_IMAGES = 10_000_000
 LARGEST_SEED = 2**63 - 1
+DEFAULT_LENGTH = 300
+"""Characters of a text."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -23,6 +25,19 @@ def plain(value: Any) -> Any:
 
 
 Plain = BeforeValidator(plain)
+
+
+def as_unicode(value: str) -> str:
+    """Returns a text that can be written in UTF-8 as it is.
+
+    Raises:
+        ValueError: It has half of a character.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start} is no Unicode character") from None
+    return value
 
 
 class Request(Options):

@@ -258,6 +258,24 @@ class Partition(Answer):
     clients: list[PartitionClient]
 
 
+class Written(Answer):
+    """A generated text."""
+
+    index: int = Field(description="which draw of the seed it is")
+    label: int | None = Field(description="the class that it was asked for; null: the model takes none")
+    class_name: str = Field(alias="class", description="of that class; empty where there is none")
+    prompt: str
+    text: str = Field(description="all of it, the prompt first")
+
+
+class Texts(Answer):
+    """Generated texts."""
+
+    texts: list[Written]
+    remarks: list[str] = Field(description="such as characters of a prompt that the model does not know")
+    provenance: dict[str, Any] = Field(description="where they come from, and the request that makes them again")
+
+
 def finite(value: Any) -> Any:
     """Returns a value of a JSON file with null for numbers that JSON, or who reads it, has no way to write."""
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""One thread that makes all images: what waits at the same time goes through the generator together.
+"""One thread that makes all images and texts: what waits at the same time goes through the generator together.
 
 Nobody's bytes change by it. Each request brings its own noise, drawn from its own seed; every pass has exactly
 ``ROWS`` rows, filled up with zeros; and images of different requests share a pass only where ``models.rows_apart`` has
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DivergenceError
-from simulations.serve.models import ROWS, Network
+from simulations.serve.models import ROWS, Maker
 
 log = logging.getLogger("fedgan.serve")
 
@@ -28,20 +28,28 @@ class StoppedError(Exception):
     """The server is stopping."""
 
 
+class _AbandonedError(Exception):
+    """Nobody waits any more for what is being made."""
+
+
 @dataclass(eq=False)
 class _Job:
     """One request: ``done`` of its rows are made."""
 
-    network: Network
-    noise: Tensor
-    labels: Tensor
+    network: Maker
+    rows: tuple[Tensor, ...]
     future: "Future[Tensor]" = field(default_factory=Future)
     images: list[Tensor] = field(default_factory=list)
     done: int = 0
 
     @property
     def left(self) -> int:
-        return len(self.labels) - self.done
+        return len(self.rows[0]) - self.done
+
+    def goes_with(self, other: "_Job") -> bool:
+        """Returns whether the two may be made in one pass."""
+        shapes = [[values.shape[1:] for values in job.rows] for job in (self, other)]
+        return self.network is other.network and self.network.joins and shapes[0] == shapes[1]
 
 
 class Batcher:
@@ -73,19 +81,18 @@ class Batcher:
         """Whether images are made."""
         return self._thread.is_alive()
 
-    def submit(self, network: Network, noise: Tensor, labels: Tensor) -> "Future[Tensor]":
-        """Returns what will hold the images, uint8 (N, C, S, S); cancelled, no more of them are made.
+    def submit(self, network: Maker, *rows: Tensor) -> "Future[Tensor]":
+        """Returns what will hold the examples as they are stored, (N, ...); cancelled, no more of them are made.
 
         Args:
             network: Makes them.
-            noise: float32 (N, Z), N at least 1.
-            labels: int64 (N,).
+            rows: What it makes them of, N rows of each, N at least 1: noise, labels, ...
 
         Raises:
             BusyError: With these, more images than allowed would wait.
             StoppedError: ``close`` was called.
         """
-        job = _Job(network, noise, labels)
+        job = _Job(network, rows)
         with self._changed:
             if self._stopping:
                 raise StoppedError
@@ -125,7 +132,7 @@ class Batcher:
         picked: list[tuple[_Job, int]] = []
         room = ROWS
         for job in self._jobs:
-            if not room or (picked and not (job.network is picked[0][0].network and job.network.joins)):
+            if not room or (picked and not job.goes_with(picked[0][0])):
                 continue
             count = min(room, job.left)
             picked.append((job, count))
@@ -134,10 +141,16 @@ class Batcher:
 
     def _make(self, picked: list[tuple[_Job, int]]) -> None:
         network = picked[0][0].network
+
+        def require_someone() -> None:
+            if all(job.future.done() for job, _ in picked):
+                raise _AbandonedError
+
         try:
-            noise = torch.cat([job.noise[job.done : job.done + count] for job, count in picked])
-            labels = torch.cat([job.labels[job.done : job.done + count] for job, count in picked])
-            images, sound = network.make(noise, labels)
+            parts = zip(*([values[job.done : job.done + n] for values in job.rows] for job, n in picked), strict=True)
+            images, sound = network.make(*(torch.cat(part) for part in parts), on_step=require_someone)
+        except _AbandonedError:
+            return
         except Exception as error:  # goes to those who wait for it; the thread goes on
             log.exception("a pass of %d images failed", sum(count for _, count in picked))
             with self._changed:

@@ -1,11 +1,11 @@
-"""The body of ``POST /api/runs/{id}/generate``: which images to make, and in what form."""
+"""The body of ``POST /api/runs/{id}/generate``: which images or texts to make, and in what form."""
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from common.components import Options
-from simulations.runs.sample_requests import Seed
+from simulations.runs.sample_requests import DEFAULT_LENGTH, Seed, as_unicode
 from simulations.serve.trust import Trust
 
 _LARGEST_SIDE = 4096
@@ -16,7 +16,9 @@ _Number = Annotated[float, Field(ge=-100, le=100)]
 _Label = Annotated[int, Field(ge=0, le=100_000)]
 _MOST = 100_000
 
-Format = Literal["png", "jpeg", "webp", "npz", "zip"]
+PictureFormat = Literal["png", "jpeg", "webp", "npz", "zip"]
+TextFormat = Literal["json", "jsonl", "txt", "csv"]
+_Unicode = Annotated[str, Field(max_length=4000), AfterValidator(as_unicode)]
 
 
 class _Strict(Options):
@@ -71,10 +73,10 @@ class Grid(_Strict):
 
 
 class GenerateRequest(_Strict):
-    """Images to make. The same request to the same weights on the same machine gives the same bytes."""
+    """Images or texts to make. The same request to the same weights on the same machine gives the same bytes."""
 
     num: int | None = Field(
-        None, ge=1, le=_MOST, description="how many; default: 1, or one for each label or noise vector"
+        None, ge=1, le=_MOST, description="how many; default: 1, or one for each label, noise vector or prompt"
     )
     labels: Literal["balanced"] | list[_Label] | None = Field(
         None,
@@ -100,7 +102,11 @@ class GenerateRequest(_Strict):
         None, ge=0.05, le=1, description="make more, and keep this share of each class, the most trusted"
     )
     trust: Trust = Field("adversary", description="what keep goes by; the classifier is for 28x28 digits only")
-    format: Format = Field("png", description="png, jpeg, webp: one picture; zip: a file an image; npz: arrays")
+    format: PictureFormat | TextFormat = Field(
+        "png",
+        description="png, jpeg, webp: one picture; zip: a file an image; npz: arrays. Of text json, jsonl, txt or csv: "
+        "what Accept prefers where none is given, or json",
+    )
     entries: Literal["png", "jpeg", "webp"] = Field("png", description="what a zip holds")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp; webp of 100 loses nothing")
     crop: Crop | None = Field(None, description="first")
@@ -110,6 +116,17 @@ class GenerateRequest(_Strict):
     colour: Literal["as-is", "grey", "rgb"] = Field("as-is", description="fifth")
     mark: bool = Field(False, description="a visible mark in a corner of each image: a small frame with a G")
     grid: Grid | None = Field(None, description="how pictures of several images are laid out")
+    prompts: list[_Unicode] | None = Field(
+        None, description="what texts go on from, in turn; without: they begin", min_length=1, max_length=1000
+    )
+    temperature: float | None = Field(
+        None, ge=0.05, le=10, description="of text: below 1 likely characters are preferred; default: the model's own"
+    )
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="of text: only the likeliest characters of this much probability together"
+    )
+    length: int = Field(DEFAULT_LENGTH, ge=1, le=100_000, description="characters of a text at most, after its prompt")
+    stop: _Unicode = Field("", description="of text: a mark that it ends before")
 
     @model_validator(mode="after")
     def _fits(self) -> "GenerateRequest":
@@ -126,7 +143,8 @@ class GenerateRequest(_Strict):
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """How many images or texts."""
         if self.noise is not None:
             return len(self.noise)
-        return self.num or (len(self.labels) if isinstance(self.labels, list) else 1)
+        several = self.labels if isinstance(self.labels, list) else self.prompts
+        return self.num or (len(several) if several else 1)

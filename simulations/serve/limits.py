@@ -10,6 +10,8 @@ class Limits:
     Attributes:
         images: Of one request, rejected ones included.
         pixels: Of one answer, all images together.
+        characters: Of one text with its prompt: as many steps of the model, whatever is written beside it.
+        all_characters: Of all texts of one request, with their prompts.
         waiting: Images that wait or are made at a time.
         requests: Requests for images under way at a time.
         seconds: How long one may wait for its images.
@@ -19,6 +21,8 @@ class Limits:
 
     images: int = 1000
     pixels: int = 2**25
+    characters: int = 4096
+    all_characters: int = 2**18
     waiting: int = 4096
     requests: int = 128
     seconds: float = 30.0

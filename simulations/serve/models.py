@@ -4,10 +4,10 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from common.errors import CheckpointError, ConfigError
 from common.examples.images import denormalise, normalise
 from common.generation import Mixture, balanced_labels
 from common.models import Sampler
+from common.models.tokens import TextSampler
 from common.seeding import torch_generator
+from common.writing import padded_pass
 from server import checkpoint
 from server.records import model_selection
 from simulations.runs.generator import LoadedGenerator, load_trained
@@ -27,6 +29,7 @@ ROWS = 64
 
 Which = int | Literal["best", "last"]
 _MOST_LOADED = 8
+_MOST_WRITERS = 32
 _TICK = 2.0  # seconds, of the coarsest clock of a file system
 
 
@@ -36,6 +39,22 @@ class _File(NamedTuple):
     round: int
     is_last: bool
     mark: tuple[int, int, int] | None
+
+
+class Maker(Protocol):
+    """What makes examples, a pass at a time."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether examples of several requests may be made in one pass, to the same bits as alone."""
+
+    def make(self, *rows: Tensor, on_step: Callable[[], None]) -> tuple[Tensor, Tensor]:
+        """Returns examples as they are stored, (n, ...), and whether each was finite, bool (n,).
+
+        Args:
+            rows: What they are made of: noise, labels and whatever else, n rows of each, n at most ``ROWS``.
+            on_step: Called now and then in a long pass; what it raises ends the pass.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +68,18 @@ class Network:
 
     trained: LoadedGenerator
     joins: bool
+    _writers: "OrderedDict[Hashable, Writer]" = field(default_factory=OrderedDict, repr=False)
+
+    def adapted(self, temperature: float | None, top_p: float | None) -> "Writer":
+        """Returns what writes texts with these options: one for the same ones, so that requests may be joined."""
+        key = (temperature, top_p)
+        writer = self._writers.get(key)
+        if writer is None:
+            writer = Writer(self.trained.generator.adapted(temperature=temperature, top_p=top_p), self.joins)
+            self._writers[key] = writer
+            while len(self._writers) > _MOST_WRITERS:
+                self._writers.popitem(last=False)
+        return writer
 
     @property
     def noise_size(self) -> int:
@@ -56,13 +87,14 @@ class Network:
         return math.prod(self.trained.generator.noise_shape)
 
     @torch.inference_mode()
-    def make(self, noise: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def make(self, *rows: Tensor, on_step: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
         """Returns images uint8 (n, C, S, S), and whether each was finite, bool (n,); the pass has ``ROWS`` rows.
 
         Args:
-            noise: float32 (n, Z), n at most ``ROWS``.
-            labels: int64 (n,).
+            rows: Noise, float32 (n, Z), n at most ``ROWS``, and labels, int64 (n,).
+            on_step: Not called: a pass is short.
         """
+        noise, labels = rows
         noise = noise.reshape(len(noise), *self.trained.generator.noise_shape)
         made = _padded_pass(self.trained.generator, noise, labels)
         return denormalise(made), made.flatten(1).sum(1).isfinite()  # a tenth of the time of looking at each number
@@ -79,6 +111,25 @@ class Network:
             raise ConfigError("this run has no adversary on the server: leave keep out")
         chunks = zip(torch.split(normalise(images), ROWS), torch.split(labels, ROWS), strict=True)
         return torch.cat([_padded_pass(adversary, *chunk) for chunk in chunks])
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """A model of text with options of sampling, that is ready to write; see ``Maker``.
+
+    Attributes:
+        sampler: Writes.
+        joins: See ``Network``.
+    """
+
+    sampler: Sampler
+    joins: bool
+
+    @torch.inference_mode()
+    def make(self, *rows: Tensor, on_step: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
+        """Returns texts as they are stored, int32 (n, T), of noise (n, T), labels (n,) and prompts (n, P)."""
+        tokens = padded_pass(self.sampler, *rows, on_step=on_step)
+        return self.sampler.spec.to_stored(tokens).cpu(), torch.ones(len(tokens), dtype=torch.bool)
 
 
 def _padded_pass(network: nn.Module, values: Tensor, labels: Tensor) -> Tensor:
@@ -103,13 +154,30 @@ def rows_apart(generator: Sampler, num_classes: int) -> bool:
         return False
     source = torch_generator(0, "serve", "probe")
     noise, labels = torch.randn(ROWS, *generator.noise_shape, generator=source), balanced_labels(ROWS, num_classes)
-    whole = generator(noise, labels)
+    tried = _Expectations(generator) if isinstance(generator, TextSampler) else generator
+    whole = tried(noise, labels)
     for shift in (1, 7, 31, ROWS // 2 + 1):
-        moved = generator(noise.roll(shift, 0), labels.roll(shift, 0))
+        moved = tried(noise.roll(shift, 0), labels.roll(shift, 0))
         if not torch.equal(moved.roll(-shift, 0), whole):
             return False
     few = 3
-    return torch.equal(_padded_pass(generator, noise[:few], labels[:few]), whole[:few])
+    return torch.equal(_padded_pass(tried, noise[:few], labels[:few]), whole[:few])
+
+
+class _Expectations(nn.Module):
+    """What a model expects after each of the tokens that noise picks: all bits, of which texts show a few."""
+
+    def __init__(self, sampler: TextSampler) -> None:
+        super().__init__()
+        self.network = sampler.network
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        tokens = (torch.special.ndtr(noise) * self.network.spec.num_tokens).long()
+        state, expected = self.network.begin(labels), []
+        for column in tokens.T:
+            logits, state = self.network.advance(column, labels, state)
+            expected.append(logits)
+        return torch.stack(expected, dim=1)
 
 
 class Models:

@@ -39,7 +39,7 @@ def draw(wanted: GenerateRequest, network: Network) -> Draw:
         ConfigError: Labels, noise or a filter that this generator does not have.
     """
     size = network.noise_size
-    labels = _labels(wanted, network.trained)
+    labels = labels_of(wanted, network.trained)
     if wanted.keep is not None and wanted.keep < 1:
         _require_trust(wanted, network)
         if not network.trained.conditional:
@@ -104,7 +104,12 @@ def _require_trust(wanted: GenerateRequest, network: Network) -> None:
         raise ConfigError(why_not(wanted.trust, known))
 
 
-def _labels(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
+def labels_of(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
+    """Returns the label of each example of a request, int64 (N,).
+
+    Raises:
+        ConfigError: The generator takes none, or does not know one.
+    """
     count = wanted.count
     if wanted.labels is None or wanted.labels == "balanced":
         if wanted.interpolate:

@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -12,16 +13,33 @@ import anyio.to_thread
 from common.errors import ConfigError
 from simulations.runs import provenance
 from simulations.runs.record import Record
-from simulations.serve import images, sampling
+from simulations.serve import sampling
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.counters import Counters
 from simulations.serve.generate_requests import GenerateRequest
-from simulations.serve.images import Made
 from simulations.serve.library import Library
 from simulations.serve.limits import Limits
 from simulations.serve.models import Models, Network
+from simulations.serve.ways import way_for
 
 _MOST_LABELS = 64  # labels that a provenance repeats; of more, a digest
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer to a request.
+
+    Attributes:
+        content: Its bytes.
+        media: Their media type.
+        ending: Of a file of them.
+        facts: Where the examples come from.
+    """
+
+    content: bytes
+    media: str
+    ending: str
+    facts: Mapping[str, Any]
 
 
 class Service:
@@ -45,8 +63,8 @@ class Service:
         self._threads: anyio.CapacityLimiter | None = None  # made where the event loop is
         self._encoders = threading.BoundedSemaphore(limits.encoders)
 
-    async def generate(self, record: Record, wanted: GenerateRequest) -> tuple[bytes, dict[str, Any]]:
-        """Returns the bytes of an answer, and where its images come from.
+    async def generate(self, record: Record, wanted: GenerateRequest, accept: str = "") -> "Answered":
+        """Returns an answer; ``accept`` is what HTTP's header of that name says.
 
         Raises:
             ConfigError: What this generator cannot do, or more than is allowed.
@@ -63,7 +81,7 @@ class Service:
         try:
             # One thread from its noise to its bytes: each change of threads costs as much as some images.
             self._threads = self._threads or anyio.CapacityLimiter(self.limits.requests)
-            return await anyio.to_thread.run_sync(self._generate, record, wanted, limiter=self._threads)
+            return await anyio.to_thread.run_sync(self._generate, record, wanted, accept, limiter=self._threads)
         except BusyError:
             self.refused += 1
             raise
@@ -71,28 +89,26 @@ class Service:
             with self._lock:
                 self._requests -= 1
 
-    def _generate(self, record: Record, wanted: GenerateRequest) -> tuple[bytes, dict[str, Any]]:
+    def _generate(self, record: Record, wanted: GenerateRequest, accept: str) -> "Answered":
         if (most := sampling.candidates(wanted)) > self.limits.images:
             raise ConfigError(
-                f"{most} images would be made, and {self.limits.images} a request are allowed: ask in parts"
+                f"{most} examples would be made, and {self.limits.images} a request are allowed: ask in parts"
             )
         network = self.models.get(record, wanted.round, wanted.client)
-        if (pixels := images.pixels_of(wanted, network.trained.images("POST generate").size)) > self.limits.pixels:
-            raise ConfigError(f"the answer would have up to {pixels:,} pixels, and {self.limits.pixels:,} are allowed")
-        drawn = sampling.draw(wanted, network)
-        future = self.batcher.submit(network, drawn.noise, drawn.labels)
+        way = way_for(network.trained)(wanted, network, self.limits, accept)
+        maker, rows = way.rows()
+        future = self.batcher.submit(maker, *rows)
         try:
-            candidates = future.result(self.limits.seconds)
+            made = future.result(self.limits.seconds)
         except TimeoutError:
             future.cancel()
             raise
         except CancelledError:  # the server stops, and this was not made in time
             raise StoppedError from None
         with self._encoders:
-            places = sampling.most_trusted(drawn, candidates, sampling.trust_of(wanted, network))
-            labels = drawn.labels[places].tolist() if network.trained.conditional else [-1] * len(places)
-            facts = _facts(record, network, wanted) | {"rejected": len(candidates) - len(places)}
-            return images.encode(Made(candidates[places], labels, places.tolist(), facts), wanted), facts
+            facts = _facts(record, network, wanted)
+            content = way.encode(made, facts)
+        return Answered(content, way.media[way.format], way.endings[way.format], facts)
 
     def open_stream(self) -> bool:
         """Takes note of one more stream, and returns whether it may be."""
@@ -120,4 +136,4 @@ def _facts(record: Record, network: Network, wanted: GenerateRequest) -> dict[st
             request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
     trained = network.trained
     shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
-    return shared | {"request": request}
+    return shared | {"request": request, "rejected": 0}

@@ -66,7 +66,11 @@ def test_every_protocol_is_a_preset_with_two_valid_budgets(id, budget):
     values = read_preset(id.lower()) | (PROTOCOLS[id].full if budget == "full" else {})
     config = RunConfig.from_flat(values)
     assert config.federation.num_rounds % config.evaluation.every == 0
-    assert config.data.name.partition(" copies=")[0] in ("mnist", "stacked-mnist of=mnist", DATASETS["shakespeare"](min_characters=1000).spec())
+    assert config.data.name.partition(" copies=")[0] in (
+        "mnist",
+        "stacked-mnist of=mnist",
+        DATASETS["shakespeare"](min_characters=1000).spec(),
+    )
 
 
 def test_the_budgets_are_those_that_published_figures_had():

@@ -7,16 +7,16 @@ from PIL import Image
 
 from common.errors import ConfigError
 from simulations.commands import main
-from simulations.runs import image_files
 from simulations.runs.image_array import Images
 from simulations.runs.image_files import write_images
 from simulations.runs.output_place import check_target, new_folder
+from simulations.runs.sample_requests import Draw
 
 ORIGIN = {"run": "r", "data": "d", "round": 1, "seed": 0, "model-sha256": "x"}
 
 
 def write(out, num=3, overwrite=False):
-    image_files.check_place(out, overwrite, "add --overwrite")
+    Images.check_place("images", Draw(), out, overwrite, "add --overwrite")
     write_images(torch.zeros(num, 1, 8, 8, dtype=torch.uint8), torch.arange(num), out, 10, ORIGIN)
 
 
@@ -116,7 +116,7 @@ def test_what_is_interrupted_leaves_what_was_there(tmp_path, name, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_files.np, "savez_compressed", interrupted)
+    monkeypatch.setattr(np, "savez_compressed", interrupted)
     monkeypatch.setattr(Image.Image, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(out, overwrite=True)

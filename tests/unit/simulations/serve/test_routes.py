@@ -114,7 +114,7 @@ def test_given_noise_make_images_of_their_own(client):
     ("path", "wanted", "status", "said"),
     [
         (GENERATE, {"num": 10**5}, 422, "1000 a request are allowed"),
-        (GENERATE, {"num": 400, "keep": 0.1}, 422, "images would be made"),
+        (GENERATE, {"num": 400, "keep": 0.1}, 422, "examples would be made"),
         (GENERATE, {"num": 900, "resize": {"width": 4096, "height": 4096}}, 422, "pixels"),
         (GENERATE, {"labels": [10]}, 422, "the generator knows 0 to 9"),
         (GENERATE, {"round": 77}, 422, "no checkpoint of round 77; rounds with one: 1, 2, 3"),
