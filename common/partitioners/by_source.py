@@ -8,6 +8,7 @@ from pydantic import Field
 
 from common.errors import ConfigError
 from common.partitioners.base import Indices, Partitioner
+from common.seeding import numpy_generator
 
 
 class BySource(Partitioner):
@@ -27,7 +28,7 @@ class BySource(Partitioner):
 
     def deal(self, labels: Indices, num_clients: int, seed: int) -> Sequence[Indices]:
         """Returns the examples of each client; see ``Partitioner.deal``. Those of other sources are left out."""
-        return self.split(labels, num_clients, np.random.default_rng(seed))
+        return self.split(labels, num_clients, numpy_generator(seed, "partition"))
 
     def split(self, labels: Indices, num_clients: int, generator: np.random.Generator) -> Sequence[Indices]:
         """Returns the examples of each client, of the sources with most; see ``Partitioner.split``.
