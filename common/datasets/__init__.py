@@ -3,11 +3,13 @@
 from common.datasets.base import UNLABELLED, Dataset, DataSource, load_once
 from common.datasets.fashion_mnist import FashionMnist
 from common.datasets.image_folder import ImageFolder
+from common.datasets.jsonl import Jsonl
 from common.datasets.mnist import Mnist
 from common.datasets.mnist_10k import Mnist10k
 from common.datasets.npz import Npz
 from common.datasets.shakespeare import Shakespeare
 from common.datasets.stacked_mnist import StackedMnist
+from common.datasets.text_folder import TextFolder
 from common.examples import ImageSet, ImageSpec
 from common.examples.images import denormalise, normalise
 
@@ -19,6 +21,8 @@ DATASETS: dict[str, type[DataSource]] = {
     "image-folder": ImageFolder,
     "npz": Npz,
     "shakespeare": Shakespeare,
+    "text-folder": TextFolder,
+    "jsonl": Jsonl,
 }
 
 __all__ = [

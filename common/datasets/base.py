@@ -109,9 +109,9 @@ class Dataset:
         if not absent:
             return ""
         if len(absent) == 1:
-            return f"class {absent[0]} has no training images, and is never generated"
+            return f"class {absent[0]} has no training {self.train.kind}, and is never generated"
         many = f"{len(absent)} of {len(self.class_names)} classes"
-        return f"{many} have no training images, and are never generated: {listed(absent)}"
+        return f"{many} have no training {self.train.kind}, and are never generated: {listed(absent)}"
 
     @property
     def held(self) -> tuple[int, ...]:

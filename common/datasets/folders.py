@@ -1,8 +1,8 @@
-"""Folders as people have them: what of a tree of files is read, and what is left out, counted and said."""
+"""Folders as people have them: what of a tree of files is read, what is left out, counted and said, and what fails."""
 
 import errno
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from common.datasets.remarks import Remarks, printable
 from common.errors import DataError
 
 HIDDEN = "{n} hidden or system [file or folder was|files and folders were] left out"
-NO_IMAGE = "{n} [file of a kind that is|files of kinds that are] not read as images [was|were] left out"
+OTHER_KIND = "{n} [file of a kind that is|files of kinds that are] not read as {kind} [was|were] left out"
 DANGLING = "{n} symbolic [link|links] to nothing [was|were] left out"
 SPECIAL = "{n} [entry that is|entries that are] neither [file nor folder was|files nor folders were] left out"
 
@@ -21,6 +21,7 @@ _SYSTEM = {  # what systems and network drives put beside people's files; beside
 }  # fmt: skip
 _SYSTEM_ENDS = (":zone.identifier",)  # of a second file that Windows keeps of each downloaded one, where it was copied
 _DEEPEST = 100
+_NAMED_FAILURES = 5
 
 
 @dataclass
@@ -54,7 +55,13 @@ class Folder:
         return self.files + [file for folder in self.folders for file in folder._walk()]
 
 
-def scan(root: Path, endings: Container[str] | None, remarks: Remarks, wanted: Container[str] = ()) -> Folder:
+def scan(
+    root: Path,
+    endings: Container[str] | None,
+    remarks: Remarks,
+    wanted: Container[str] = (),
+    kind: str = "images",
+) -> Folder:
     """Returns the tree at ``root``; symbolic links are followed.
 
     Args:
@@ -62,11 +69,12 @@ def scan(root: Path, endings: Container[str] | None, remarks: Remarks, wanted: C
         endings: Of the files to take, in lower case with the dot; None: any.
         remarks: Where what is left out is counted.
         wanted: Names that are taken although they look like those of hidden or system folders.
+        kind: What the files are read as, for remarks.
 
     Raises:
         DataError: A folder that cannot be read, or a link that leads back to a folder it lies in; names it.
     """
-    return _scanned(root, _Rules(endings, remarks, wanted), ())
+    return _scanned(root, _Rules(endings, remarks, wanted, kind), ())
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,17 @@ class _Rules:
     endings: Container[str] | None
     remarks: Remarks
     wanted: Container[str]
+    kind: str
+
+
+def failed(failures: Sequence[tuple[Path, DataError]], total: int) -> DataError:
+    """Returns one error for all files that cannot be used, of ``total``: the first one's words, the others' names."""
+    first, *others = failures
+    if not others:
+        return first[1]
+    named = ", ".join(printable(path) for path, _ in others[:_NAMED_FAILURES])
+    more = ", ..." if others[_NAMED_FAILURES:] else ""
+    return DataError(f"{first[1]}. {len(failures):,} of {total:,} files cannot be used; the others are {named}{more}")
 
 
 def _scanned(path: Path, rules: _Rules, above: tuple[tuple[int, int], ...]) -> Folder:
@@ -104,7 +123,7 @@ def _take(entry: "os.DirEntry[str]", found: Folder, rules: _Rules, above: tuple[
             if rules.endings is None or ending in rules.endings:
                 found.files.append(path)
             else:
-                rules.remarks.add(NO_IMAGE, ending or "no ending")
+                rules.remarks.add(OTHER_KIND.replace("{kind}", rules.kind), ending or "no ending")
         else:
             rules.remarks.add(DANGLING if entry.is_symlink() else SPECIAL, path)
     except OSError as error:

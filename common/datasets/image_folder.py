@@ -9,15 +9,14 @@ from pydantic import Field, field_validator
 
 from common.datasets import pictures
 from common.datasets.base import UNLABELLED, Dataset, DataSource, squared, stratified_split
-from common.datasets.folders import scan
-from common.datasets.layout import Layout, laid_out
+from common.datasets.folders import failed, scan
+from common.datasets.layout import CLASSES, Layout, laid_out, listed_classes
 from common.datasets.remarks import Remarks, listed, printable
 from common.errors import DataError
 from common.examples import ImageSet
 
 CROPPED = "{n} [picture that is|pictures that are] not square lost the ends of [its|their] longer side"
 ENLARGED = "{n} [picture|pictures] smaller than {size}x{size} pixels [was|were] enlarged"
-_NAMED_FAILURES = 5
 
 Labelled = list[tuple[Path, int]]  # image files with their labels
 
@@ -34,12 +33,7 @@ class ImageFolder(DataSource):
 
     held_out: float = Field(0.2, gt=0, lt=1, description="share to hold out of a folder without train and test")
     grey: bool = Field(False, description="one channel of grey instead of three of colour")
-    classes: str = Field(
-        "",
-        description="class folders in the order of their labels, separated by commas, or by / where names have commas;"
-        " empty: those there are, sorted. Sites with different classes need the same list, and may lack some of its"
-        " folders",
-    )
+    classes: str = Field("", description=CLASSES)
     background: str = Field("white", description="colour to lay below transparent parts: a name, or #RRGGBB")
     window: str = Field(
         "",
@@ -101,9 +95,8 @@ class ImageFolder(DataSource):
             raise DataError(
                 f"{printable(root)} {what}; set data.root to one with a sub folder of images for each class"
             )
-        if len(set(self._named)) < len(self._named):
-            raise DataError(f"data classes={self.classes!r} names a class twice")
-        layout = laid_out(scan(root, pictures.endings(), remarks, self._named), self._named, remarks)
+        named = listed_classes(self.classes)
+        layout = laid_out(scan(root, pictures.endings(), remarks, named), named, remarks)
         for part, what in zip(layout.parts, ("training ", "test ") if len(layout.parts) == 2 else ("",), strict=True):
             if not part:
                 left_out = "".join(f"; {sentence}" for sentence in remarks.sentences())
@@ -112,13 +105,6 @@ class ImageFolder(DataSource):
                     f" they are looked for{left_out}"
                 )
         return layout
-
-    @property
-    def _named(self) -> tuple[str, ...]:
-        """The classes that the user lists."""
-        if "/" in self.classes:  # which no folder's name has
-            return tuple(printable(name) for name in self.classes.split("/") if name)
-        return tuple(printable(name.strip()) for name in self.classes.split(",") if name.strip())
 
     def _decoded(self, part: Labelled, image_size: int, remarks: Remarks) -> ImageSet:
         colour = ImageColor.getrgb(self.background)
@@ -142,7 +128,7 @@ class ImageFolder(DataSource):
             sized = path
             images.append(image)
         if failures:
-            raise DataError(_failed(failures, len(part)))
+            raise failed(failures, len(part))
         return ImageSet(torch.stack(images), torch.tensor([label for _, label in part]))
 
 
@@ -157,12 +143,3 @@ def _square(pixels: torch.Tensor, path: Path, image_size: int, remarks: Remarks)
         return squared(pixels.unsqueeze(0), image_size)[0]
     except DataError as error:
         raise DataError(f"{printable(path)}: {error}") from None
-
-
-def _failed(failures: list[tuple[Path, DataError]], total: int) -> str:
-    first, *others = failures
-    if not others:
-        return str(first[1])
-    named = ", ".join(printable(path) for path, _ in others[:_NAMED_FAILURES])
-    more = ", ..." if others[_NAMED_FAILURES:] else ""
-    return f"{first[1]}. {len(failures):,} of {total:,} files cannot be used; the others are {named}{more}"

@@ -16,6 +16,12 @@ OTHERS = "{n} [folder|folders] beside those of the split [was|were] left out"
 UNUSED = "{n} [folder|folders] without images [was|were] left out"
 NOT_SPLIT = "{n} class [folder has a folder|folders have folders] called train or test, which [is|are] no split there"
 
+CLASSES = (
+    "class folders in the order of their labels, separated by commas, or by / where names have commas; empty: those"
+    " that there are, sorted. Sites with different classes need the same list, and may lack some of its folders"
+)
+"""What the option ``classes`` of sources that read folders is."""
+
 Role = Literal["train", "test", "val"]
 
 _ROLE = re.compile(r"(?:(train|training)|(test|testing)|(val|valid|validation))(?:[ _-]?(?:set|data|images))?")
@@ -34,6 +40,20 @@ class Layout:
     parts: tuple[list[tuple[Path, int]], ...]
 
 
+def listed_classes(classes: str) -> tuple[str, ...]:
+    """Returns the names of the classes that a user lists, in order; see ``CLASSES``.
+
+    Raises:
+        DataError: One stands there twice.
+    """
+    apart = "/" if "/" in classes else ","  # which no folder's name has
+    names = [name if apart == "/" else name.strip() for name in classes.split(apart)]
+    named = tuple(printable(name) for name in names if name)
+    if len(set(named)) < len(named):
+        raise DataError(f"data classes={classes!r} names a class twice")
+    return named
+
+
 def laid_out(top: Folder, named: Sequence[str], remarks: Remarks) -> Layout:
     """Returns what the folders below ``top`` mean.
 
@@ -50,7 +70,7 @@ def laid_out(top: Folder, named: Sequence[str], remarks: Remarks) -> Layout:
         for part in parts:
             _leave(part.folders, UNUSED, remarks)
         return Layout(UNLABELLED, tuple([(file, 0) for file in part.files] for part in parts))
-    folders = [_by_name(part) for part in parts]
+    folders = [by_name(part) for part in parts]
     names = tuple(named) or tuple(sorted({name for part in folders for name in part}))
     for part, found in zip(parts, folders, strict=True):
         unknown = {name: folder for name, folder in found.items() if name not in names}
@@ -82,9 +102,9 @@ def _split(top: Folder, named: Sequence[str], remarks: Remarks) -> tuple[Folder,
     """Returns the folders of the training and of the held-out images, or ``top`` alone, which is no split."""
     roles: dict[Role, list[Folder]] = {}
     for folder in top.folders:
-        if role := _role(folder.name):
+        if role := role_of(folder.name):
             roles.setdefault(role, []).append(folder)
-    others = [folder for folder in _classes(top) if not _role(folder.name)]
+    others = [folder for folder in _classes(top) if not role_of(folder.name)]
     deep = any(_classes(folder) for folders in roles.values() for folder in folders)
     if not roles or {folder.name for folder in _classes(top)} <= set(named):
         return (top,)
@@ -92,7 +112,7 @@ def _split(top: Folder, named: Sequence[str], remarks: Remarks) -> tuple[Folder,
     whole = bool("train" in roles and held_out)
     if others and not deep and not whole:
         return (top,)  # a class may be called so: cars, buses, trains
-    names = listed([folder.name for folder in top.folders if _role(folder.name)])
+    names = listed([folder.name for folder in top.folders if role_of(folder.name)])
     if not whole:
         half = next(iter(roles.values()))[0]
         raise DataError(
@@ -128,11 +148,12 @@ def _told_split(top: Folder, roles: dict[Role, list[Folder]], remarks: Remarks) 
     for folder in held_out:
         if folder is not test:
             remarks.say(f"{folder.name} ({len(folder):,} images) was left out, as {test.name} is what is held out")
-    _leave([folder for folder in top.folders if not _role(folder.name)], OTHERS, remarks)
+    _leave([folder for folder in top.folders if not role_of(folder.name)], OTHERS, remarks)
     return train, test
 
 
-def _role(name: str) -> Role | None:
+def role_of(name: str) -> Role | None:
+    """Returns the part of a split that a folder's name means; None: it is a name as any other."""
     match = _ROLE.fullmatch(name.lower())
     if match is None:
         return None
@@ -144,7 +165,12 @@ def _classes(folder: Folder) -> list[Folder]:
     return [inner for inner in folder.folders if len(inner)]
 
 
-def _by_name(part: Folder) -> dict[str, Folder]:
+def by_name(part: Folder) -> dict[str, Folder]:
+    """Returns the folders in a folder by their printable names.
+
+    Raises:
+        DataError: Two have the same one.
+    """
     found: dict[str, Folder] = {}
     for folder in part.folders:
         if folder.name in found:
@@ -161,7 +187,7 @@ def _leave(folders: Iterable[Folder], kind: str, remarks: Remarks) -> None:
 def _say_what_is_no_class(found: dict[str, Folder], remarks: Remarks) -> None:
     """Says where folders in class folders look as if they were what the user meant."""
     for folder in found.values():
-        if any(_role(inner.name) for inner in _classes(folder)):
+        if any(role_of(inner.name) for inner in _classes(folder)):
             remarks.add(NOT_SPLIT, folder.path)
     if len(found) == 1:
         (only,) = found.values()

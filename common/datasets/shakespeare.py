@@ -59,7 +59,12 @@ class Shakespeare(TextDataSource):
         if not roles:
             raise DataError(f"{self.spec()}: no role has as many characters")
         sources = [
-            TextsOfSource(f"{role.name} ({role.play})", role.speeches, GENRES.index(role.genre)) for role in roles
+            TextsOfSource(
+                f"{role.name} ({role.play})",
+                role.speeches,
+                (GENRES.index(role.genre),) * len(role.speeches),
+            )
+            for role in roles
         ]
         return self.dataset(sources, image_size=image_size, class_names=GENRES)
 

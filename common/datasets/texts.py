@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 from pydantic import Field
 
 from common.datasets.base import UNLABELLED, Dataset, DataSource
+from common.datasets.remarks import printable, worded
 from common.errors import ConfigError, DataError
 from common.examples import TextSet
 from common.examples.text import pack, vocabulary_of
+
+TOO_FEW = "nothing is held out of {n} [source|sources] of fewer than {least} texts"
 
 Tokens = Literal["characters", "bytes"]
 
@@ -21,14 +25,18 @@ class TextsOfSource:
     """The texts of one source, in order.
 
     Attributes:
-        name: Of the source: a role, a file, an author.
+        name: Of the source: a role, a file, an author. No other has it.
         texts: Any characters, line breaks too; none is empty.
-        label: The class of all of them.
+        labels: The class of each.
     """
 
     name: str
     texts: tuple[str, ...]
-    label: int = 0
+    labels: tuple[int, ...]
+
+    def part(self, rows: slice) -> "TextsOfSource":
+        """Returns some of the texts."""
+        return TextsOfSource(self.name, self.texts[rows], self.labels[rows])
 
 
 class TextDataSource(DataSource):
@@ -42,17 +50,19 @@ class TextDataSource(DataSource):
         self,
         sources: Sequence[TextsOfSource],
         *,
+        place: Path | None = None,
         image_size: int = 0,
         class_names: tuple[str, ...] = UNLABELLED,
         remarks: tuple[str, ...] = (),
     ) -> Dataset:
         """Returns the texts as rows of ``context + 1`` tokens, each of which begins with half of the row before it.
 
-        The last texts of each source, ``held_out`` of their number rounded down, are held out; of a single source with
-        too few texts for that, the end of its last one.
+        The last texts of each source, ``held_out`` of their number rounded down, are held out; of a single
+        source with too few texts for that, the end of its last one.
 
         Args:
-            sources: At least one, each with at least one text.
+            sources: Each with at least one text.
+            place: Where they were read, for messages.
             image_size: What ``DataSource.load`` was given.
             class_names: Of the labels.
             remarks: See ``Dataset``.
@@ -61,18 +71,27 @@ class TextDataSource(DataSource):
             ConfigError: ``image_size`` is set.
             DataError: Nothing to train on or to hold out, or too many different characters.
         """
-        name = self.component_name()
+        name = self.component_name() + (f" {printable(place)}" if place else "")
         if image_size:
-            raise ConfigError(f"data.image-size={image_size}, but data.name={name!r} holds text: leave it at 0")
+            raise ConfigError(
+                f"data.image-size={image_size}, but data.name={self.component_name()!r} holds text: leave it at 0"
+            )
         if not sources:
             raise DataError(f"{name}: there is no text")
         trained, held_out = zip(*(self._divided(source, alone=len(sources) == 1) for source in sources), strict=True)
-        if not any(held_out):
-            raise DataError(f"{name}: no source has {_least(self.held_out)} texts, of which one would be held out")
+        if not any(part.texts for part in held_out):
+            raise DataError(
+                f"{name}: no source has {_least(self.held_out)} texts, of which one would be held out; hold out more"
+                f' (data.name="{self.component_name()} held-out=0.5"), or put more texts into one source'
+            )
+        if not any(part.texts for part in trained):
+            raise DataError(f"{name}: there is no text to train on beside what is held out")
+        if few := sum(not part.texts for part in held_out):
+            remarks = (*remarks, worded(TOO_FEW, few).replace("{least}", str(_least(self.held_out))))
         is_bytes = self.tokens == "bytes"
         vocabulary = "" if is_bytes else vocabulary_of(text for source in sources for text in source.texts)
-        train, train_sources = self._rows(sources, trained, vocabulary)
-        test, test_sources = self._rows(sources, held_out, vocabulary)
+        train, train_sources = self._rows(trained, vocabulary)
+        test, test_sources = self._rows(held_out, vocabulary)
         return Dataset(
             name,
             train,
@@ -85,31 +104,34 @@ class TextDataSource(DataSource):
             source_names=tuple(source.name for source in sources),
         )
 
-    def _divided(self, source: TextsOfSource, *, alone: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _divided(self, source: TextsOfSource, *, alone: bool) -> tuple[TextsOfSource, TextsOfSource]:
         """Returns the texts to train on and those to hold out."""
-        texts = source.texts
-        count = int(len(texts) * self.held_out)
-        if count or not alone:
-            return texts[: len(texts) - count], texts[len(texts) - count :]
-        cut = len(texts[-1]) - max(1, int(len(texts[-1]) * self.held_out))
-        last = (texts[-1][:cut],) if cut > 0 else ()
-        return (*texts[:-1], *last), (texts[-1][cut:],)
+        count = len(source.texts) - int(len(source.texts) * self.held_out)
+        if count < len(source.texts) or not alone:
+            return source.part(slice(count)), source.part(slice(count, None))
+        *others, last = source.texts
+        cut = len(last) - max(1, int(len(last) * self.held_out))
+        trained = tuple(text for text in (*others, last[:cut]) if text)
+        return (
+            TextsOfSource(source.name, trained, source.labels[: len(trained)]),
+            TextsOfSource(source.name, (last[cut:],), source.labels[-1:]),
+        )
 
     def _rows(
-        self, sources: Sequence[TextsOfSource], texts: Sequence[tuple[str, ...]], vocabulary: str
+        self, sources: Sequence[TextsOfSource], vocabulary: str
     ) -> tuple[TextSet, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Returns the rows of some texts of each source, and which source each row is from."""
+        """Returns the rows of each source, class by class, and which source each row is from."""
         length = self.context + 1
         overlap = length - max(1, self.context // 2)
-        packed = {
-            place: pack(those, length, overlap, is_bytes=not vocabulary) for place, those in enumerate(texts) if those
-        }
-        if not packed:
-            raise DataError(f"{self.component_name()}: there is no text to train on")
-        counts = [len(rows) for rows in packed.values()]
-        labels = torch.tensor([sources[place].label for place in packed]).repeat_interleave(torch.tensor(counts))
-        rows = torch.from_numpy(np.concatenate(list(packed.values())))
-        return TextSet(rows, labels, overlap, vocabulary), np.repeat(np.fromiter(packed, np.int64), counts)
+        packed, of, labels = [], [], []
+        for place, source in enumerate(sources):
+            for label in sorted(set(source.labels)):
+                texts = [text for text, its in zip(source.texts, source.labels, strict=True) if its == label]
+                packed.append(pack(texts, length, overlap, is_bytes=not vocabulary))
+                of.append(np.full(len(packed[-1]), place))
+                labels.append(np.full(len(packed[-1]), label))
+        rows = torch.from_numpy(np.concatenate(packed))
+        return TextSet(rows, torch.from_numpy(np.concatenate(labels)), overlap, vocabulary), np.concatenate(of)
 
 
 def _least(share: float) -> int:

@@ -25,7 +25,7 @@ class Verses(TextDataSource):
         for place, role in enumerate(ROLES):
             first = [(place + min(draw.geometric(0.4), 5)) % len(_WHAT) for _ in range(40)]
             texts = tuple(f"{_WHAT[one].capitalize()} {_DOES[draw.integers(5)]}, {role.lower()}." for one in first)
-            sources.append(TextsOfSource(role, texts, place % 2))
+            sources.append(TextsOfSource(role, texts, (place % 2,) * len(texts)))
         return self.dataset(sources, image_size=image_size, class_names=("witches", "men"))
 
     def status(self, root):
