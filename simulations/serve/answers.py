@@ -120,6 +120,17 @@ class ImageKind(Answer):
     trusts: list[Trust] = Field(description="what `keep` can go by, the first unless another is named; empty: nothing")
 
 
+class TextKind(Answer):
+    """What the model writes."""
+
+    characters: int | None = Field(description="different ones that it knows; null: its tokens are bytes")
+    context: int = Field(description="tokens that it looks back at")
+    classes: int
+    class_names: list[str] = Field(description="by label")
+    drawn: list[int] = Field(description="labels that clients have texts of: those of balanced")
+    conditional: bool | None = Field(description="whether texts of a chosen label can be written; null: not known")
+
+
 class RunSummary(Answer):
     """A run at a glance. What its record does not say is null."""
 
@@ -159,7 +170,8 @@ class RunSummary(Answer):
     sample_rounds: list[int] = Field(description="rounds with samples/{round}.png")
     checkpoint_rounds: list[int] = Field(description="rounds that images can be made of, besides best and last")
     generator: bool = Field(description="whether the server has a generator to make images with")
-    images: ImageKind | None = Field(description="null before clients have answered")
+    images: ImageKind | None = Field(description="null before clients have answered, and where it makes none")
+    texts: TextKind | None = Field(None, description="the same of a run that writes text")
 
 
 class Curves(Answer):

@@ -9,6 +9,7 @@ from common import components, journal_lines
 from common.config import Scalar
 from common.datasets import DATASETS
 from common.errors import ConfigError
+from common.examples import TextSpec
 from common.generation import held_classes
 from common.journal_lines import RoundLine
 from common.metrics import table
@@ -36,6 +37,7 @@ from simulations.serve.answers import (
     RunSummary,
     ScoredWith,
     ScoreInfo,
+    TextKind,
     finite,
 )
 from simulations.serve.clients import client_rows, last_scored, last_scores
@@ -148,6 +150,7 @@ def summary_of(view: View) -> RunSummary:
         checkpoint_rounds=view.checkpoint_rounds,
         generator=bool(view.checkpoint_rounds) and view.config is not None and keeps_one(view),
         images=_images(view),
+        texts=_texts(view),
     )
 
 
@@ -287,6 +290,24 @@ def _images(view: View) -> ImageKind | None:
         drawn=list(held_classes((client["label-counts"] for client in clients), shape["num-classes"])),
         conditional=_conditional(view),
         trusts=_trusts(view, shape),
+    )
+
+
+def _texts(view: View) -> TextKind | None:
+    shape = view.roster.get("shape")
+    if not shape or shape.get("kind") != TextSpec.kind:
+        return None
+    try:
+        spec = TextSpec.from_record(shape)
+    except (KeyError, ValueError, TypeError):
+        return None
+    return TextKind(
+        characters=len(spec.vocabulary) or None,
+        context=spec.length - 1,
+        classes=spec.num_classes,
+        class_names=class_names(view),
+        drawn=list(held_classes((it["label-counts"] for it in view.roster.get("clients", ())), spec.num_classes)),
+        conditional=_conditional(view),
     )
 
 

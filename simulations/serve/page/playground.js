@@ -1,24 +1,25 @@
-/* Images of a run's generator, made as the controls are moved. */
+/* Images of a run's generator, made as the controls are moved; of text see writing.js. */
 
 import { generate, generateAddress } from "./api.js";
+import { classes, explain, optional, saveAs, scoreOf, seed, slider } from "./controls.js";
 import { h } from "./dom.js";
-import { choice, few, moreButton } from "./parts.js";
-import { local, redraw, state } from "./store.js";
+import { choice } from "./parts.js";
+import { local, redraw } from "./store.js";
 import { morph } from "./morph.js";
-import { className, figureLabel, hasClasses, isAtWork, labelsOf, number, plural, roundsScoredWith, scoredWith } from "./words.js";
+import { hasClasses, isAtWork, labelsOf, plural, roundsOf } from "./words.js";
+import { writing } from "./writing.js";
 
 const PAUSE = 250; /* milliseconds after the last change */
 const MOST_SHOWN = 200;
 const COLUMNS = 10;
 const MOST_COLUMNS = 12;
-const MOST_CLASSES = 40;
-const MOST_SEED = 2 ** 31;
 const FORMATS = { png: "PNG, one picture", webp: "WebP, one picture", jpeg: "JPEG, one picture", zip: "zip, a PNG an image", npz: "npz, arrays" };
 
 export function playgroundTab(run) {
   if (!run.generator) {
     return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : isAtWork(run) ? "There is no generator yet: it is there once the first checkpoint is written." : "This run left no checkpoint, so there is no generator to ask."));
   }
+  if (run.texts) return writing(run);
   const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
@@ -89,17 +90,6 @@ function columnsOf(run, own) {
   return kinds > MOST_COLUMNS ? COLUMNS : Math.max(1, Math.floor(COLUMNS / kinds)) * kinds;
 }
 
-function explain(failure) {
-  if (failure.kind === "gone") return `${failure.message}. The images come when it is back and you try again.`;
-  if (failure.kind === "busy") return "The server has too much to do: try again in a moment.";
-  if (failure.kind === "missing") return "This run is not there any more.";
-  if (failure.kind === "token") {
-    state.link = "token";
-    return "The server needs its token.";
-  }
-  return failure.kind ? failure.message : `The answer is no image: ${failure.message}`;
-}
-
 function controls(run, own) {
   const change = (changes) => {
     Object.assign(own, changes);
@@ -113,50 +103,9 @@ function controls(run, own) {
     seed("Seed", own.seed, (value) => change({ seed: value })),
     between && seed("To seed", own.to, (value) => change({ to: value })),
     between ? slider("Steps", own.steps, { min: 2, max: 60, step: 1 }, (steps) => change({ steps })) : slider("Number", own.num, { min: 1, max: MOST_SHOWN, step: 1 }, (num) => change({ num })),
-    choice("Generator", own.round, [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean), (round) => change({ round })),
+    choice("Generator", own.round, roundsOf(run), (round) => change({ round })),
     !between && optional("Truncation", "Off: the noise as it is. Lower: likelier images, less variety.", own.truncation, { min: 0.1, max: 3, step: 0.1, otherwise: 1 }, (truncation) => change({ truncation })),
     !between && trustOf(run) && optional("Keep the most trusted", `More images are made, and this share is kept: ${RATED[trustOf(run)]}. They vary less.`, own.keep, { min: 0.1, max: 1, step: 0.05, otherwise: 0.5 }, (keep) => change({ keep })));
-}
-
-function classes(run, own, change) {
-  if (!hasClasses(run)) return h("p", { class: "quiet" }, whyNoClasses(run.images));
-  const between = own.mode === "between";
-  const first = Math.min(...own.classes, Infinity);
-  const isOn = (label) => (between ? label === (first === Infinity ? labelsOf(run)[0] : first) : own.classes.has(label));
-  const toggle = (label) => () => {
-    const next = new Set(between ? [] : own.classes);
-    if (!next.delete(label)) next.add(label);
-    change({ classes: next });
-  };
-  const labels = labelsOf(run);
-  return h("fieldset", { class: "classes" }, h("legend", {}, between ? "Class" : "Classes"),
-    !between && h("button", { key: "all", type: "button", "aria-pressed": String(!own.classes.size), onclick: () => change({ classes: new Set() }) }, "all"),
-    few(`classes ${run.id}`, labels, MOST_CLASSES).map((label) => h("button", { key: label, type: "button", "aria-pressed": String(isOn(label)), onclick: toggle(label) }, className(run, label))),
-    moreButton(`classes ${run.id}`, labels, MOST_CLASSES));
-}
-
-function whyNoClasses(images) {
-  if (images?.classes < 2) return "The images of this run have no classes.";
-  if (images?.conditional) return "All images of this run are of one class.";
-  return images?.conditional === false ? "This generator is unconditional: it cannot make images of a chosen class." : "It is not known whether this generator is conditional.";
-}
-
-function seed(label, value, onchange) {
-  return h("div", { class: "seed" },
-    h("label", { class: "field grow" }, h("span", {}, label), h("input", { type: "number", min: 0, max: MOST_SEED, step: 1, value: String(value), oninput: (event) => { const it = event.currentTarget.valueAsNumber; if (Number.isInteger(it) && it >= 0 && it <= MOST_SEED) onchange(it); } })),
-    h("button", { type: "button", class: "small", "aria-label": `Another ${label.toLowerCase()}`, title: "Another one", onclick: () => onchange(Math.floor(Math.random() * 100_000)) }, "⚂"));
-}
-
-function slider(label, value, range, onchange) {
-  return h("label", { class: "field slider" }, h("span", {}, label, h("b", { "aria-hidden": "true" }, number(value))), h("input", { type: "range", ...range, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
-}
-
-function optional(label, words, value, { otherwise, ...range }, onchange) {
-  const isOn = value !== null;
-  return h("div", { class: "optional" },
-    h("label", { class: "check" }, h("input", { type: "checkbox", checked: isOn, onchange: (event) => onchange(event.currentTarget.checked ? otherwise : null) }), label, isOn && h("b", { "aria-hidden": "true" }, number(value))),
-    h("p", { class: "quiet" }, words),
-    isOn && h("input", { type: "range", ...range, "aria-label": label, value: String(value), oninput: (event) => onchange(event.currentTarget.valueAsNumber) }));
 }
 
 function result(run, own) {
@@ -170,15 +119,6 @@ function result(run, own) {
     shown && (shown.wanted.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.wanted.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),
     !shown && !own.failure && h("p", { class: "quiet empty" }, "Making images…"),
     downloads(run, own));
-}
-
-/* How good the generator of a round is, as far as that was scored. */
-function scoreOf(run, round) {
-  const name = figureLabel(run.distance);
-  const final = run.scores[run.distance];
-  if (round === run["scores-round"] && Number.isFinite(final)) return `${name} of this round: ${number(final)} (${scoredWith(run["scored-with"])}).`;
-  const at = run["quality-rounds"].indexOf(round);
-  return at === -1 ? "This round was not scored." : `${name} of this round: ${number(run.quality[at])} (${roundsScoredWith(run)}).`;
 }
 
 function downloads(run, own) {
@@ -206,12 +146,7 @@ async function save(run, own) {
       own.note = words;
       redraw();
     });
-    const address = URL.createObjectURL(made.blob);
-    const link = document.createElement("a");
-    link.href = address;
-    link.download = made.name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    saveAs(made);
     Object.assign(own, { failure: "", note: "" });
   } catch (failure) {
     Object.assign(own, { failure: explain(failure), note: "" });

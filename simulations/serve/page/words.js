@@ -140,14 +140,20 @@ export function whyNoScores(run) {
 /* The scores of a run that are told beside its distance, at a glance. */
 export const atAGlance = (run) => scoresOf("figure").filter((it) => it["at-a-glance"] && it.name !== run.distance && Number.isFinite(run.scores[it.name]));
 
-/* The labels that images can be asked for: of classes that clients have images of. */
-export const labelsOf = (run) => (run.images?.conditional ? run.images.drawn : []);
+/* What the run's generator makes: its images or texts; null before clients have answered. */
+export const madeBy = (run) => run.images ?? run.texts;
+
+/* The labels that examples can be asked for: of classes that clients have examples of. */
+export const labelsOf = (run) => (madeBy(run)?.conditional ? madeBy(run).drawn : []);
+
+/* The rounds that can be generated from, for a choice: the last, the best, and each. */
+export const roundsOf = (run) => [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean);
 
 /* Whether there are classes to pick from; images without labels are all of one. */
 export const hasClasses = (run) => labelsOf(run).length > 1;
 
 export const className = (run, label) => {
-  const name = run.images?.["class-names"]?.[label];
+  const name = madeBy(run)?.["class-names"]?.[label];
   return name && name !== String(label) ? name : String(label);
 };
 

@@ -1,0 +1,120 @@
+/* Texts of a run's model, written as the controls are moved. */
+
+import { generate, generateAddress } from "./api.js";
+import { classes, explain, optional, saveAs, scoreOf, seed, slider } from "./controls.js";
+import { h } from "./dom.js";
+import { choice } from "./parts.js";
+import { local, redraw } from "./store.js";
+import { hasClasses, plural, roundsOf } from "./words.js";
+
+const PAUSE = 400; /* milliseconds after the last change */
+const MOST_TEXTS = 40;
+const FORMATS = { txt: "text, apart by a line ---", jsonl: "jsonl, a line of JSON a text", csv: "csv, a table", json: "JSON" };
+
+export function writing(run) {
+  const own = local(`writing ${run.id}`, () => ({ prompt: "", classes: new Set(), seed: 0, num: 4, length: 300, temperature: 0.8, topP: null, round: "last", format: "txt", shown: null, note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  want(run, own);
+  return h("div", { class: "playground" }, controls(run, own), result(run, own));
+}
+
+/* The request that the controls stand for. */
+function requestOf(run, own) {
+  const wanted = { num: own.num, seed: own.seed, length: own.length, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
+  if (own.prompt) wanted.prompts = [own.prompt];
+  if (own.temperature !== null) wanted.temperature = own.temperature;
+  if (own.topP !== null) wanted["top-p"] = own.topP;
+  if (hasClasses(run) && own.classes.size) wanted.labels = [...own.classes].sort((a, b) => a - b);
+  return wanted;
+}
+
+/* Asks when what is wanted is not what was asked for last: also when a newer checkpoint has landed. */
+function want(run, own) {
+  const wanted = requestOf(run, own);
+  const newest = own.round === "best" ? (run.best?.round ?? run.round) : own.round === "last" ? run["checkpoint-rounds"].at(-1) : own.round;
+  const asked = JSON.stringify([run.id, wanted, newest]);
+  if (asked === own.asked) return;
+  own.asked = asked;
+  clearTimeout(own.timer);
+  own.timer = setTimeout(() => show(run, own, wanted), own.shown ? PAUSE : 0);
+}
+
+async function show(run, own, wanted) {
+  const turn = (own.turn += 1);
+  own.isBusy = true;
+  redraw();
+  try {
+    const made = await generate(run.id, { ...wanted, format: "json" }, (words) => {
+      own.note = words;
+      redraw();
+    });
+    const found = JSON.parse(await made.blob.text());
+    if (turn !== own.turn) return;
+    Object.assign(own, { shown: { ...made, wanted, texts: found.texts, remarks: found.remarks }, failure: "", note: "" });
+  } catch (failure) {
+    if (turn !== own.turn) return;
+    Object.assign(own, { failure: explain(failure), note: "" });
+  }
+  own.isBusy = false;
+  redraw();
+}
+
+function controls(run, own) {
+  const change = (changes) => {
+    Object.assign(own, changes);
+    redraw();
+  };
+  return h("section", { class: "card controls", "aria-labelledby": "controls-title" },
+    h("h2", { id: "controls-title" }, "Playground"),
+    h("label", { class: "field" }, h("span", {}, "Prompt"), h("textarea", { class: "prompt", rows: 3, maxlength: 2000, placeholder: "Texts go on from here; empty, they begin.", value: own.prompt, oninput: (event) => change({ prompt: event.currentTarget.value }) })),
+    optional("Temperature", "Off: the model's own. Lower: likelier characters, less variety.", own.temperature, { min: 0.1, max: 2, step: 0.05, otherwise: 0.8 }, (temperature) => change({ temperature })),
+    optional("Top-p", "Off: the model's own. Only the likeliest characters of this much probability together.", own.topP, { min: 0.05, max: 1, step: 0.05, otherwise: 0.95 }, (topP) => change({ topP })),
+    slider("Characters", own.length, { min: 50, max: 2000, step: 50 }, (length) => change({ length })),
+    slider("Number", own.num, { min: 1, max: MOST_TEXTS, step: 1 }, (num) => change({ num })),
+    classes(run, own, change),
+    seed("Seed", own.seed, (value) => change({ seed: value })),
+    choice("Model", own.round, roundsOf(run), (round) => change({ round })));
+}
+
+function result(run, own) {
+  const { shown } = own;
+  return h("section", { class: "card result", "aria-labelledby": "result-title", "aria-busy": String(own.isBusy) },
+    h("h2", { id: "result-title" }, "Texts"),
+    h("div", { role: "status" },
+      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
+      own.note && h("p", { class: "note warning" }, own.note),
+      shown && !own.failure && shown.remarks.map((remark) => h("p", { class: "note warning" }, `${remark[0].toUpperCase()}${remark.slice(1)}.`)),
+      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "text")} of round ${shown.round}`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
+    shown && h("div", { class: `texts-made${own.isBusy ? " stale" : ""}` }, shown.texts.map((it) => h("article", { key: it.index },
+      it.class && hasClasses(run) && h("p", { class: "quiet" }, it.class),
+      h("p", { class: "text" }, h("b", {}, it.text.slice(0, it.prompt.length)), it.text.slice(it.prompt.length))))),
+    !shown && !own.failure && h("p", { class: "quiet empty" }, "Writing…"),
+    downloads(run, own));
+}
+
+function downloads(run, own) {
+  const wanted = { ...requestOf(run, own), format: own.format };
+  const body = JSON.stringify(wanted).replaceAll("'", "'\\''");
+  const command = `curl -s ${generateAddress(run.id)} -H 'Content-Type: application/json' -d '${body}' -o texts.${own.format}`;
+  return h("div", { class: "downloads" },
+    h("div", { class: "row" },
+      choice("File", own.format, Object.entries(FORMATS), (format) => { own.format = format; redraw(); }),
+      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own, wanted) }, own.isSaving ? "Writing…" : "Download")),
+    h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token needs it too: -H 'Authorization: Bearer ...'")));
+}
+
+async function save(run, own, wanted) {
+  own.isSaving = true;
+  redraw();
+  try {
+    const made = await generate(run.id, wanted, (words) => {
+      own.note = words;
+      redraw();
+    });
+    saveAs(made);
+    Object.assign(own, { failure: "", note: "" });
+  } catch (failure) {
+    Object.assign(own, { failure: explain(failure), note: "" });
+  }
+  own.isSaving = false;
+  redraw();
+}
