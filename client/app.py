@@ -47,7 +47,7 @@ def query(message: Message, context: Context) -> Message:
         data_digest=shard.digest(),
         fingerprint=wire.source_fingerprint(),
         without_moments=QUERIES["feature-moments"].reason_against(asked_of),
-        site=site.site_name,
+        site=site.site_name or shard.name,
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 

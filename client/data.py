@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from client.site import Site
-from common import components
+from common import components, wire
 from common.config import RunConfig
 from common.config_sections import DataConfig
 from common.datasets import DATASETS, DataSource, load_once
@@ -41,12 +41,14 @@ class Shard:
         class_names: What each label means.
         held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
         test: What the data hold out of the sources of the examples; None where the data name no sources.
+        name: What people call the source of the examples; empty: they are of several, or the data do not name any.
     """
 
     examples: ExampleSet
     class_names: tuple[str, ...]
     held_out: ExampleSet | None = None
     test: ExampleSet | None = None
+    name: str = ""
 
     @property
     def spec(self) -> ExampleSpec:
@@ -76,7 +78,8 @@ def shard(config: RunConfig, site: Site) -> Shard:
         else:
             data = load(config.data)
             rows = split(config)[site.partition_id]
-            whole = Shard(data.train.view(rows), data.class_names, test=_test(config, site.partition_id))
+            held_out, name = _test(config, site.partition_id), source_name(config.partitioner, data, rows)
+            whole = Shard(data.train.view(rows), data.class_names, test=held_out, name=name)
     return _without(whole, config.evaluation.holdout)
 
 
@@ -109,6 +112,19 @@ def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDA
             ' partition="iid" or partition="quantity"'
         )
     return partition(partitioner, groups(partitioner, whole), num_clients, seed)
+
+
+def source_name(partitioner: Partitioner, whole: Dataset, rows: NDArray[np.int64]) -> str:
+    """Returns what people call a client that a split by source makes: its source, in one line; else nothing.
+
+    Args:
+        partitioner: What makes it.
+        whole: What is split.
+        rows: The client's training examples.
+    """
+    if not partitioner.splits_by_source or whole.train_sources is None or not len(rows):
+        return ""
+    return wire.site_name(whole.source_names[whole.train_sources[rows[0]]])
 
 
 def _test(config: RunConfig, partition_id: int) -> ExampleSet | None:

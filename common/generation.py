@@ -119,30 +119,31 @@ class Mixture(Sampler):
         return list(self.generators)
 
 
-def generate(generator: Sampler, labels: Tensor, seed: int) -> Tensor:
+def generate(generator: Sampler, labels: Tensor, seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
     """Returns one image a label: uint8 (N, C, S, S) on the CPU.
 
     Args:
         generator: Makes the examples.
         labels: int64 (N,), in [0, num_classes).
         seed: Latents follow from it; a call for more images begins with those of a call for fewer.
+        shape: Of the noise of one image; None: ``generator.noise_shape``.
 
     Raises:
         DivergenceError: The generator's output is not finite.
     """
-    images = list(in_parts(generator, labels, seed))
+    images = list(in_parts(generator, labels, seed, shape))
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)
 
 
 @torch.inference_mode()
-def in_parts(generator: Sampler, labels: Tensor, seed: int) -> Iterator[Tensor]:
+def in_parts(generator: Sampler, labels: Tensor, seed: int, shape: tuple[int, ...] | None = None) -> Iterator[Tensor]:
     """Yields the images of ``generate`` as they are made, in order, a few hundred at a time.
 
     Raises:
         DivergenceError: The generator's output is not finite.
     """
     device = next(generator.parameters()).device
-    drawn = _noise(len(labels), generator.noise_shape, seed)
+    drawn = _noise(len(labels), shape or generator.noise_shape, seed)
     for chunk, noise in zip(torch.split(labels, _BATCH), drawn, strict=True):
         made = generator(noise[: len(chunk)].to(device), chunk.to(device))
         if not bool(torch.isfinite(made).all()):

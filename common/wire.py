@@ -72,6 +72,12 @@ def check_site_name(name: str) -> str:
     return name
 
 
+def site_name(text: str) -> str:
+    """Returns any text as a site's name that ``check_site_name`` accepts: printable, and its beginning if it is long."""
+    name = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1].rstrip()}…"
+
+
 @dataclass(frozen=True)
 class Task:
     """What the server asks one client to do in one round.

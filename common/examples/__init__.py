@@ -24,4 +24,20 @@ def spec_from(record: Mapping[str, str | int]) -> ExampleSpec:
     return SPECS[str(record.get("kind", ImageSpec.kind))].from_record(record)
 
 
-__all__ = ["SETS", "SPECS", "ExampleSet", "ExampleSpec", "ImageSet", "ImageSpec", "TextSet", "TextSpec", "spec_from"]
+def nouns_of(record: Mapping[str, object]) -> tuple[str, str]:
+    """Returns what people call one example of a record of ``ExampleSpec.record``, and several; also of an unknown kind."""
+    return SPECS.get(str(record.get("kind", ImageSpec.kind)), ExampleSpec).nouns
+
+
+__all__ = [
+    "SETS",
+    "SPECS",
+    "ExampleSet",
+    "ExampleSpec",
+    "ImageSet",
+    "ImageSpec",
+    "TextSet",
+    "TextSpec",
+    "nouns_of",
+    "spec_from",
+]

@@ -1,7 +1,7 @@
 """What an example is, for everything that handles examples without looking inside them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -22,8 +22,19 @@ class ExampleSpec(ABC):
     kind: ClassVar[str]
     """Name of the kind, in messages and records: ``images``."""
 
+    nouns: ClassVar[tuple[str, str]] = ("example", "examples")
+    """What people call one example, and several."""
+
+    preview_columns: ClassVar[int] = 10
+    """How many examples of a class are shown beside each other."""
+
     num_classes: int
     """Labels are in [0, num_classes)."""
+
+    @classmethod
+    def counted(cls, num: int) -> str:
+        """Returns a number of examples in words: ``1,200 images``."""
+        return f"{num:,} {cls.nouns[num != 1]}"
 
     @property
     @abstractmethod
@@ -39,16 +50,31 @@ class ExampleSpec(ABC):
         """Returns what a sampler makes, (B, *shape), as examples are stored."""
 
     @abstractmethod
-    def preview(self, examples: torch.Tensor, columns: int) -> npt.NDArray[np.uint8] | str:
+    def preview(
+        self, examples: torch.Tensor, columns: int, headings: Sequence[str] = ()
+    ) -> npt.NDArray[np.uint8] | str:
         """Returns examples (N, ...), N >= 1, as they are stored, for people to look at.
 
         Args:
             examples: In order.
             columns: How many belong beside each other, as they have a class in common.
+            headings: What each ``columns`` of them have in common, for kinds that are shown as text; empty: nothing.
 
         Returns:
             One picture, (height, width) or (height, width, 3), or text.
         """
+
+    def preview_real(
+        self, examples: "ExampleSet", labels: Sequence[int], headings: Sequence[str] = ()
+    ) -> npt.NDArray[np.uint8] | str | None:
+        """Returns real examples to be read beside samples; None, as by default: none are shown.
+
+        Args:
+            examples: Some that a network has not seen.
+            labels: The classes to show, in order.
+            headings: See ``preview``.
+        """
+        return None
 
     def widened(self, other: "ExampleSpec") -> "ExampleSpec | None":
         """Returns the specification that fits these examples and those of ``other``; None: there is none.
@@ -70,6 +96,11 @@ class ExampleSpec(ABC):
             KeyError: A field is missing.
             ValueError: A field has an impossible value.
         """
+
+    @property
+    def form(self) -> str:
+        """What one example is like, in words; by default its shape."""
+        return "x".join(map(str, self.shape))
 
     @abstractmethod
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 They stay ``uint8`` until a batch is made (a quarter of the memory, and exact); ``normalise`` takes them to [-1, 1].
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -26,6 +26,7 @@ class ImageSpec(ExampleSpec):
     """
 
     kind: ClassVar[str] = "images"
+    nouns: ClassVar[tuple[str, str]] = ("image", "images")
 
     channels: int
     size: int
@@ -41,7 +42,7 @@ class ImageSpec(ExampleSpec):
     def to_stored(self, output: torch.Tensor) -> torch.Tensor:
         return denormalise(output)
 
-    def preview(self, examples: torch.Tensor, columns: int) -> npt.NDArray[np.uint8]:
+    def preview(self, examples: torch.Tensor, columns: int, headings: Sequence[str] = ()) -> npt.NDArray[np.uint8]:
         return tile(examples, columns)
 
     def record(self) -> dict[str, str | int]:
@@ -50,6 +51,10 @@ class ImageSpec(ExampleSpec):
     @classmethod
     def from_record(cls, record: Mapping[str, str | int]) -> Self:
         return cls(*(int(record[key]) for key in ("channels", "size", "num-classes")))
+
+    @property
+    def form(self) -> str:
+        return f"{self.size}x{self.size}, {self.channels} channel(s)"
 
     def __str__(self) -> str:
         return f"{self.size}x{self.size} images with {self.channels} channel(s) of {self.num_classes} class(es)"

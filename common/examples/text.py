@@ -16,6 +16,7 @@ import torch
 
 from common.errors import DataError
 from common.examples.base import ExampleSet, ExampleSpec
+from common.examples.pages import page
 
 END, PAD, UNKNOWN = -1, -2, -3
 """Stored beside code points: the end of a text, nothing (before the first text and after the last), a character that
@@ -29,6 +30,9 @@ NUM_SPECIAL = 3
 
 MOST_CHARACTERS = 20_000
 """Networks hold a vector for each character of a vocabulary."""
+
+PREVIEW_LENGTH = 240
+"""Characters of a text that is shown to people, at most, where rows are shorter than that."""
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 _NUM_BYTES = 256
@@ -47,6 +51,8 @@ class TextSpec(ExampleSpec):
     """
 
     kind: ClassVar[str] = "text"
+    nouns: ClassVar[tuple[str, str]] = ("row of text", "rows of text")
+    preview_columns: ClassVar[int] = 4
 
     length: int
     overlap: int
@@ -96,9 +102,25 @@ class TextSpec(ExampleSpec):
         """Returns the text of a row, (L,), as it is stored: up to its first end, without what is nothing."""
         return text_of(row, is_bytes=not self.vocabulary)
 
-    def preview(self, examples: torch.Tensor, columns: int) -> str:
-        """Returns the texts as a page: one below the other, apart by a rule."""
-        return "\n---\n".join(self.decode(row) for row in examples)
+    def preview(self, examples: torch.Tensor, columns: int, headings: Sequence[str] = ()) -> str:
+        """Returns the texts as a page, see ``pages.page``: one below the other, those of a class below its heading."""
+        texts = [self.decode(row) for row in examples]
+        if not headings:
+            return page([("", texts)])
+        return page((name, texts[at * columns :][:columns]) for at, name in enumerate(headings))
+
+    def preview_real(self, examples: ExampleSet, labels: Sequence[int], headings: Sequence[str] = ()) -> str | None:
+        """Returns whole texts, at equal distances over those of each class, and as long as samples at most."""
+        sections = []
+        for place, label in enumerate(labels if headings else [None]):
+            rows = examples.stored if label is None else examples.stored[examples.labels == label]
+            texts = unpack(rows, self)
+            shown = self.preview_columns if label is not None else self.preview_columns**2
+            step = max(1, len(texts) // shown)
+            cut = [shortened(text, max(self.length, PREVIEW_LENGTH)) for text in texts[::step][:shown]]
+            sections.append((headings[place] if headings else "", cut))
+        sections = [(heading, texts) for heading, texts in sections if texts]
+        return page(sections) if sections else None
 
     def widened(self, other: ExampleSpec) -> ExampleSpec | None:
         """Returns this with the characters of ``other`` too, where they differ in nothing else."""
@@ -120,6 +142,11 @@ class TextSpec(ExampleSpec):
     def from_record(cls, record: Mapping[str, str | int]) -> Self:
         length, overlap = int(record["length"]), int(record["overlap"])
         return cls(length, overlap, from_ranges(str(record["vocabulary"])), int(record["num-classes"]))
+
+    @property
+    def form(self) -> str:
+        what = f"of {len(self.vocabulary)} different ones" if self.vocabulary else "of UTF-8"
+        return f"{self.length} {'characters' if self.vocabulary else 'bytes'} each, {what}"
 
     def __str__(self) -> str:
         tokens = f"{len(self.vocabulary)} characters" if self.vocabulary else "bytes"
@@ -243,3 +270,8 @@ def unpack(rows: torch.Tensor, spec: TextSpec) -> list[str]:
     ends = (stream == END).nonzero().squeeze(1).tolist()
     texts = (spec.decode(stream[start + 1 : end]) for start, end in pairwise(ends))
     return [text for text in texts if text]
+
+
+def shortened(text: str, most: int) -> str:
+    """Returns a text, or its beginning with an ellipsis, so that it has ``most`` characters at most."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -56,6 +56,9 @@ class Sampler(nn.Module):
     spec: ExampleSpec
     """What it makes."""
 
+    way: str = ""
+    """How it samples, where its networks can be sampled from in other ways too: ``temperature 1``."""
+
     def adapted(self, **options: float | None) -> "Sampler":
         """Returns a sampler of the same networks with other options of sampling, which some families have.
 
@@ -68,6 +71,15 @@ class Sampler(nn.Module):
                     f"{name}={value!r}: the model of this run makes {self.spec.kind} without: leave it out"
                 )
         return self
+
+    @property
+    def preview_shape(self) -> tuple[int, ...]:
+        """Of the noise of an example that is made for people to look at; by default as of any other."""
+        return self.noise_shape
+
+    def variants(self) -> "Mapping[str, Sampler]":
+        """Returns other ways to sample with the same networks, by what people call them; by default none."""
+        return {}
 
 
 class Model(Component):

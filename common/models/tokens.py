@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from common.examples import ExampleSpec, TextSpec
-from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN
+from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN, PREVIEW_LENGTH
 from common.models.base import Model, Roles, Sampler
+
+_LOWER_TEMPERATURES = (0.7, 0.85)
+"""Of the samples for people to look at, as shares of the sampler's own."""
 
 
 class TokenNetwork(nn.Module):
@@ -72,6 +75,17 @@ class TextSampler(Sampler):
         super().__init__()
         self.spec, self.noise_shape = network.spec, network.spec.shape
         self.network, self.temperature, self.top_p = network, temperature, top_p
+        self.way = f"temperature {temperature:.3g}"
+
+    @property
+    def preview_shape(self) -> tuple[int, ...]:
+        """Some lines, where rows are shorter than that; see ``Sampler.preview_shape``."""
+        return (max(self.spec.length, PREVIEW_LENGTH),)
+
+    def variants(self) -> dict[str, Sampler]:
+        """Returns samplers at lower temperatures; see ``Sampler.variants``."""
+        cooler = [TextSampler(self.network, share * self.temperature, self.top_p) for share in _LOWER_TEMPERATURES]
+        return {sampler.way: sampler for sampler in cooler}
 
     def adapted(self, **options: float | None) -> "TextSampler":
         """Returns this with another ``temperature`` or ``top_p``; None: as it is. See ``Sampler.adapted``."""

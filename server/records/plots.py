@@ -17,6 +17,7 @@ import numpy as np
 
 from common.charts import Plot
 from common.errors import ConfigError
+from common.examples import nouns_of
 from common.files import replacing
 from server.records.curves import Curves
 
@@ -26,19 +27,20 @@ if TYPE_CHECKING:
 _MOST_ROWS = 60
 _MOST_NUMBERED = 20  # classes whose cells hold their numbers
 _MOST_LINES = 12  # clients that have a line each; of more, the middle and the spread are drawn
+_LONGEST_CLIENT = 32
 _CELL = (0.55, 0.32)  # of a class and a client, in inches
 _BLUE = (31, 111, 180)
 
 
 def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
-    """Writes a picture of who holds what: a row a client, a column a class, the number of images in each cell.
+    """Writes a picture of who holds what: a row a client, a column a class, the number of examples in each cell.
 
     A site that keeps its label counts to itself has a grey row. The picture of more than 60 clients is not taller than
     that of 60, and names some of them: a taller one takes hundreds of megabytes.
 
     Args:
         summary: ``clients``, each with ``partition``, ``num-examples`` and ``label-counts`` (or None), and, where they
-            are known, ``class-names``.
+            are known, ``class-names``; and ``shape``, which says of what kind the examples are: without it, images.
         path: The file; its ending says which kind, PNG without one.
 
     Raises:
@@ -55,7 +57,7 @@ def draw_partition(summary: Mapping[str, Any], path: Path) -> None:
 
 def partition_svg(summary: Mapping[str, Any]) -> str:
     """Returns the picture of ``draw_partition`` as SVG, in the colours of the page around it."""
-    return _svg(lambda: _partition(summary), "images of each class at each client")
+    return _svg(lambda: _partition(summary), f"{_nouns(summary)[1]} of each class at each client")
 
 
 def curves_svg(found: Curves, charts: Sequence[Plot], scored_with: str) -> str:
@@ -99,8 +101,9 @@ def _partition(summary: Mapping[str, Any]) -> "Figure":
     shown = range(0, classes, -(-classes // 50))
     axes.set_xticks(shown, [_short(names[k]) if k < len(names) else str(k) for k in shown], rotation=90 if low else 0)
     axes.set_yticks(named, [_client(clients[k]) for k in named])
-    images = sum(client["num-examples"] for client in clients)
-    figure.suptitle(f"{images:,} images of {len(clients):,} client{'s' if len(clients) > 1 else ''}", fontsize=11)
+    examples = sum(client["num-examples"] for client in clients)
+    what = f"{examples:,} {_nouns(summary)[examples != 1]}"
+    figure.suptitle(f"{what} of {len(clients):,} client{'s' if len(clients) > 1 else ''}", fontsize=11)
     if classes <= _MOST_NUMBERED and len(clients) <= _MOST_ROWS:
         for y, client in enumerate(clients):
             if client["label-counts"] is None:
@@ -110,6 +113,10 @@ def _partition(summary: Mapping[str, Any]) -> "Figure":
                     shade = "white" if count > 0.6 * most else "black"
                     axes.text(x, y, str(count), ha="center", va="center", fontsize=8, color=shade)
     return figure
+
+
+def _nouns(summary: Mapping[str, Any]) -> tuple[str, str]:
+    return nouns_of(summary.get("shape", {}))
 
 
 def _panel(draw: Callable[[Any], None]) -> "Figure":
@@ -206,9 +213,9 @@ def _svg(draw: Callable[[], "Figure"], alt: str) -> str:
 
 
 def _client(told: Mapping[str, Any]) -> str:
-    name = _short(f"{told['partition']} {told.get('site', '')}".strip())
+    name = _short(f"{told['partition']} {told.get('site', '')}".strip(), _LONGEST_CLIENT)
     return f"{name}  ({told['num-examples']})"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 16 else f"{name[:15]}…"
+def _short(name: str, most: int = 16) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -33,6 +33,7 @@ class RunDirectory:
         self.now = self.path / "now.json"
         self.partition_picture = self.path / "partition.png"
         self.samples = self.path / "samples"
+        self.real = self.samples / "real.txt"
         self.reconstructions = self.path / "reconstructions.png"
         self.checkpoints = self.path / "checkpoints"
         self.moments = self.path / "moments.safetensors"
@@ -45,8 +46,19 @@ class RunDirectory:
         return run_files.writable(self.path.name)
 
     def sample(self, round: int) -> Path:
-        """Returns the file for the pictures of a round."""
-        return self.samples / f"round-{round:04d}.png"
+        """Returns the file for the samples of a round: a picture, but for a page of text that is there."""
+        picture = self.samples / f"round-{round:04d}.png"
+        page = picture.with_suffix(".txt")
+        return page if page.exists() else picture
+
+    def variant(self, way: str) -> Path:
+        """Returns the file for the latest samples that were made in another way (``Sampler.variants``)."""
+        return self.samples / f"{way.replace(' ', '-')}.txt"
+
+    def variants(self) -> list[Path]:
+        """Returns the files of ``variant`` that are there, by name."""
+        pages = self.samples.glob("*.txt")
+        return sorted(path for path in pages if path != self.real and not path.stem.startswith("round-"))
 
     def check(self, resume: bool) -> None:
         """Checks that a run may start in the folder, or go on.
@@ -103,6 +115,7 @@ class RunDirectory:
     def clear(self) -> None:
         """Removes what an earlier start left, where a run begins from the beginning."""
         pictures = (self.partition_picture, self.reconstructions, *self.samples.glob("round-*.png"))
+        pictures += tuple(self.samples.glob("*.txt"))
         for path in (self.journal, self.now, self.moments, self.summary, self.report, *pictures):
             path.unlink(missing_ok=True)
 

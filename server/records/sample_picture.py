@@ -1,4 +1,4 @@
-"""The picture of samples of a run: a row a class, the same noise at every round."""
+"""Samples of a run for people to look at: a picture or a page of text, by class, of the same noise at every round."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,29 +11,47 @@ from PIL import Image
 from torch import Tensor
 
 from common import provenance
+from common.examples import ExampleSet, ExampleSpec
 from common.files import write_atomically
 from common.generation import balanced_labels, generate
 from common.models import Sampler
 
-SAMPLE_COLUMNS = 10
+SAMPLE_COLUMNS = ExampleSpec.preview_columns
 _SAMPLE_ROWS = 20
 
 
-def draw_samples(generator: Sampler, held: Sequence[int], origin: Mapping[str, Any], path: Path) -> None:
-    """Writes a picture of generated examples, a row a class; the same noise for every generator of a run.
+def draw_samples(
+    generator: Sampler, held: Sequence[int], origin: Mapping[str, Any], path: Path, class_names: Sequence[str] = ()
+) -> None:
+    """Writes generated examples, a row a class; the same noise for every generator of a run.
 
     Args:
         generator: See ``common.generation.generate``.
         held: The classes that it was trained on.
-        origin: Where they come from (``provenance.origin``), with the ``seed`` of their noise; the picture tells it.
+        origin: Where they come from (``provenance.origin``), with the ``seed`` of their noise; the file tells it.
         path: Where to, as ``.png``; kinds that are shown as text are written beside it, as ``.txt``.
+        class_names: What a page of text calls each label; empty: labels mean nothing to the generator.
 
     Raises:
-        DivergenceError: The images are not finite.
+        DivergenceError: The examples are not finite.
     """
-    labels = sample_labels(held)
+    columns = generator.spec.preview_columns
+    labels = sample_labels(held, columns)
     told = {**origin, "number": len(labels), "labels": labels.tolist()}
-    write_preview(generator.spec.preview(generate(generator, labels, origin["seed"]), SAMPLE_COLUMNS), told, path)
+    told |= {"way": generator.way} if generator.way else {}
+    made = generate(generator, labels, origin["seed"], generator.preview_shape)
+    write_preview(generator.spec.preview(made, columns, _headings(labels, columns, class_names)), told, path)
+
+
+def draw_real(
+    spec: ExampleSpec, held_out: ExampleSet, held: Sequence[int], path: Path, class_names: Sequence[str] = ()
+) -> None:
+    """Writes real examples to be read beside samples, where the kind shows any; see ``draw_samples``."""
+    labels = list(held)[:_SAMPLE_ROWS]
+    headings = [class_names[label] for label in labels] if len(labels) > 1 and class_names else []
+    real = spec.preview_real(held_out, labels, headings)
+    if real is not None:
+        write_preview(real, None, path)
 
 
 def write_preview(preview: npt.NDArray[np.uint8] | str, told: Mapping[str, Any] | None, path: Path) -> None:
@@ -45,7 +63,7 @@ def write_preview(preview: npt.NDArray[np.uint8] | str, told: Mapping[str, Any] 
         path: Where to, as ``.png``; text is written beside it, as ``.txt``.
     """
     if isinstance(preview, str):
-        first = "" if told is None else f"{provenance.written(told)}\n"
+        first = "" if told is None else f"{provenance.written(told)}\n\n"
         write_atomically(path.with_suffix(".txt"), f"{first}{preview}\n".encode())
         return
     buffer = io.BytesIO()
@@ -54,7 +72,13 @@ def write_preview(preview: npt.NDArray[np.uint8] | str, told: Mapping[str, Any] 
     write_atomically(path, buffer.getvalue())
 
 
-def sample_labels(held: Sequence[int]) -> Tensor:
-    """Returns the labels of the sample picture, int64: a row a class, up to 20 classes; 10 rows of a single one."""
-    rows = min(len(held), _SAMPLE_ROWS) if len(held) > 1 else SAMPLE_COLUMNS
-    return balanced_labels(rows, held).repeat_interleave(SAMPLE_COLUMNS)
+def sample_labels(held: Sequence[int], columns: int = SAMPLE_COLUMNS) -> Tensor:
+    """Returns the labels of samples, int64: a row of ``columns`` a class, up to 20 classes; of one as many rows."""
+    rows = min(len(held), _SAMPLE_ROWS) if len(held) > 1 else columns
+    return balanced_labels(rows, held).repeat_interleave(columns)
+
+
+def _headings(labels: Tensor, columns: int, class_names: Sequence[str]) -> list[str]:
+    """Returns the name of the class of each row; empty where they are of one class, or it means nothing."""
+    rows = labels[::columns].tolist()
+    return [class_names[label] for label in rows] if class_names and len(set(rows)) > 1 else []

@@ -58,8 +58,18 @@ class DrawSamples:
             generator = load_sampler(self._config.model_component, self._roster.spec, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
             origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
-            sample_picture.draw_samples(generator, self._roster.held, origin, self._directory.sample(state.round))
+            held, names = self._roster.held, self._class_names
+            for way, variant in generator.variants().items():
+                sample_picture.draw_samples(variant, held, origin, self._directory.variant(way), names)
+            sample_picture.draw_samples(generator, held, origin, self._directory.sample(state.round), names)
+            if self._held_out is not None and not self._directory.real.exists():
+                sample_picture.draw_real(self._roster.spec, self._held_out, held, self._directory.real, names)
         self._draw_reconstructions(state)
+
+    @property
+    def _class_names(self) -> tuple[str, ...]:
+        """What the labels of samples mean; empty where the model does not look at them."""
+        return self._roster.class_names if getattr(self._config.model_component, "conditional", False) else ()
 
     def _draw_reconstructions(self, state: ServerState) -> None:
         model, spec, path = self._config.model_component, self._roster.spec, self._directory.reconstructions

@@ -14,6 +14,9 @@ from simulations.runtime.settings import read_overrides, read_preset
 if TYPE_CHECKING:
     from common.datasets import Dataset
 
+_PRESETS = ("quickstart", "shakespeare")
+"""A preset for each kind of example; what is not said otherwise is of the first."""
+
 _MOST_COLUMNS = 20  # classes with a column each
 
 
@@ -67,29 +70,43 @@ def _check(given: dict[str, Any]) -> None:
     """
     from client.data import load
     from common.config import RunConfig
-    from common.examples import ImageSpec
+    from common.datasets.base import listed
     from server.evaluation.evaluator import extractor_of
     from simulations.runtime import launch
 
-    resolved = RunConfig.from_flat(read_preset("quickstart") | given)
-    dataset = load(resolved.data)
+    dataset = load(RunConfig.from_flat(read_preset("quickstart") | given).data)
     spec = dataset.spec
+    preset = _preset_of(spec.kind)
+    resolved = RunConfig.from_flat(read_preset(preset) | given)
     kinds = f"{spec.num_classes} class(es)" if dataset.labelled else "no labels"
-    size = "x".join(map(str, spec.shape))
-    if isinstance(spec, ImageSpec):
-        size = f"{spec.size}x{spec.size}, {spec.channels} channel(s)"
     typer.echo(
-        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {spec.kind}, "
-        f"{size}, {kinds}"
+        f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {spec.nouns[1]}, "
+        f"{spec.form}, {kinds}"
     )
+    if dataset.source_names:
+        typer.echo(f"  {len(dataset.source_names):,} sources: {listed(dataset.source_names, 5)}")
     _tell(dataset)
+    num_sources = len(dataset.source_names)
+    if resolved.partitioner.splits_by_source and not {"partition", "federation.num-clients"} & given.keys():
+        if 0 < num_sources < resolved.federation.num_clients:
+            given = {**given, "federation.num-clients": num_sources}
+            resolved = resolved.replaced({"federation.num-clients": num_sources})
     if resolved.partitioner.needs_labels and not dataset.labelled and "partition" not in given:
         given = {**given, "partition": "iid"}
         resolved = resolved.replaced({"partition": "iid"})
     launch.check(resolved)
     extractor_of(resolved, spec)
     words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
-    typer.echo(f"ready: fedgan simulate -c {shlex.quote(words)}")
+    named = "" if preset == _PRESETS[0] else f"{preset} "
+    typer.echo(f"ready: fedgan simulate {named}-c {shlex.quote(words)}")
+
+
+def _preset_of(kind: str) -> str:
+    """Returns the preset whose settings go with a kind of example; the first where none makes any of it."""
+    from common.config import RunConfig
+
+    makes = {name: RunConfig.from_flat(read_preset(name)).model_component.kind for name in _PRESETS}
+    return next((name for name in _PRESETS if makes[name] == kind), _PRESETS[0])
 
 
 def partition(
@@ -100,7 +117,7 @@ def partition(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Show how a configuration splits its data: a row a client, a column a class."""
-    from client.data import load, split
+    from client.data import load, source_name, split
     from common.config import RunConfig
     from common.errors import ConfigError
     from server.records.plots import draw_partition
@@ -116,14 +133,18 @@ def partition(
     clients: list[dict[str, Any]] = []
     for k, indices in enumerate(split(resolved)):
         counts = dataset.train.view(indices).label_counts(dataset.spec.num_classes)
-        clients.append({"partition": k, "num-examples": len(indices), "label-counts": counts})
+        name = source_name(resolved.partitioner, dataset, indices)
+        site = {"site": name} if name else {}
+        clients.append({"partition": k, **site, "num-examples": len(indices), "label-counts": counts})
     if plot is not None:
-        draw_partition({"class-names": dataset.class_names, "clients": clients}, plot)
+        shape = dataset.spec.record()
+        draw_partition({"class-names": dataset.class_names, "shape": shape, "clients": clients}, plot)
         typer.echo(f"wrote {plot}", err=True)
     if as_json:
         typer.echo(json.dumps({"partition": resolved.partition, "classes": dataset.class_names, "clients": clients}))
         return
-    _print_table(f"{resolved.data.name}, {resolved.partition}, seed {resolved.seed}", dataset.class_names, clients)
+    title = f"{resolved.data.name}, {resolved.partition}, seed {resolved.seed}"
+    _print_table(title, dataset.spec.nouns[1], dataset.class_names, clients)
 
 
 def _tell(dataset: "Dataset", err: bool = False) -> None:
@@ -131,13 +152,18 @@ def _tell(dataset: "Dataset", err: bool = False) -> None:
         typer.echo(f"  {remark}", err=err)
 
 
-def _print_table(title: str, names: tuple[str, ...], clients: list[dict[str, Any]]) -> None:
+def _print_table(title: str, examples: str, names: tuple[str, ...], clients: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     few = len(names) <= _MOST_COLUMNS
     table = Table(title=title)
-    for heading in ("client", "images", *(names if few else ("classes held", "most images of"))):
+    named = any("site" in row for row in clients)
+    table.add_column("client", justify="right")
+    if named:
+        table.add_column("source")
+    for heading in (examples, *(names if few else ("classes held", f"most {examples} of"))):
         table.add_column(heading, justify="right")
     for row in clients:
         counts: list[int] = row["label-counts"]
@@ -146,5 +172,8 @@ def _print_table(title: str, names: tuple[str, ...], clients: list[dict[str, Any
         else:
             most = max(range(len(counts)), key=counts.__getitem__)
             cells = [f"{sum(map(bool, counts))} of {len(names)}", f"{names[most]} ({counts[most]})"]
-        table.add_row(str(row["partition"]), str(row["num-examples"]), *cells)
+        site = [escape(row.get("site", ""))] if named else []
+        table.add_row(str(row["partition"]), *site, str(row["num-examples"]), *cells)
+    sizes = sorted(row["num-examples"] for row in clients)
+    table.caption = f"{sizes[0]:,} to {sizes[-1]:,} {examples} a client, {sizes[len(sizes) // 2]:,} in the middle"
     Console(width=None if sys.stdout.isatty() else 200).print(table)

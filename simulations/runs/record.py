@@ -26,7 +26,7 @@ from simulations.runs.round_status import RoundStatus
 
 _LONGEST_FILE = 64 * 2**20
 _MOST_TOLD = 3
-_SAMPLE = re.compile(r"round-[0-9]{4,9}\.png")
+_SAMPLE = re.compile(r"round-[0-9]{4,9}\.(?:png|txt)")
 _LOCKS = Path("/proc/locks")
 _NAMESPACE, _FIRST_NAMESPACE = "/proc/self/ns/pid", 0xEFFFFFFC  # that of the machine itself, by Linux's own number
 

@@ -23,6 +23,7 @@ from common.seeding import torch_generator
 @dataclass(frozen=True)
 class SequenceSpec(ExampleSpec):
     kind: ClassVar[str] = "sequences"
+    nouns: ClassVar[tuple[str, str]] = ("sequence", "sequences")
 
     length: int
     symbols: int
@@ -38,7 +39,7 @@ class SequenceSpec(ExampleSpec):
     def to_stored(self, output):
         return output.to(torch.uint8)
 
-    def preview(self, examples, columns):
+    def preview(self, examples, columns, headings=()):
         return "\n".join(" ".join(map(str, row)) for row in examples.tolist())
 
     def record(self):

@@ -30,7 +30,7 @@ def drawing(tmp_path):
         directory.create()
         model = config.model_component
         state = config.algorithm_component.init(model.build(SPEC, 0).state_dict(), model.roles)
-        roster = SimpleNamespace(spec=SPEC, held=(0, 1, 2))
+        roster = SimpleNamespace(spec=SPEC, held=(0, 1, 2), class_names=("a", "b", "c"))
         DrawSamples(config, roster, directory, held_out).draw(state_of(dataclasses.replace(state, round=4)))
         assert directory.sample(4).exists()
         return directory
