@@ -73,7 +73,7 @@ def check_site_name(name: str) -> str:
 
 
 def site_name(text: str) -> str:
-    """Returns any text as a site's name that ``check_site_name`` accepts: printable, and its beginning if it is long."""
+    """Returns any text as a site's name that ``check_site_name`` accepts: printable, and shortened if it is long."""
     name = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1].rstrip()}…"
 

@@ -87,10 +87,10 @@ def _check(given: dict[str, Any]) -> None:
         typer.echo(f"  {len(dataset.source_names):,} sources: {listed(dataset.source_names, 5)}")
     _tell(dataset)
     num_sources = len(dataset.source_names)
-    if resolved.partitioner.splits_by_source and not {"partition", "federation.num-clients"} & given.keys():
-        if 0 < num_sources < resolved.federation.num_clients:
-            given = {**given, "federation.num-clients": num_sources}
-            resolved = resolved.replaced({"federation.num-clients": num_sources})
+    is_free = not {"partition", "federation.num-clients"} & given.keys()
+    if is_free and resolved.partitioner.splits_by_source and 0 < num_sources < resolved.federation.num_clients:
+        given = {**given, "federation.num-clients": num_sources}
+        resolved = resolved.replaced({"federation.num-clients": num_sources})
     if resolved.partitioner.needs_labels and not dataset.labelled and "partition" not in given:
         given = {**given, "partition": "iid"}
         resolved = resolved.replaced({"partition": "iid"})
