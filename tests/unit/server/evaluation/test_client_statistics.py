@@ -44,7 +44,7 @@ class Telling:
     def __init__(self, answers=None, silent=None):
         self.answers, self.silent, self.asked = answers or {}, silent or {}, []
 
-    def ask(self, name, arrays, seconds):
+    def ask(self, name, arrays, seconds, spec=None):
         self.asked.append((name, seconds))
         return self.answers, dict(self.silent)
 
