@@ -36,7 +36,7 @@ class Respondent:
         spec: Of the examples, and the number of classes.
         own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
         tells_labels: Whether the server may know how many images each class has.
-        tells_moments: Whether the server may have moments of the images' features.
+        tells_moments: Whether the server may have sums over its examples: moments of features, or likelihoods.
         device: Where to compute.
     """
 
@@ -135,6 +135,11 @@ class ClientQuery(ABC, Generic[T]):
             num_clients: In the federation.
         """
         return {}
+
+
+def no_moments(client: Respondent) -> str:
+    """Returns why a client gives no sums over its examples, if its site says so; else empty."""
+    return "" if client.tells_moments else "disclose-moments=false"
 
 
 def by_client(figures: Mapping[int, float], num_clients: int) -> list[float | None]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from common import metrics
 from common.errors import DataError
 from common.metrics import ClientMoments
-from common.queries.base import ClientQuery, Known, RefusalError, Respondent
+from common.queries.base import ClientQuery, Known, RefusalError, Respondent, no_moments
 from common.tree import Tree
 
 FEWEST = 10
@@ -19,8 +19,8 @@ class FeatureMoments(ClientQuery[ClientMoments]):
     of_model: ClassVar[bool] = False
 
     def reason_against(self, client: Respondent) -> str:
-        if not client.tells_moments:
-            return "disclose-moments=false"
+        if reason := no_moments(client):
+            return reason
         if client.own and len(client.examples) < FEWEST:
             return f"{len(client.examples)} images are too few to give moments of: {FEWEST} at least"
         return ""

@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.generation import load_sampler
 from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN, federated_scores
 from common.metrics.next_token import tally
-from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent
+from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent, no_moments
 from common.tree import Tree
 
 FEWEST = 10
@@ -33,7 +33,12 @@ class HeldOutLikelihood(ClientQuery[Tensor]):
     def wanted(self, config: RunConfig) -> bool:
         return config.evaluation.federated
 
+    def reason_against(self, client: Respondent) -> str:
+        return no_moments(client)
+
     def answer(self, question: Tree, client: Respondent) -> Tree:
+        if reason := self.reason_against(client):
+            raise RefusalError(reason)
         rows, fewest = client.test, FEWEST if client.own else 1
         if rows is None or len(rows) < fewest:
             num = 0 if rows is None else len(rows)

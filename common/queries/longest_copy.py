@@ -13,7 +13,7 @@ from common.examples import TextSpec
 from common.examples.text import unpack
 from common.generation import balanced_labels, generate, load_sampler
 from common.metrics.longest_copy import LONGEST_COPY, Runs, copy_scores
-from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent
+from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent, no_moments
 from common.seeding import derive_seed
 from common.tree import Tree, digest
 
@@ -38,7 +38,12 @@ class LongestCopy(ClientQuery[tuple[int, int]]):
     def wanted(self, config: RunConfig) -> bool:
         return config.evaluation.federated
 
+    def reason_against(self, client: Respondent) -> str:
+        return no_moments(client)
+
     def answer(self, question: Tree, client: Respondent) -> Tree:
+        if reason := self.reason_against(client):
+            raise RefusalError(reason)
         spec = client.spec
         if client.test is None or not len(client.test) or not isinstance(spec, TextSpec):
             raise RefusalError("its held-out texts are too few to compare with: it has none")

@@ -132,6 +132,16 @@ def test_what_anybody_may_answer_is_refused_in_words_or_read(query, clients):
             query.scores({0: read}, 1)
 
 
+@pytest.mark.parametrize("name", ["feature-moments", "held-out-likelihood", "longest-copy"])
+def test_a_site_that_discloses_no_moments_sends_no_sums(everyone, name):
+    query = QUERIES[name]
+    (kind,) = query.kinds
+    silent = replace(everyone[kind][0], tells_moments=False)
+    assert query.reason_against(silent) == "disclose-moments=false"
+    with pytest.raises(RefusalError, match="disclose-moments=false"):
+        query.answer(question_of(query, silent), silent)
+
+
 @EVERY
 def test_a_client_of_one_image_that_is_its_own_refuses_in_words(query, clients):
     whole, first = clients[0], torch.arange(1).numpy()
