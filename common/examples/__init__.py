@@ -25,7 +25,7 @@ def spec_from(record: Mapping[str, str | int]) -> ExampleSpec:
 
 
 def nouns_of(record: Mapping[str, object]) -> tuple[str, str]:
-    """Returns what people call one example and several, of what ``ExampleSpec.record`` gives; also of an unknown kind."""
+    """Returns what people call one example and several, by what ``ExampleSpec.record`` gives, of any kind."""
     return SPECS.get(str(record.get("kind", ImageSpec.kind)), ExampleSpec).nouns
 
 

@@ -17,6 +17,9 @@ Overrides = Annotated[
 ]
 
 
+_MOST_SHOWN = 20  # figures of clients or classes in a line; --json has all
+
+
 def print_scores(told: Mapping[str, Any]) -> None:
     """Prints scores, one a line, then what they were made with; on stderr why there are no others.
 
@@ -32,8 +35,10 @@ def print_scores(told: Mapping[str, Any]) -> None:
     width = max(21, 1 + max(map(len, scores)))
     for key, value in scores.items():
         if isinstance(value, list):
-            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in value)
-            typer.echo(f"{key:{width}}{' '.join(cells)}")
+            shown = value[:_MOST_SHOWN]
+            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in shown)
+            more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
+            typer.echo(f"{key:{width}}{' '.join(cells)}{more}")
         else:
             typer.echo(f"{key:{width}}{value:.4g}")
     typer.echo(f"{'scored with':{width}}{scored_with_words(told.get('scored-with'))}")

@@ -61,9 +61,11 @@ def simulate(
         return
     print_scores(summary)
     typer.echo(f"report   {run.report}")
-    if run.sample(summary["rounds"]).exists():
-        typer.echo(f"samples  {run.sample(summary['rounds'])}")
-        typer.echo(f"more     fedgan generate {shlex.quote(str(run.path))} --num 100 --out images.png")
+    samples = run.sample(summary["rounds"])
+    if samples.exists():
+        many = "--num 20 --out texts.txt" if samples.suffix == ".txt" else "--num 100 --out images.png"
+        typer.echo(f"samples  {samples}")
+        typer.echo(f"more     fedgan generate {shlex.quote(str(run.path))} {many}")
 
 
 def submit(

@@ -377,6 +377,13 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
         assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
 
 
+def test_of_hundreds_of_clients_the_first_are_printed(capsys):
+    print_scores({"scores": {"client-accuracy": [0.5] * 20 + [0.25] * 3, "client-fid": [1.0] * 20}})
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.split() == ["client-accuracy", *["0.50"] * 20, "and", "3", "more"]
+    assert second.split() == ["client-fid", *["1.00"] * 20]
+
+
 def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
     made = {"extractor": "mnist-cnn", "num-samples": 10_000, "utility-num-samples": 30_000, "warning": "No digits."}
     told = {"scores": {"fid": 12.34}, "scored-with": made, "not-scored": ["kid is not"]}
