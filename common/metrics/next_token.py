@@ -44,7 +44,7 @@ def tally(sampler: Sampler, stored: Tensor, labels: Tensor) -> Tensor:
         DivergenceError: They are not finite.
     """
     if not isinstance(sampler, TextSampler | Mixture):
-        raise DataError(f"a {type(sampler).__name__} gives no probabilities of characters")
+        raise DataError(f"{type(sampler).__name__} gives no probabilities of characters")
     spec = sampler.spec
     assert isinstance(spec, TextSpec)
     device = next(sampler.parameters()).device

@@ -59,6 +59,13 @@ def test_a_character_that_has_no_token_is_the_unknown_one():
     assert pooled(tally(sampler, rows, labels)) == pytest.approx((2 / 5, 8 / 5))
 
 
+def test_by_hand_several_models_expect_the_mean_of_what_each_does():
+    sampler, rows, labels = made()
+    other, _, _ = made(odds={A: 0.25, B: 0.5, END_TOKEN: 0.25})
+    sums = tally(Mixture([sampler, other], torch.ones(2, 1)), rows, labels)  # 3/8 an a, 3/8 a b, 1/4 the end
+    assert float(sums.sum(0)[2]) == pytest.approx(3 * math.log(8 / 3) + 2 * math.log(4))
+
+
 def test_padding_that_is_expected_is_not_right():
     sums = tally(*made(9, 1, odds={PAD_TOKEN: 0.5, A: 0.25, B: 0.125, END_TOKEN: 0.125}))
     assert sums[:, :2].sum(0).tolist() == [5, 0]
@@ -108,8 +115,8 @@ def test_some_of_the_held_out_rows_are_evenly_picked():
 
 def test_what_gives_no_probabilities_or_impossible_ones_is_no_figure():
     sampler, rows, labels = made()
-    with pytest.raises(DataError, match="a Mixture gives no probabilities"):
-        tally(Mixture([sampler], torch.ones(1, 1)), rows, labels)
+    with pytest.raises(DataError, match="Identity gives no probabilities"):
+        tally(nn.Identity(), rows, labels)
     with torch.no_grad():
         sampler.network.logits[A] = math.nan
     with pytest.raises(DivergenceError, match="not finite"):
