@@ -5,7 +5,9 @@ Objectives are written for one client. ``vmap`` carries most of their arithmetic
 - draws from a generator that is theirs: here each client's come from its own, so they are those of a client alone;
 - ``requires_grad`` and ``torch.autograd.grad`` (R1, gradient penalties): autograd stays outside of ``vmap``, on the
   tensors of all clients together. As no client's output depends on another's input, the gradient of the sum of all
-  outputs is every client's own.
+  outputs is every client's own;
+- attention, which ``vmap`` carries out client by client: here it is one call for the examples of all clients;
+- ``torch.lstm``, which is written out here.
 
 A mode of torch's intercepts these calls; nothing else is changed. It stands on four private functions of functorch,
 which a test pins.
@@ -15,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
@@ -78,7 +81,19 @@ class _Interception(TorchFunctionMode):
             with temporarily_pop_interpreter_stack():
                 _functorch.get_unwrapped(args[0]).requires_grad_(*args[1:], **kwargs)
             return args[0]
-        return function(*args, **kwargs)
+        return _WRITTEN_OUT.get(function, function)(*args, **kwargs)
+
+
+def _attention(*given: Tensor, **options: Any) -> Any:
+    """Returns what queries, keys and values (B, heads, L, D) of each client attend to."""
+    level, places = _functorch.current_level(), [_functorch.maybe_get_bdim(value) for value in given]
+    if min(places) < 0:
+        raise NotImplementedError("attention to what all clients have in common")
+    with temporarily_pop_interpreter_stack():
+        whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
+        queries, keys, values = (value.flatten(0, 1) for value in whole)
+        together = F.scaled_dot_product_attention(queries, keys, values, **options).view(whole[0].shape)
+    return _functorch._add_batch_dim(together, 0, level)
 
 
 def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
@@ -97,3 +112,23 @@ def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: A
         None if gradient is None else _functorch._add_batch_dim(gradient, place, level)
         for gradient, place in zip(found, places, strict=True)
     )
+
+
+def _memory(
+    vectors: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor], has_biases: bool, layers: int, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what ``torch.lstm`` does of one layer with biases, of a batch (B, L, inputs), without dropout."""
+    if not has_biases or layers != 1:
+        raise NotImplementedError("torch.lstm of several layers, or without biases, for many clients at once")
+    given, recurrent, *biases = weights
+    (hidden,), (cells,) = state
+    remembered = []
+    for new in F.linear(vectors, given, biases[0] + biases[1]).unbind(1):
+        come_in, stay, cell, come_out = (new + F.linear(hidden, recurrent)).chunk(4, dim=-1)
+        cells = stay.sigmoid() * cells + come_in.sigmoid() * cell.tanh()
+        hidden = come_out.sigmoid() * cells.tanh()
+        remembered.append(hidden)
+    return torch.stack(remembered, dim=1), hidden[None], cells[None]
+
+
+_WRITTEN_OUT: dict[Any, Callable[..., Any]] = {F.scaled_dot_product_attention: _attention, torch.lstm: _memory}

@@ -2,6 +2,7 @@
 
 from common.models.base import AdversarialModel, Model, Roles, Sampler, initialise
 from common.models.dcgan import DCGAN
+from common.models.lstm import LSTM
 from common.models.mlp import MLP
 from common.models.resnet import ResNet
 from common.models.transformer import Transformer
@@ -15,6 +16,7 @@ MODELS: dict[str, type[Model]] = {
     "vae": VAE,
     "unet": UNet,
     "transformer": Transformer,
+    "lstm": LSTM,
 }
 
 __all__ = ["MODELS", "AdversarialModel", "Model", "Roles", "Sampler", "initialise"]

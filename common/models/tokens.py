@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.errors import ConfigError
 from common.examples import ExampleSpec, TextSpec
 from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN, PREVIEW_LENGTH
-from common.models.base import Model, Roles, Sampler
+from common.models.base import Embedding, Model, Roles, Sampler
 
 _LOWER_TEMPERATURES = (0.7, 0.85)
 """Of the samples for people to look at, as shares of the sampler's own."""
@@ -34,8 +34,8 @@ class TokenNetwork(nn.Module):
     def advance(self, tokens: Tensor, labels: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Returns the logits (B, num_tokens) of what comes after one more token of each text (B,), and the new state.
 
-        Logits are those of the last ``spec.length - 1`` tokens at least half of which are looked at, however long the
-        text is.
+        Up to ``spec.length - 1`` tokens they are those of ``forward``. Of a longer text at least the last half of as
+        many are looked at.
         """
 
 
@@ -158,6 +158,34 @@ class TextSampler(Sampler):
             before = sorted_.cumsum(-1) - sorted_
             likely = torch.zeros_like(likely).scatter(-1, order, sorted_.masked_fill(before >= self.top_p, 0.0))
         return likely
+
+
+class SmallLinear(nn.Linear):
+    """A linear layer whose initial weights are normal with variance 1 / (share inputs), and whose bias is zero."""
+
+    def __init__(self, inputs: int, outputs: int, share: int = 1) -> None:
+        self.share = share
+        super().__init__(inputs, outputs)
+
+    def reset_parameters(self) -> None:
+        """Leaves the weights as they are."""
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draws the weights; see ``common.models.base.initialise``."""
+        self.weight.normal_(0.0, 1.0 / math.sqrt(self.share * self.in_features), generator=generator)
+        self.bias.zero_()
+
+
+class SmallEmbedding(Embedding):
+    """An embedding that starts normal with a standard deviation of ``std``: labels say little at first."""
+
+    def __init__(self, num: int, length: int, std: float = 0.02) -> None:
+        self.std = std
+        super().__init__(num, length)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draws the weights; see ``common.models.base.initialise``."""
+        self.weight.normal_(0.0, self.std, generator=generator)
 
 
 def require_text(model: str, spec: ExampleSpec) -> TextSpec:

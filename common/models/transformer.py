@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.errors import ConfigError
 from common.examples import ExampleSpec, TextSpec
 from common.models.base import Embedding
-from common.models.tokens import TextModel, TokenNetwork, require_text
+from common.models.tokens import SmallEmbedding, SmallLinear, TextModel, TokenNetwork, require_text
 
 _ROTARY_BASE = 10_000.0
 
@@ -119,13 +119,8 @@ class Block(nn.Module):
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Returns (B, heads, L, D): values of the places up to each query's own; the last query is at the last."""
-    num, total = queries.shape[-2], keys.shape[-2]
-    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
-    if num > 1:
-        place = torch.arange(total, device=scores.device)
-        scores = scores.masked_fill(place > place[total - num :, None], -math.inf)
-    return scores.softmax(-1) @ values
+    """Returns (B, heads, L, D): values of the places up to each query's own; queries are of all places, or the last."""
+    return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[-2] > 1)
 
 
 def rotation(start: int, num: int, per_head: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,30 +136,6 @@ def turned(vectors: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     cosine, sine = turn
     one, other = vectors.chunk(2, dim=-1)
     return torch.cat([one * cosine - other * sine, one * sine + other * cosine], dim=-1)
-
-
-class SmallLinear(nn.Linear):
-    """A linear layer whose initial weights are normal with variance 1 / (share inputs), and whose bias is zero."""
-
-    def __init__(self, inputs: int, outputs: int, share: int = 1) -> None:
-        self.share = share
-        super().__init__(inputs, outputs)
-
-    def reset_parameters(self) -> None:
-        """Leaves the weights as they are."""
-
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Draws the weights; see ``common.models.base.initialise``."""
-        self.weight.normal_(0.0, 1.0 / math.sqrt(self.share * self.in_features), generator=generator)
-        self.bias.zero_()
-
-
-class SmallEmbedding(Embedding):
-    """An embedding that starts small, so that labels say little at first."""
-
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Draws the weights; see ``common.models.base.initialise``."""
-        self.weight.normal_(0.0, 0.02, generator=generator)
 
 
 class TokenEmbedding(Embedding):

@@ -10,7 +10,7 @@ from common.objectives import OBJECTIVES
 from common.seeding import torch_generator
 
 SMALL_SPECS: dict[str, ExampleSpec] = {"images": ImageSpec(1, 28, 10), "text": TextSpec(9, 5, "abcdefgh", 10)}
-SMALL_SIZES = {"width": 16, "latent_size": 8, "layers": 2, "heads": 2, "steps": 2}
+SMALL_SIZES = {"width": 16, "latent_size": 8, "layers": 2, "heads": 2, "embedding": 4, "steps": 2}
 """Of every model that has the option."""
 
 FITTING = [(m, o) for m, model in MODELS.items() for o, kind in OBJECTIVES.items() if kind().fits(model())]

@@ -2,6 +2,7 @@ import inspect
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch._C import _functorch
 from torch._functorch import pyfunctorch
 
@@ -89,3 +90,36 @@ def test_gradients_of_what_is_common_to_all_are_refused():
         vectorised(lambda x: torch.autograd.grad((x * common).sum(), common)[0])(torch.randn(2, 3))
     with pytest.raises(NotImplementedError, match="grad_outputs"):
         vectorised(lambda x: torch.autograd.grad(2 * x, x, torch.ones(3))[0])(torch.randn(2, 3, requires_grad=True))
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_attention_is_each_clients_own_in_one_call(length, monkeypatch):
+    generator, calls = torch_generator(0, "test"), []
+    queries = torch.randn(3, 2, 4, length, 8, generator=generator)
+    keys, values = torch.randn(2, 3, 2, 4, 5, 8, generator=generator)
+
+    def attend(*given):
+        return F.scaled_dot_product_attention(*given, is_causal=length > 1)
+
+    alone = torch.stack([attend(*own) for own in zip(queries, keys, values, strict=True)])
+    true = F.scaled_dot_product_attention
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or true(*a, **k))
+        together = vectorised(lambda *given: true(*given, is_causal=length > 1))(queries, keys, values)
+    torch.testing.assert_close(together, alone)
+    assert len(calls) == 1
+    with pytest.raises(NotImplementedError, match="all clients have in common"):
+        vectorised(lambda own: attend(own, keys[0], values[0]))(queries)
+
+
+def test_a_memory_written_out_is_torchs_own():
+    generator = torch_generator(0, "test")
+    vectors, hidden, cells = torch.randn(3, 2, 7, 4, generator=generator), *torch.randn(2, 3, 2, 5, generator=generator)
+    weights = [torch.randn(3, *size, generator=generator) for size in ((20, 4), (20, 5), (20,), (20,))]
+
+    def run(vectors, hidden, cells, *weights):
+        return torch.lstm(vectors, (hidden[None], cells[None]), weights, True, 1, 0.0, True, False, True)
+
+    given = vectors, hidden, cells, *weights
+    alone = [torch.stack(results) for results in zip(*(run(*own) for own in zip(*given, strict=True)), strict=True)]
+    torch.testing.assert_close(list(vectorised(run)(*given)), alone)

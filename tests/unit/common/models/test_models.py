@@ -15,6 +15,7 @@ VARIANTS = {
     "vae": ["width=8", "width=4 norm=batch latent-size=3", "width=8 conditional=false"],
     "unet": ["width=8 steps=2", "width=8 steps=3 solver=euler guidance=2", "width=8 steps=2 conditional=false"],
     "transformer": ["width=8", "width=16 heads=1 layers=1 temperature=0.5 top-p=0.9", "width=8 conditional=false"],
+    "lstm": ["width=8", "width=6 embedding=3 layers=1 temperature=0.5 top-p=0.9", "width=8 conditional=false"],
     "resnet": ["width=8", "width=8 norm=batch", "width=8 norm=none spectral-norm=true", "width=4 conditional=false"],
 }
 SPECS = [(name, options) for name in MODELS for options in VARIANTS.get(name, [""])]
@@ -108,8 +109,8 @@ def test_every_weight_is_initialised_and_finite(name, options):
 def test_a_conditional_sampler_heeds_the_label_and_an_unconditional_one_does_not(name):
     for options, differs in (("", True), ("conditional=false", False)):
         sampler = model_of(name, options).sampler(stirred(build(name, options)).eval())
-        noise, _ = inputs(sampler, sampler.spec, 2)
-        zeros, ones = (sampler(noise, torch.full((2,), label)) for label in (0, 1))
+        noise, _ = inputs(sampler, sampler.spec, num := 2 if MODELS[name].kind == "images" else 50)
+        zeros, ones = (sampler(noise, torch.full((num,), label)) for label in (0, 1))
         assert (not torch.equal(zeros, ones)) == differs
 
 
