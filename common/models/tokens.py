@@ -17,6 +17,9 @@ from common.models.base import Embedding, Model, Roles, Sampler
 _LOWER_TEMPERATURES = (0.7, 0.85)
 """Of the samples for people to look at, as shares of the sampler's own."""
 
+_LAST_QUANTILE = 1 - 1e-12
+"""Below 1, so that no noise is beyond the last token that has a probability."""
+
 
 class TokenNetwork(nn.Module):
     """Tokens (B, L), int64, and labels (B,) to logits (B, L, num_tokens): of what comes after each.
@@ -114,7 +117,7 @@ class TextSampler(Sampler):
         prompts = nn.functional.pad(given, (0, 1), value=PAD_TOKEN)
         rows, places = (torch.arange(size, device=labels.device) for size in prompts.shape)
         lengths = torch.where(prompts != PAD_TOKEN, places + 1, 0).amax(1)
-        quantiles = torch.special.ndtr(noise.double())
+        quantiles = torch.special.ndtr(noise.double()).clamp_max(_LAST_QUANTILE)
         written = torch.full_like(noise, PAD_TOKEN, dtype=torch.int64)
         state, given = self.network.begin(labels), torch.full_like(labels, END_TOKEN)
         done = torch.zeros_like(labels, dtype=torch.bool)
