@@ -18,6 +18,7 @@ _PRESETS = ("quickstart", "shakespeare")
 """A preset for each kind of example; what is not said otherwise is of the first."""
 
 _MOST_COLUMNS = 20  # classes with a column each
+_ALL_AT_A_TIME = 10  # clients
 
 
 def data(
@@ -77,7 +78,6 @@ def _check(given: dict[str, Any]) -> None:
     dataset = load(RunConfig.from_flat(read_preset("quickstart") | given).data)
     spec = dataset.spec
     preset = _preset_of(spec.kind)
-    resolved = RunConfig.from_flat(read_preset(preset) | given)
     kinds = f"{spec.num_classes} class(es)" if dataset.labelled else "no labels"
     typer.echo(
         f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} held-out {spec.nouns[1]}, "
@@ -86,11 +86,8 @@ def _check(given: dict[str, Any]) -> None:
     if dataset.source_names:
         typer.echo(f"  {len(dataset.source_names):,} sources: {listed(dataset.source_names, 5)}")
     _tell(dataset)
-    num_sources = len(dataset.source_names)
-    is_free = not {"partition", "federation.num-clients"} & given.keys()
-    if is_free and resolved.partitioner.splits_by_source and 0 < num_sources < resolved.federation.num_clients:
-        given = {**given, "federation.num-clients": num_sources}
-        resolved = resolved.replaced({"federation.num-clients": num_sources})
+    given = _split_of(dataset, read_preset(preset), given)
+    resolved = RunConfig.from_flat(read_preset(preset) | given)
     if resolved.partitioner.needs_labels and not dataset.labelled and "partition" not in given:
         given = {**given, "partition": "iid"}
         resolved = resolved.replaced({"partition": "iid"})
@@ -99,6 +96,19 @@ def _check(given: dict[str, Any]) -> None:
     words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
     named = "" if preset == _PRESETS[0] else f"{preset} "
     typer.echo(f"ready: fedgan simulate {named}-c {shlex.quote(words)}")
+
+
+def _split_of(dataset: "Dataset", preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is given, with fewer clients than the preset where it gives each a source and there are fewer."""
+    sources = 0 if dataset.train_sources is None else len(set(dataset.train_sources.tolist()))
+    if preset.get("partition") != "by-source" or {"partition", "federation.num-clients"} & given.keys():
+        return given
+    clients: dict[str, Any] = {"federation.num-clients": sources} if sources < preset["federation.num-clients"] else {}
+    if sources < 2:
+        clients = {"partition": "iid", "federation.num-clients": min(_ALL_AT_A_TIME, len(dataset.train))}
+    if clients.get("federation.num-clients", sources) <= _ALL_AT_A_TIME:
+        clients["federation.fraction"] = 1.0
+    return given | {key: value for key, value in clients.items() if key not in given}
 
 
 def _preset_of(kind: str) -> str:

@@ -71,6 +71,25 @@ def shown(key: str, value: object) -> str:
     return f"-c '{key}=\"{value}\"'" if "\\" not in value else f"-c \"{key}='{value}'\""
 
 
+def likely_source(place: Path) -> str:
+    """Returns the data source that reads a place: by the ending of a file, or of most files in a folder."""
+    from common.datasets import jsonl, pictures, text_folder
+    from common.datasets.folders import scan
+    from common.datasets.remarks import Remarks
+    from common.errors import DataError
+
+    endings = {"image-folder": pictures.endings(), "text-folder": text_folder.ENDINGS, "jsonl": jsonl.ENDINGS}
+    if not place.is_dir():
+        ending = place.suffix.lower()
+        return next(
+            (source for source, known in endings.items() if ending in known and source != "image-folder"), "npz"
+        )
+    try:
+        return max(endings, key=lambda source: len(scan(place, endings[source], Remarks(place))))
+    except DataError:
+        return "image-folder"
+
+
 def _instead_of_preset(name: str) -> str:
     """Returns what a name is that is none of a preset."""
     from common.component_tables import TABLES
@@ -81,10 +100,15 @@ def _instead_of_preset(name: str) -> str:
         return f"a setting follows -c, and several stand in one pair of quotes: -c {typed}"
     if (path / "config.toml").is_file():
         return f"it is a run directory: go on with --resume --out {typed}, or begin anew with {name}/config.toml"
-    if path.is_dir():
-        return f"it is a folder; if it holds images: {shown('data.name', 'image-folder')} {shown('data.root', name)}"
-    if path.is_file() and path.suffix.lower() == ".npz":
-        return f"it is a file of arrays: {shown('data.name', 'npz')} {shown('data.root', name)}"
+    held = {
+        "image-folder": "it is a folder; if it holds images",
+        "text-folder": "it is text",
+        "jsonl": "it is JSON Lines",
+        "npz": "it is a file of arrays",
+    }
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npz", ".jsonl", ".ndjson", ".txt", ".md")):
+        source = likely_source(path)
+        return f"{held[source]}: {shown('data.name', source)} {shown('data.root', name)}"
     choices = [key for key, table in TABLES.items() if name in table]
     if choices:
         return f"it is a choice of {choices[0]}: {shown(choices[0], name)}"
