@@ -174,6 +174,31 @@ def test_images_without_labels_go_all_the_way_without_labels(unlabelled, tmp_pat
     assert (told.classes, told.drawn, told.conditional) == (1, [0], False)
 
 
+@pytest.mark.parametrize(("sources", "split"), [(1, ("iid", 10)), (3, ("by-source", 3))])
+def test_text_is_tried_with_the_preset_for_text(tmp_path, capsys, sources, split):
+    for name in "abc"[:sources]:
+        (tmp_path / f"{name}.txt").write_text("some words\n\n" * 50)
+    code, out, err = fedgan("data", "text-folder context=16", "--root", tmp_path, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert f" rows: text in rows of 17 of 8 characters, of 1 class(es), {sources} source(s)" in out
+    command, preset, dash, settings = shlex.split(out.rpartition("ready: fedgan ")[2])
+    assert (command, preset, dash) == ("simulate", "shakespeare", "-c")
+    config, _ = launch.resolve(preset, read_overrides([settings]))
+    launch.check(config)
+    assert (config.partition.partition(" ")[0], config.federation.num_clients) == split
+    assert config.federation.fraction == 1.0
+
+
+def test_a_split_by_source_names_the_source_of_each_client(tmp_path, capsys):
+    for name in ("[red]", "blue"):
+        (tmp_path / f"{name}.txt").write_text("some words\n\n" * 50)
+    settings = f'data.name="text-folder" data.root="{tmp_path}" federation.num-clients=2'
+    code, out, _ = fedgan("partition", "shakespeare", "-c", settings, capsys=capsys)
+    assert (code, "[red].txt" in out, "rows" in out, "images" in out) == (0, True, True, False)
+    code, out, _ = fedgan("partition", "shakespeare", "-c", settings, "--json", capsys=capsys)
+    assert [client["source"] for client in json.loads(out)["clients"]] == ["[red].txt", "blue.txt"]
+
+
 def test_data_given_twice_are_refused_where_they_differ(tmp_path, capsys):
     path = written(tmp_path, images=IMAGES / 255, labels=LABELS)
     command = ("data", "npz", "--root", path, "-c", 'data.name="npz range=0,1"')
@@ -182,9 +207,22 @@ def test_data_given_twice_are_refused_where_they_differ(tmp_path, capsys):
     assert fedgan("data", "npz range=0,1", "--root", path, "-c", 'data.name="npz range=0,1"', capsys=capsys)[0] == 0
 
 
-@pytest.mark.parametrize(("place", "kind"), [("", "image-folder"), ("site.npz", "npz")])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("", "image-folder"),
+        ("site.npz", "npz"),
+        ("notes", "text-folder"),
+        ("notes/a.txt", "text-folder"),
+        ("lines", "jsonl"),
+        ("lines/a.jsonl", "jsonl"),
+    ],
+)
 def test_a_place_in_the_name_s_place_gets_the_command(tmp_path, capsys, place, kind):
     path = written(tmp_path, images=IMAGES, labels=LABELS).parent / place
+    for text in ("notes/a.txt", "notes/b.md", "notes/c.jsonl", "lines/a.jsonl") if place else ():
+        (tmp_path / text).parent.mkdir(exist_ok=True)
+        (tmp_path / text).touch()
     code, _, err = fedgan("data", path, capsys=capsys)
     assert (code, f"fedgan data {kind} --root {shlex.quote(str(path))}" in err) == (2, True)
 

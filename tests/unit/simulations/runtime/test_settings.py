@@ -139,6 +139,8 @@ def test_a_key_or_value_that_is_none_is_answered_with_the_nearest_few(key, value
         ("run", "it is a run directory: go on with --resume --out run, or begin anew with run/config.toml"),
         ("pictures", "it is a folder; if it holds images: -c 'data.name=\"image-folder\"' -c 'data.root=\"pictures\"'"),
         ("mine.npz", "it is a file of arrays: -c 'data.name=\"npz\"'"),
+        ("mine.jsonl", "it is JSON Lines: -c 'data.name=\"jsonl\"'"),
+        ("mine.txt", "it is text: -c 'data.name=\"text-folder\"'"),
         ("mine.conf", "the name of a file of settings ends with .toml"),
         ("quikstart", "did you mean 'quickstart'?"),
     ],
@@ -147,7 +149,7 @@ def test_what_is_no_preset_is_named_for_what_it_is(name, words, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     for folder in ("run", "pictures"):
         (tmp_path / folder).mkdir()
-    for file in ("run/config.toml", "mine.npz", "mine.conf"):
+    for file in ("run/config.toml", "mine.npz", "mine.conf", "mine.jsonl", "mine.txt"):
         (tmp_path / file).touch()
     with pytest.raises(ConfigError) as caught:
         read_preset(name)
