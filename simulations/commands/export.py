@@ -29,17 +29,21 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
         ),
     ] = None,
     num: Annotated[
-        int | None, typer.Option("--num", min=1, max=MOST_IMAGES, help="Images of a data set; default: 1000.")
+        int | None, typer.Option("--num", min=1, max=MOST_IMAGES, help="Examples of a data set; default: 1000.")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option("--layout", help="Of a data set: image-folder (the default), npz or parquet.")
+        str | None,
+        typer.Option(
+            "--layout",
+            help="Of images: image-folder (default), npz, parquet; of texts: jsonl (default), parquet.",
+        ),
     ] = None,
     validation: Annotated[
         float | None, typer.Option("--validation", help="Share of a data set to hold out; default: 0.1.")
     ] = None,
-    label: Annotated[int | None, typer.Option("--label", help="Only images of this class in a data set.")] = None,
+    label: Annotated[int | None, typer.Option("--label", help="Only this class in a data set.")] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of a data set's images; default: 0.")
+        int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of a data set's examples; default: 0.")
     ] = None,
     licence: Annotated[
         str, typer.Option("--licence", metavar="SPDX", help="Stated on the card; default: none.", show_default=False)
@@ -48,7 +52,7 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     client: ClientOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run's generator for other programs, or a labelled data set of its images; with a card."""
+    """Write a run's generator for other programs, or a labelled data set that it makes; with a card."""
     from server.records.run_directory import RunDirectory
     from simulations.export.dataset import export_dataset
     from simulations.export.export_requests import DatasetExport, parse
@@ -83,10 +87,10 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
 
 def _told(manifest: dict[str, Any]) -> list[str]:
     if "layout" in manifest:
-        return [f"{manifest['train']:,} training and {manifest['validation']:,} validation images"]
+        return [f"{manifest['train']:,} training and {manifest['validation']:,} validation {manifest['examples']}"]
     lines = []
     for row in manifest["files"]:
-        equal = f"{100 * row['agreement']['equal']:.3f} % of the bytes are equal"
+        equal = f"{100 * row['agreement']['equal']:.3f} % of the {manifest['compared']} are equal"
         fid = "" if row["fid"] is None else f", fid {row['fid']:.4g} ({row['fid-loss']:+.3g})"
         lines.append(f"{row['file']:32} {row['bytes'] / 1000:7,.0f} kB, {equal}{fid}")
     if manifest["fid"]["own"] is None:

@@ -14,9 +14,11 @@ from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
 
 _MOST_CLIENTS = 50
-_PRIVACY = """- Training images never left their clients. Clients and server exchanged {exchanged}.
+_NOUNS = {"text": "rows of text"}
+_WORDS = {"text": ("text", "texts")}
+_PRIVACY = """- Training {many} never left their clients. Clients and server exchanged {exchanged}.
 - This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
-  training image, and a generator can repeat images that it was trained on. Compare its images with the training images
+  training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
   before you publish either, where those are sensitive.
 - {memorisation}"""
 
@@ -37,6 +39,11 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
         "clients": config.federation.num_clients,
         "seed": config.seed,
     }
+
+
+def noun_of(trained: LoadedGenerator) -> str:
+    """Returns what clients hold, in the plural."""
+    return _NOUNS.get(trained.spec.kind, trained.spec.kind)
 
 
 def family(trained: LoadedGenerator) -> tuple[str, str]:
@@ -60,7 +67,7 @@ def front_matter(licence: str, task: str, tags: Sequence[str]) -> list[str]:
 
 def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns what it was trained on, how, and who held what."""
-    config = trained.config
+    config, noun = trained.config, noun_of(trained)
     lines = [
         "## Training",
         "",
@@ -69,7 +76,7 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         f"| data | `{config.data.name}` ({_origin(trained)}) |",
         f"| split | `{config.partition}` over {config.federation.num_clients} clients |",
         f"| rounds | {trained.round} of {config.federation.num_rounds}, {config.local.steps} local steps of "
-        f"{config.local.batch_size} images each |",
+        f"{config.local.batch_size} {noun} each |",
         f"| algorithm | `{config.algorithm}`; aggregate `{config.aggregate}`, weighting `{config.weighting}` |",
         f"| objective | `{config.objective}` |",
         f"| model | `{config.model}` |",
@@ -80,9 +87,9 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     if clients:
         counts = [client["num-examples"] for client in clients]
         few, many = min(counts), max(counts)
-        each = f"{few:,} images each" if few == many else f"{few:,} to {many:,} images"
+        each = f"{few:,} {noun} each" if few == many else f"{few:,} to {many:,} {noun}"
         lines.append(f"{len(clients)} clients with {each}, {sum(counts):,} in all:")
-        lines += ["", "| client | images | of each class |", "|---|---|---|"]
+        lines += ["", f"| client | {noun} | of each class |", "|---|---|---|"]
         for client in clients[:_MOST_CLIENTS]:
             known = client["label-counts"]
             told = "kept to itself" if known is None else " ".join(f"{count}" for count in known)
@@ -131,29 +138,32 @@ def _made_with(told: Mapping[str, Any]) -> str:
 def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
+    one, many = _WORDS.get(trained.spec.kind, ("image", "images"))
     if repeated := MEMORISATION.weak_spots(found, ()):
         words = " ".join(repeated)
-        told = f"Memorisation was measured at the run's end, with images that each client held out. {words}"
+        told = f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
     else:
         told = "Whether it repeats training images was **not measured** in this run (`evaluation.holdout`)."
     told += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
-    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told)
+    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told, one=one, many=many)
 
 
 def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:
     told = any(client["label-counts"] is not None for client in _clients(run))
-    counts = ", numbers of images of each class" if told else ""
+    noun = noun_of(trained)
+    counts = f", numbers of {noun} of each class" if told else ""
     moments = ", sums of features of the images" if trained.config.evaluation.federated else ""
-    return f"weights or gradients of networks{counts}{moments}, numbers of images and losses"
+    return f"weights or gradients of networks{counts}{moments}, numbers of {noun} and losses"
 
 
-def limits() -> list[str]:
+def limits(trained: LoadedGenerator) -> list[str]:
     """Returns what not to use it for."""
+    _, many = _WORDS.get(trained.spec.kind, ("image", "images"))
     return [
         "## Limits",
         "",
-        "The generator knows nothing but its clients' images, with their gaps and biases, and clients with more images "
-        "count for more where the weighting says so. Scores do not see everything: a high one is no proof that rare "
+        f"The generator knows nothing but its clients' {many}, with their gaps and biases, and clients with more "
+        "of them count for more where the weighting says so. Scores do not see everything: a high one is no proof that rare "
         "variants are there. Not for decisions about people.",
         "",
     ]
@@ -167,7 +177,7 @@ def licence_of(licence: str, trained: LoadedGenerator) -> list[str]:
 
 def _origin(trained: LoadedGenerator) -> str:
     source = trained.config.source
-    return source.source if source.is_public else "the clients' own images"
+    return source.source if source.is_public else f"the clients' own {_WORDS.get(trained.spec.kind, ('', 'images'))[1]}"
 
 
 def _clients(run: RunDirectory) -> list[dict[str, Any]]:

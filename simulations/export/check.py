@@ -49,16 +49,16 @@ def compare(trained: LoadedGenerator, network: Network, seed: int = 0) -> Agreem
     return Agreement(num, float((found - expected).abs().max()), float(equal))
 
 
-def require_same(agreement: Agreement, name: str) -> None:
-    """Checks that an export of whole weights makes the same images.
+def require_same(agreement: Agreement, name: str, noun: str = "images", tolerance: float = TOLERANCE) -> None:
+    """Checks that an export of whole weights makes the same examples, whose ``noun`` is for the message.
 
     Raises:
         FedGANError: It does not.
     """
-    if not agreement.largest <= TOLERANCE:
+    if not agreement.largest <= tolerance:
         raise FedGANError(
-            f"{name} was not written: its images differ by {agreement.largest:.3g} from those of the run's generator, "
-            f"{TOLERANCE:g} is allowed; export to another form, and report what the run's model and this machine are"
+            f"{name} was not written: its {noun} differ by {agreement.largest:.3g} from those of the run's generator, "
+            f"{tolerance:g} is allowed; export to another form, and report what the run's model and this machine are"
         )
 
 

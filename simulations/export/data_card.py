@@ -4,25 +4,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.examples import ImageSpec
 from server.records.run_directory import RunDirectory
 from simulations.export import card
+from simulations.export.subjects import Subject
 from simulations.runs import provenance
-from simulations.runs.generator import LoadedGenerator
 
 _OF_LABELS = re.compile(r"\[\"labels?\"\]")
 
 
 def data_card(
     run: RunDirectory,
-    trained: LoadedGenerator,
-    spec: ImageSpec,
+    subject: Subject,
     manifest: Mapping[str, Any],
     usage: str,
     licence: str,
 ) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
-    names = list(trained.class_names)
+    trained, noun = subject.trained, subject.noun
+    names = trained.class_names
     counts = manifest["label-counts"]
     origin = f"--round {trained.round} --seed {manifest['seed']}"
     only = "" if manifest["label"] is None else f" --label {manifest['label']}"
@@ -30,20 +29,22 @@ def data_card(
     rows = [f"| {card.cell(name)} | {train:,} | {held_out:,} |" for name, train, held_out in both]
     table = ["| class | train | validation |", "|---|---|---|", *rows]
     if not trained.conditional:
-        table = ["The generator is not conditional: the images have **no labels**."]
+        table = [f"The generator is not conditional: the {noun} have **no labels**."]
     else:
-        table += ["", "A label is the class that the generator was asked for, not what anyone saw in the image."]
+        table += ["", "A label is the class that the generator was asked for, not what anyone saw in it."]
     return "\n".join(
         [
             *card.front_matter(
-                licence, "image-classification" if trained.conditional else "", ["synthetic", card.family(trained)[1]]
+                licence,
+                f"{noun.removesuffix('s')}-classification" if trained.conditional else "",
+                ["synthetic", card.family(trained)[1]],
             ),
-            f"# Synthetic images like {card.data_name(trained)}",
+            f"# Synthetic {noun} like {card.data_name(trained)}",
             "",
             f"**Made by a generator, not recorded**: {manifest['train']:,} training and {manifest['validation']:,} "
-            f"validation images, {spec.size}x{spec.size}, {card.colour(spec.channels)}; of round "
+            f"validation {noun}, {subject.sized}; of round "
             f"{trained.round} of the run `{run.name}`, with seed {manifest['seed']}, by {provenance.software()}. "
-            f"Image number i is that of `fedgan generate RUN {origin}{only} --num N`, for any N > i.",
+            f"Number i is that of `fedgan generate RUN {origin}{only} --num N`, for any N > i.",
             "",
             "## Use",
             "",
@@ -55,9 +56,9 @@ def data_card(
             "",
             *table,
             "",
-            f"Held out are {manifest['validation']:,} images, of each class its share, at equal distances: a fixed "
+            f"Held out are {manifest['validation']:,} {noun}, of each class its share, at equal distances: a fixed "
             "rule. Both parts come from one generator, so **a score on the validation part says nothing about real "
-            "images**.",
+            f"{noun}**.",
             "",
             "## Model card of the generator",
             "",
@@ -67,7 +68,7 @@ def data_card(
             "",
             card.privacy(run, trained),
             "",
-            *card.limits(),
+            *card.limits(trained),
             *card.licence_of(licence, trained),
             f"SHA-256 of the generator's weights: `{trained.digest}`",
             "",

@@ -1,4 +1,4 @@
-"""``fedgan export RUN --to dataset``: labelled images that a generator made, split, and with a card."""
+"""``fedgan export RUN --to dataset``: labelled images or texts that a generator made, split, and with a card."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,41 +11,52 @@ from torch import Tensor
 
 from common.datasets.base import UNLABELLED, stratified_split
 from common.errors import ConfigError
-from common.generation import in_parts
 from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.export_requests import DatasetExport
 from simulations.export.formats import require
-from simulations.export.layouts import LAYOUTS, About, Batch
+from simulations.export.layouts import About, Batch, ImageFolder, Layout, Npz, Parquet
+from simulations.export.subjects import Subject, subject_of
+from simulations.export.text_layouts import Jsonl, TextParquet
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
 from simulations.runs.output_place import new_folder
 
 MANIFEST = "dataset.json"
 
+LAYOUTS: dict[str, dict[str, type[Layout]]] = {
+    "images": {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet},
+    "text": {"jsonl": Jsonl, "parquet": TextParquet},
+}
+"""By kind of example and name, the default first."""
+
 
 def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: DatasetExport) -> dict[str, Any]:
-    """Writes a data set of generated images, and returns what ``dataset.json`` says of it.
+    """Writes a data set of generated images or texts, and returns what ``dataset.json`` says of it.
 
-    Image number i, which is in its file name or in its row, is the one that ``fedgan generate`` makes as number i with
+    Example number i, which is in its file name or in its row, is that which ``fedgan generate`` makes as number i with
     the same seed.
 
     Args:
         run: The run.
         trained: Its generator.
-        out: A new folder for the images, ``dataset.json`` and the data card, ``README.md``.
-        wanted: Which images.
+        out: A new folder for the examples, ``dataset.json`` and the data card, ``README.md``.
+        wanted: Which of them.
 
     Raises:
         ConfigError: A class that the generator does not know, an optional package that is missing, a folder that is
             there already or cannot be written.
-        DivergenceError: The generator's images are not finite.
+        DivergenceError: What the generator makes is not finite.
     """
-    spec = trained.images("fedgan export --to dataset")
-    writer = LAYOUTS[wanted.layout]()
+    subject = subject_of(trained, "fedgan export --to dataset")
+    layouts = LAYOUTS[trained.spec.kind]
+    layout: str = wanted.layout or next(iter(layouts))
+    if layout not in layouts:
+        raise ConfigError(f"layout={layout!r} is not for {subject.noun}: take {' or '.join(layouts)}")
+    writer = layouts[layout]()
     if writer.needs:
-        require(*writer.needs, wanted.layout)
+        require(*writer.needs, layout)
     if wanted.label is not None and not trained.conditional:
         raise ConfigError(f"label={wanted.label}: this run's generator is not conditional and takes no label")
     if wanted.label is not None:
@@ -58,10 +69,11 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
         about = About(
             {name: len(rows) for name, rows in places.items() if len(rows)}, names, trained.conditional, shared
         )
-        files = writer.write(folder, _batches(trained, asked, wanted.seed, labels, places), about)
+        files = writer.write(folder, _batches(subject, asked, wanted.seed, labels, places), about)
         manifest = {
             **card.facts(run, trained),
-            "layout": wanted.layout,
+            "layout": layout,
+            "examples": subject.noun,
             "seed": wanted.seed,
             "label": wanted.label,
             "labelled": trained.conditional,
@@ -71,24 +83,24 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
             "label-counts": {name: _counts(labels[rows], len(names)) for name, rows in places.items()},
             "files": files,
         }
-        text = data_card(run, trained, spec, manifest, writer.usage, wanted.licence)
+        text = data_card(run, subject, manifest, writer.usage, wanted.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
 
 
 def _batches(
-    trained: LoadedGenerator, asked: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
+    subject: Subject, asked: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
 ) -> Iterator[Batch]:
-    """Yields the images as they are made, so that a data set may be larger than memory."""
+    """Yields the examples as they are made, so that a data set may be larger than memory."""
     first = 0
-    for images in in_parts(trained.generator, asked, seed):
+    for made in subject.in_parts(asked, seed):
         for part, rows in places.items():
-            start, end = torch.searchsorted(rows, torch.tensor([first, first + len(images)])).tolist()
+            start, end = torch.searchsorted(rows, torch.tensor([first, first + len(made)])).tolist()
             own = rows[start:end]
             if len(own):
-                yield Batch(part, images[own - first], labels[own], own)
-        first += len(images)
+                yield Batch(part, subject.picked(made, own - first), labels[own], own)
+        first += len(made)
 
 
 def _split(labels: Tensor, share: float) -> dict[str, Tensor]:

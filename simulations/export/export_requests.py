@@ -9,7 +9,7 @@ from common.errors import ConfigError
 from simulations.export.network import PRECISIONS, Precision
 from simulations.runs.sample_requests import MOST_IMAGES, Plain, Request, Seed
 
-Layout = Literal["image-folder", "npz", "parquet"]
+Layout = Literal["image-folder", "npz", "parquet", "jsonl"]
 Form = Literal["onnx", "torch-export", "safetensors"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -60,10 +60,10 @@ class ModelExport(Request):
 
 
 class DatasetExport(Request):
-    """Which images.
+    """Which images or texts.
 
     Attributes:
-        layout: How they lie on disk.
+        layout: How they lie on disk; None: image-folder, or of texts jsonl.
         num: Of all images.
         validation: Share of them that is held out; 0: none.
         seed: Same seed, same images.
@@ -71,7 +71,7 @@ class DatasetExport(Request):
         licence: Of the images, for the card; empty: none is stated.
     """
 
-    layout: Layout = "image-folder"
+    layout: Layout | None = None
     num: Annotated[int, Plain, Field(ge=1, le=MOST_IMAGES)] = 1000
     validation: Annotated[float, Plain, Field(ge=0, lt=1)] = 0.1
     seed: Annotated[Seed, Plain] = 0

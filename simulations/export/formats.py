@@ -12,7 +12,9 @@ from common.models import Sampler
 from simulations.export.network import Precision
 
 Network = Callable[[Tensor, Tensor], Tensor]
-"""Latents float32 (B, Z) and labels int64 (B,) to images float32 (B, C, S, S) in [-1, 1], for any B >= 1."""
+"""Latents float32 (B, Z) and labels int64 (B,) to images float32 (B, C, S, S) in [-1, 1], for any B >= 1.
+
+Of text: tokens int64 (B, L) and labels to logits float32 (B, L, number of tokens)."""
 
 
 class Format(ABC):
@@ -22,13 +24,13 @@ class Format(ABC):
         ending: Of its files.
         needs: Modules that it imports, which fedgan does not bring along.
         extra: What to install for them: ``pip install 'fedgan[EXTRA]'``.
-        usage: How to make images with a file ``generator<ending>``, in Python.
+        usage: How to make examples with a file ``generator<ending>``, in Python, by their kind.
     """
 
     ending: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
-    usage: ClassVar[str]
+    usage: ClassVar[Mapping[str, str]]
 
     def require(self, name: str) -> None:
         """Checks that all that this format needs is installed.

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from simulations.export import export_requests
 from simulations.runs import provenance
 
 _PLAIN = re.compile(r"[^\w .+-]|^\.")
@@ -46,19 +45,19 @@ class Batch:
 
     Attributes:
         part: ``train`` or ``validation``.
-        images: uint8 (M, C, S, S).
+        examples: Images, uint8 (M, C, S, S), or M texts.
         labels: int64 (M,).
         rows: Their numbers among all images, int64 (M,), ascending from batch to batch of a part.
     """
 
     part: str
-    images: Tensor
+    examples: Any
     labels: Tensor
     rows: Tensor
 
     def pixels(self) -> NDArray[np.uint8]:
         """Returns the images, (M, S, S) if grey, else (M, S, S, 3)."""
-        images = self.images
+        images: Tensor = self.examples
         return (images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous()).numpy()
 
     def pictures(self, labelled: bool, shared: Mapping[str, Any]) -> Iterator[tuple[int, int, bytes]]:
@@ -178,7 +177,7 @@ train.features["label"].names"""
         schema = _schema(about.names, about.labelled, about.shared)
         (folder / "data").mkdir()
         with ExitStack() as stack:
-            tables = {part: stack.enter_context(_Table(folder, part, n, schema)) for part, n in about.counts.items()}
+            tables = {part: stack.enter_context(Table(folder, part, n, schema)) for part, n in about.counts.items()}
             for batch in batches:
                 for row, label, png in batch.pictures(about.labelled, about.shared):
                     image = {"bytes": png, "path": f"{row:06d}.png"}
@@ -186,8 +185,8 @@ train.features["label"].names"""
         return [name for table in tables.values() for name in table.files]
 
 
-class _Table:
-    """The Parquet files of one part, of at most 100,000 images each."""
+class Table:
+    """The Parquet files of one part, of at most 100,000 rows each."""
 
     def __init__(self, folder: Path, part: str, count: int, schema: Any) -> None:
         shards = -(-count // _SHARD)
@@ -197,7 +196,7 @@ class _Table:
         self._written = 0
         self._writer: Any = None
 
-    def __enter__(self) -> "_Table":
+    def __enter__(self) -> "Table":
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -224,9 +223,6 @@ class _Table:
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
         self._written += len(self._rows)
         self._rows = []
-
-
-LAYOUTS: dict[export_requests.Layout, type[Layout]] = {"image-folder": ImageFolder, "npz": Npz, "parquet": Parquet}
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.examples import ImageSpec
-from common.generation import draw_noise, generate
 from server.records.run_directory import RunDirectory
 from simulations.export import card, check
 from simulations.export.export_requests import Form, ModelExport
 from simulations.export.formats import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
+from simulations.export.subjects import Subject, subject_of
 from simulations.export.to_onnx import Onnx
 from simulations.export.to_safetensors import Safetensors
 from simulations.export.to_torch import TorchExport
@@ -29,7 +29,6 @@ FORMATS: dict[Form, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport, 
 
 MANIFEST = "export.json"
 REFERENCE = "reference.npz"
-_REFERENCE_IMAGES = 20
 
 
 def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: ModelExport) -> dict[str, Any]:
@@ -52,30 +51,28 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
     """
     kind = FORMATS[wanted.to]()
     kind.require(wanted.to)
-    spec = trained.images(f"fedgan export --to {wanted.to}")
+    subject = subject_of(trained, f"fedgan export --to {wanted.to}")
     fid_images = trained.config.evaluation.num_samples if wanted.fid_images is None else wanted.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
         own = ruler.fid(trained.generator)
         files = [
-            _write(folder, kind, _facts(run, trained, spec, each), trained, each, ruler, own)
-            for each in wanted.precisions
+            _write(folder, kind, _facts(run, trained, each), subject, each, ruler, own) for each in wanted.precisions
         ]
         manifest = {
             **card.facts(run, trained),
             "to": wanted.to,
-            "inputs": {
-                "noise": ["batch", *trained.generator.noise_shape, "float32, standard normal"],
-                "labels": ["batch", f"int64, 0 to {spec.num_classes - 1}"],
-            },
-            "outputs": {"images": ["batch", *spec.shape, "float32"]},
+            "inputs": subject.inputs(),
+            "outputs": subject.outputs(),
             "labels-are-used": trained.conditional,
             "files": files,
             "fid": {"own": own, "images": ruler.num_samples, "reason": ruler.reason or None},
-            "tolerance": check.TOLERANCE,
+            "tolerance": subject.tolerance,
+            "compared": subject.equal,
         }
-        (folder / REFERENCE).write_bytes(_reference(trained))
-        text = model_card(run, trained, spec, manifest, kind.usage, wanted.licence)
+        (folder / REFERENCE).write_bytes(_archive(subject.reference()))
+        code = kind.usage[trained.spec.kind].format(**subject.usage())
+        text = model_card(run, subject, manifest, code, wanted.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
@@ -85,7 +82,7 @@ def _write(
     folder: Path,
     kind: Format,
     facts: Mapping[str, str],
-    trained: LoadedGenerator,
+    subject: Subject,
     precision: Precision,
     ruler: check.Ruler,
     own: float | None,
@@ -97,11 +94,11 @@ def _write(
     """
     suffix = "" if precision == "float32" else f"-{precision}"
     name = f"generator{suffix}{kind.ending}"
-    content = kind.write(trained.generator, precision, facts)
+    content = kind.write(subject.trained.generator, precision, facts)
     network = kind.read(content)
-    agreement = check.compare(trained, network)
+    agreement = subject.compare(network)
     if precision == "float32":
-        check.require_same(agreement, name)
+        check.require_same(agreement, name, subject.noun, subject.tolerance)
     fid = ruler.fid(network)
     (folder / name).write_bytes(content)
     return {
@@ -115,7 +112,7 @@ def _write(
     }
 
 
-def _facts(run: RunDirectory, trained: LoadedGenerator, spec: ImageSpec, precision: Precision) -> dict[str, str]:
+def _facts(run: RunDirectory, trained: LoadedGenerator, precision: Precision) -> dict[str, str]:
     """Returns what is written into a file: enough to build the network again, and where it comes from."""
     facts = {
         "made-by": provenance.software(),
@@ -123,17 +120,13 @@ def _facts(run: RunDirectory, trained: LoadedGenerator, spec: ImageSpec, precisi
         "round": trained.round,
         "model": trained.config.model,
         "model-sha256": trained.digest,
-        "shape": {"channels": spec.channels, "size": spec.size, "num_classes": spec.num_classes},
+        "shape": {key.replace("-", "_"): value for key, value in trained.spec.record().items()},
         "precision": precision,
     }
     return {key: json.dumps(value) for key, value in facts.items()}
 
 
-def _reference(trained: LoadedGenerator) -> bytes:
-    """Returns an archive of a few noise vectors and labels, and the images of them: uint8 (N, C, S, S)."""
-    labels = trained.in_turn(_REFERENCE_IMAGES)
-    noise = draw_noise(len(labels), trained.generator.noise_shape, seed=0)
-    images = generate(trained.generator, labels, seed=0)
+def _archive(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, noise=noise.numpy(), labels=labels.numpy(), images=images.numpy())
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

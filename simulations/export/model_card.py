@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.examples import ImageSpec
 from server.records.run_directory import RunDirectory
 from simulations.export import card
+from simulations.export.subjects import Subject
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
 
 
 def model_card(
     run: RunDirectory,
-    trained: LoadedGenerator,
-    spec: ImageSpec,
+    subject: Subject,
     manifest: Mapping[str, Any],
-    usage: str,
+    code: str,
     licence: str,
 ) -> str:
     """Returns the model card of an export, in Markdown.
@@ -23,36 +22,26 @@ def model_card(
     Args:
         run: The run.
         trained: Its generator.
-        spec: Of the images that it makes.
+        subject: What is exported.
         manifest: What ``export.json`` holds.
-        usage: Python with the fields ``noise_shape``, ``classes``, ``channels`` and ``size``.
+        code: How to use the file, in Python.
         licence: Of the weights; empty: none is stated.
     """
-    names = list(trained.class_names)
+    trained = subject.trained
     family, tag = card.family(trained)
     kind = "class-conditional" if trained.conditional else "unconditional"
     article = "A" if trained.conditional else "An"
-    task = "" if trained.conditional else "unconditional-image-generation"  # hubs have no task that takes a class
-    noise_shape = ", ".join(map(str, manifest["inputs"]["noise"][1:-1]))
-    code = usage.format(
-        noise_shape=noise_shape,
-        classes=spec.num_classes,
-        channels=spec.channels,
-        size=spec.size,
-    )
-    labels = (
-        f"`labels`: int64 (B,), 0 to {spec.num_classes - 1}: {', '.join(names)}"
-        if trained.conditional
-        else "`labels`: int64 (B,), zeros; this generator is not conditional and does not look at them"
-    )
+    noun = subject.noun.removesuffix("s")
     return "\n".join(
         [
-            *card.front_matter(licence, task, [tag, f"{kind}-image-generation", "federated-learning", "fedgan"]),
-            f"# Generator of {card.data_name(trained)} ({spec.size}x{spec.size}, {card.colour(spec.channels)})",
+            *card.front_matter(
+                licence, subject.task, [tag, f"{kind}-{noun}-generation", "federated-learning", "fedgan"]
+            ),
+            f"# {subject.title}",
             "",
             f"{article} {kind} {family}, trained by federated learning: {trained.config.federation.num_clients} "
-            f"clients kept their images, and {_exchanged(trained)}. Exported from round {trained.round} of the run "
-            f"`{run.name}` by {provenance.software()}.",
+            f"clients kept their {subject.noun}, and {_exchanged(trained)}. Exported from round {trained.round} of the "
+            f"run `{run.name}` by {provenance.software()}.",
             "",
             "## Use",
             "",
@@ -60,22 +49,19 @@ def model_card(
             code,
             "```",
             "",
-            f"- `noise`: float32 (B, {noise_shape}), drawn from a standard normal",
-            f"- {labels}",
-            f"- result: float32 (B, {spec.channels}, {spec.size}, {spec.size}) in [-1, 1]; B is any number",
-            "- `reference.npz` holds noise, labels, and the images (bytes) that must come of them.",
+            *subject.signature(),
             "",
             "## Files",
             "",
-            *_files(manifest),
+            *_files(manifest, subject),
             "",
             *card.training(run, trained),
-            *card.scores(run, trained, names),
+            *card.scores(run, trained, trained.class_names),
             "## Privacy",
             "",
             card.privacy(run, trained),
             "",
-            *card.limits(),
+            *card.limits(trained),
             *card.licence_of(licence, trained),
             f"SHA-256 of the weights: `{trained.digest}`",
             "",
@@ -83,9 +69,9 @@ def model_card(
     )
 
 
-def _files(manifest: Mapping[str, Any]) -> list[str]:
+def _files(manifest: Mapping[str, Any], subject: Subject) -> list[str]:
     lines = [
-        "| file | weights | kB | bytes equal | largest difference | fid | loss in fid |",
+        f"| file | weights | kB | {subject.equal} equal | largest difference | fid | loss in fid |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in manifest["files"]:
@@ -100,9 +86,8 @@ def _files(manifest: Mapping[str, Any]) -> list[str]:
     measured = manifest["fid"]
     lines += [
         "",
-        f"Compared with the run's own generator on {first} images of the same noise, in batches of several sizes: "
-        f"the share of pixels whose bytes are equal, and the largest difference in [-1, 1] (float32: at most "
-        f"{manifest['tolerance']:g}, or it is not written). float16 and int8 say how weights are stored; they are "
+        f"Compared with the run's own generator on {first} {subject.compared.format(tolerance=manifest['tolerance'])}. "
+        "float16 and int8 say how weights are stored; they are "
         "computed with in float32, so these files are smaller and not faster.",
     ]
     if measured["own"] is None:

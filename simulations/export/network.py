@@ -1,11 +1,15 @@
 """A generator as one graph of plain operations on tensors, with its weights whole or packed into fewer bytes."""
 
 import copy
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from common.examples import TextSpec
+from common.examples.text import END_TOKEN
 from common.generation import Mixture
 from common.models import Sampler
 
@@ -15,6 +19,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 _LEVELS = 127
 _MANTISSA, _BIAS, _SIGN = 2**23, 127, 2**31  # of float32
 _PRIME = 2**31 - 1  # of Mixture's hash
+_NEVER = -1e4  # the logarithm of a probability of 0, without an infinity that runtimes treat in different ways
 
 
 def portable(generator: Sampler, precision: Precision) -> Sampler:
@@ -24,8 +29,27 @@ def portable(generator: Sampler, precision: Precision) -> Sampler:
         generator: A network, or a ``Mixture`` of them; see ``common.generation.load_sampler``.
         precision: How weights are stored; see ``Packed``.
     """
-    whole = WholeMixture(generator) if isinstance(generator, Mixture) else generator
+    whole = SIGNATURES[generator.spec.kind].graph(generator)
     return whole if precision == "float32" else Packed(whole, precision)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a graph of one kind of example takes and gives.
+
+    Attributes:
+        inputs: Names of the two inputs.
+        output: Name of the output.
+        graph: What can be traced, for a sampler.
+        example: Inputs of that, to trace it with.
+        dynamic: Which dimensions of each input may have any size, with their names and smallest sizes.
+    """
+
+    inputs: tuple[str, str]
+    output: str
+    graph: Callable[[Sampler], Sampler]
+    example: Callable[[Sampler], tuple[Tensor, Tensor]]
+    dynamic: tuple[Mapping[int, tuple[str, int]], Mapping[int, tuple[str, int]]]
 
 
 class WholeMixture(Sampler):
@@ -53,6 +77,61 @@ class WholeMixture(Sampler):
         made = torch.stack([generator(noise, labels) for generator in self.mixture.generators], dim=1)
         places = chosen.view(-1, *[1] * (made.ndim - 1)).expand(-1, 1, *made.shape[2:])
         return made.gather(1, places).squeeze(1)
+
+
+class FullSequence(Sampler):
+    """What a sampler of text expects after each token: the graph that other programs write with.
+
+    Args:
+        sampler: A ``TextSampler``, or a mixture of them, whose expectations are added up by their shares of the label.
+            Its networks are shared, not copied.
+    """
+
+    spec: TextSpec
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        assert isinstance(sampler.spec, TextSpec)
+        self.spec, self.noise_shape = sampler.spec, sampler.noise_shape
+        samplers: Any = sampler.generators if isinstance(sampler, Mixture) else [sampler]
+        self.networks = nn.ModuleList(each.network for each in samplers)
+        self.log_shares: Tensor | None = None
+        if isinstance(sampler, Mixture):
+            shares = sampler.bounds.diff(dim=1, prepend=sampler.bounds.new_zeros(len(sampler.bounds), 1))
+            self.register_buffer("log_shares", shares.log().float().clamp_min(_NEVER))
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Returns logits (B, L, num_tokens) of what follows each of the tokens (B, L), for labels (B,)."""
+        if self.log_shares is None:
+            logits: Tensor = self.networks[0](tokens, labels)
+            return logits
+        expected = torch.stack([network(tokens, labels).log_softmax(-1) for network in self.networks], dim=1)
+        return (expected + self.log_shares[labels][:, :, None, None]).logsumexp(1)
+
+
+def _noise_and_labels(sampler: Sampler) -> tuple[Tensor, Tensor]:
+    return torch.zeros(2, *sampler.noise_shape), torch.zeros(2, dtype=torch.int64)
+
+
+def _tokens_and_labels(sampler: Sampler) -> tuple[Tensor, Tensor]:
+    return torch.full((2, 3), END_TOKEN), torch.zeros(2, dtype=torch.int64)
+
+
+_BATCH = {0: ("batch", 1)}
+
+SIGNATURES: dict[str, Signature] = {
+    "images": Signature(
+        ("noise", "labels"),
+        "images",
+        lambda sampler: WholeMixture(sampler) if isinstance(sampler, Mixture) else sampler,
+        _noise_and_labels,
+        (_BATCH, _BATCH),
+    ),
+    "text": Signature(
+        ("tokens", "labels"), "logits", FullSequence, _tokens_and_labels, ({**_BATCH, 1: ("length", 2)}, _BATCH)
+    ),
+}
+"""By kind of example."""
 
 
 def bits_of(values: Tensor) -> Tensor:
@@ -98,7 +177,7 @@ class Packed(Sampler):
         self._plan = (copy.deepcopy(network).to("meta"),)  # in a tuple, so that its tensors are none of this module's
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Returns images (B, C, S, S) in [-1, 1] of noise (B, Z) and labels (B,)."""
+        """Returns what the network makes of its two inputs."""
         result: Tensor = torch.func.functional_call(self._plan[0], self.weights(), (noise, labels))
         return result
 

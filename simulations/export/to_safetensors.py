@@ -12,11 +12,11 @@ from torch import Tensor
 
 from common import components
 from common.errors import CheckpointError, ConfigError
-from common.examples import ImageSpec
+from common.examples import TextSpec, spec_from
 from common.generation import Mixture
 from common.models import MODELS, Sampler
 from simulations.export.formats import Format, Network
-from simulations.export.network import Packed, Precision
+from simulations.export.network import FullSequence, Packed, Precision
 
 _SCALE = ".scale"
 
@@ -25,14 +25,24 @@ class Safetensors(Format):
     """The weights of a generator under the names of its PyTorch module; of a mixture ``generators.0.``, and so on."""
 
     ending = ".safetensors"
-    usage = """from pathlib import Path
+    usage = {  # noqa: RUF012  as declared
+        "images": """from pathlib import Path
 import torch
 from simulations.export.to_safetensors import load_generator  # of fedgan
 
 generator = load_generator(Path("generator.safetensors"))
 labels = torch.arange(100) % {classes}
 images = generator(torch.randn(100, {noise_shape}), labels)            # float32 in [-1, 1]
-pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})"""
+pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})""",
+        "text": """from pathlib import Path
+import torch
+from common.writing import write_in_parts  # of fedgan
+from simulations.export.to_safetensors import load_generator
+
+sampler = load_generator(Path("generator.safetensors")).adapted(temperature=0.8)
+for rows in write_in_parts(sampler, torch.zeros(5, dtype=torch.int64), seed=0, length=300, prompts=[{prompt!r}] * 5):
+    print(*(sampler.spec.decode(row) for row in rows), sep="\\n---\\n")""",
+    }
 
     def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         tensors = generator.state_dict()
@@ -45,7 +55,8 @@ pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {
         return save({key: value.contiguous() for key, value in tensors.items()}, metadata={"format": "pt", **facts})
 
     def read(self, content: bytes) -> Network:
-        return _built(content, "the file")
+        built = _built(content, "the file")
+        return FullSequence(built) if isinstance(built.spec, TextSpec) else built
 
 
 def load_generator(path: Path) -> Sampler:
@@ -73,7 +84,7 @@ def _built(content: bytes, name: str) -> Sampler:
     try:
         stored, facts = load(content), facts_in(content)
         model = components.parse("model", MODELS, str(facts["model"]))
-        spec = ImageSpec(**facts["shape"])
+        spec = spec_from({key.replace("_", "-"): value for key, value in facts["shape"].items()})
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} is not a whole file of fedgan export --to safetensors: {error}") from None
     members = len({key.split(".")[1] for key in stored if key.startswith("generators.")})

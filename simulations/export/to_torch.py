@@ -9,19 +9,31 @@ from torch import Tensor
 
 from common.models import Sampler
 from simulations.export.formats import Format, Network
-from simulations.export.network import Precision, portable
+from simulations.export.network import SIGNATURES, Precision, portable
 
 
 class TorchExport(Format):
-    """A ``torch.export`` program: noise and labels in, images out, any batch."""
+    """A ``torch.export`` program: noise and labels in, images out, any batch; of text tokens in, logits out."""
 
     ending = ".pt2"
-    usage = """import torch
+    usage = {  # noqa: RUF012  as declared
+        "images": """import torch
 
 generator = torch.export.load("generator.pt2").module()
 labels = torch.arange(100) % {classes}
 images = generator(torch.randn(100, {noise_shape}), labels)            # float32 in [-1, 1]
-pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})"""
+pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {channels}, {size}, {size})""",
+        "text": """import torch
+
+model = torch.export.load("generator.pt2").module()
+vocabulary = {vocabulary!r}  # token 3 and on; 0 padding, 1 end, 2 unknown
+tokens = torch.tensor([[1] + [3 + vocabulary.index(it) for it in {prompt!r}]])
+for _ in range(100):  # the model looks back at {context} tokens
+    logits = model(tokens[:, -{context}:], torch.zeros(1, dtype=torch.int64))[:, -1]  # float32 (1, {num_tokens})
+    logits[:, [0, 2]] = -torch.inf
+    tokens = torch.cat([tokens, torch.multinomial(logits.softmax(-1), 1)], dim=1)
+print("".join(vocabulary[it - 3] if it > 2 else "\\n---\\n" for it in tokens[0].tolist()))""",
+    }
 
     def write(self, generator: Sampler, precision: Precision, facts: Mapping[str, str]) -> bytes:
         buffer = io.BytesIO()
@@ -35,15 +47,16 @@ pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (100, {
             warnings.simplefilter("ignore")
             module = torch.export.load(io.BytesIO(content)).module()
 
-        def run(noise: Tensor, labels: Tensor) -> Tensor:
-            images: Tensor = module(noise, labels)
-            return images
+        def run(values: Tensor, labels: Tensor) -> Tensor:
+            made: Tensor = module(values, labels)
+            return made
 
         return run
 
 
 def traced(network: Sampler) -> torch.export.ExportedProgram:
-    """Returns the graph of a network that takes noise (B, Z) and labels (B,), for any B >= 1."""
-    example = (torch.zeros(2, *network.noise_shape), torch.zeros(2, dtype=torch.int64))
-    batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(network, example, dynamic_shapes=({0: batch}, {0: batch}))
+    """Returns the graph of a network that ``portable`` returned, for any batch of 1 or more."""
+    signature = SIGNATURES[network.spec.kind]
+    known = {name: torch.export.Dim(name, min=least) for sizes in signature.dynamic for name, least in sizes.values()}
+    dynamic = tuple({place: known[name] for place, (name, _) in sizes.items()} for sizes in signature.dynamic)
+    return torch.export.export(network, signature.example(network), dynamic_shapes=dynamic)
