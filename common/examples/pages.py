@@ -34,12 +34,13 @@ def sections_of(page: str) -> list[tuple[str, list[str]]]:
             found[-1][1][-1].append(line.removeprefix(_INDENT))
         elif not line and found and found[-1][1][-1]:
             found[-1][1][-1].append("")
-    return [(heading, ["\n".join(lines).strip("\n") for lines in texts if lines]) for heading, texts in found]
+    whole = [(heading, ["\n".join(lines).strip("\n") for lines in texts if lines]) for heading, texts in found]
+    return [(heading, texts) for heading, texts in whole if texts]
 
 
 def _section(heading: str, texts: Sequence[str]) -> str:
     shown = f"\n{_RULE}\n".join(_text(text) for text in texts)
-    return f"{_HEADING}{heading}\n\n{shown}" if heading else shown
+    return f"{_HEADING}{' '.join(heading.split())}\n\n{shown}" if heading else shown
 
 
 def _text(text: str) -> str:

@@ -46,7 +46,8 @@ class View:
         roster: ``partition.json``: who holds what; empty before the clients have answered.
         summary: ``summary.json`` of a finished run; else empty.
         now: ``now.json``: what clients do in the round that is under way; None where it is not told.
-        sample_rounds: Rounds with a picture of samples.
+        sample_rounds: Rounds with samples.
+        samples_are_text: Whether the latest of them are text, and no picture.
         checkpoint_rounds: Rounds with a checkpoint.
         at_work: Whether a process holds the run's lock; None where the system does not tell.
         began: When the process that holds or held the lock took it, in seconds since 1970; None if none did.
@@ -69,6 +70,7 @@ class View:
     summary: Mapping[str, Any] = field(default_factory=dict)
     now: RoundStatus | None = None
     sample_rounds: list[int] = field(default_factory=list)
+    samples_are_text: bool = False
     checkpoint_rounds: list[int] = field(default_factory=list)
     at_work: bool | None = None
     began: float | None = None
@@ -162,7 +164,8 @@ class Record:
                 roster=roster or {},
                 summary=summary or {},
                 now=now,
-                sample_rounds=_sample_rounds(self.run),
+                sample_rounds=(sampled := _sample_rounds(self.run)),
+                samples_are_text=bool(sampled) and self.run.sample(sampled[-1]).suffix == ".txt",
                 checkpoint_rounds=[checkpoint.round_of(p) for p in checkpoint.list_checkpoints(self.run.checkpoints)],
                 at_work=held(self.run.path / ".lock"),
                 began=_modified(self.run.path / ".lock"),

@@ -106,6 +106,36 @@ class ScoredWith(Answer):
     own_num_samples: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
 
 
+class ExampleKind(Answer):
+    """What clients hold, and the run makes more of."""
+
+    kind: str = Field(description="images, text or another one")
+    one: str = Field(description="what people call one example")
+    many: str = Field(description="what they call several")
+    classes: int
+    class_names: list[str] = Field(description="by label")
+    drawn: list[int] = Field(description="labels that clients have examples of: those of sections of samples")
+    conditional: bool | None = Field(description="whether examples of a chosen label can be made; null: not known")
+
+
+class SamplesAsText(Answer):
+    """Samples as texts, and real ones beside them."""
+
+    way: str = Field(description="how they were made: temperature 1; empty: not recorded")
+    sections: list["TextSection"] = Field(description="the samples of the round: the same noise at every round")
+    ways: dict[str, list["TextSection"]] = Field(
+        description="the latest samples that were made in other ways, by what these are called: temperature 0.7"
+    )
+    real: list["TextSection"] = Field(description="texts that no client trained on; empty: there are none")
+
+
+class TextSection(Answer):
+    """Texts of a class."""
+
+    heading: str = Field(description="the name of the class; empty: they are of no class in particular")
+    texts: list[str]
+
+
 class ImageKind(Answer):
     """What the generator makes."""
 
@@ -157,7 +187,7 @@ class RunSummary(Answer):
     seconds: float = Field(description="time of the rounds that are done")
     seconds_left: float | None = Field(description="to the last round, by the pace of the last ten; null: not known")
     updated: float = Field(description="when the record last changed, seconds since 1970")
-    examples_seen: int = Field(description="real images that clients have trained on so far, counted each time")
+    examples_seen: int = Field(description="real examples that clients have trained on so far, counted each time")
     best: Best | None
     distance: str = Field(description="the name of the score that rounds are compared by, lower is better")
     figures: list[FigureInfo] = Field(description="of clients' training, as its objective calls them; main ones first")
@@ -167,11 +197,15 @@ class RunSummary(Answer):
     quality_rounds: list[int] = Field(description="scored rounds, to compare runs in one chart")
     quality: list[float] = Field(description="`distance` of each of them")
     signs: list[Alert] = Field(description="collapse, divergence, refusals and the like, the latest first")
-    sample_rounds: list[int] = Field(description="rounds with samples/{round}.png")
+    sample_rounds: list[int] = Field(description="rounds with samples")
+    samples_are: Literal["png", "txt"] = Field(
+        description="how they are had: as a picture, samples/{round}.png, or as text, samples/{round}.txt and .json"
+    )
     checkpoint_rounds: list[int] = Field(description="rounds that images can be made of, besides best and last")
     generator: bool = Field(description="whether the server has a generator to make images with")
     images: ImageKind | None = Field(description="null before clients have answered, and where it makes none")
     texts: TextKind | None = Field(None, description="the same of a run that writes text")
+    examples: ExampleKind | None = Field(description="of whatever kind; null before clients have answered")
 
 
 class Curves(Answer):
@@ -179,7 +213,7 @@ class Curves(Answer):
 
     rounds: list[int]
     means: dict[str, list[float | None]] = Field(
-        description="what clients tell of their training, by name (`figures`): means over clients, weighted by images"
+        description="what clients tell of their training, by name (`figures`): means over clients, weighted by examples"
     )
     scores: dict[str, list[float | None]]
     seconds: list[float]
@@ -199,8 +233,8 @@ class ClientRow(Answer):
 
     client: int = Field(description="its partition")
     site: str = Field(description="what people call it; empty: it has no name")
-    images: int
-    label_counts: list[int] | None = Field(description="images of each class; null: it does not disclose them")
+    images: int = Field(description="examples, of whatever kind")
+    label_counts: list[int] | None = Field(description="examples of each class; null: it does not disclose them")
     weight: float | None = Field(
         description="its share in the mean of its last round, 0 to 1; null where the algorithm has its own"
     )
@@ -259,12 +293,13 @@ class PartitionClient(Answer):
     """What one client holds."""
 
     partition: int
+    site: str = Field(description="what people call it; empty: it has no name")
     num_examples: int
     label_counts: list[int] | None
 
 
 class Partition(Answer):
-    """How many images of each class each client holds."""
+    """How many examples of each class each client holds."""
 
     class_names: list[str]
     clients: list[PartitionClient]

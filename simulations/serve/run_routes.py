@@ -1,4 +1,4 @@
-"""The addresses of runs: overview, details, journal, samples and partition."""
+"""The addresses of runs: overview, details, journal and partition."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -9,7 +9,6 @@ from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from common.files import read_file
 from simulations.runs.record import Record
 from simulations.serve import answers, stream
 from simulations.serve.front import HEAD
@@ -17,8 +16,6 @@ from simulations.serve.service import Service
 from simulations.serve.summaries import partition_of, read_detail, read_summary, score_table
 
 _MOST_LINES = 10_000
-_LONGEST_PICTURE = 64 * 2**20
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
 Known = Annotated[str | None, Header(max_length=500, description="the ETag of what you have")]
@@ -39,42 +36,21 @@ def make_run_routes(service: Service) -> APIRouter:
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
         runs = [read_summary(record) for record in service.library.all().values()]
-        return _json(answers.Runs(runs=runs, score_table=score_table()), if_none_match)
+        return as_json(answers.Runs(runs=runs, score_table=score_table()), if_none_match)
 
     @router.get("/{run}", response_model=answers.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
     def show_run(run: RunName, if_none_match: Known = None) -> Response:
         """A run in full: curves, clients, what goes wrong."""
-        return _json(read_detail(find(service, run)), if_none_match)
+        return as_json(read_detail(find(service, run)), if_none_match)
 
     @router.get("/{run}/partition", response_model=answers.Partition, responses=NOT_FOUND)
     def show_partition(run: RunName) -> answers.Partition:
-        """How many images of each class each client holds."""
+        """How many examples of each class each client holds."""
         view = find(service, run).view()
         if not view.roster:
             of_it = [problem for problem in view.problems if problem.startswith("partition.json")]
             raise HTTPException(404, of_it[0] if of_it else "the clients have not answered yet")
         return partition_of(view)
-
-    @router.get(
-        "/{run}/samples/{round}.png",
-        response_class=Response,
-        responses={**NOT_FOUND, **UNCHANGED, 200: {"content": {"image/png": {}}}},
-    )
-    def show_samples(
-        run: RunName,
-        round: Annotated[int, Path(ge=0, le=10**9, description="one of sample-rounds")],
-        if_none_match: Known = None,
-    ) -> Response:
-        """The picture of samples after a round: the same noise at every round, a row a class."""
-        path = find(service, run).run.sample(round)
-        try:
-            content = read_file(path, _LONGEST_PICTURE)
-        except OSError as error:
-            why = "" if isinstance(error, FileNotFoundError) else f": {path.name} cannot be read: {error.strerror}"
-            raise HTTPException(404, f"there are no samples of round {round}{why}") from None
-        if not content.startswith(_PNG):
-            raise HTTPException(404, f"there are no samples of round {round}: {path.name} is no PNG")
-        return _tagged(content, "image/png", if_none_match)  # a run that went back draws a round again
 
     @router.get(
         "/{run}/journal",
@@ -108,7 +84,7 @@ def make_run_routes(service: Service) -> APIRouter:
         lines = [answers.finite(line) for line in view.journal[first : first + num]]
         total = len(view.journal)
         found = answers.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
-        return _json(found, if_none_match)
+        return as_json(found, if_none_match)
 
     return router
 
@@ -125,11 +101,12 @@ def find(service: Service, run: str) -> Record:
     return record
 
 
-def _json(found: answers.Answer, known: str | None) -> Response:
-    return _tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
+def as_json(found: answers.Answer, known: str | None) -> Response:
+    """Returns an answer as JSON, see ``tagged``."""
+    return tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
 
 
-def _tagged(content: bytes, media: str, known: str | None) -> Response:
+def tagged(content: bytes, media: str, known: str | None) -> Response:
     """Returns an answer with a tag of its content, and without its content to whoever has it already."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}

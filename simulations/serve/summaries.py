@@ -9,7 +9,7 @@ from common import components, journal_lines
 from common.config import Scalar
 from common.datasets import DATASETS
 from common.errors import ConfigError
-from common.examples import TextSpec
+from common.examples import ImageSpec, TextSpec, nouns_of
 from common.generation import held_classes
 from common.journal_lines import RoundLine
 from common.metrics import table
@@ -28,6 +28,7 @@ from simulations.serve.answers import (
     Best,
     ChartInfo,
     Curves,
+    ExampleKind,
     FigureInfo,
     ImageKind,
     Incident,
@@ -101,6 +102,7 @@ def _untold(name: str, error: Exception) -> RunSummary:
         "scores": {},
         "generator": False,
     }
+    known["samples_are"] = "png"
     known |= {key: [] for key in ("quality_rounds", "quality", "sample_rounds", "checkpoint_rounds")}
     return RunSummary(**known)
 
@@ -151,6 +153,8 @@ def summary_of(view: View) -> RunSummary:
         generator=bool(view.checkpoint_rounds) and view.config is not None and keeps_one(view),
         images=_images(view),
         texts=_texts(view),
+        examples=_examples(view),
+        samples_are="txt" if view.samples_are_text else "png",
     )
 
 
@@ -259,10 +263,13 @@ def _without_folders(config: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def partition_of(view: View) -> Partition:
-    """Returns how many images each client holds; without digests of the clients' data."""
+    """Returns how many examples each client holds; without digests of the clients' data."""
     clients = [
         PartitionClient(
-            partition=client["partition"], num_examples=client["num-examples"], label_counts=client["label-counts"]
+            partition=client["partition"],
+            site=str(client.get("site", "")),
+            num_examples=client["num-examples"],
+            label_counts=client["label-counts"],
         )
         for client in view.roster.get("clients", ())
     ]
@@ -275,6 +282,23 @@ def class_names(view: View) -> list[str]:
     if view.classes and len(names) != view.classes:
         names = []
     return [str(name) for name in names] or [str(label) for label in range(view.classes)]
+
+
+def _examples(view: View) -> ExampleKind | None:
+    shape = view.roster.get("shape")
+    if not shape:
+        return None
+    one, many = nouns_of(shape)
+    counts = (client["label-counts"] for client in view.roster.get("clients", ()))
+    return ExampleKind(
+        kind=str(shape.get("kind", ImageSpec.kind)),
+        one=one,
+        many=many,
+        classes=view.classes,
+        class_names=class_names(view),
+        drawn=list(held_classes(counts, view.classes)),
+        conditional=_conditional(view),
+    )
 
 
 def _images(view: View) -> ImageKind | None:

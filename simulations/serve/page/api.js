@@ -84,6 +84,9 @@ export async function loadSample(id, round) {
   return URL.createObjectURL(await (await ask(samplePath(id, round))).blob());
 }
 
+/* Returns the samples of a round as texts, by class, with those made in other ways and real ones beside them. */
+export const loadTexts = (id, round) => askJson(`${runPath(id)}/samples/${round}.json`, (it) => Array.isArray(it.sections));
+
 const generatePath = (id) => `${runPath(id)}/generate`;
 
 export const generateAddress = (id) => addressOf(generatePath(id));

@@ -5,7 +5,7 @@ import { h, memo } from "./dom.js";
 import { heatmap } from "./heatmap.js";
 import { bar, clientHref, few, histogram, moreButton, runHref } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { className, figureLabel, isAtWork, number, percent, plural, rank, scoresOf, whole } from "./words.js";
+import { className, examples, figureLabel, isAtWork, manyOf, number, percent, plural, rank, scoresOf, whole } from "./words.js";
 
 /* Scores that each client has its part of; not how sure another one is. */
 const ofClients = () => scoresOf("figures", "client").filter((it) => it.better !== "neither");
@@ -16,7 +16,7 @@ const ALWAYS = ["client", "state", "images", "trained"];
 const columnsOf = (run) => [
   ["client", "client", (row) => row.client],
   ["state", "status", (row) => -row["lost-rounds"].length],
-  ["images", "images, by class", (row) => row.images],
+  ["images", `${manyOf(run)}, by class`, (row) => row.images],
   ["weight", "weight", (row) => row.weight],
   ...run.figures.filter(({ name }) => name !== "seconds").map(({ name, label }) => [name, label, (row) => row.last[name]]),
   ...ofClients().map(({ name, label }) => [name, label, (row) => row.scores[name]]),
@@ -79,12 +79,12 @@ const isNumber = (it) => it !== null && it !== undefined;
 function one(run, row) {
   const signs = run.signs.filter((it) => it.client === row.client);
   const counts = row["label-counts"];
-  const keys = Object.keys(row.curves).filter((key) => key !== "examples").sort((a, b) => rank(a) - rank(b)); /* images: the same each round */
+  const keys = Object.keys(row.curves).filter((key) => key !== "examples").sort((a, b) => rank(a) - rank(b)); /* the same each round */
   return h("section", { class: "card one", "aria-labelledby": "one-title", key: `one ${row.client}` },
     h("div", { class: "row" }, h("h2", { id: "one-title", class: "grow" }, row.site ? `Client ${row.client}: ${row.site}` : `Client ${row.client}`), h("a", { class: "button small", href: runHref(run.id, "clients") }, "close")),
     signs.map((it) => h("p", { class: `note ${it.severity}` }, it.words)),
     h("div", { class: "one-top" },
-      h("div", {}, h("h3", {}, `${plural(row.images, "image")}`), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not disclose how many of each class.")),
+      h("div", {}, h("h3", {}, examples(run, row.images)), counts?.length === 1 ? h("p", { class: "quiet" }, "Without labels.") : counts ? [histogram(run, counts, Math.max(1, ...counts), true), h("p", { class: "quiet" }, `Of ${plural(counts.filter(Boolean).length, "class", "classes")}: ${counts.map((count, label) => count && `${className(run, label)} (${whole(count)})`).filter(Boolean).join(", ")}`)] : h("p", { class: "quiet" }, "It does not disclose how many of each class.")),
       h("dl", { class: "facts" }, [
         ["weight in the mean", row.weight === null ? "by the algorithm" : percent(row.weight)], ["rounds trained", whole(row.trained)], ["rounds lost", whole(row["lost-rounds"].length)], ...ofClients().filter(({ name }) => isNumber(row.scores[name])).map(({ name, label }) => [label, number(row.scores[name])]),
       ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value)))))),

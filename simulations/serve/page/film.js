@@ -1,8 +1,9 @@
 /* The samples over the rounds: the same noise each time, so that training plays as an animation. */
 
-import { loadSample, sampleAddress } from "./api.js";
+import { loadSample, loadTexts, sampleAddress } from "./api.js";
 import { h } from "./dom.js";
 import { local, redraw, state } from "./store.js";
+import { areTexts, textScreen } from "./texts.js";
 import { className, hasClasses, isAtWork, labelsOf } from "./words.js";
 
 const AHEAD = 4; /* pictures fetched at a time */
@@ -11,7 +12,7 @@ const MOST_ROWS = 20; /* as drawn by the server */
 
 export function film(run) {
   const rounds = run["sample-rounds"];
-  if (!rounds.length) return h("section", { class: "card film" }, h("h2", {}, "Samples"), h("p", { class: "quiet empty" }, !isAtWork(run) ? "This run has no pictures of samples." : run.images ? "No samples yet." : "Samples come once the clients have answered."));
+  if (!rounds.length) return h("section", { class: "card film" }, h("h2", {}, "Samples"), h("p", { class: "quiet empty" }, !isAtWork(run) ? "This run has no samples." : run.examples ? "No samples yet." : "Samples come once the clients have answered."));
   const own = local(`film ${run.id}`, () => ({ speed: 4, timer: 0, pictures: new Map(), underWay: 0, last: 0 }));
   if (run.round < own.last) forget(own); /* the run went back, and draws rounds again */
   own.last = run.round;
@@ -21,7 +22,7 @@ export function film(run) {
   const isPlaying = own.timer !== 0;
   return h("section", { class: "card film", "aria-labelledby": "film-title" },
     h("div", { class: "row" }, h("h2", { id: "film-title", class: "grow" }, round === 0 ? "Samples before training" : `Samples after round ${round}`), isAtWork(run) && (state.cursor === null ? h("span", { class: "badge good" }, "latest") : h("button", { type: "button", class: "small", onclick: () => pick(own, null) }, "latest"))),
-    h("div", { class: "screen" }, labels(run), h("img", { src: own.pictures.get(round) ?? sampleAddress(run.id, round), alt: `Generated samples ${round ? `after round ${round}` : "before training"}${hasClasses(run) ? ", a row a class" : ""}` })),
+    areTexts(run) ? textScreen(run, own.pictures.get(round), index === rounds.length - 1) : h("div", { class: "screen" }, labels(run), h("img", { src: own.pictures.get(round) ?? sampleAddress(run.id, round), alt: `Generated samples ${round ? `after round ${round}` : "before training"}${hasClasses(run) ? ", a row a class" : ""}` })),
     h("div", { class: "reel" },
       h("button", { type: "button", class: "play", disabled: rounds.length < 2, "aria-label": isPlaying ? "Pause" : "Play all rounds", onclick: () => (isPlaying ? pause(own) : play(run, own)) }, h("span", { "aria-hidden": "true" }, isPlaying ? "❚❚" : "▶")),
       h("input", { type: "range", min: 0, max: rounds.length - 1, step: 1, value: String(index), "aria-label": "Round of the samples", "aria-valuetext": `round ${round}`, oninput: (event) => { pause(own); pick(own, rounds[Number(event.currentTarget.value)]); } }),
@@ -38,9 +39,11 @@ function labels(run) {
 }
 
 function caption(run) {
+  const together = "The same noise at every round. Charts and clients show the round that is picked here.";
+  if (areTexts(run)) return together;
   const classes = labelsOf(run).length;
   const rows = !hasClasses(run) ? "" : classes > MOST_ROWS ? `A row a class, the first ${MOST_ROWS} of ${classes}. ` : "A row a class. ";
-  return `${rows}The same noise at every round. Charts and clients show the round that is picked here.`;
+  return `${rows}${together}`;
 }
 
 /* Returns which picture a round shows: its own, or the last before it. */
@@ -80,20 +83,20 @@ function pause(own) {
 }
 
 function forget(own) {
-  for (const address of own.pictures.values()) URL.revokeObjectURL(address);
+  for (const address of own.pictures.values()) if (typeof address === "string") URL.revokeObjectURL(address);
   own.pictures.clear();
 }
 
-/* Fetches pictures, those that come next first, so that the film does not stutter. */
+/* Fetches pictures or texts, those that come next first, so that the film does not stutter. */
 function fetchAround(run, own, index) {
   const rounds = run["sample-rounds"];
   const order = [...rounds.slice(index), ...rounds.slice(0, index)].slice(0, MOST_KEPT);
   for (const round of order) {
     if (own.underWay >= AHEAD) return;
     if (own.pictures.has(round)) continue;
-    own.pictures.set(round, sampleAddress(run.id, round));
+    own.pictures.set(round, areTexts(run) ? null : sampleAddress(run.id, round));
     own.underWay += 1;
-    loadSample(run.id, round)
+    (areTexts(run) ? loadTexts : loadSample)(run.id, round)
       .then((address) => own.pictures.set(round, address))
       .catch(() => {}) /* its own address stays, and shows what is wrong */
       .finally(() => {

@@ -3,7 +3,7 @@
 import { h, memo } from "./dom.js";
 import { clientHref, showRound } from "./parts.js";
 import { local, redraw } from "./store.js";
-import { figureLabel, number, rank } from "./words.js";
+import { clientName, figureLabel, number, rank } from "./words.js";
 
 const MOST_COLUMNS = 120;
 const MOST_ROWS = 60;
@@ -30,7 +30,7 @@ export function heatmap(run, mark) {
   };
   const tell = (event) => {
     const found = place(event);
-    own.told = found ? inWords(found.row, rounds[found.at], found.at, own.key) : "";
+    own.told = found ? inWords(run, found.row, rounds[found.at], found.at, own.key) : "";
     redraw();
   };
   const marked = mark === null ? -1 : columns.findIndex((at) => rounds[at] >= mark);
@@ -66,11 +66,11 @@ function cells(run, own, { rows, columns, cell }) {
     [0, columns.length - 1].map((x) => columns.length > 1 && h("text", { x: LABEL + (x + 0.5) * cell, y: rows.length * HEIGHT + 14, "text-anchor": x ? "end" : "start" }, `round ${rounds[columns[x]]}`)));
 }
 
-function inWords(row, round, at, key) {
+function inWords(run, row, round, at, key) {
   const value = row.curves[key]?.[at] ?? null;
   const refusal = row.refused.findLast((it) => it.round === round);
-  if (refusal) return `client ${row.client}, round ${round}: left out: ${refusal.reason}`;
-  return `client ${row.client}, round ${round}: ${value === null ? "not selected" : `${figureLabel(key)} ${number(value)}`}`;
+  if (refusal) return `${clientName(run, row.client)}, round ${round}: left out: ${refusal.reason}`;
+  return `${clientName(run, row.client)}, round ${round}: ${value === null ? "not selected" : `${figureLabel(key)} ${number(value)}`}`;
 }
 
 function measure(node, own) {

@@ -73,12 +73,12 @@ export function showRound(round) {
 export const runHref = (id, tab = "") => `#/run/${encodeURIComponent(id)}${tab ? `/${tab}` : ""}`;
 export const clientHref = (run, client) => runHref(run.id, `clients/${client}`);
 
-/* How many images of each class, as bars, with the figures for whoever does not see them. */
+/* How many examples of each class, as bars, with the figures for whoever does not see them. */
 export function histogram(run, counts, most, isLarge = false) {
   if (!counts) return h("span", { class: "quiet" }, "classes not disclosed");
   if (counts.length < 2) return h("span", { class: "quiet" }, "without labels");
   const words = counts.map((count, label) => [count, label]).filter(([count]) => count).map(([count, label]) => `${className(run, label)}: ${whole(count)}`).join(", ");
-  return h("span", { class: `histogram${isLarge ? " large" : ""}${counts.length > MOST_NAMED ? " dense" : ""}`, role: "img", "aria-label": `Images by class: ${words}`, title: words },
+  return h("span", { class: `histogram${isLarge ? " large" : ""}${counts.length > MOST_NAMED ? " dense" : ""}`, role: "img", "aria-label": `Examples by class: ${words}`, title: words },
     counts.map((count, label) => h("span", {}, h("i", { class: count ? "" : "none", style: { height: `${count ? Math.max(6, ((isLarge ? 80 : 100) * count) / most) : 2}%` } }), isLarge && counts.length <= MOST_NAMED && h("small", {}, className(run, label)))));
 }
 

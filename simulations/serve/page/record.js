@@ -1,9 +1,11 @@
 /* The record of a run: its scores and what they mean, what went wrong, and its configuration. */
 
 import { h } from "./dom.js";
-import { bar, clientHref } from "./parts.js";
+import { bar, clientHref, few, moreButton } from "./parts.js";
 import { local, redraw } from "./store.js";
-import { className, figureLabel, INCOMPARABLE, isAtWork, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, whyNoScores } from "./words.js";
+import { className, clientName, figureLabel, incomparable, isAtWork, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, whyNoScores } from "./words.js";
+
+const MOST_ROWS = 40;
 
 export function recordTab(run) {
   return h("div", { class: "record" }, scores(run), perClass(run), incidents(run), config(run));
@@ -12,7 +14,7 @@ export function recordTab(run) {
 function scores(run) {
   const names = scoresOf("figure").map((it) => it.name).filter((name) => run.scores[name] !== undefined);
   return h("section", { class: "card" }, h("h2", {}, run["scores-round"] === null ? "Scores" : `Scores of round ${run["scores-round"]}`),
-    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, Object.entries(run["scored-with"]?.["own-num-samples"] ?? {}).map(([name, count]) => `; ${name} from ${plural(count, "generated image")}`), `. Those of the rounds before with: ${roundsScoredWith(run)}. ${INCOMPARABLE}`),
+    names.length > 0 && h("p", { class: "quiet" }, `Computed with: ${scoredWith(run["scored-with"])}`, Object.entries(run["scored-with"]?.["own-num-samples"] ?? {}).map(([name, count]) => `; ${name} from ${plural(count, run.images ? "generated image" : "sample")}`), `. Those of the rounds before with: ${roundsScoredWith(run)}. ${incomparable(run)}`),
     names.length
       ? h("table", { class: "figures scores" }, h("thead", {}, h("tr", {}, ["score", "value", "best over rounds", "meaning"].map((it) => h("th", { scope: "col" }, it)))),
         h("tbody", {}, names.map((name) => h("tr", { key: name }, h("th", { scope: "row" }, figureLabel(name)), h("td", {}, number(run.scores[name])), h("td", {}, bestOf(run, name)), h("td", { class: "quiet" }, SCORES[name].meaning)))))
@@ -38,8 +40,8 @@ function perClass(run) {
     const values = run.scores[name];
     const most = Math.max(...values.map((it) => it ?? 0));
     const { heading: title = figureLabel(name), of = "" } = SCORES[name] ?? {};
-    const label = (at) => ({ client: h("a", { href: clientHref(run, at) }, `client ${at}`), class: `class ${className(run, at)}` })[of] ?? String(at);
-    return h("section", { class: "card", key: name }, h("h2", {}, title), h("table", { class: "bars" }, h("tbody", {}, values.map((value, at) => h("tr", {}, h("th", { scope: "row" }, label(at)), h("td", {}, bar(value, most)))))));
+    const label = (at) => ({ client: h("a", { href: clientHref(run, at) }, clientName(run, at)), class: `class ${className(run, at)}` })[of] ?? String(at);
+    return h("section", { class: "card", key: name }, h("h2", {}, title), h("table", { class: "bars" }, h("tbody", {}, few(`${name} ${run.id}`, values.map((value, at) => [value, at]), MOST_ROWS).map(([value, at]) => h("tr", { key: at }, h("th", { scope: "row" }, label(at)), h("td", {}, bar(value, most)))))), moreButton(`${name} ${run.id}`, values, MOST_ROWS));
   });
 }
 

@@ -7,7 +7,7 @@ import { recordTab } from "./record.js";
 import { progressBar, runHref, signsPanel, statePill, troubleNotes } from "./parts.js";
 import { state } from "./store.js";
 import { trainingTab } from "./training.js";
-import { ago, atAGlance, bestInWords, brief, duration, figureLabel, isAtWork, nameOf, number, plural, scoredWith, whole, whyNoScores } from "./words.js";
+import { ago, atAGlance, bestInWords, brief, duration, examples, figureLabel, isAtWork, nameOf, number, scoredWith, whole, whyNoScores } from "./words.js";
 
 const TABS = { "": ["Training", trainingTab], clients: ["Clients", clientsTab], playground: ["Playground", playgroundTab], record: ["Record", recordTab] };
 
@@ -42,7 +42,7 @@ function facts(run) {
     ...scoreFacts(run),
     ["clients", whole(run.clients), `split: ${brief(run.partition)}`],
     ["algorithm", nameOf(run.algorithm), `model ${nameOf(run.model)}, objective ${nameOf(run.objective)}`],
-    ["data", nameOf(run.data), `${plural(run["examples-seen"], "image")} seen`],
+    ["data", nameOf(run.data), `${examples(run, run["examples-seen"])} seen`],
     ["time", duration(run.seconds), run.round ? `${duration(run.seconds / run.round)} a round` : null],
   ];
   return h("dl", { class: "facts" }, rows.map(([name, value, ...more]) => h("div", { key: name }, h("dt", {}, name), h("dd", {}, h("b", {}, value), more.filter(Boolean).map((it) => h("span", {}, it))))));

@@ -5,7 +5,8 @@ import { lineChart, sparkline } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { countSigns, progressBar, runHref, statePill } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { ago, atAGlance, bestInWords, brief, duration, FIGURES, figureLabel, INCOMPARABLE, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, UNKNOWN, whyNoScores } from "./words.js";
+import { areTexts, thumbnail } from "./texts.js";
+import { ago, atAGlance, bestInWords, brief, duration, FIGURES, figureLabel, incomparable, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, UNKNOWN, whyNoScores } from "./words.js";
 
 const MOST_COMPARED = 8;
 const FIRST_COMPARED = 5;
@@ -61,7 +62,7 @@ function card(run, runs, own) {
     redraw();
   };
   return h("li", { class: "card run-card", key: run.id },
-    h("a", { class: "thumb", href: runHref(run.id), tabindex: -1, "aria-hidden": "true" }, sample === undefined ? h("span", { class: "quiet" }, isAtWork(run) ? "no samples yet" : "no samples") : h("img", { src: `${sampleAddress(run.id, sample)}?${Math.floor(run.updated)}`, alt: "", loading: "lazy", onload: (event) => event.currentTarget.classList.toggle("tall", event.currentTarget.naturalHeight > 1.2 * event.currentTarget.naturalWidth) })),
+    h("a", { class: "thumb", href: runHref(run.id), tabindex: -1, "aria-hidden": "true" }, sample === undefined ? h("span", { class: "quiet" }, isAtWork(run) ? "no samples yet" : "no samples") : areTexts(run) ? thumbnail(run, sample) : h("img", { src: `${sampleAddress(run.id, sample)}?${Math.floor(run.updated)}`, alt: "", loading: "lazy", onload: (event) => event.currentTarget.classList.toggle("tall", event.currentTarget.naturalHeight > 1.2 * event.currentTarget.naturalWidth) })),
     h("div", { class: "run-main" },
       h("h2", {}, h("a", { href: runHref(run.id) }, run.id)), statePill(run),
       run.signs.length > 0 && h("a", { class: `badge ${errors ? "error" : "warning"}`, href: runHref(run.id), title: run.signs[0].words }, h("span", { "aria-hidden": "true" }, errors ? "✕ " : "▲ "), countSigns(run)),
@@ -101,7 +102,7 @@ function standing(run, runs) {
   return [
     h("p", { class: "figure" }, h("b", {}, number(now)), h("span", {}, figureLabel(run.distance)), isBest && h("span", { class: "badge good", title: "Of the runs here on the same data, scored in the same way" }, "best of these runs")),
     h("p", { class: "quiet" }, isFinal ? scoredWith(run["scored-with"]) : roundsScoredWith(run)),
-    run.best && h("p", { class: "quiet", title: INCOMPARABLE }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.value / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
+    run.best && h("p", { class: "quiet", title: incomparable(run) }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.value / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
     told,
     memo(`spark ${run.id}`, [run.round, run.quality.length, run.quality.at(-1)], () => sparkline(run["quality-rounds"].map((round, at) => [round, run.quality[at]]), { isLog: true, label: `${figureLabel(run.distance)} over rounds` })),
   ];
@@ -113,7 +114,7 @@ function measuresOf(runs) {
   return ["distance", ...scoresOf("figure").map((it) => it.name), ...new Set(declared)].filter((name) => !["drift", "seconds"].includes(name));
 }
 
-const OVER = { round: "rounds", seconds: "time", images: "images seen" };
+const overOf = (runs) => ({ round: "rounds", seconds: "time", images: runs.every((run) => run.images) ? "images seen" : "examples seen" });
 
 function comparison(own, runs) {
   const chosen = runs.filter((run) => own.compared.has(run.id));
@@ -124,12 +125,12 @@ function comparison(own, runs) {
     own[key] = event.currentTarget.value;
     redraw();
   };
-  const name = own.measure === "distance" ? "Distance to real images" : figureLabel(own.measure);
+  const name = own.measure !== "distance" ? figureLabel(own.measure) : chosen.every((run) => run.images) ? "Distance to real images" : [...new Set(chosen.map((run) => figureLabel(run.distance)))].join(" or ");
   const loading = !isPlain && chosen.some((run) => !own.details.has(run.id));
   return h("section", { class: "card", "aria-labelledby": "compare-title" },
     h("div", { class: "row" }, h("h2", { id: "compare-title", class: "grow" }, "Compared"),
       h("label", { class: "field" }, h("span", {}, "Measure"), h("select", { value: own.measure, onchange: change("measure") }, measuresOf(runs).map((it) => h("option", { key: it, value: it }, it === "distance" ? [...new Set(chosen.map((run) => figureLabel(run.distance)))].join(" or ") : figureLabel(it))))),
-      h("label", { class: "field" }, h("span", {}, "Over"), h("select", { value: own.over, onchange: change("over") }, Object.entries(OVER).map(([key, words]) => h("option", { key, value: key }, words))))),
+      h("label", { class: "field" }, h("span", {}, "Over"), h("select", { value: own.over, onchange: change("over") }, Object.entries(overOf(chosen)).map(([key, words]) => h("option", { key, value: key }, words))))),
     lineChart({
       id: `compare ${own.measure} ${own.over}`, title: name, height: 280, isLog: own.measure === "distance",
       note: loading ? "Loading…" : noteOn(own.measure === "distance" ? chosen[0].distance : own.measure, chosen),

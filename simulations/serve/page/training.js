@@ -5,7 +5,8 @@ import { h, memo } from "./dom.js";
 import { film } from "./film.js";
 import { clientHref, few, moreButton, showRound } from "./parts.js";
 import { state } from "./store.js";
-import { ago, bytes, duration, figureLabel, isAtWork, number, roundsScoredWith, whole } from "./words.js";
+import { areTexts } from "./texts.js";
+import { ago, bytes, clientName, duration, figureLabel, isAtWork, number, roundsScoredWith, whole } from "./words.js";
 
 const [ROW, GAP] = [4, 16]; /* pixels, as in parts.css */
 
@@ -21,8 +22,8 @@ export function trainingTab(run) {
   const mark = state.cursor === null ? null : Math.min(state.cursor, latest);
   return [
     h("div", { class: "training" },
-      tile("film", film(run)),
-      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ title: it.title, isLog: it["is-log"], note: noteOf(run, it, series), id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0)),
+      tile("film", film(run), areTexts(run)),
+      charts.map(([it, series], at) => tile(it.id, h("section", { class: "card" }, lineChart({ title: it.title, isLog: it["is-log"], note: noteOf(run, it, series), id: `${run.id} ${it.id}`, series, mark, onPick: showRound, height: at === 0 ? 250 : 190 })), at === 0 && !areTexts(run))),
       tile("cost", cost(run, mark))),
     underWay(run),
     round(run, mark ?? latest),
@@ -73,7 +74,7 @@ function round(run, which) {
     h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
     h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), "."),
     h("ul", { class: "tiles" }, few(`tiles ${run.id}`, tiles, 24).map(([row, it]) => h("li", { key: row.client, class: it.what.replace(" ", "-") },
-      h("a", { href: clientHref(run, row.client) }, `client ${row.client}`),
+      h("a", { href: clientHref(run, row.client) }, `client ${row.client}`), row.site && h("span", { class: "site" }, row.site),
       h("span", { class: "what" }, h("span", { "aria-hidden": "true" }, { trained: "✓ ", "left out": "✕ ", "not selected": "· " }[it.what]), it.what),
       it.reason && h("p", { class: "reason" }, it.reason),
       it.figures.length > 0 && h("dl", {}, it.figures.map(([key, value]) => h("div", { key }, h("dt", {}, figureLabel(key)), h("dd", {}, number(value)))))))),
@@ -100,7 +101,7 @@ function underWay(run) {
     h("h2", { id: "now-title" }, h("span", { class: "live" }, h("i", { class: "on" })), ` Round ${round} is under way`),
     h("p", { class: "quiet" }, counts.map(([it, count]) => `${whole(count)} ${DOING[it][1]}`).join(", "), others > 0 && `, ${whole(others)} not selected`, `. Began ${ago(since)}.`),
     h("ul", { class: "chips" }, few(`now ${run.id}`, rows, 36).map(([client, doing]) => h("li", { key: client, class: doing },
-      h("a", { href: clientHref(run, client) }, `client ${client}`), h("span", {}, h("span", { "aria-hidden": "true" }, `${DOING[doing][0]} `), DOING[doing][1])))),
+      h("a", { href: clientHref(run, client), title: clientName(run, Number(client)) }, `client ${client}`), h("span", {}, h("span", { "aria-hidden": "true" }, `${DOING[doing][0]} `), DOING[doing][1])))),
     moreButton(`now ${run.id}`, rows, 36));
 }
 

@@ -25,13 +25,13 @@ export const figureLabel = (key) => FIGURES[key] ?? SCORES[key]?.label ?? key.re
 export const KINDS = {
   collapse: ["Collapse", "The generator makes fewer kinds of images than it should: some classes, or many copies of one image. Look at the samples: rows that look alike have collapsed."],
   coverage: ["Low coverage", "Most real images have no generated ones near them. Early on that is how it begins; at the end of a long run it means that the generator makes few kinds of images, or images of low quality."],
-  divergence: ["Divergence", "Training goes away from its goal instead of towards it: the distance to real images grows, or numbers stop being finite. A run goes back to its last good round by itself where it may; lower learning rates help."],
+  divergence: ["Divergence", "Training goes away from its goal instead of towards it: the distance to real examples grows, or numbers stop being finite. A run goes back to its last good round by itself where it may; lower learning rates help."],
   refused: ["Refused", "A client's update did not enter the mean of a round, as it was not usable or stood out. One refusal costs little; a client that is refused always contributes nothing."],
   "lost-round": ["Lost round", "Too few clients sent something usable, so a round was done again."],
-  drift: ["Drift", "A client's weights end far from everybody's mean: its images differ from the others', or its training goes wrong."],
+  drift: ["Drift", "A client's weights end far from everybody's mean: its examples differ from the others', or its training goes wrong."],
   stopped: ["Stopped", "The run ended before its last round. fedgan simulate --resume goes on from its last whole round."],
   record: ["Record", "Part of the run's own record cannot be read, so figures of some rounds may be missing."],
-  "not-scored": ["Not scored", "Some scores of this run are not computed. Without them nothing here shows how good its images are."],
+  "not-scored": ["Not scored", "Some scores of this run are not computed. Without them nothing here shows how good its samples are."],
   features: ["Features", "Scores compare features that a network finds in images. A network that was trained on other kinds of images finds little that matters in these, so scores say less than they seem to."],
 };
 
@@ -99,18 +99,23 @@ export const plural = (count, one, many = `${one}s`) => (isKnown(count) ? `${who
 
 const EXTRACTORS = { "mnist-cnn": "features of mnist-cnn", inception: "features of Inception" };
 
+/* What people call a number of a run's examples: "1,200 images", "1 row of text". */
+export const examples = (run, count) => plural(count, run.examples?.one ?? "example", run.examples?.many ?? "examples");
+export const manyOf = (run) => run.examples?.many ?? "examples";
+
 export const isAtWork = (run) => run.state === "running" || run.state === "waiting for nodes";
 
 /* What scores were computed from: how many images, and whose features. Records of earlier versions do not tell. */
 export function scoredWith(told, count = told?.["num-samples"]) {
   if (!isKnown(count) && !isKnown(told?.extractor)) return "images and extractor unknown";
+  if (told && !isKnown(told.extractor)) return isKnown(count) ? plural(count, "sample") : "number of samples unknown"; /* without features */
   return `${isKnown(count) ? plural(count, "image") : "number of images unknown"}, ${isKnown(told?.extractor) ? (EXTRACTORS[told.extractor] ?? `features of ${told.extractor}`) : "extractor unknown"}`;
 }
 
 /* The same of the scores of rounds, which are of fewer images than the final ones. */
 export const roundsScoredWith = (run) => scoredWith(run["scored-with"], run.best?.["num-samples"]);
 
-export const INCOMPARABLE = "Distances from different numbers of images are not comparable: fewer images give a higher one.";
+export const incomparable = (run) => (run.images ? "Distances from different numbers of images are not comparable: fewer images give a higher one." : "Scores from different numbers of samples are not comparable.");
 
 /* The best round beside the score that is shown: "best 30 in round 10". Final scores are of more images than those of
    rounds, and it is said that they do not compare. */
@@ -123,7 +128,7 @@ export function bestInWords(run, now) {
   if (isAlike && !(run.best.value < now)) return run.quality.length < 2 ? "" : soFar ? "the best so far" : "the best of all scored rounds";
   const words = `best${soFar} ${number(run.best.value)} in round ${run.best.round}`;
   if (isAlike) return words;
-  return `${words}, from ${isKnown(its) ? plural(its, "image") : "another number of images"} (not comparable)`;
+  return `${words}, from ${isKnown(its) ? plural(its, run.images ? "image" : "sample") : `another number of ${run.images ? "images" : "samples"}`} (not comparable)`;
 }
 
 /* Why a run has no scores; empty where they may come. That a metric beside the distance is left out is no reason. */
@@ -144,18 +149,24 @@ export const atAGlance = (run) => scoresOf("figure").filter((it) => it["at-a-gla
 export const madeBy = (run) => run.images ?? run.texts;
 
 /* The labels that examples can be asked for: of classes that clients have examples of. */
-export const labelsOf = (run) => (madeBy(run)?.conditional ? madeBy(run).drawn : []);
+export const labelsOf = (run) => (run.examples?.conditional ? run.examples.drawn : []);
 
 /* The rounds that can be generated from, for a choice: the last, the best, and each. */
 export const roundsOf = (run) => [["last", `last: round ${run["checkpoint-rounds"].at(-1)}`], run.best && ["best", `best ${figureLabel(run.distance)}: round ${run.best.round}`], ...run["checkpoint-rounds"].toReversed().map((it) => [String(it), `round ${it}`])].filter(Boolean);
 
-/* Whether there are classes to pick from; images without labels are all of one. */
+/* Whether there are classes to pick from; examples without labels are all of one. */
 export const hasClasses = (run) => labelsOf(run).length > 1;
 
 export const className = (run, label) => {
-  const name = madeBy(run)?.["class-names"]?.[label];
+  const name = run.examples?.["class-names"]?.[label];
   return name && name !== String(label) ? name : String(label);
 };
+
+/* "client 3", and what people call it. */
+export function clientName(run, client) {
+  const site = run["client-table"].find((row) => row.client === client)?.site;
+  return `client ${client}${site ? ` ${site}` : ""}`;
+}
 
 /* What a screen reader is told of a run that went on. */
 export function spokenNews(before, now) {
