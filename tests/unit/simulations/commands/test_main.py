@@ -271,6 +271,8 @@ def test_evaluate_prints_what_is_asked(trained, capsys):
     result = json.loads(out.splitlines()[-1])
     assert list(result["scores"]) == ["score"]
     assert result["round"] == 3
+    code, _, err = fedgan("evaluate", trained, "--temperatures", "1", capsys=capsys)
+    assert (code, "--temperatures 1: only samplers of text have one" in err) == (2, True)
     code, _, err = fedgan("evaluate", trained, "--metrics", "fidd", capsys=capsys)
     assert code == 2
     assert "did you mean 'fid'" in err
