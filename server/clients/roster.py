@@ -114,7 +114,7 @@ def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
     if problems:
         raise MismatchError(
             f"the sites' data do not fit each other: {'; '.join(problems)} (data.image-size resizes images at every "
-            "site; image-folder takes classes=A,B and grey=true)"
+            "site; image-folder takes classes=A,B and grey=true, sources of text context=, tokens= and classes=)"
         )
     return Roster({k: answers[k] for k in sorted(answers)})
 
