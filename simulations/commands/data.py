@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulations.commands.options import JsonOption, Overrides, OverwriteOption
-from simulations.runtime.settings import read_overrides, read_preset
+from simulations.runtime.settings import likely_source, read_overrides, read_preset
 
 if TYPE_CHECKING:
     from common.datasets import Dataset
@@ -52,7 +52,7 @@ def data(
             raise ConfigError(f"{word} says {value!r}, and -c {key}={given[key]!r}: give one of them")
         given[key] = value
     if name is not None and name not in DATASETS and Path(name).exists():
-        kind = "image-folder" if Path(name).is_dir() else "npz"
+        kind = likely_source(Path(name))
         raise ConfigError(f"{name!r} is a place, not a data set: fedgan data {kind} --root {shlex.quote(name)}")
     if "data.name" not in given:
         place = Path(str(given.get("data.root", RunConfig().data.root)))
@@ -84,7 +84,8 @@ def _check(given: dict[str, Any]) -> None:
         f"{spec.form}, {kinds}"
     )
     if dataset.source_names:
-        typer.echo(f"  {len(dataset.source_names):,} sources: {listed(dataset.source_names, 5)}")
+        num = len(dataset.source_names)
+        typer.echo(f"  {num:,} source{'s' * (num > 1)}: {listed(dataset.source_names, 5)}")
     _tell(dataset)
     given = _split_of(dataset, read_preset(preset), given)
     resolved = RunConfig.from_flat(read_preset(preset) | given)

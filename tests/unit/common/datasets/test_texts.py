@@ -24,8 +24,12 @@ class Plays(TextDataSource):
         raise NotImplementedError
 
 
+def with_label(name, texts, label=0):
+    return TextsOfSource(name, texts, (label,) * len(texts))
+
+
 def dataset(*sources, source=None, **options):
-    return (source or Plays(context=4)).dataset([TextsOfSource(*it) for it in sources], **options)
+    return (source or Plays(context=4)).dataset([with_label(*it) for it in sources], **options)
 
 
 def written(examples, overlap):

@@ -94,7 +94,7 @@ def test_a_text_ends_at_its_first_end_and_without_what_is_nothing():
     assert SPEC.decode(stored(PAD, A, PAD, B, END, A)) == "ab"
     assert SPEC.decode(stored(END, A)) == ""
     assert BYTES.decode(stored(0xC3, END)) == "\N{REPLACEMENT CHARACTER}"
-    assert SPEC.preview(torch.stack([stored(A, END, B), stored(B, B, PAD)]), 1) == "a\n---\nbb"
+    assert SPEC.preview(torch.stack([stored(A, END, B), stored(B, B, PAD)]), 1) == "    a\n---\n    bb"
 
 
 def test_the_vocabulary_is_every_character_once_ascending():
@@ -107,8 +107,10 @@ def test_the_vocabulary_is_every_character_once_ascending():
 
 
 def test_sites_agree_on_the_characters_of_all():
-    merged = SPEC.merged([TextSpec(6, 3, "ax", 2), SPEC])
-    assert merged == TextSpec(6, 3, "abxßé", 2)
+    assert SPEC.widened(TextSpec(6, 3, "ax", 2)) == TextSpec(6, 3, "abxßé", 2)
+    assert SPEC.widened(SPEC) == SPEC
+    for other in (TextSpec(7, 3, "ax", 2), TextSpec(6, 2, "ax", 2), TextSpec(6, 3, "ax", 1), BYTES):
+        assert SPEC.widened(other) is None
 
 
 @pytest.mark.parametrize("spec", [SPEC, BYTES])

@@ -180,7 +180,8 @@ def test_text_is_tried_with_the_preset_for_text(tmp_path, capsys, sources, split
         (tmp_path / f"{name}.txt").write_text("some words\n\n" * 50)
     code, out, err = fedgan("data", "text-folder context=16", "--root", tmp_path, capsys=capsys)
     assert (code, err) == (0, "")
-    assert f" rows: text in rows of 17 of 8 characters, of 1 class(es), {sources} source(s)" in out
+    what = "held-out rows of text, 17 characters each, of 8 different ones, no labels"
+    assert f" {what}\n  {sources} source{'s' * (sources > 1)}: a.txt" in out
     command, preset, dash, settings = shlex.split(out.rpartition("ready: fedgan ")[2])
     assert (command, preset, dash) == ("simulate", "shakespeare", "-c")
     config, _ = launch.resolve(preset, read_overrides([settings]))
@@ -196,7 +197,7 @@ def test_a_split_by_source_names_the_source_of_each_client(tmp_path, capsys):
     code, out, _ = fedgan("partition", "shakespeare", "-c", settings, capsys=capsys)
     assert (code, "[red].txt" in out, "rows" in out, "images" in out) == (0, True, True, False)
     code, out, _ = fedgan("partition", "shakespeare", "-c", settings, "--json", capsys=capsys)
-    assert [client["source"] for client in json.loads(out)["clients"]] == ["[red].txt", "blue.txt"]
+    assert [client["site"] for client in json.loads(out)["clients"]] == ["[red].txt", "blue.txt"]
 
 
 def test_data_given_twice_are_refused_where_they_differ(tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_inspect_fails_where_a_file_says_nothing(tmp_path, capsys):
     assert (code, "is a folder" in err) == (2, True)
     Image.new("L", (2, 2)).save(tmp_path / "plain.png")
     code, _, err = fedgan("inspect", tmp_path / "plain.png", capsys=capsys)
-    assert (code, "only images of fedgan do" in err) == (2, True)
+    assert (code, "only files of fedgan do" in err) == (2, True)
 
 
 def test_inspect_reads_the_samples_of_a_run_and_they_can_be_made_again(trained, capsys):
