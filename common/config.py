@@ -211,6 +211,8 @@ class RunConfig(Options):
         free = {"data.root", "tracking", "hooks"}
         if self.local.schedule == "constant":
             free.add("federation.num-rounds")
+        if not self.local.warmup_rounds:  # which earlier versions did not have
+            free.add("local.warmup-rounds")
         waiting = ("min-replies", "round-retries", "patience", "wait-seconds", "round-seconds", "reply-megabytes")
         free |= {f"federation.{key}" for key in waiting}
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}

@@ -16,8 +16,9 @@ class LocalConfig(Options):
     learning_rate: float = Field(4e-3, gt=0, description="rate of all networks but the adversary")
     adversary_learning_rate: float = Field(4e-3, gt=0, description="rate of the adversary: the discriminator of a GAN")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="how both rates fall from the first round to the last"
+        "cosine", description="how both rates fall from the first round, or the last to warm up, to the last of all"
     )
+    warmup_rounds: int = Field(0, ge=0, description="first rounds in which both rates rise, in equal steps; 0: none")
     final_rate: float = Field(
         0.05, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
     )
@@ -30,17 +31,20 @@ class LocalConfig(Options):
     num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")
 
     def rate_share(self, round: int, num_rounds: int) -> float:
-        """Returns what to multiply both rates by in a round: 1 in the first, ``final_rate`` in the last.
+        """Returns what to multiply both rates by in a round: 1 after the warm-up, ``final_rate`` in the last.
 
         Linear, or half a cosine (Loshchilov, Hutter 2017, arXiv 1608.03983, eq. 5, without restarts), in the number of
-        rounds done. A run of one round has the full rates.
+        rounds done. A run of one round has the full rates. Round k of ``warmup_rounds`` W has k / (W + 1) of them.
 
         Args:
             round: From 1.
             num_rounds: Rounds of the run.
         """
-        if self.schedule == "constant" or num_rounds == 1:
+        if round <= self.warmup_rounds:
+            return round / (self.warmup_rounds + 1)
+        falling = num_rounds - 1 - self.warmup_rounds
+        if self.schedule == "constant" or falling <= 0:
             return 1.0
-        done = min(1.0, (round - 1) / (num_rounds - 1))
+        done = min(1.0, (round - 1 - self.warmup_rounds) / falling)
         left = 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
         return self.final_rate + (1.0 - self.final_rate) * left

@@ -23,8 +23,31 @@ def test_rates_fall_from_the_first_round_to_the_last(schedule, final_rate, expec
     assert local.rate_share(1, 1) == 1
 
 
+@pytest.mark.parametrize(
+    ("schedule", "warmup_rounds", "expected"),
+    [
+        ("constant", 1, [1 / 2, 1, 1, 1, 1]),
+        ("constant", 3, [1 / 4, 2 / 4, 3 / 4, 1, 1]),
+        ("linear", 2, [1 / 3, 2 / 3, 1, 0.6, 0.2]),
+        # 0.2 + 0.8 (1 + cos(pi / 3)) / 2, and with cos(2 pi / 3)
+        ("cosine", 1, [1 / 2, 1, 0.8, 0.4, 0.2]),
+        ("cosine", 4, [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1]),
+        ("cosine", 9, [1 / 10, 2 / 10, 3 / 10, 4 / 10, 5 / 10]),
+    ],
+)
+def test_rates_rise_over_the_first_rounds_and_fall_over_the_others(schedule, warmup_rounds, expected):
+    local = LocalConfig(schedule=schedule, final_rate=0.2, warmup_rounds=warmup_rounds)
+    assert [local.rate_share(k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_run_whose_rates_fall_goes_on_only_under_its_own_number_of_rounds():
     for schedule, differs in (("constant", False), ("linear", True), ("cosine", True)):
         config = RunConfig.from_flat({"local.schedule": schedule})
         longer = config.replaced({"federation.num-rounds": 99})
         assert (longer.identity() != config.identity()) == differs
+
+
+def test_a_warm_up_belongs_to_the_run_and_none_is_what_earlier_versions_had():
+    config = RunConfig()
+    assert "local.warmup-rounds" not in config.identity()
+    assert config.replaced({"local.warmup-rounds": 2}).identity()["local.warmup-rounds"] == 2
