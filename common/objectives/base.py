@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from common.charts import Chart
+from common.charts import Chart, Unit
 from common.components import Component
 from common.errors import ConfigError
 from common.examples import ExampleSpec
@@ -104,7 +104,7 @@ class Phase:
         return f"{self.name}-loss"
 
 
-LOSSES = Chart("losses", "Losses", "Means over clients, weighted by images.")
+LOSSES = Chart("losses", "Losses", "Means over clients, weighted by examples.")
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,13 @@ class Diagnostic:
         name: In journals; kebab-case.
         label: What people call it.
         chart: Where it is drawn over the rounds.
+        other: Another unit in which it is told; None: there is none.
     """
 
     name: str
     label: str
     chart: Chart
+    other: Unit | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Maximum likelihood of each token, given those before it."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -7,12 +8,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from common.charts import Chart
+from common.charts import Chart, Unit
 from common.errors import ConfigError
 from common.examples import ExampleSpec, TextSpec
 from common.examples.text import PAD_TOKEN, UNKNOWN_TOKEN
 from common.objectives.base import Batch, Diagnostic, DrawSource, Loss, Networks, Objective, Phase
 
+_BITS = Unit("bits", "next-token loss (bits)", 1 / math.log(2))
 ACCURACY = Chart("training-accuracy", "Accuracy in training", "Higher is better.")
 
 
@@ -35,7 +37,7 @@ class NextToken(Objective):
         return (Phase("token", ("tokens",), self._loss, period=1),)
 
     def losses(self) -> tuple[Loss, ...]:
-        return (Loss("token-loss", "next-token loss (nats)"),)
+        return (Loss("token-loss", "next-token loss (nats)", other=_BITS),)
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         return (Diagnostic("training-accuracy", "next-token accuracy", ACCURACY),)

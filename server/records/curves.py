@@ -1,7 +1,7 @@
 """How figures of a run went over its rounds, and in which charts they stand."""
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.charts import Chart, Plot, grouped
 from common.journal_lines import RoundLine, figures_of
@@ -22,7 +22,7 @@ class Curves:
 
     Attributes:
         rounds: In order.
-        means: By name, each figure that clients tell of their training, a value a round: the mean, weighted by images.
+        means: By name, each figure that clients tell of their training, a value a round: the mean, weighted by examples.
         drift: By partition, a value a round: the distance of the client's weights to the new mean.
         scores: By name, each single-valued score that any round has, a value a round.
     """
@@ -88,6 +88,8 @@ def plots(means: Iterable[str], scores: Container[str], objective: Objective | N
     known = {figure.name for figure in declared}
     rows += [(LOSSES if n.endswith("-loss") else _OTHERS, (n, _words(n))) for n in told if n not in known]
     training = [Plot(chart, dict(those)) for chart, those in grouped(rows).items()]
+    others = {figure.name: figure.other for figure in declared if figure.other}
+    training = [replace(plot, others={k: others[k] for k in plot.labels if k in others}) for plot in training]
     return [*of_scores[:1], *training, *of_scores[1:]]
 
 

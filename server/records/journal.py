@@ -141,7 +141,8 @@ def describe(line: RoundLine, num_rounds: int, losses: Sequence[Loss]) -> str:
     parts = [f"round {line['round']}/{num_rounds}"]
     for loss in losses:
         if (value := mean_of(line, loss.name)) is not None:
-            parts.append(f"{loss.label} {value:.3f}")
+            other = f" = {value * loss.other.factor:.3f} {loss.other.name}" if loss.other else ""
+            parts.append(f"{loss.label} {value:.3f}{other}")
     parts.append(f"{sum(line['seconds'].values()):.2f} s")
     parts += _scores_in_words(line["scores"])
     if told := line.get("scored-with"):

@@ -144,6 +144,9 @@ def _draw_plot(axes: Any, plot: Plot, found: Curves, note: str) -> None:
         axes.set_ylabel(plot.chart.note.rstrip("."), fontsize=9)
     if {label.lower() for label in plot.labels.values()} != {plot.chart.title.lower()}:
         axes.legend(fontsize=8, frameon=False)
+    if unit := plot.other_unit:
+        beside = axes.secondary_yaxis("right", functions=(lambda x: x * unit.factor, lambda x: x / unit.factor))
+        beside.set_ylabel(unit.name, fontsize=9)
     if plot.chart.is_logarithmic:
         _make_logarithmic(axes)
     else:

@@ -8,6 +8,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from common import provenance
 from common.config import RunConfig
+from common.examples import nouns_of
 from common.files import read_file, write_atomically
 from common.journal_lines import EventLine, RoundLine
 from common.metrics import table
@@ -24,12 +26,14 @@ from common.reconstruction import missing_networks
 from server.records import curves, journal, plots
 from server.records.incidents import incidents, reasons
 from server.records.run_directory import RunDirectory
+from server.records.sample_pages import STYLE, sample_pages
 from server.records.sample_picture import SAMPLE_COLUMNS
 from server.records.scored_with import scored_with_words
 from server.records.weak_spots import weak_spots
 
 _STRIP = 7
 _INCIDENTS = 100
+_MOST_COLUMNS = 20
 _LONGEST_PICTURE = 64 * 2**20  # bytes
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -54,7 +58,7 @@ svg.plot { display: block; width: 100%; height: auto; margin: .5rem 0; }
 svg.plot text { fill: currentColor; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-.wide { overflow-x: auto; margin-bottom: 1rem; }
+.wide { overflow-x: auto; margin-bottom: 1rem; } .long { max-height: 30rem; overflow-y: auto; }
 pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -71,22 +75,24 @@ def write_report(run: RunDirectory) -> Path:
     scores: Mapping[str, Any] = summary.get("scores", {})
     names = roster.get("class-names") or summary.get("class-names") or ()
     name = config.data.name.partition(" ")[0]
+    example, _ = nouns_of(roster.get("shape", {}))
     whose = "one generator" if config.algorithm_component.publishes_model else "a generator each"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width'>",
-        f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}</style>",
+        f"<title>fedgan: {html.escape(name)}</title><style>{_STYLE}{STYLE}</style>",
         f"<h1>{_counted(config.federation.num_clients, 'client')}, {whose}</h1>",
         f"<p class=sub>{html.escape(config.algorithm)} on {html.escape(config.data.name)}, split "
         f"{html.escape(config.partition)}; {len(lines)} of "
-        f"{_counted(config.federation.num_rounds, 'round')}; no image left its client.</p>",
+        f"{_counted(config.federation.num_rounds, 'round')}; no {example} left its client.</p>",
         _end(summary, events),
         _tiles(summary, events),
+        sample_pages(run),
         _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
         _reconstructions(run, config),
         _training(lines, config.objective_component),
         f"<h2>Who holds what</h2>{plots.partition_svg(roster)}" if roster else "",
-        _by_client_and_class(scores, names),
+        _by_client_and_class(scores, names, roster),
         _incidents(lines, events),
         "<h2>Configuration</h2>",
         f"<pre>{html.escape(run.config.read_text(encoding='utf-8'))}</pre>",
@@ -204,31 +210,44 @@ def _training(lines: Sequence[RoundLine], objective: Objective) -> str:
     return f"<h2>Training</h2><div class=plots>{drawn}</div>" if drawn else ""
 
 
-def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str]) -> str:
+def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str], roster: Mapping[str, Any]) -> str:
     """Returns which clients and classes the generator serves worst, in words and in figures."""
     words = weak_spots(scores, names)
     several = [score for score in table.scores().values() if score.form == "figures"]
     clients, classes = ({s.label: scores.get(s.name) for s in several if s.of == of} for of in ("client", "class"))
-    tables = _table("client", clients, ()) + _table("class", classes, names)
+    sites = {client["partition"]: client["site"] for client in roster.get("clients", ()) if client.get("site")}
+    tables = _table("client", clients, sites) + _table("class", classes, dict(enumerate(names)))
     if not words and not tables:
         return ""
     heading = "<h2>Which clients and classes the generator serves worst</h2>"
     return f"{heading}<p>{html.escape(' '.join(words), quote=False)}</p>{tables}"
 
 
-def _table(what: str, rows: Mapping[str, Sequence[float | None] | None], names: Sequence[str]) -> str:
-    """Returns figures of every client or class, a row a kind of figure; columns are called by ``names``, or numbers."""
+def _table(what: str, rows: Mapping[str, Sequence[float | None] | None], names: Mapping[int, str]) -> str:
+    """Returns figures of every client or class, called by ``names``, or numbers: a column each, of many a row each."""
     known = {name: values for name, values in rows.items() if values}
     if not known:
         return ""
     columns = range(max(map(len, known.values())))
-    head = "".join(f"<th>{html.escape(str(names[k])) if k < len(names) else k}</th>" for k in columns)
+    if len(columns) > _MOST_COLUMNS:
+        return _long_table(what, known, names)
+    head = "".join(f"<th>{html.escape(str(names.get(k, k)))}</th>" for k in columns)
     cells = {
         name: "".join(f"<td>{'' if value is None else _short(value)}</td>" for value in values)
         for name, values in known.items()
     }
     body = "".join(f"<tr><td>{name}</td>{row}</tr>" for name, row in cells.items())
     return f"<div class=wide><table><tr><th>{what}</th>{head}</tr>{body}</table></div>"
+
+
+def _long_table(what: str, known: Mapping[str, Sequence[float | None]], names: Mapping[int, str]) -> str:
+    """Returns the same with a row each, in a frame that scrolls."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in known)
+    body = ""
+    for k, values in enumerate(zip_longest(*known.values())):
+        cells = "".join(f"<td>{'' if value is None else _short(value)}</td>" for value in values)
+        body += f"<tr><td>{k}{f' {html.escape(names[k])}' if k in names else ''}</td>{cells}</tr>"
+    return f"<div class='wide long'><table><tr><th>{what}</th>{head}</tr>{body}</table></div>"
 
 
 def _incidents(lines: Sequence[RoundLine], events: Sequence[EventLine]) -> str:

@@ -1,6 +1,6 @@
 """What commands share: arguments, options, and how scores are printed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,6 @@ Overrides = Annotated[
         "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
     ),
 ]
-
 
 _MOST_SHOWN = 20  # figures of clients or classes in a line; --json has all
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from common.examples import ImageSpec
 from common.journal_lines import RoundLine, figure_of
 from common.metrics import METRICS, table
 from common.metrics.base import Course
@@ -184,19 +185,19 @@ def _course(view: View) -> Course:
 
 def checks_of(view: View) -> list[Check]:
     """Returns what the figures of a run can tell of its health, and what they cannot."""
-    telling = [metric for metric in METRICS.values() if metric.evidence]
+    kind = str(view.roster.get("shape", {}).get("kind", ImageSpec.kind))
+    telling = [metric for metric in METRICS.values() if metric.evidence and kind in metric.kinds]
     course = _course(view)
     score = table.scores()[table.selecting_or_default(score_curves(view.lines))]
     distances = [line for line in view.lines if finite(model_selection.quality(line["scores"])) is not None]
-    return [
-        Check(
-            words="no collapse",
-            is_told=any(metric.troubles(course) is not None for metric in telling),
-            untold=f"collapse, without {' or '.join(metric.evidence for metric in telling)}",
-        ),
-        Check(
-            words="no divergence",
-            is_told=len(distances) > 1,
-            untold=f"divergence, without the {score.label} of two rounds",
-        ),
-    ]
+    collapse = Check(
+        words="no collapse",
+        is_told=any(metric.troubles(course) is not None for metric in telling),
+        untold=f"collapse, without {' or '.join(metric.evidence for metric in telling)}",
+    )
+    divergence = Check(
+        words="no divergence",
+        is_told=len(distances) > 1,
+        untold=f"divergence, without the {score.label} of two rounds",
+    )
+    return [collapse, divergence] if telling else [divergence]

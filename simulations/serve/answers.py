@@ -77,6 +77,14 @@ class FigureInfo(Answer):
     declared: bool = Field(description="whether the run's objective declares it")
 
 
+class UnitInfo(Answer):
+    """Another unit in which figures are told."""
+
+    name: str
+    factor: float = Field(description="what a figure is multiplied by")
+    labels: list[str] = Field(description="what people call each figure of the chart in it")
+
+
 class ChartInfo(Answer):
     """A chart over the rounds."""
 
@@ -86,6 +94,7 @@ class ChartInfo(Answer):
     names: list[str] = Field(description="what stands in it, of `curves`")
     is_log: bool = Field(description="whether it is drawn on a logarithmic scale at first")
     is_score: bool = Field(description="whether it shows scores, and not what clients tell")
+    other: UnitInfo | None = Field(description="another unit of all its figures; null: they have none")
 
 
 class Best(Answer):

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from common import components, journal_lines
+from common.charts import Plot
 from common.config import Scalar
 from common.datasets import DATASETS
 from common.errors import ConfigError
@@ -39,6 +40,7 @@ from simulations.serve.answers import (
     ScoredWith,
     ScoreInfo,
     TextKind,
+    UnitInfo,
     finite,
 )
 from simulations.serve.clients import client_rows, last_scored, last_scores
@@ -244,9 +246,16 @@ def _charts(view: View, scores: Mapping[str, Any]) -> list[ChartInfo]:
             names=list(plot.labels),
             is_log=plot.chart.is_logarithmic,
             is_score=plot.are_scores,
+            other=_other(plot),
         )
         for plot in curves.plots(view.columns.means, scores, view.objective)
     ]
+
+
+def _other(plot: Plot) -> UnitInfo | None:
+    unit = plot.other_unit
+    labels = [plot.others[name].label for name in plot.labels if name in plot.others]
+    return None if unit is None else UnitInfo(name=unit.name, factor=unit.factor, labels=labels)
 
 
 def now_of(view: View) -> RoundStatus | None:

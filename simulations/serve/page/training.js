@@ -4,7 +4,7 @@ import { lineChart } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { film } from "./film.js";
 import { clientHref, few, moreButton, showRound } from "./parts.js";
-import { state } from "./store.js";
+import { local, redraw, state } from "./store.js";
 import { areTexts } from "./texts.js";
 import { ago, bytes, clientName, duration, figureLabel, isAtWork, number, roundsScoredWith, whole } from "./words.js";
 
@@ -17,7 +17,7 @@ export function trainingTab(run) {
       underWay(run),
     ];
   }
-  const charts = run.charts.map((it) => [it, seriesOf(run, it)]).filter(([, series]) => series.length);
+  const charts = run.charts.map((it) => [it, inUnit(run, it, seriesOf(run, it))]).filter(([, series]) => series.length);
   const latest = run.round;
   const mark = state.cursor === null ? null : Math.min(state.cursor, latest);
   return [
@@ -31,9 +31,23 @@ export function trainingTab(run) {
 }
 
 /* What stands below a chart's title. A curve by itself has no legend, so it is named here where the title does not. */
-function noteOf(run, { title, note, "is-score": isScore }, series) {
+function noteOf(run, { id, title, note, "is-score": isScore, other }, series) {
   const alone = series.length === 1 && series[0].name.toLowerCase() !== title.toLowerCase() ? `${series[0].name}.` : "";
-  return [alone && alone[0].toUpperCase() + alone.slice(1), note, isScore && `Computed with: ${roundsScoredWith(run)}.`].filter(Boolean).join(" ");
+  const words = [alone && alone[0].toUpperCase() + alone.slice(1), note, isScore && `Computed with: ${roundsScoredWith(run)}.`].filter(Boolean).join(" ");
+  return other ? [words, " ", unitButton(run, id, other)] : words;
+}
+
+const unitOf = (run, id) => local(`unit ${run.id} ${id}`, () => ({ isOther: false }));
+
+function unitButton(run, id, other) {
+  const own = unitOf(run, id);
+  return h("button", { type: "button", class: "small", "aria-pressed": String(own.isOther), onclick: () => { own.isOther = !own.isOther; redraw(); } }, `in ${other.name}`);
+}
+
+/* The series of a chart in the unit that was picked. */
+function inUnit(run, { id, other }, series) {
+  if (!other || !unitOf(run, id).isOther) return series;
+  return memo(`unit ${run.id} ${id}`, [series], () => series.map(({ points }, at) => ({ name: other.labels[at], points: points.map(([x, y]) => [x, y === null ? null : y * other.factor]) })));
 }
 
 /* One part of the training's view. It takes as many of the grid's low rows as it is high, so that what follows fills the
