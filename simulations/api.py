@@ -17,6 +17,8 @@ from torch import Tensor
 
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.examples.pages import sections_of
+from common.generation import generate
 from common.journal_lines import RoundLine
 from common.metrics import table
 from server.records import journal, model_selection
@@ -244,6 +246,7 @@ class Result:
             f"<figcaption>round {int(pictures[i].stem[6:])}</figcaption></figure>"
             for i in picked
         )
+        film = film or self._texts()
         clients, warning = config.federation.num_clients, html.escape(self.scored_with.get("warning", ""))
         made_with = (
             f"<p>{scored_with_words(self.summary.get('scored-with'))}{warning and f'. {warning}'}</p>" if tiles else ""
@@ -252,6 +255,14 @@ class Result:
             f"<div><b>{html.escape(self.path.name)}</b>: {clients} clients, {html.escape(config.data.name)}, "
             f"{html.escape(config.partition)}; {done} of {config.federation.num_rounds} rounds"
             f"<table><tr>{tiles}</tr></table>{made_with}{film}</div>"
+        )
+
+    def _texts(self) -> str:
+        """Returns the last samples of a run that makes text; empty where there are none."""
+        pages = sorted(self._run.samples.glob("round-*.txt"))
+        return "".join(
+            f"<h4>{html.escape(heading)}</h4>" + "".join(f"<pre>{html.escape(text)}</pre>" for text in texts)
+            for heading, texts in (sections_of(pages[-1].read_text(encoding="utf-8")) if pages else ())
         )
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ class Curves:
 
     Attributes:
         rounds: In order.
-        means: By name, each figure that clients tell of their training, a value a round: the mean, weighted by examples.
+        means: By name, each figure that clients tell of their training, a value a round: the mean by examples.
         drift: By partition, a value a round: the distance of the client's weights to the new mean.
         scores: By name, each single-valued score that any round has, a value a round.
     """

@@ -89,7 +89,10 @@ def _partition(summary: Mapping[str, Any]) -> "Figure":
     longest = max((len(name) for name in names), default=1)
     low = 0.07 * min(longest, 16) if longest > 3 else 0.0  # for names that stand upright
     rows = min(len(clients), _MOST_ROWS)
-    figure = Figure(figsize=(max(1.8 + _CELL[0] * classes, 4.0), 1.3 + low + _CELL[1] * rows), layout="constrained")
+    left = 0.075 * max(0, max((len(_client(client)) for client in clients), default=0) - 12)  # for long names
+    figure = Figure(
+        figsize=(max(1.8 + _CELL[0] * classes, 4.0) + left, 1.3 + low + _CELL[1] * rows), layout="constrained"
+    )
     axes = figure.subplots()
     shades = np.empty((*counts.shape, 4), dtype=np.uint8)  # coloured here: numbers would take a hundred megabytes
     shades[..., :3] = _BLUE

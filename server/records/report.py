@@ -33,7 +33,7 @@ from server.records.weak_spots import weak_spots
 
 _STRIP = 7
 _INCIDENTS = 100
-_MOST_COLUMNS = 20
+_MOST_COLUMNS, _LONGEST_HEAD = 20, 16
 _LONGEST_PICTURE = 64 * 2**20  # bytes
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -229,7 +229,7 @@ def _table(what: str, rows: Mapping[str, Sequence[float | None] | None], names: 
     if not known:
         return ""
     columns = range(max(map(len, known.values())))
-    if len(columns) > _MOST_COLUMNS:
+    if len(columns) > _MOST_COLUMNS or any(len(name) > _LONGEST_HEAD for name in names.values()):
         return _long_table(what, known, names)
     head = "".join(f"<th>{html.escape(str(names.get(k, k)))}</th>" for k in columns)
     cells = {

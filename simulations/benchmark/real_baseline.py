@@ -57,7 +57,11 @@ def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
 
 
 def _draw(dataset: Dataset, path: Path) -> None:
-    """Writes real images laid out as the samples of a run, a row a class."""
+    """Writes real examples laid out as the samples of a run, a row a class."""
+    real = dataset.spec.preview_real(dataset.test, dataset.held, [dataset.class_names[k] for k in dataset.held])
+    if real is not None:
+        write_preview(real, None, path)
+        return
     train = dataset.train
     of_class = [iter(torch.nonzero(train.labels == k)[:, 0].tolist()) for k in range(dataset.spec.num_classes)]
     chosen = [next(of_class[label], 0) for label in sample_labels(dataset.held).tolist()]

@@ -16,7 +16,7 @@ Overrides = Annotated[
     ),
 ]
 
-_MOST_SHOWN = 20  # figures of clients or classes in a line; --json has all
+_MOST_LISTED = 40  # figures of clients or classes in a line; of more it is said how they are spread
 
 
 def print_scores(told: Mapping[str, Any]) -> None:
@@ -34,10 +34,7 @@ def print_scores(told: Mapping[str, Any]) -> None:
     width = max(21, 1 + max(map(len, scores)))
     for key, value in scores.items():
         if isinstance(value, list):
-            shown = value[:_MOST_SHOWN]
-            cells = ("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in shown)
-            more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
-            typer.echo(f"{key:{width}}{' '.join(cells)}{more}")
+            typer.echo(f"{key:{width}}{_listed(value)}")
         else:
             typer.echo(f"{key:{width}}{value:.4g}")
     typer.echo(f"{'scored with':{width}}{scored_with_words(told.get('scored-with'))}")
@@ -45,3 +42,11 @@ def print_scores(told: Mapping[str, Any]) -> None:
         typer.echo(f"warning: {warning}", err=True)
     for reason in missing:
         typer.echo(reason, err=True)
+
+
+def _listed(values: Sequence[float | None]) -> str:
+    """Returns figures of clients or classes in a line: all of them, of many how they are spread."""
+    known = sorted(value for value in values if value is not None)
+    if len(values) > _MOST_LISTED and known:
+        return f"{known[0]:.3g} to {known[-1]:.3g}, {known[len(known) // 2]:.3g} in the middle of {len(known)}"
+    return " ".join("  - " if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in values)

@@ -50,6 +50,10 @@ class Tracker(ABC):
     def picture(self, round: int, path: Path) -> None:
         """Takes the samples of a round, a PNG."""
 
+    @abstractmethod
+    def page(self, round: int, path: Path) -> None:
+        """Takes the samples of a round of a run that makes text, UTF-8 (``common.examples.pages``)."""
+
     def rewind(self, round: int) -> None:  # noqa: B027  most trackers keep whatever they have
         """Is told that the run has gone back: rounds after this one are done again."""
 

@@ -55,6 +55,9 @@ class MLflow(Tracker):
     def picture(self, round: int, path: Path) -> None:
         self._client.log_artifact(self.identity, str(path), "samples")
 
+    def page(self, round: int, path: Path) -> None:
+        self.picture(round, path)
+
     def finish(self, scores: Mapping[str, float], ended: bool) -> None:
         now = _now()
         metrics = [Metric(f"final/{key}", value, now, 0) for key, value in scores.items()]

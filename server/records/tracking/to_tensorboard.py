@@ -35,6 +35,11 @@ class TensorBoard(Tracker):
         layout = "HW" if pixels.ndim == 2 else "HWC"
         self._writer.add_image("samples", pixels, round, dataformats=layout)
 
+    def page(self, round: int, path: Path) -> None:
+        self._writer.add_text(
+            "samples", path.read_text(encoding="utf-8"), round
+        )  # texts are indented: code, in Markdown
+
     def rewind(self, round: int) -> None:
         self._writer.close()
         self._writer, self._last = self._open(round), round

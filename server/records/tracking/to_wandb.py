@@ -1,5 +1,6 @@
 """Weights & Biases. Without a key it writes to the run directory, for ``wandb sync``; the usual variables apply."""
 
+import html
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,10 @@ class WeightsAndBiases(Tracker):
 
     def picture(self, round: int, path: Path) -> None:
         self._run.log({"round": round, "samples": wandb.Image(str(path))})
+
+    def page(self, round: int, path: Path) -> None:
+        text = html.escape(path.read_text(encoding="utf-8"))
+        self._run.log({"round": round, "samples": wandb.Html(f"<pre>{text}</pre>")})
 
     def finish(self, scores: Mapping[str, float], ended: bool) -> None:
         self._run.summary.update({f"final/{key}": value for key, value in scores.items()})

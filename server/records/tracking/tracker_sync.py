@@ -111,18 +111,23 @@ class TrackerSync:
             told.keep(kept)
         news = [line for round, line in rounds.items() if round > told.last]
         try:
-            if news and not told.last and self._run.sample(0).exists():
-                tracker.picture(0, self._run.sample(0))
+            if news and not told.last:
+                self._send_samples(tracker, 0)
             for line in news:
                 round = line["round"]
                 tracker.figures(round, figures(line))
                 told.rounds[round] = digest(line)
-                if self._run.sample(round).exists():
-                    tracker.picture(round, self._run.sample(round))
+                self._send_samples(tracker, round)
         finally:
             if news or whole:
                 told.write(self._path)
         return len(news)
+
+    def _send_samples(self, tracker: Tracker, round: int) -> None:
+        """Sends the samples of a round, if there are any: a picture, or a page of text."""
+        path = self._run.sample(round)
+        if path.exists():
+            (tracker.page if path.suffix == ".txt" else tracker.picture)(round, path)
 
     def end(self, *, ended: bool) -> None:
         """Sends the final scores, if the run came to its end, and closes the tracker."""

@@ -379,11 +379,11 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
         assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
 
 
-def test_of_hundreds_of_clients_the_first_are_printed(capsys):
-    print_scores({"scores": {"client-accuracy": [0.5] * 20 + [0.25] * 3, "client-fid": [1.0] * 20}})
+def test_of_many_clients_it_is_said_how_their_figures_are_spread(capsys):
+    print_scores({"scores": {"client-accuracy": [0.5, None, *[0.25] * 30, *[0.125] * 30], "client-fid": [1.0, None]}})
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.split() == ["client-accuracy", *["0.50"] * 20, "and", "3", "more"]
-    assert second.split() == ["client-fid", *["1.00"] * 20]
+    assert first == "client-accuracy      0.125 to 0.5, 0.25 in the middle of 61"
+    assert second.split() == ["client-fid", "1.00", "-"]
 
 
 def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
