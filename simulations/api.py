@@ -18,7 +18,6 @@ from torch import Tensor
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.examples.pages import sections_of
-from common.generation import generate
 from common.journal_lines import RoundLine
 from common.metrics import table
 from server.records import journal, model_selection

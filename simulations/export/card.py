@@ -162,9 +162,9 @@ def limits(trained: LoadedGenerator) -> list[str]:
     return [
         "## Limits",
         "",
-        f"The generator knows nothing but its clients' {many}, with their gaps and biases, and clients with more of "
-        "them count for more where the weighting says so. Scores do not see everything: a high one is no proof that "
-        "rare variants are there. Not for decisions about people.",
+        f"The generator knows nothing but its clients' {many}, with their gaps and biases, and clients with more "
+        "of them count for more where the weighting says so. Scores do not see everything: a high one is no proof "
+        "that rare variants are there. Not for decisions about people.",
         "",
     ]
 

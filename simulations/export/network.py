@@ -95,10 +95,12 @@ class FullSequence(Sampler):
         self.spec, self.noise_shape = sampler.spec, sampler.noise_shape
         samplers: Any = sampler.generators if isinstance(sampler, Mixture) else [sampler]
         self.networks = nn.ModuleList(each.network for each in samplers)
-        self.log_shares: Tensor | None = None
+        log_shares = None
         if isinstance(sampler, Mixture):
             shares = sampler.bounds.diff(dim=1, prepend=sampler.bounds.new_zeros(len(sampler.bounds), 1))
-            self.register_buffer("log_shares", shares.log().float().clamp_min(_NEVER))
+            log_shares = shares.log().float().clamp_min(_NEVER)
+        self.log_shares: Tensor | None
+        self.register_buffer("log_shares", log_shares)
 
     def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """Returns logits (B, L, num_tokens) of what follows each of the tokens (B, L), for labels (B,)."""

@@ -1,6 +1,8 @@
 """Text comes out of a trained run: as files, as a list in Python, and the same for the same request."""
 
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,13 +11,24 @@ import torch
 from common.config import RunConfig
 from common.datasets import DATASETS
 from common.errors import ConfigError
-from common.generation import generate
+from common.examples.text import END_TOKEN
+from common.generation import Mixture, generate
+from common.models.tokens import TextSampler
+from common.writing import noise_of_texts
 from simulations import load
 from simulations.commands import main
+from simulations.export.model import FORMATS
+from simulations.export.network import FullSequence
+from simulations.export.to_onnx import Onnx
+from simulations.runs import provenance
 from simulations.runs.generator import load_trained
 from simulations.runs.text_files import texts_of_txt
 from simulations.runtime import in_process
+from simulations.serve.batching import Batcher
+from simulations.serve.models import Network, rows_apart
+from tests.unit.common.test_writing import SPEC, Follows
 from tests.unit.families.verses import Verses
+from tests.unit.simulations.serve.conftest import listening
 
 
 def config(run, **changes):
@@ -161,3 +174,167 @@ def test_a_mixture_writes_too(tmp_path):
     rows = trained.spec.to_input(found.stored[:, :17].contiguous())
     expected = trained.generator.log_probabilities(rows, torch.zeros(8, dtype=torch.int64))
     torch.testing.assert_close(expected.exp().sum(-1), torch.ones(8, 16))
+
+
+@pytest.fixture(scope="module")
+def client(run):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "verses", Verses)
+        with listening(run.parent) as client:
+            yield client
+
+
+def asked(client, accept="", **body):
+    return client.post("/api/runs/run/generate", json=body, headers={"Accept": accept} if accept else {})
+
+
+def test_a_server_writes_what_the_command_writes(client, run):
+    how = {"temperature": 0.8, "length": 40, "seed": 3}
+    expected = load(run).generate(70, prompts=["The ", "A"], top_p=0.9, **how)
+    found = asked(client, num=70, prompts=["The ", "A"], **how, **{"top-p": 0.9}).json()
+    assert [text["text"] for text in found["texts"]] == expected.texts
+    assert [text["label"] for text in found["texts"]] == expected.labels.tolist()
+    assert found["texts"][2] == {"index": 2, "label": 1, "class": "men", "prompt": "The ", "text": expected.texts[2]}
+    assert found["provenance"]["model-sha256"] == expected.origin["model-sha256"]
+    assert found["provenance"]["request"]["prompts"] == ["The ", "A"]
+    assert "'\u00e9'" in asked(client, prompts=["\u00e9"]).json()["remarks"][0]
+    shorter = asked(client, num=2, prompts=["The ", "A"], **how | {"length": 10}, **{"top-p": 0.9}).json()["texts"]
+    assert all(longer.startswith(text["text"]) for longer, text in zip(expected.texts, shorter, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("body", "accept", "media", "ending"),
+    [
+        ({}, "", "application/json", "json"),
+        ({}, "text/html, text/csv;q=0.9", "text/csv; charset=utf-8", "csv"),
+        ({}, "application/x-ndjson", "application/x-ndjson", "jsonl"),
+        ({}, "text/plain", "text/plain; charset=utf-8", "txt"),
+        ({"format": "jsonl"}, "text/csv", "application/x-ndjson", "jsonl"),
+    ],
+)
+def test_the_form_is_what_is_asked_for(client, body, accept, media, ending):
+    answer = asked(client, accept, num=3, length=20, **body)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media)
+    assert f"run-round-2-seed-0.{ending}" in answer.headers["content-disposition"]
+    assert answer.content == asked(client, accept, num=3, length=20, **body).content
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"truncation": 1}, "truncation is for images, and this run makes text: leave it out"),
+        ({"noise": [[0.5]]}, "noise is for images"),
+        ({"format": "png"}, "format='png' is for images: json, jsonl, txt, csv"),
+        ({"length": 4097}, "a text would have up to 4,097 characters with its prompt, and 4,096 are allowed"),
+        ({"num": 1000, "length": 263}, "all texts would have up to 263,000 characters"),
+        ({"temperature": 0.01}, "temperature=0.01: Input should be greater than or equal to 0.05"),
+        ({"labels": [2]}, "labels has 2; the generator knows 0 to 1"),
+        ({"prompts": ["a" * 4001]}, "should have at most 4000 characters"),
+    ],
+)
+def test_a_server_refuses_in_words(client, body, words):
+    answer = asked(client, **body)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+
+
+def test_a_server_says_what_a_run_writes(client):
+    told = client.get("/api/runs/run").json()
+    assert told["images"] is None
+    assert told["texts"]["class-names"] == ["witches", "men"]
+    assert (told["texts"]["context"], told["texts"]["conditional"], told["texts"]["drawn"]) == (16, True, [0, 1])
+    assert {"Texts", "Written", "TextKind"} <= set(client.document["components"]["schemas"])
+
+
+def test_requests_with_the_same_options_share_passes_and_one_that_is_given_up_ends(client, run):
+    network = Network(load_trained(run), joins=True)
+    assert network.adapted(0.5, None) is network.adapted(0.5, None)
+    assert network.adapted(0.5, 0.9) is not network.adapted(0.5, None)
+    batcher = Batcher(1000)
+    started, steps = threading.Event(), []
+
+    class Slow:
+        joins = True
+
+        def make(self, *rows, on_step):
+            started.set()
+            for _ in range(10_000):
+                steps.append(1)
+                on_step()
+                time.sleep(0.001)
+
+    future = batcher.submit(Slow(), torch.zeros(2, 3), torch.zeros(2).long())
+    assert started.wait(30)
+    future.cancel()
+    rows = noise_of_texts(1, (17,), 8, 0), torch.zeros(1).long(), torch.zeros(1, 16).long()
+    assert batcher.submit(network.adapted(None, None), *rows).result(30).shape == (1, 8)
+    assert len(steps) < 10_000
+    batcher.close()
+
+
+def test_a_row_does_not_depend_on_what_is_written_beside_it(run):
+    assert rows_apart(load_trained(run).generator, 2)
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch-export", "onnx"])
+def test_a_model_is_exported_as_what_it_expects_after_each_token(run, tmp_path, to, capsys, monkeypatch):
+    if to == "onnx":
+        for module in Onnx.needs:
+            pytest.importorskip(module)
+    out = tmp_path / "out"
+    assert main._run(["export", str(run), "--to", to, "--precision", "float32", "--out", str(out)], debug=False) == 0
+    manifest = json.loads((out / "export.json").read_text())
+    assert manifest["inputs"]["tokens"] == ["batch", "length", f"int64, 0 to {load_trained(run).spec.num_tokens - 1}"]
+    agreement = manifest["files"][0]["agreement"]
+    assert agreement["equal"] > 0.99
+    assert agreement["largest"] < 1e-4
+    network = FORMATS[to]().read((out / manifest["files"][0]["file"]).read_bytes())
+    with np.load(out / "reference.npz") as arrays:
+        for length in (2, 9, 16):
+            tokens, labels = (torch.from_numpy(arrays[name]) for name in ("tokens", "labels"))
+            found = network(tokens[:3, :length], labels[:3])
+            torch.testing.assert_close(found, torch.from_numpy(arrays["logits"])[:3, :length], rtol=0, atol=1e-4)
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: text-generation" in card
+    assert "image" not in card.replace("metrics of images do not take text", "")
+    code = card.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(out)
+    exec(code, {})
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_texts_are_exported_as_a_data_set(run, tmp_path, layout):
+    out = tmp_path / "out"
+    if layout == "parquet":
+        pq = pytest.importorskip("pyarrow.parquet")
+    options = ["--num", "20", "--seed", "1", *(["--layout", layout] if layout == "parquet" else [])]
+    assert main._run(["export", str(run), "--to", "dataset", "--out", str(out), *options], debug=False) == 0
+    expected = load(run).generate(20, seed=1)
+    if layout == "jsonl":
+        files = [(out / f"{part}.jsonl").read_text() for part in ("train", "validation")]
+        lines = [json.loads(line) for content in files for line in content.splitlines()]
+        assert provenance.read(out)["seed"] == 1
+    else:
+        parts = (out / f"data/{part}-00000-of-00001.parquet" for part in ("train", "validation"))
+        lines = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    rows = {line["index"]: (line["text"], line["label"]) for line in lines}
+    assert [rows[index] for index in range(20)] == list(zip(expected.texts, expected.labels.tolist(), strict=True))
+    told = json.loads((out / "dataset.json").read_text())
+    assert (told["train"], told["validation"], told["examples"]) == (18, 2, "texts")
+    assert "Synthetic texts like verses" in (out / "README.md").read_text()
+
+
+def test_layouts_are_those_of_the_kind(run, tmp_path, capsys):
+    options = ["--to", "dataset", "--layout", "image-folder", "--out", str(tmp_path / "out")]
+    assert main._run(["export", str(run), *options], debug=False) == 2
+    assert "layout='image-folder' is not for texts: take jsonl or parquet" in capsys.readouterr().err
+
+
+def test_a_mixture_is_exported_with_its_shares(tmp_path):
+    samplers = [TextSampler(Follows({END_TOKEN: it, it: it})) for it in (3, 4)]
+    both = Mixture(samplers, torch.tensor([[3.0, 0.0], [1.0, 1.0]]))
+    tokens = torch.tensor([[END_TOKEN, 3, 3, 4], [END_TOKEN, 3, 3, 4]])
+    found = FullSequence(both)(tokens[:, :-1], torch.tensor([0, 1])).softmax(-1)
+    torch.testing.assert_close(found, both.log_probabilities(tokens, torch.tensor([0, 1])).exp())
+    assert found.shape == (2, 3, SPEC.num_tokens)

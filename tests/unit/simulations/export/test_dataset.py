@@ -16,7 +16,7 @@ from common.datasets.npz import Npz
 from common.errors import ConfigError
 from common.generation import balanced_labels, generate, in_parts
 from server.records.run_directory import RunDirectory
-from simulations.export import dataset, layouts
+from simulations.export import layouts, subjects
 from simulations.export.dataset import export_dataset
 from simulations.export.export_requests import parse
 from simulations.export.layouts import folder_names
@@ -145,7 +145,7 @@ def test_images_are_written_before_the_next_are_made(layout, run, tmp_path, monk
             yield images
             sizes.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
 
-    monkeypatch.setattr(dataset, "in_parts", made)
+    monkeypatch.setattr(subjects, "in_parts", made)
     export(run, tmp_path / "out", layout=layout, num=1500)
     assert len(sizes) == 3
     assert sizes == sorted(set(sizes))  # grows with each batch
@@ -183,7 +183,7 @@ def test_the_card_has_counts_split_and_the_generators_card(run, trained, wanted,
 
 def test_what_is_no_data_set_is_refused_by_its_value(run, plain_run, tmp_path):
     for of, options, words in (
-        (run, {"layout": "tar"}, "layout='tar': Input should be 'image-folder', 'npz' or 'parquet'"),
+        (run, {"layout": "tar"}, "layout='tar': Input should be 'image-folder', 'npz', 'parquet' or 'jsonl'"),
         (run, {"label": 10}, "label=10; the generator knows 0 to 9"),
         (plain_run, {"label": 1}, "label=1: this run's generator is not conditional"),
         (run, {"validation": 1.0}, "validation=1.0: Input should be less than 1"),

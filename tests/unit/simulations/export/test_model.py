@@ -166,10 +166,10 @@ def test_the_card_names_the_classes_of_a_run_that_has_not_ended(run, trained, tm
     going.summary.unlink()
     names = [f"number {k}" for k in range(10)]
     going.partition.write_text(json.dumps(json.loads(going.partition.read_text()) | {"class-names": names}))
-    export(going, trained, "safetensors", tmp_path / "out", precisions=["float32"], fid_images=0)
+    export(going, load_trained(going.path), "safetensors", tmp_path / "out", precisions=["float32"], fid_images=0)
     assert ", ".join(names) in (tmp_path / "out" / "README.md").read_text()
     going.partition.unlink()
-    export(going, trained, "safetensors", tmp_path / "bare", precisions=["float32"], fid_images=0)
+    export(going, load_trained(going.path), "safetensors", tmp_path / "bare", precisions=["float32"], fid_images=0)
     assert "0 to 9: 0, 1, 2," in (tmp_path / "bare" / "README.md").read_text()
 
 
