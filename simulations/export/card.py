@@ -16,6 +16,7 @@ from simulations.runs.generator import LoadedGenerator
 _MOST_CLIENTS = 50
 _NOUNS = {"text": "rows of text"}
 _WORDS = {"text": ("text", "texts")}
+_SUMS = {"text": "what the model expects of held-out characters"}
 _PRIVACY = """- Training {many} never left their clients. Clients and server exchanged {exchanged}.
 - This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
   training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
@@ -44,6 +45,11 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
 def noun_of(trained: LoadedGenerator) -> str:
     """Returns what clients hold, in the plural."""
     return _NOUNS.get(trained.spec.kind, trained.spec.kind)
+
+
+def _words(trained: LoadedGenerator) -> tuple[str, str]:
+    """Returns what one example is called, and what several are."""
+    return _WORDS.get(trained.spec.kind, ("image", "images"))
 
 
 def family(trained: LoadedGenerator) -> tuple[str, str]:
@@ -138,12 +144,12 @@ def _made_with(told: Mapping[str, Any]) -> str:
 def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
-    one, many = _WORDS.get(trained.spec.kind, ("image", "images"))
+    one, many = _words(trained)
     if repeated := MEMORISATION.weak_spots(found, ()):
         words = " ".join(repeated)
         told = f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
     else:
-        told = "Whether it repeats training images was **not measured** in this run (`evaluation.holdout`)."
+        told = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
     told += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
     return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told, one=one, many=many)
 
@@ -152,13 +158,14 @@ def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:
     told = any(client["label-counts"] is not None for client in _clients(run))
     noun = noun_of(trained)
     counts = f", numbers of {noun} of each class" if told else ""
-    moments = ", sums of features of the images" if trained.config.evaluation.federated else ""
+    what = _SUMS.get(trained.spec.kind, "features of the images")
+    moments = f", sums of {what}" if trained.config.evaluation.federated else ""
     return f"weights or gradients of networks{counts}{moments}, numbers of {noun} and losses"
 
 
 def limits(trained: LoadedGenerator) -> list[str]:
     """Returns what not to use it for."""
-    _, many = _WORDS.get(trained.spec.kind, ("image", "images"))
+    _, many = _words(trained)
     return [
         "## Limits",
         "",
@@ -171,13 +178,14 @@ def limits(trained: LoadedGenerator) -> list[str]:
 
 def licence_of(licence: str, trained: LoadedGenerator) -> list[str]:
     """Returns the stated licence, and that of the training data."""
-    stated = licence or "None is stated: whoever ran the federation decides, together with the owners of the images"
+    _, many = _words(trained)
+    stated = licence or f"None is stated: whoever ran the federation decides, together with the owners of the {many}"
     return ["## Licence", "", f"{stated}. Training data: {_origin(trained)}.", ""]
 
 
 def _origin(trained: LoadedGenerator) -> str:
     source = trained.config.source
-    return source.source if source.is_public else f"the clients' own {_WORDS.get(trained.spec.kind, ('', 'images'))[1]}"
+    return source.source if source.is_public else f"the clients' own {_words(trained)[1]}"
 
 
 def _clients(run: RunDirectory) -> list[dict[str, Any]]:
