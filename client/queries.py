@@ -34,7 +34,7 @@ def respondent(
         test=shard.test,
         spec=spec or shard.spec,
         own=bool(site.data),
-        tells_labels=site.disclose_labels,
-        tells_moments=site.disclose_moments,
+        discloses_labels=site.disclose_labels,
+        discloses_moments=site.disclose_moments,
         device=device,
     )

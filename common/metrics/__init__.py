@@ -2,7 +2,7 @@
 
 ``extractors`` turns images into features; ``fid``, ``kid`` and ``prdc`` compare those of real and generated images;
 ``moments`` are what clients send for the ``federated`` scores; ``memorisation`` asks whether training images are
-repeated; ``digits`` tells whether images are digits; ``score`` reads a classifier's probabilities; ``modes`` counts the
+repeated; ``digits`` says whether images are digits; ``score`` reads a classifier's probabilities; ``modes`` counts the
 combinations of digits; ``utility`` trains a
 classifier on generated images and tests it on real ones. ``table`` has what each of them is called, means and needs.
 """

@@ -171,7 +171,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a run when it is asked whether a metric can be computed in it.
+    """What is known of a run before it starts, to decide whether a metric can be computed in it.
 
     Attributes:
         size: Height and width of images, in pixels.
@@ -232,7 +232,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Metric:
-    """A question that is asked of generated examples.
+    """A measure of generated examples.
 
     Attributes:
         name: As ``fedgan evaluate --metrics`` takes it.

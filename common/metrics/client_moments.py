@@ -13,7 +13,7 @@ from common.metrics.moments import Moments
 from common.tree import Tree
 
 UNTOLD = -1
-"""In place of a label: of images whose class is not told."""
+"""In place of a label: of images whose class is not disclosed."""
 
 _MOST_BYTES = 64 * 2**20  # of one client's second moments; above, they are sent as one group
 _LARGEST = 1e12  # of a squared feature: sums over clients stay far from the end of float64
@@ -25,7 +25,7 @@ class ClientMoments:
     """What one client sends of its real images.
 
     Attributes:
-        groups: Moments of the features, by label; ``UNTOLD`` for the images whose class is not told.
+        groups: Moments of the features, by label; ``UNTOLD`` for the images whose class is not disclosed.
         label_counts: Images of each class; None from a client that keeps them to itself.
     """
 
@@ -131,7 +131,7 @@ class ClientMoments:
 
 
 def moments_by_label(features: Tensor, labels: Tensor | None, num_classes: int) -> dict[int, Moments]:
-    """Returns the moments of generated features (N, D) by the labels asked for; None: there are none."""
+    """Returns the moments of generated features (N, D) by the requested labels; None: there are none."""
     if labels is None:
         return {UNTOLD: Moments.of(features)}
     return {k: Moments.of(features[labels == k]) for k in range(num_classes) if bool((labels == k).any())}

@@ -27,7 +27,7 @@ def federated_scores(
       those of the real ones if all clients tell them, else evenly.
     - ``client-fid``: to each client's images, with labels distributed as that client's; by partition, None where it is
       unknown. ``worst-client`` and ``worst-client-fid`` name the highest.
-    - ``federated-clients``: the partitions that these are over, if not all have told.
+    - ``federated-clients``: the partitions that these are over, if not all have sent theirs.
     - ``class-fid``: of the images of each class to all clients' real ones with that label;
       ``worst-class`` and ``worst-class-fid`` name the highest.
 

@@ -44,7 +44,7 @@ def memorisation(trained: Tensor, held_out: Tensor, fake: Tensor) -> tuple[float
 
 
 def memorisation_scores(ratios: Sequence[float | None], errors: Sequence[float | None]) -> Scores:
-    """Returns the scores of what clients tell; empty if none tells any.
+    """Returns the scores of the ratios that clients sent; empty if none sent any.
 
     - ``memorisation``: by partition, the ratio (1 is none, lower is worse), or None where it is unknown;
       ``memorisation-error``: its standard error.

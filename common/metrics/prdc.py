@@ -17,7 +17,7 @@ from common.errors import DataError
 from common.metrics.base import SHARES, Comparison, Course, Metric, Score, Scores, Setting, Trouble
 
 FEWEST_OF_A_CLASS = 5
-"""Held-out images of a class without which its recall is not told."""
+"""Held-out images of a class without which its recall is not computed."""
 
 _CHUNK = 1024  # rows of a distance matrix held at once
 
@@ -63,7 +63,7 @@ def per_class_recall(
 ) -> list[float]:
     """Returns, for each class, the share of its real images within the manifold of all fakes, in [0, 1].
 
-    It tells which class a generator misses. The manifold is that of all fakes, whatever their labels, so that it
+    It shows which class a generator misses. The manifold is that of all fakes, whatever their labels, so that it
     serves unconditional generators too, and the mean weighted by class size is ``recall``.
 
     Args:

@@ -31,7 +31,7 @@ def utility(
 
     Args:
         images: Generated, uint8 (N, C, H, W); N at least 2, H = W at least 8.
-        labels: The classes they were asked to show, int64 (N,) in [0, num_classes); balanced ones are fairest.
+        labels: The requested classes, int64 (N,) in [0, num_classes); balanced ones are fairest.
         test_images: Real, uint8 (M, C, H, W).
         test_labels: Their classes, int64 (M,).
         seed: Root seed of weights, order and augmentation; one seed gives one value, bit for bit, on a CPU with a

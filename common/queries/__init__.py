@@ -1,4 +1,4 @@
-"""Client queries: what clients are asked beside the rounds; one a file, with both its halves.
+"""Client queries: what the server asks clients beside the rounds; one a file, with both its halves.
 
 A query is named after its file, and answered by every client that knows it.
 """

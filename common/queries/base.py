@@ -25,7 +25,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Respondent:
-    """A client that is asked, with what it holds. Nothing of it leaves the client but what the query returns.
+    """A client that answers a query, with what it holds. Nothing of it leaves the client but what the query returns.
 
     Attributes:
         config: The run's.
@@ -35,8 +35,8 @@ class Respondent:
         test: What the data hold out of the sources of its examples; None where the data name no sources.
         spec: Of the examples, and the number of classes.
         own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
-        tells_labels: Whether the server may know how many images each class has.
-        tells_moments: Whether the server may have sums over its examples: moments of features, or likelihoods.
+        discloses_labels: Whether the server may know how many images each class has.
+        discloses_moments: Whether the server may have sums over its examples: moments of features, or likelihoods.
         device: Where to compute.
     """
 
@@ -47,8 +47,8 @@ class Respondent:
     test: ExampleSet | None
     spec: ExampleSpec
     own: bool
-    tells_labels: bool
-    tells_moments: bool
+    discloses_labels: bool
+    discloses_moments: bool
     device: torch.device
 
     @property
@@ -69,7 +69,7 @@ class Known:
     Attributes:
         num_examples: Images that it holds.
         num_classes: How many there are.
-        label_counts: Images of each class; None from a client that keeps them to itself, or was not asked.
+        label_counts: Images of each class; None from a client that keeps them to itself, or was sent no query.
         num_features: Of the run's extractor; 0: there is none.
     """
 
@@ -82,7 +82,7 @@ class Known:
 class ClientQuery(ABC, Generic[T]):
     """Base of the client queries.
 
-    The client's half is ``answer``. The server's half says when a run asks (``wanted``), what an answer means
+    The client's half is ``answer``. The server's half says when a run asks (``needed``), what an answer means
     (``read``), and which scores all of them make (``scores``).
     """
 
@@ -93,26 +93,26 @@ class ClientQuery(ABC, Generic[T]):
     """The kinds of example that it is about."""
 
     of_model: ClassVar[bool] = True
-    """Whether a run asks it at its end, of the published networks; else whoever needs what clients tell asks it."""
+    """Whether a run asks it at its end, of the published networks; else whatever needs the answers asks it."""
 
-    def wanted(self, config: RunConfig) -> bool:
+    def needed(self, config: RunConfig) -> bool:
         """Returns whether a run asks it; by default each does."""
         return True
 
     def reason_against(self, client: Respondent) -> str:
-        """Returns why a client does not answer, whatever is asked of; empty: it does, as far as can be said before."""
+        """Returns why a client does not answer, whatever the question; empty: it does, as far as can be said before."""
         return ""
 
     @abstractmethod
     def answer(self, question: Tree, client: Respondent) -> Tree:
-        """Returns what a client tells.
+        """Returns what a client sends.
 
         Args:
             question: The published weights where the query is ``of_model``, else empty; not to be written to.
-            client: Who is asked.
+            client: The client that answers.
 
         Raises:
-            RefusalError: It tells nothing; says why.
+            RefusalError: It sends nothing; says why.
         """
 
     @abstractmethod
@@ -127,11 +127,11 @@ class ClientQuery(ABC, Generic[T]):
             DataError: It cannot be an answer; says why.
         """
 
-    def scores(self, told: Mapping[int, T], num_clients: int) -> Figures:
+    def scores(self, answers: Mapping[int, T], num_clients: int) -> Figures:
         """Returns the scores that the answers make; by default none.
 
         Args:
-            told: What the clients told, by partition, ascending; one at least.
+            answers: What ``read`` returned, by partition, ascending; one at least.
             num_clients: In the federation.
         """
         return {}
@@ -139,7 +139,7 @@ class ClientQuery(ABC, Generic[T]):
 
 def no_moments(client: Respondent) -> str:
     """Returns why a client gives no sums over its examples, if its site says so; else empty."""
-    return "" if client.tells_moments else "disclose-moments=false"
+    return "" if client.discloses_moments else "disclose-moments=false"
 
 
 def by_client(figures: Mapping[int, float], num_clients: int) -> list[float | None]:

@@ -31,7 +31,7 @@ class FeatureMoments(ClientQuery[ClientMoments]):
         extractor = client.extractor
         if extractor is None:
             raise RefusalError("there is no extractor for its images")
-        labels = client.examples.labels if client.tells_labels else None
+        labels = client.examples.labels if client.discloses_labels else None
         if client.own:  # nothing of a site's own images is kept
             features = extractor(client.examples.stored)
         else:

@@ -30,7 +30,7 @@ class HeldOutLikelihood(ClientQuery[Tensor]):
     title: ClassVar[str] = FEDERATED_NEXT_TOKEN.name
     kinds: ClassVar[frozenset[str]] = FEDERATED_NEXT_TOKEN.kinds
 
-    def wanted(self, config: RunConfig) -> bool:
+    def needed(self, config: RunConfig) -> bool:
         return config.evaluation.federated
 
     def reason_against(self, client: Respondent) -> str:

@@ -35,7 +35,7 @@ class LongestCopy(ClientQuery[tuple[int, int]]):
     title: ClassVar[str] = LONGEST_COPY.name
     kinds: ClassVar[frozenset[str]] = LONGEST_COPY.kinds
 
-    def wanted(self, config: RunConfig) -> bool:
+    def needed(self, config: RunConfig) -> bool:
         return config.evaluation.federated
 
     def reason_against(self, client: Respondent) -> str:

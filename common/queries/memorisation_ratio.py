@@ -30,7 +30,7 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
 
     title: ClassVar[str] = MEMORISATION.name
 
-    def wanted(self, config: RunConfig) -> bool:
+    def needed(self, config: RunConfig) -> bool:
         return config.evaluation.holdout > 0
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
@@ -59,7 +59,7 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
             raise DataError(f"ratio {ratio:g} with error {error:g} is none")
         return ratio, error
 
-    def scores(self, told: Mapping[int, tuple[float, float]], num_clients: int) -> Figures:
-        ratios = by_client({k: ratio for k, (ratio, _) in told.items()}, num_clients)
-        errors = by_client({k: error for k, (_, error) in told.items()}, num_clients)
+    def scores(self, answers: Mapping[int, tuple[float, float]], num_clients: int) -> Figures:
+        ratios = by_client({k: ratio for k, (ratio, _) in answers.items()}, num_clients)
+        errors = by_client({k: error for k, (_, error) in answers.items()}, num_clients)
         return metrics.memorisation_scores(ratios, errors)

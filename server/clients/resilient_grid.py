@@ -57,7 +57,7 @@ class ResilientGrid(Grid):
         self._partitions: dict[str, int] = {}  # id of a message of this round -> partition
         self._silence: dict[int, str] = {}  # partition -> why it has no reply in this round
         self.now: LiveStatus | None = None
-        """Is told what clients do while they are asked to train."""
+        """Where to show what clients do while they train; None: nowhere."""
         self.spill: ReplySpill | None = None
         """Takes replies as they come."""
 
@@ -94,79 +94,81 @@ class ResilientGrid(Grid):
             timeout: Seconds; 0 or None: what suits the clients, see ``Patience``.
         """
         holders = {node: partition for partition, node in self._nodes.items()}
-        asked = _Asked({holders[message.metadata.dst_node_id]: message for message in messages})
+        requests = _Requests({holders[message.metadata.dst_node_id]: message for message in messages})
         self._partitions, self._silence = {}, {}
-        if not asked.templates:
+        if not requests.templates:
             return []
         patience = Patience(timeout) if timeout else self._patience
-        now, waiting = self._now_of(asked), self._waiting_of(asked, patience)
+        now, waiting = self._now_of(requests), self._waiting_of(requests, patience)
         for _ in waits():
             online = self._attendance.online()
             patience.can_lose = self._attendance.can_lose
-            asked.pass_time()
-            self._send(asked, online, patience, now)
-            self._receive(asked, online, now)
-            if not (outstanding := asked.outstanding()):
+            requests.pass_time()
+            self._send(requests, online, patience, now)
+            self._receive(requests, online, now)
+            if not (outstanding := requests.outstanding()):
                 break
             away = {k for k in outstanding if self._nodes[k] not in online}
-            if asked.waited > max(patience.of(k, away=k in away) for k in outstanding):
-                self._absent |= asked.unsent.keys()
-                if asked.trains:
-                    self._silence |= {k: patience.late(k) for k in asked.pending.values()}
+            if requests.waited > max(patience.of(k, away=k in away) for k in outstanding):
+                self._absent |= requests.unsent.keys()
+                if requests.trains:
+                    self._silence |= {k: patience.late(k) for k in requests.pending.values()}
                 break
-            waiting.say(asked.waited, away, outstanding - away, asked.num_usable)
-        self._silence |= dict.fromkeys(self._absent & asked.templates.keys(), "its node is away")
-        return asked.replies
+            waiting.say(requests.waited, away, outstanding - away, requests.num_usable)
+        self._silence |= dict.fromkeys(self._absent & requests.templates.keys(), "its node is away")
+        return requests.replies
 
     def _send(
-        self, asked: "_Asked", online: set[int], patience: Patience, now: Callable[[int, ClientStatus], None]
+        self, requests: "_Requests", online: set[int], patience: Patience, now: Callable[[int, ClientStatus], None]
     ) -> None:
         """Sends what was not sent yet, or was lost, to the clients that are there."""
-        self._attendance.welcome(online, busy=set(asked.pending.values()))
-        self._absent -= {partition for partition in asked.unsent if self._nodes[partition] in online}
-        ready = {k: m for k, m in asked.unsent.items() if self._nodes[k] in online}
-        for partition in asked.unsent:
+        self._attendance.welcome(online, busy=set(requests.pending.values()))
+        self._absent -= {partition for partition in requests.unsent if self._nodes[partition] in online}
+        ready = {k: m for k, m in requests.unsent.items() if self._nodes[k] in online}
+        for partition in requests.unsent:
             now(partition, "asked" if partition in ready else "away")
-        left = max((patience.of(k) for k in ready), default=0.0) - asked.waited
-        asked.pending |= self._push(ready, left)
-        sent = set(asked.pending.values())
-        asked.unsent = {k: m for k, m in asked.unsent.items() if k not in sent and k not in self._absent}
+        left = max((patience.of(k) for k in ready), default=0.0) - requests.waited
+        requests.pending |= self._push(ready, left)
+        sent = set(requests.pending.values())
+        requests.unsent = {k: m for k, m in requests.unsent.items() if k not in sent and k not in self._absent}
 
-    def _receive(self, asked: "_Asked", online: set[int], now: Callable[[int, ClientStatus], None]) -> None:
+    def _receive(self, requests: "_Requests", online: set[int], now: Callable[[int, ClientStatus], None]) -> None:
         """Takes the replies that are there, and notes which messages were lost."""
-        found, unreadable = pull(self._grid, asked.pending)
-        self._silence |= {asked.pending.pop(name): why for name, why in unreadable.items()}
+        found, unreadable = pull(self._grid, requests.pending)
+        self._silence |= {requests.pending.pop(name): why for name, why in unreadable.items()}
         for name, reply in found.items():
-            partition = asked.pending.pop(name)
+            partition = requests.pending.pop(name)
             if reply.has_error() and reply.error.code in LOST:
-                asked.lost[partition] += self._nodes[partition] in online  # a client may say so itself, for ever
-                if asked.lost[partition] > _MOST_LOSSES:
-                    self._silence[partition] = f"its replies were lost {asked.lost[partition]} times while it was there"
+                requests.lost[partition] += self._nodes[partition] in online  # a client may say so itself, for ever
+                if requests.lost[partition] > _MOST_LOSSES:
+                    self._silence[partition] = (
+                        f"its replies were lost {requests.lost[partition]} times while it was there"
+                    )
                     continue
                 log.info("%s is away: %s", self.label(partition), reason_of(reply))
-                asked.unsent[partition] = asked.templates[partition]
-                asked.disturbed.add(partition)
+                requests.unsent[partition] = requests.templates[partition]
+                requests.disturbed.add(partition)
             else:
                 self._partitions[name] = partition
-                if asked.trains and not reply.has_error() and partition not in asked.disturbed:
-                    self._patience.answered(partition, asked.waited)
-                asked.replies.append(spilled(reply, self.spill))
+                if requests.trains and not reply.has_error() and partition not in requests.disturbed:
+                    self._patience.answered(partition, requests.waited)
+                requests.replies.append(spilled(reply, self.spill))
                 now(partition, "answered")
         for partition in self._silence:
             now(partition, "silent")
 
-    def _now_of(self, asked: "_Asked") -> Callable[[int, ClientStatus], None]:
+    def _now_of(self, requests: "_Requests") -> Callable[[int, ClientStatus], None]:
         """Returns what is shown of clients; nothing of those that answer a query beside the rounds."""
-        if self.now is None or not asked.trains:
+        if self.now is None or not requests.trains:
             return lambda partition, doing: None
-        self.now.begin(int(asked.metadata.group_id), asked.templates)
+        self.now.begin(int(requests.metadata.group_id), requests.templates)
         return self.now.put
 
-    def _waiting_of(self, asked: "_Asked", patience: Patience) -> Waiting:
-        num, least = len(asked.templates), 0
-        what = asked.metadata.group_id
-        if asked.trains:
-            what = f"round {asked.metadata.group_id}"
+    def _waiting_of(self, requests: "_Requests", patience: Patience) -> Waiting:
+        num, least = len(requests.templates), 0
+        what = requests.metadata.group_id
+        if requests.trains:
+            what = f"round {requests.metadata.group_id}"
             least = self._least(num)
         return Waiting(what, patience, self.label, num, least)
 
@@ -257,8 +259,8 @@ class ResilientGrid(Grid):
 
 
 @dataclass
-class _Asked:
-    """What one ``send_and_receive`` has asked, by partition, and what came of it.
+class _Requests:
+    """What one ``send_and_receive`` has sent, by partition, and what came of it.
 
     Attributes:
         templates: The messages.

@@ -83,19 +83,19 @@ class Roster:
         }
 
 
-def form_roster(answers: Mapping[int, wire.RollCall], wanted: int) -> Roster:
+def form_roster(answers: Mapping[int, wire.RollCall], num_clients: int) -> Roster:
     """Returns the roster if the answers are those of one federation.
 
     What is expected of a site's examples is what most sites have (of equally many, what the first of them has).
 
     Raises:
-        MismatchError: Partition ids that are not 0 ... wanted - 1, a site without examples, or one whose examples or
+        MismatchError: Partition ids not in 0 ... num_clients - 1, a site without examples, or one whose examples or
             classes are not those of the others; names each, and what was expected.
     """
     problems = [
-        f"{answers[k].label} is none of partitions 0 to {wanted - 1} (federation.num-clients={wanted})"
+        f"{answers[k].label} is none of partitions 0 to {num_clients - 1} (federation.num-clients={num_clients})"
         for k in answers
-        if not 0 <= k < wanted
+        if not 0 <= k < num_clients
     ]
     kinds = Counter((answers[k].spec, answers[k].class_names) for k in sorted(answers))
     (spec, names), _ = kinds.most_common(1)[0]

@@ -15,7 +15,7 @@ _LATE_TIMES = 2.0
 
 
 class Seldom:
-    """Logs a line where it tells something new, and the same again after half a minute, a minute, two, and so on."""
+    """Logs a line where it has something new, and the same again after half a minute, a minute, two, and so on."""
 
     def __init__(self) -> None:
         self._seconds = _AGAIN_SECONDS

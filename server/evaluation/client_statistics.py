@@ -127,7 +127,7 @@ def ask_moments(
     """Queries all clients for moments of their images' features, and returns what scores by them; None if none has any.
 
     Clients that refuse, fail or do not answer within ``evaluation.answer-seconds`` are left out, with their reason in
-    the log, for all of the run: what the others told is kept, and a resumed run asks nobody again, so that its figures
+    the log, for all of the run: what the others sent is kept, and a resumed run asks nobody again, so that its figures
     are over the same clients as before.
 
     Args:
@@ -135,7 +135,7 @@ def ask_moments(
         roster: Its clients.
         grid: Where they are.
         extractor: As ``extractor_for`` gives it; without one nobody is asked.
-        file: Keeps what clients have told.
+        file: Keeps what clients have sent.
 
     Returns:
         Beside it, why clients were left out, by partition.
@@ -152,13 +152,13 @@ def ask_moments(
     if not clients:
         return None, silent
     if not file.exists():
-        told_by = {f"{k}/{key}": value for k in clients for key, value in trees[k].items()}
-        save_sealed(file, _KIND, _VERSION, features, told_by)
+        tensors = {f"{k}/{key}": value for k in clients for key, value in trees[k].items()}
+        save_sealed(file, _KIND, _VERSION, features, tensors)
     return FederatedScorer(config, roster, extractor, clients), silent
 
 
 def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
-    """Returns what clients told already, by partition; None if that is not there, or of other features.
+    """Returns what clients sent already, by partition; None if that is not there, or of other features.
 
     A file that is of no use is removed.
     """
@@ -196,7 +196,7 @@ def ask_of_model(
         The scores that the answers make, see the query; and why clients tell nothing, by partition.
     """
     query = QUERIES[name]
-    if not weights or not query.wanted(config):
+    if not weights or not query.needed(config):
         return {}, {}
     answers, silent = grid.ask(name, records.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
     told = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
@@ -207,16 +207,16 @@ def _read(
     query: ClientQuery[T], trees: Mapping[int, Tree], silent: dict[int, str], roster: Roster, num_features: int = 0
 ) -> dict[int, T]:
     """Returns what answers mean, by partition; ``silent`` gets why others mean nothing, and the log says so."""
-    told: dict[int, T] = {}
+    values: dict[int, T] = {}
     for partition, tree in trees.items():
         client = roster.clients[partition]
         known = Known(client.num_examples, roster.spec.num_classes, client.label_counts, num_features)
         try:
-            told[partition] = query.read(tree, known)
+            values[partition] = query.read(tree, known)
         except DataError as error:
             silent[partition] = one_line(str(error))
     _log_silent(query.title, silent, roster)
-    return told
+    return values
 
 
 def _log_silent(what: str, silent: Mapping[int, str], roster: Roster) -> None:

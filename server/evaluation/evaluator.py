@@ -80,21 +80,21 @@ class Evaluator:
         scores = _merged(side_by_side(tasks))
         return {key: scores[key] for key in table.scores() if key in scores}
 
-    def told(self, generator: Sampler, names: Sequence[str], num_samples: int) -> dict[str, Any]:
+    def summary(self, generator: Sampler, names: Sequence[str], num_samples: int) -> dict[str, Any]:
         """Returns the named metrics of a generator as a summary has them, and says how far it is.
 
         Returns:
             ``scores``, ``not-scored``, and what ``describe_scores`` returns as ``scored-with``.
         """
-        wanted, steps = [name for name in names if name in self.available], Final()
-        announce(num_samples, self.steps(wanted))
+        computed, steps = [name for name in names if name in self.available], Final()
+        announce(num_samples, self.steps(computed))
         scores = self.score(generator, names, num_samples, steps=steps)
         missing = {name: reason for name, reason in self.limits.reasons().items() if name in names} | steps.failed
         extractor = self.extractor.name if self.extractor else None
         utility = self._evaluation.utility_num_samples
         made = describe_scores(scores, extractor, num_samples, utility, self.limits.remarks(num_samples))
-        told: dict[str, Any] = {"scored-with": made} if made else {}
-        return {"scores": scores, **told, "not-scored": sentences(missing)}
+        described: dict[str, Any] = {"scored-with": made} if made else {}
+        return {"scores": scores, **described, "not-scored": sentences(missing)}
 
     def steps(self, names: Sequence[str]) -> list[str]:
         """Returns the steps that computing metrics takes, in the order in which they are begun."""

@@ -72,8 +72,8 @@ class Limits:
         found: list[str] = []
         computed = [METRICS[name] for name in table.held_out() if self.reason_against(name) is None]
         if self._extractor is not None:
-            name, asked = self._extractor.name, self._evaluation.extractor
-            found += filter(None, [doubt_of_features(name, asked, self.digits)])
+            name, setting = self._extractor.name, self._evaluation.extractor
+            found += filter(None, [doubt_of_features(name, setting, self.digits)])
             if held_out <= self._extractor.dimension:
                 told = {"held_out": held_out, "extractor": self._extractor}
                 found += [metric.few_images.format(**told) for metric in computed if metric.few_images]
@@ -182,15 +182,15 @@ def no_extractor(config: EvaluationConfig, spec: ExampleSpec) -> str:
     return f"no extractor for {spec.kind}"
 
 
-def doubt_of_features(extractor: str, asked: str, share: float | None) -> str:
+def doubt_of_features(extractor: str, setting: str, share: float | None) -> str:
     """Returns a warning on what features tell of some images, and which others there are; empty: none is needed.
 
     Args:
         extractor: Whose features they are.
-        asked: As ``evaluation.extractor`` says.
+        setting: As ``evaluation.extractor`` says.
         share: Of the images, those that the MNIST classifier reads right; None where that is not known.
     """
-    if extractor == RandomVggFeatures.name and asked == "auto":
+    if extractor == RandomVggFeatures.name and setting == "auto":
         return (
             f"the features are those of {extractor}, a network with random weights: compare its distances among rounds "
             'and runs on these images only; evaluation.extractor="inception" takes those of Inception (100 MB, '

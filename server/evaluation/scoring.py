@@ -148,7 +148,7 @@ class Scoring:
         return describe_scores(scores, self.extractor, self._count(self._config.evaluation.num_samples), 0, ())
 
     def summary(self, scores: Mapping[str, object]) -> dict[str, Any]:
-        """Returns what a summary tells beside the final scores: how they were made, and why others were not."""
+        """Returns what a summary has beside the final scores: how they were made, and why others were not."""
         evaluation = self._config.evaluation
         num_samples, utility = self._count(evaluation.final_num_samples), evaluation.utility_num_samples
         made = describe_scores(scores, self.extractor, num_samples, utility, self.warnings)
@@ -163,7 +163,7 @@ class Scoring:
         """Returns what clients are asked of the last generator."""
         kind = self._roster.spec.kind
         of_model = {name: query for name, query in QUERIES.items() if query.of_model and kind in query.kinds}
-        return [name for name, query in of_model.items() if query.wanted(self._config)]
+        return [name for name, query in of_model.items() if query.needed(self._config)]
 
     def _score(
         self,

@@ -193,7 +193,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
         torch.set_num_threads(config.local.num_threads)  # utility depends on it, to the bit
         trained = load_trained(run.path, best["round"])
         evaluator = Evaluator(config, load(config.data))
-        told = evaluator.told(trained.generator, table.held_out(), config.evaluation.final_num_samples)
+        told = evaluator.summary(trained.generator, table.held_out(), config.evaluation.final_num_samples)
         told.pop("not-scored")
     seen = next(line["examples-seen"] for line in journal.read(run.journal) if line["round"] == best["round"])
     _write(file, {"round": best["round"], "examples-seen": seen, **told})

@@ -150,7 +150,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
             raise ConfigError(f"--metrics {name}: {reason}")
     num = num or config.evaluation.final_num_samples
     with scoring(sys.stderr):
-        told = evaluator.told(trained.generator, names, num)
+        told = evaluator.summary(trained.generator, names, num)
         if sweep:
             told["temperatures"] = {at: evaluator.score(sampler, [BLEU.name], num) for at, sampler in sweep.items()}
     if as_json:

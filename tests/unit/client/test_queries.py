@@ -26,9 +26,9 @@ def respondent(**changes):
 
 def test_a_query_sees_what_the_site_allows():
     silent = respondent(disclose_labels=False, disclose_moments=False, data="npz:/x.npz")
-    assert (silent.own, silent.tells_labels, silent.tells_moments) == (True, False, False)
+    assert (silent.own, silent.discloses_labels, silent.discloses_moments) == (True, False, False)
     open_one = respondent()
-    assert (open_one.own, open_one.tells_labels, open_one.tells_moments) == (False, True, True)
+    assert (open_one.own, open_one.discloses_labels, open_one.discloses_moments) == (False, True, True)
 
 
 def test_a_query_that_the_client_does_not_know_is_refused_by_name():

@@ -95,7 +95,7 @@ def known_of(client):
 @EVERY
 def test_an_answer_is_a_function_travels_and_is_read_back(query, clients):
     assert query.title
-    assert query.wanted(clients[0].config)
+    assert query.needed(clients[0].config)
     told = {}
     for client in clients:
         assert query.reason_against(client) == ""
@@ -136,7 +136,7 @@ def test_what_anybody_may_answer_is_refused_in_words_or_read(query, clients):
 def test_a_site_that_discloses_no_moments_sends_no_sums(everyone, name):
     query = QUERIES[name]
     (kind,) = query.kinds
-    silent = replace(everyone[kind][0], tells_moments=False)
+    silent = replace(everyone[kind][0], discloses_moments=False)
     assert query.reason_against(silent) == "disclose-moments=false"
     with pytest.raises(RefusalError, match="disclose-moments=false"):
         query.answer(question_of(query, silent), silent)
@@ -261,7 +261,7 @@ class TestHeldOutLikelihood:
             self.query.read({"sums": torch.tensor(odd).double()}, Known(1, 1))
 
     def test_it_is_not_asked_without_federated_scores(self):
-        assert not self.query.wanted(config(evaluation__federated=False))
+        assert not self.query.needed(config(evaluation__federated=False))
 
 
 class TestLongestCopy:

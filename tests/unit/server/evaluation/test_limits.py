@@ -39,7 +39,7 @@ def told(data, num_samples=100, **changes):
     flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-samples": 40, **changes}
     config = RunConfig.from_flat(flat)
     generator = config.model_component.build(data.spec, 0)["generator"].eval()
-    return Evaluator(config, data).told(generator, table.held_out(), num_samples)
+    return Evaluator(config, data).summary(generator, table.held_out(), num_samples)
 
 
 def assert_sound(found):
