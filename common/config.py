@@ -82,6 +82,7 @@ class RunConfig(Options):
                 f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
         self._check_family()
+        self._check_rates()
         self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
         self._check_transforms()
         if self.algorithm_component.ends_otherwise and (early := self._may_end_early()):
@@ -132,6 +133,15 @@ class RunConfig(Options):
                 if names
             ]
             raise ConfigError(f"{error}: take {', or '.join(ways)}") from None
+
+    def _check_rates(self) -> None:
+        """Refuses a rate of the adversary for a model that has none, where it would have no effect."""
+        rate, default = self.local.adversary_learning_rate, LocalConfig().adversary_learning_rate
+        if rate != default and not self.model_component.roles.adversaries:
+            raise ConfigError(
+                f"local.adversary-learning-rate={rate:g}: model={self.model_component.component_name()!r} has no "
+                "adversary; set local.learning-rate, the rate of all its networks, and leave this one out"
+            )
 
     def _check_transforms(self) -> None:
         algorithm, pipeline = self.algorithm_component, self.pipeline

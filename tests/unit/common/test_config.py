@@ -95,3 +95,15 @@ def test_identity_ignores_what_does_not_change_the_weights_and_nothing_else():
         "evaluation.holdout": 0.1,
     }.items():
         assert config.replaced({key: value}).identity() != config.identity()
+
+
+def test_a_rate_of_the_adversary_is_refused_for_a_model_without_one():
+    variational = {"objective": "elbo", "model": "vae"}
+    words = "local.adversary-learning-rate=0.002: model='vae' has no adversary; set local.learning-rate"
+    with pytest.raises(ConfigError) as refused:
+        RunConfig.from_flat({**variational, "local.adversary-learning-rate": 2e-3})
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    default = RunConfig().local.adversary_learning_rate
+    assert RunConfig.from_flat({**variational, "local.adversary-learning-rate": default}).local == RunConfig().local
+    assert RunConfig.from_flat({"local.adversary-learning-rate": 2e-3}).local.adversary_learning_rate == 2e-3
