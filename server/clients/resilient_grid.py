@@ -6,12 +6,9 @@ client by its partition id and data, whatever node id Flower gives it.
 """
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
-from flwr.app import ArrayRecord, Message, MessageType, Metadata, RecordDict
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
@@ -22,6 +19,7 @@ from common.examples import ExampleSpec
 from server.clients.deadlines import Patience
 from server.clients.live_status import ClientStatus, LiveStatus
 from server.clients.reply_spill import ReplySpill
+from server.clients.requests import Requests
 from server.clients.roll_call import LOST, Attendance, pull, waits
 from server.clients.roster import Roster, one_line, reason_of
 from server.clients.waiting import Waiting
@@ -30,7 +28,6 @@ log = logging.getLogger("fedgan.server")
 
 _MOST_LOSSES = 2  # of one client in one round, while its node was there
 _GRACE_SECONDS = 60.0  # messages live this much longer than their round
-_LONGEST_LOOK = 30.0  # seconds
 
 
 def spilled(reply: Message, spill: ReplySpill | None) -> Message:
@@ -94,7 +91,7 @@ class ResilientGrid(Grid):
             timeout: Seconds; 0 or None: what suits the clients, see ``Patience``.
         """
         holders = {node: partition for partition, node in self._nodes.items()}
-        requests = _Requests({holders[message.metadata.dst_node_id]: message for message in messages})
+        requests = Requests({holders[message.metadata.dst_node_id]: message for message in messages})
         self._partitions, self._silence = {}, {}
         if not requests.templates:
             return []
@@ -119,7 +116,7 @@ class ResilientGrid(Grid):
         return requests.replies
 
     def _send(
-        self, requests: "_Requests", online: set[int], patience: Patience, now: Callable[[int, ClientStatus], None]
+        self, requests: Requests, online: set[int], patience: Patience, now: Callable[[int, ClientStatus], None]
     ) -> None:
         """Sends what was not sent yet, or was lost, to the clients that are there."""
         self._attendance.welcome(online, busy=set(requests.pending.values()))
@@ -132,7 +129,7 @@ class ResilientGrid(Grid):
         sent = set(requests.pending.values())
         requests.unsent = {k: m for k, m in requests.unsent.items() if k not in sent and k not in self._absent}
 
-    def _receive(self, requests: "_Requests", online: set[int], now: Callable[[int, ClientStatus], None]) -> None:
+    def _receive(self, requests: Requests, online: set[int], now: Callable[[int, ClientStatus], None]) -> None:
         """Takes the replies that are there, and notes which messages were lost."""
         found, unreadable = pull(self._grid, requests.pending)
         self._silence |= {requests.pending.pop(name): why for name, why in unreadable.items()}
@@ -157,14 +154,14 @@ class ResilientGrid(Grid):
         for partition in self._silence:
             now(partition, "silent")
 
-    def _now_of(self, requests: "_Requests") -> Callable[[int, ClientStatus], None]:
+    def _now_of(self, requests: Requests) -> Callable[[int, ClientStatus], None]:
         """Returns what is shown of clients; nothing of those that answer a query beside the rounds."""
         if self.now is None or not requests.trains:
             return lambda partition, doing: None
         self.now.begin(int(requests.metadata.group_id), requests.templates)
         return self.now.put
 
-    def _waiting_of(self, requests: "_Requests", patience: Patience) -> Waiting:
+    def _waiting_of(self, requests: Requests, patience: Patience) -> Waiting:
         num, least = len(requests.templates), 0
         what = requests.metadata.group_id
         if requests.trains:
@@ -256,55 +253,3 @@ class ResilientGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Returns the replies that are there."""
         return self._grid.pull_messages(message_ids)
-
-
-@dataclass
-class _Requests:
-    """What one ``send_and_receive`` has sent, by partition, and what came of it.
-
-    Attributes:
-        templates: The messages.
-        unsent: Those that are to be sent, or sent again.
-        pending: Partitions by the ids of messages that were sent and not answered.
-        replies: What came.
-        lost: How often a client's message was lost while its node was there.
-        disturbed: Clients whose message was lost once.
-        waited: Seconds since the beginning, without those in which this process stood still.
-    """
-
-    templates: dict[int, Message]
-    unsent: dict[int, Message] = field(init=False)
-    pending: dict[str, int] = field(default_factory=dict)
-    replies: list[Message] = field(default_factory=list)
-    lost: Counter[int] = field(default_factory=Counter)
-    disturbed: set[int] = field(default_factory=set)
-    waited: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.unsent = dict(self.templates)
-        self._looked = time.monotonic()
-
-    @property
-    def metadata(self) -> Metadata:
-        """Of any of the messages."""
-        return next(iter(self.templates.values())).metadata
-
-    @property
-    def trains(self) -> bool:
-        """Whether this is a round, not a question beside the rounds."""
-        return self.metadata.message_type == MessageType.TRAIN
-
-    @property
-    def num_usable(self) -> int:
-        """Replies that are no errors."""
-        return sum(not reply.has_error() for reply in self.replies)
-
-    def outstanding(self) -> set[int]:
-        """Returns the clients that may still reply."""
-        return {*self.unsent, *self.pending.values()}
-
-    def pass_time(self) -> None:
-        """Counts the time since the last look; only some of a long one, as of a machine that was suspended."""
-        now = time.monotonic()
-        self.waited += min(now - self._looked, _LONGEST_LOOK)
-        self._looked = now
