@@ -37,11 +37,11 @@ def texts(dataset, part="train"):
 
 
 def test_files_are_sources_and_paragraphs_texts(tmp_path):
-    write(tmp_path / "a.txt", "one\n  \nindented\n  line\n\n\n\nthree\n\nfour\n\nfive\n\n")
+    write(tmp_path / "a.txt", "one\n  \n  indented\n  line\n\n\n\nthree\n\nfour\n\nfive\n\n")
     write(tmp_path / "b.MD")
     write(tmp_path / "c.pdf", b"\xff")
     dataset = load(tmp_path)
-    assert texts(dataset) == {"a.txt": ["one", "indented\n  line", "three", "four"], "b.MD": FIVE.split("\n\n")[:4]}
+    assert texts(dataset) == {"a.txt": ["one", "  indented\n  line", "three", "four"], "b.MD": FIVE.split("\n\n")[:4]}
     assert texts(dataset, "test") == {"a.txt": ["five"], "b.MD": ["five"]}
     assert (dataset.class_names, dataset.labelled) == (UNLABELLED, False)
     assert dataset.remarks == ("1 file of a kind that is not read as text was left out (.pdf)",)
