@@ -56,5 +56,5 @@ class HeldOutLikelihood(ClientQuery[Tensor]):
             raise DataError(f"{right:g} of {characters:g} characters in {nats:g} nats are no sums of predictions")
         return sums
 
-    def scores(self, told: Mapping[int, Tensor], num_clients: int) -> Figures:
-        return federated_scores(told, num_clients)
+    def scores(self, answers: Mapping[int, Tensor], num_clients: int) -> Figures:
+        return federated_scores(answers, num_clients)

@@ -63,8 +63,10 @@ class LongestCopy(ClientQuery[tuple[int, int]]):
             raise DataError(f"runs of {trained} and {held_out} characters are none")
         return trained, held_out
 
-    def scores(self, told: Mapping[int, tuple[int, int]], num_clients: int) -> Figures:
-        trained, held_out = ([told[k][side] if k in told else None for k in range(num_clients)] for side in (0, 1))
+    def scores(self, answers: Mapping[int, tuple[int, int]], num_clients: int) -> Figures:
+        trained, held_out = (
+            [answers[k][side] if k in answers else None for k in range(num_clients)] for side in (0, 1)
+        )
         return copy_scores(trained, held_out)
 
 

@@ -106,7 +106,7 @@ def test_data_of_text_are_looked_at_with_settings_of_text(capsys):
     told = capsys.readouterr().out
     assert "held-out rows of text, 17 characters each" in told
     assert "4 sources: First Witch, Second Witch, Porter, Macduff" in told
-    assert "ready: fedgan simulate shakespeare -c 'data.name=\"verses context=16\" federation.num-clients=4" in told
+    assert 'ready: fedgan simulate shakespeare -c \'data.name="verses context=16" federation.num-clients=4' in told
 
 
 def test_the_report_has_three_temperatures_beside_real_texts(run):
