@@ -13,8 +13,7 @@ from common import wire
 from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
 from common.examples import ImageSpec
-from server.clients import resilient_grid as patient
-from server.clients import roll_call, waiting
+from server.clients import requests, roll_call, waiting
 from server.clients.resilient_grid import ResilientGrid
 from simulations.runtime import in_process
 
@@ -124,7 +123,7 @@ def who(partition, num_examples=40, site=""):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (patient, roll_call, waiting):
+    for module in (requests, roll_call, waiting):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
