@@ -120,7 +120,7 @@ class Block(nn.Module):
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Returns (B, heads, L, D): values of the places up to each query's own; queries are of all places, or the last."""
-    return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[-2] > 1)
+    return F.scaled_dot_product_attention(queries, keys, values, is_causal=bool(queries.shape[-2] > 1))
 
 
 def rotation(start: int, num: int, per_head: int, like: Tensor) -> tuple[Tensor, Tensor]:

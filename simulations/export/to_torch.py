@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from common.errors import ConfigError
 from common.models import Sampler
 from simulations.export.formats import Format, Network
 from simulations.export.network import SIGNATURES, Precision, portable
@@ -55,8 +56,20 @@ print("".join(vocabulary[it - 3] if it > 2 else "\\n---\\n" for it in tokens[0].
 
 
 def traced(network: Sampler) -> torch.export.ExportedProgram:
-    """Returns the graph of a network that ``portable`` returned, for any batch of 1 or more."""
+    """Returns the graph of a network that ``portable`` returned, for any batch of 1 or more.
+
+    Raises:
+        ConfigError: It is another graph for each length of a text, as of a network that reads token by token.
+    """
     signature = SIGNATURES[network.spec.kind]
     known = {name: torch.export.Dim(name, min=least) for sizes in signature.dynamic for name, least in sizes.values()}
     dynamic = tuple({place: known[name] for place, (name, _) in sizes.items()} for sizes in signature.dynamic)
-    return torch.export.export(network, signature.example(network), dynamic_shapes=dynamic)
+    try:
+        return torch.export.export(network, signature.example(network), dynamic_shapes=dynamic)
+    except Exception as error:  # of several types, none of which is documented
+        if len(known) == 1:
+            raise
+        said = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"this model is no one graph for texts of any length: export it to safetensors ({said[:200]})"
+        ) from error

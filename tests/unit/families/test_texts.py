@@ -20,6 +20,7 @@ from simulations.commands import main
 from simulations.export.model import FORMATS
 from simulations.export.network import FullSequence
 from simulations.export.to_onnx import Onnx
+from simulations.export.to_torch import traced
 from simulations.runs import provenance
 from simulations.runs.generator import load_trained
 from simulations.runs.text_files import texts_of_txt
@@ -338,3 +339,8 @@ def test_a_mixture_is_exported_with_its_shares(tmp_path):
     found = FullSequence(both)(tokens[:, :-1], torch.tensor([0, 1])).softmax(-1)
     torch.testing.assert_close(found, both.log_probabilities(tokens, torch.tensor([0, 1])).exp())
     assert found.shape == (2, 3, SPEC.num_tokens)
+
+
+def test_a_network_that_reads_token_by_token_is_refused_as_a_graph():
+    with pytest.raises(ConfigError, match="this model is no one graph for texts of any length: export it to safe"):
+        traced(FullSequence(TextSampler(Follows({}))))

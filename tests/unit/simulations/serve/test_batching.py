@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.errors import ConfigError, DivergenceError
-from common.examples import ImageSpec, TextSpec
+from common.examples import ImageSpec
 from common.generation import Mixture
 from common.models import MODELS
 from server import checkpoint
