@@ -39,7 +39,7 @@ class FeGAN(FedAvg):
         silent = [k for k, client in context.clients.items() if client.label_counts is None]
         if silent:
             which = ", ".join(map(str, silent))
-            raise FederationError(f"partition {which} has not said how many images of each class it holds")
+            raise FederationError(f"partition {which} has not said how many examples of each class it holds")
         generator = numpy_generator(context.seed, "cohort", round)
         left = generator.permutation(list(context.clients)).tolist()
         counts = {k: np.array(client.label_counts, dtype=np.int64) for k, client in context.clients.items()}

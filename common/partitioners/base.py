@@ -24,7 +24,7 @@ class Partitioner(Component):
     examples_per_client: int = Field(
         0,
         ge=0,
-        description="at most so many images a client, drawn uniformly from its part; 0: its whole part",
+        description="at most so many examples a client, drawn uniformly from its part; 0: its whole part",
     )
 
     @property
@@ -81,7 +81,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
     """
     name = partitioner.component_name()
     if not 1 <= num_clients <= len(labels):
-        held = "1 image" if len(labels) == 1 else f"{len(labels)} images"
+        held = "1 example" if len(labels) == 1 else f"{len(labels)} examples"
         fewer = " or fewer" if len(labels) > 1 else ""
         raise ConfigError(
             f"{held} cannot be shared by {num_clients} clients; each needs at least one: set"
@@ -89,7 +89,7 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
         )
     if partitioner.needs_labels and len(np.unique(labels)) < 2:
         raise ConfigError(
-            f'partition={name!r} splits by label, but all images have the same one; take partition="iid" or "quantity"'
+            f'partition={name!r} splits by label, and all examples have the same one; take partition="iid" or "quantity"'
         )
     parts = partitioner.deal(labels, num_clients, seed)
     cap = partitioner.examples_per_client

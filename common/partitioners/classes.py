@@ -42,7 +42,7 @@ class Classes(Partitioner):
         parts: list[list[Indices]] = [[] for _ in range(num_clients)]
         for label, size, clients in zip(present, class_sizes, holders, strict=True):
             if len(clients) > size:
-                raise ConfigError(f"{option}: {len(clients)} clients would share the {size} images of class {label}")
+                raise ConfigError(f"{option}: {len(clients)} clients would share the {size} examples of class {label}")
             images = generator.permutation(np.flatnonzero(labels == label))
             for client, share in zip(clients, np.array_split(images, len(clients)), strict=True):
                 parts[client].append(share)

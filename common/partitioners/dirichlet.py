@@ -28,14 +28,14 @@ class Dirichlet(Partitioner):
     alpha: float = Field(
         0.1, gt=0, le=1e6, description="concentration: near 0 a class goes to one client, large is iid"
     )
-    min_examples: int = Field(1, ge=1, description="images that every client has at least")
+    min_examples: int = Field(1, ge=1, description="examples that every client has at least")
 
     def split(self, labels: Indices, num_clients: int, generator: np.random.Generator) -> Sequence[Indices]:
         """Returns the images of each client; see ``Partitioner.split``."""
         if num_clients * self.min_examples > len(labels):
             raise ConfigError(
                 f"partition='dirichlet min-examples={self.min_examples}': {num_clients} clients need"
-                f" {num_clients * self.min_examples} images, and there are {len(labels)}"
+                f" {num_clients * self.min_examples} examples, and there are {len(labels)}"
             )
         classes, class_sizes = np.unique(labels, return_counts=True)
         cuts = self._cuts(class_sizes, num_clients, generator)

@@ -47,8 +47,8 @@ class DropClasses(Partitioner):
                 holders = generator.integers(num_clients, size=1)
             if len(holders) > size:
                 raise ConfigError(
-                    f"partition='drop-classes': {len(holders)} clients would share the {size} images of class {label}; "
-                    "take fewer clients"
+                    f"partition='drop-classes': {len(holders)} clients would share {size} examples of class {label};"
+                    " take fewer clients"
                 )
             images = generator.permutation(np.flatnonzero(labels == label))
             # Whoever comes first gets one of the images that are left over: chance says who that is.

@@ -47,7 +47,7 @@ class Pooled(Partitioner):
         inner = self.clients or num_clients
         if inner < num_clients:
             raise ConfigError(
-                f"partition='pooled clients={inner}': the images of {inner} clients cannot be pooled by {num_clients}; "
+                f"partition='pooled clients={inner}': what {inner} clients hold cannot be pooled by {num_clients}; "
                 "use a smaller federation.num-clients, 1 for a centralised run"
             )
         return inner

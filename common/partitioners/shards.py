@@ -29,7 +29,7 @@ class Shards(Partitioner):
             fewer = f"federation.num-clients={most} or fewer, or " if most else ""
             raise ConfigError(
                 f"partition='shards per-client={self.per_client}': {num_clients} clients make {num_shards} shards of"
-                f' only {len(labels)} images; set {fewer}partition="iid"'
+                f' only {len(labels)} examples; set {fewer}partition="iid"'
             )
         shards = np.array_split(np.argsort(labels, kind="stable"), num_shards)
         dealt = generator.permutation(num_shards).reshape(num_clients, self.per_client)

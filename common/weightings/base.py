@@ -42,7 +42,7 @@ def label_divergences(replies: Sequence[Reply], clients: Mapping[int, Client]) -
     silent = [k for k, client in clients.items() if client.label_counts is None]
     if silent or not all(reply.partition in clients for reply in replies):
         which = ", ".join(map(str, silent)) or "of a reply"
-        raise FederationError(f"partition {which} has not said how many images of each class it holds")
+        raise FederationError(f"partition {which} has not said how many examples of each class it holds")
     counts = {k: client.label_counts or () for k, client in clients.items()}
     pooled = [math.fsum(column) for column in zip(*counts.values(), strict=True)]
     total = math.fsum(pooled)

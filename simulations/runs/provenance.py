@@ -40,8 +40,8 @@ def read(path: Path) -> dict[str, Any]:
     """Returns what a file says of its origin. It is the file's word: nothing seals it.
 
     Args:
-        path: A PNG, JPEG or WebP; an ``.npz``; a ``.zip`` of images; or texts, with what says it ``beside`` them or
-            in their folder.
+        path: A PNG, JPEG or WebP; an ``.npz``; a ``.zip`` of images; texts, with what says it ``beside`` them or in
+            their folder; or a run's own page of samples, whose first line says it.
 
     Raises:
         ConfigError: No such file, or none of these.
@@ -51,6 +51,8 @@ def read(path: Path) -> dict[str, Any]:
         manifest = path / MANIFEST if path.is_dir() else beside(path)
         if manifest.is_file():
             text = _from_manifest(manifest)
+        elif path.suffix == ".txt" and (line := _first_line(path)).startswith("{"):
+            text = line
         elif zipfile.is_zipfile(path):
             text = _from_archive(path)
         else:
@@ -83,6 +85,11 @@ def _from_manifest(path: Path) -> str:
     if len(text) > _LONGEST:
         raise ValueError(f"{path.name} is longer than {_LONGEST} characters")
     return text
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(_LONGEST)
 
 
 def _from_image(image: Image.Image) -> str:

@@ -132,7 +132,7 @@ def _drift(lines: list[RoundLine]) -> Iterator[Alert]:
                 round=lines[-1]["round"],
                 client=partition,
                 words=f"Client {partition} ended {drift / middle:.1f} times as far from the mean as the median client: "
-                "its images differ from the others', or its training goes wrong.",
+                "its examples differ from the others', or its training goes wrong.",
             )
 
 

@@ -121,6 +121,12 @@ def test_the_report_has_three_temperatures_beside_real_texts(run):
     assert "<td>1 Second Witch</td>" in page or "Second Witch</th>" in page
 
 
+def test_a_page_says_where_it_comes_from(run, capsys):
+    assert main._run(["inspect", str(run.sample(2))], debug=False) == 0
+    assert json.loads(capsys.readouterr().out) == facts_of(run.sample(2))
+    assert main._run(["inspect", str(run.real)], debug=False) == 2
+
+
 def test_it_is_served_as_text(run):
     with listening(run.path.parent) as client:
         detail = client.get("/api/runs/run").json()

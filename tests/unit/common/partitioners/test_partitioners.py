@@ -78,7 +78,7 @@ def test_cap_is_drawn_from_the_whole_part():
 
 @pytest.mark.parametrize("name", PARTITIONERS)
 def test_more_clients_than_images_are_refused(name):
-    with pytest.raises(ConfigError, match=r"5 images .* 6 clients"):
+    with pytest.raises(ConfigError, match=r"5 examples .* 6 clients"):
         split(name, np.array([0, 1, 2, 0, 1]), num_clients=6)
 
 
@@ -169,7 +169,7 @@ def test_dirichlet_with_minimum_and_cap_gives_exact_sizes():
 
 
 def test_dirichlet_minimum_beyond_the_data_is_refused():
-    with pytest.raises(ConfigError, match=r"min-examples=101.*1010 images.*1000"):
+    with pytest.raises(ConfigError, match=r"min-examples=101.*1010 examples.*1000"):
         split("dirichlet min-examples=101")
 
 
@@ -195,7 +195,7 @@ def test_shards_that_cross_labels_hold_two_at_most_and_use_every_image():
 
 
 def test_more_shards_than_images_are_refused():
-    with pytest.raises(ConfigError, match=r"per-client=101.*1010 shards.*1000 images"):
+    with pytest.raises(ConfigError, match=r"per-client=101.*1010 shards.*1000 examples"):
         split("shards per-client=101")
 
 
@@ -220,7 +220,7 @@ def test_classes_dealt_depend_on_chance():
     [
         ("classes per-client=11", 10, "per-client=11.*only 10 classes"),
         ("classes per-client=3", 3, "hold 9 classes.*per-client=4"),
-        ("classes per-client=2", 600, "120 clients would share the 100 images"),
+        ("classes per-client=2", 600, "120 clients would share the 100 examples"),
     ],
 )
 def test_classes_that_cannot_be_dealt_are_refused(text, num_clients, message):
@@ -286,7 +286,7 @@ def test_drop_classes_refuses_what_are_no_weights(drops, words):
 
 
 def test_drop_classes_refuses_more_holders_than_images():
-    with pytest.raises(ConfigError, match="would share the 100 images of class 0"):
+    with pytest.raises(ConfigError, match="would share 100 examples of class 0"):
         split("drop-classes drops=0:1", num_clients=101)
 
 
