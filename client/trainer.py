@@ -72,7 +72,7 @@ class Trainer:
         self._state: dict[str, Tensor] = networks.state_dict()  # shares memory with the networks
         self._parameters = {name: list(network.parameters()) for name, network in self._networks.items()}
         self._spec = examples
-        self._roles = spec.model.roles
+        self._model, self._roles = spec.model, spec.model.roles
         self._sampler = spec.model.sampler(self._networks)
         self._batch_maker = BatchMaker(spec.objective, examples, self._sampler.noise_shape, local)
         self._phases = spec.objective.phases()
@@ -195,6 +195,27 @@ class Trainer:
             if average is not None and number % per_step == 0:
                 average.take()
         return self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
+
+    @torch.no_grad()
+    def count(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Returns the counts that the examples make, and what ``fit`` returns; see ``LocalTrainer``."""
+        start = time.perf_counter()
+        stored = self._assigned.examples.stored.to(self._device)
+        counts = {
+            key: value.cpu() for key, value in self._model.counted(self._spec, self._spec.to_input(stored)).items()
+        }
+        networks = self._model.build(self._spec, seed=0)
+        networks.load_state_dict(counts)
+        networks.to(self._device)
+        losses: dict[str, list[Tensor]] = {}
+        diagnostics: dict[str, list[Tensor]] = {}
+        schedule = self.schedule(None)
+        for phase, batch in zip(schedule, self._batches(schedule), strict=True):
+            loss, watched = phase.loss(dict(networks.items()), batch)
+            losses.setdefault(phase.loss_name, []).append(loss)
+            for key, value in watched.items():
+                diagnostics.setdefault(key, []).append(value)
+        return counts, self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
 
     def schedule(self, networks: Sequence[str] | None) -> list[Phase]:
         """Returns all phases of a fit in turn; only those that step ``networks`` unless that is None."""

@@ -83,6 +83,7 @@ class RunConfig(Options):
             )
         self._check_family()
         self._check_rates()
+        self._check_counts()
         self.algorithm_component.check(self.objective_component, self.aggregator, self.model_component)
         self._check_transforms()
         if self.algorithm_component.ends_otherwise and (early := self._may_end_early()):
@@ -142,6 +143,24 @@ class RunConfig(Options):
                 f"local.adversary-learning-rate={rate:g}: model={self.model_component.component_name()!r} has no "
                 "adversary; set local.learning-rate, the rate of all its networks, and leave this one out"
             )
+    def _check_counts(self) -> None:
+        model, algorithm = self.model_component, self.algorithm_component
+        if model.counts != algorithm.counts:
+            fitting = next(name for name, kind in ALGORITHMS.items() if kind.counts == model.counts)
+            what = "is counts, which are added up" if model.counts else "is trained, and is no counts to add up"
+            raise ConfigError(
+                f"algorithm={algorithm.component_name()!r}: model={model.component_name()!r} {what}: take "
+                f"algorithm={fitting!r}"
+            )
+        if not algorithm.counts:
+            return
+        name = f"algorithm={algorithm.component_name()!r}"
+        if self.federation.num_rounds > 1:
+            raise ConfigError(
+                f"federation.num-rounds={self.federation.num_rounds}: {name} counts once: set federation.num-rounds=1"
+            )
+        if self.transforms:
+            raise ConfigError(f"transforms={self.transforms!r} change weights, and {name} adds up counts: leave it out")
 
     def _check_transforms(self) -> None:
         algorithm, pipeline = self.algorithm_component, self.pipeline

@@ -90,6 +90,13 @@ class LocalTrainer(Protocol):
             gradient_hook: Called likewise after the backward pass; may change ``parameter.grad`` in place.
         """
 
+    def count(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Returns the counts that the client's examples make, instead of training, and the means that ``fit`` returns.
+
+        Losses are those of these counts on as many batches as ``fit`` takes. Only of models that are counts
+        (``Model.counts``); the loaded networks stay as they are.
+        """
+
     def parameters(self) -> dict[str, Tensor]:
         """Returns a copy of all weights and buffers, on the CPU."""
 

@@ -142,7 +142,7 @@ def in_parts(generator: Sampler, labels: Tensor, seed: int, shape: tuple[int, ..
     Raises:
         DivergenceError: The generator's output is not finite.
     """
-    device = next(generator.parameters()).device
+    device = generator.device
     drawn = _noise(len(labels), shape or generator.noise_shape, seed)
     for chunk, noise in zip(torch.split(labels, _BATCH), drawn, strict=True):
         made = generator(noise[: len(chunk)].to(device), chunk.to(device))

@@ -206,7 +206,8 @@ class FederatedStrategy(Strategy):
                 continue
             try:
                 reply, memory_round = self._read(message, partition)
-                admission.check(reply, self._roster.clients[partition], template)
+                admission.check(reply, self._roster.clients[partition], template, any_length=self._algorithm.counts)
+                self._algorithm.check_reply(reply, self._context)
             except ProtocolError as error:
                 self._refuse(partition, str(error))
                 continue
@@ -251,7 +252,7 @@ class FederatedStrategy(Strategy):
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        if shared:
+        if shared and not self._algorithm.counts:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
 

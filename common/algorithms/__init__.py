@@ -1,6 +1,7 @@
 """Federated algorithms: one a file, with both its halves."""
 
 from common.algorithms.base import Algorithm, ServerContext, ServerState
+from common.algorithms.count_sums import CountSums
 from common.algorithms.effgan import EFFGAN
 from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
@@ -26,6 +27,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "ua-gan": UAGAN,
     "f2u": F2U,
     "server-generator": ServerGenerator,
+    "count-sums": CountSums,
 }
 
 __all__ = [

@@ -135,6 +135,9 @@ class Algorithm(Component):
     averages_weights: ClassVar[bool] = True
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 
+    counts: ClassVar[bool] = False
+    """Whether replies are counts, of any length, that the server adds up: of models that are counts, in one round."""
+
     @property
     def ends_otherwise(self) -> bool:
         """Whether the last rounds do what no earlier ones do, so that a run may not end before them."""
@@ -215,6 +218,13 @@ class Algorithm(Component):
     def reply_parts(self, template: Tree) -> list[Tree]:
         """Returns the parts of a reply whose updates differ in size; each has a limit of its own to its norm."""
         return [template]
+
+    def check_reply(self, reply: Reply, context: ServerContext) -> None:
+        """Checks values of a reply that has the arrays of ``reply_template``; by default any finite ones will do.
+
+        Raises:
+            ProtocolError: They cannot be what ``run`` returns.
+        """
 
     def aggregate(self, state: ServerState, replies: Sequence[Reply], context: ServerContext) -> ServerState:
         """Returns the state with new ``parameters`` and ``slots``; ``replies`` in order of partition, not empty."""

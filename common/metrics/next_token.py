@@ -47,7 +47,7 @@ def tally(sampler: Sampler, stored: Tensor, labels: Tensor) -> Tensor:
         raise DataError(f"{type(sampler).__name__} gives no probabilities of characters")
     spec = sampler.spec
     assert isinstance(spec, TextSpec)
-    device = next(sampler.parameters()).device
+    device = sampler.device
     size = max(1, min(_MOST_ROWS.get(device.type, 500), _MOST_LOGITS // (spec.length * spec.num_tokens)))
     parts = zip(torch.split(stored, size), torch.split(labels, size), strict=True)
     tasks = [partial(_tally, sampler, rows.to(device), those.to(device)) for rows, those in parts]

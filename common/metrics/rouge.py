@@ -60,7 +60,7 @@ def continuations(sampler: TextSampler | Mixture, stored: Tensor, labels: Tensor
         labels: (N,), int64.
         seed: Of the noise.
     """
-    spec, device = sampler.spec, next(sampler.parameters()).device
+    spec, device = sampler.spec, sampler.device
     assert isinstance(spec, TextSpec)
     noise = draw_noise(len(stored), (spec.length - spec.overlap,), seed)
     prompts = spec.to_input(stored)[:, : spec.overlap]

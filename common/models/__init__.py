@@ -4,6 +4,7 @@ from common.models.base import AdversarialModel, Model, Roles, Sampler, initiali
 from common.models.dcgan import DCGAN
 from common.models.lstm import LSTM
 from common.models.mlp import MLP
+from common.models.ngram import NGram
 from common.models.resnet import ResNet
 from common.models.transformer import Transformer
 from common.models.unet import UNet
@@ -16,6 +17,7 @@ MODELS: dict[str, type[Model]] = {
     "vae": VAE,
     "unet": UNet,
     "transformer": Transformer,
+    "ngram": NGram,
     "lstm": LSTM,
 }
 

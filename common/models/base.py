@@ -1,5 +1,6 @@
 """What a model is: a named set of networks that are built for the images at hand."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from common.components import Component
 from common.errors import ConfigError
@@ -73,6 +74,11 @@ class Sampler(nn.Module):
         return self
 
     @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    @property
     def preview_shape(self) -> tuple[int, ...]:
         """Of the noise of an example that is made for people to look at; by default as of any other."""
         return self.noise_shape
@@ -97,6 +103,10 @@ class Model(Component):
     weight_std: ClassVar[float | None] = None
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
 
+    counts: ClassVar[bool] = False
+    """Whether its networks are counts of examples, and nothing that is trained: entries ``keys`` (N,), int64, ascending,
+    and how often each was seen, ``counts`` (N,), int64, of any N."""
+
     reconstructs_with: ClassVar[tuple[str, ...]] = ()
     """The networks that encode an example and decode it again; empty: the family has none."""
 
@@ -119,6 +129,13 @@ class Model(Component):
         if not isinstance(network, Sampler):
             raise TypeError(f"the published network {name!r} is no Sampler: give {type(self).__name__} a sampler()")
         return network
+
+    def counted(self, spec: ExampleSpec, examples: Tensor) -> dict[str, Tensor]:
+        """Returns what the networks are that count these examples (N, ...), by ``<network>.<entry>``.
+
+        Only of models whose networks are ``counts``; examples are as networks take them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts nothing")
 
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         """Returns the networks by name for examples of ``spec``; their weights need not be initialised.

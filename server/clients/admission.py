@@ -11,13 +11,14 @@ from common.wire import RollCall
 _FEWEST_FOR_MEDIAN = 3
 
 
-def check(reply: Reply, expected: RollCall, template: Tree) -> None:
+def check(reply: Reply, expected: RollCall, template: Tree, *, any_length: bool = False) -> None:
     """Checks that a reply is safe to aggregate.
 
     Args:
         reply: What a client sent.
         expected: What the client said of itself in the roll call.
         template: Weights with the keys, shapes and dtypes that the reply must have.
+        any_length: Whether its entries may have any length, and only their other dimensions must be the template's.
 
     Raises:
         ProtocolError: Another client's partition id, a number of examples other than in the roll call, other keys,
@@ -32,7 +33,8 @@ def check(reply: Reply, expected: RollCall, template: Tree) -> None:
         raise ProtocolError(f"arrays missing: {_few(missing)}; unexpected: {_few(extra)}")
     for key, want in template.items():
         value = reply.arrays[key]
-        if value.shape != want.shape or value.dtype != want.dtype:
+        shapes = (value.shape[1:], want.shape[1:]) if any_length and value.ndim else (value.shape, want.shape)
+        if shapes[0] != shapes[1] or value.dtype != want.dtype:
             raise ProtocolError(f"{key} is {value.dtype}{tuple(value.shape)}, not {want.dtype}{tuple(want.shape)}")
     if broken := not_finite(reply.arrays):
         raise ProtocolError(f"{broken} has values that are not finite")
