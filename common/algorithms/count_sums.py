@@ -1,5 +1,6 @@
 """Counts of all clients, added up: exact, in one round."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -16,8 +17,6 @@ from common.models import Model, Roles
 from common.objectives import Objective
 from common.tree import Tree, networks_of
 
-_MOST = 2**62
-
 
 class CountSums(Algorithm):
     """Clients count their examples once, and the server adds the counts up by what was counted.
@@ -29,7 +28,7 @@ class CountSums(Algorithm):
     ``min_count`` a client leaves out what it has seen less often; the sums are then those of what was sent.
     """
 
-    source: ClassVar[str] = "sums of sufficient statistics; for counts of words as in Chen et al. 2019 (1910.03432), 3"
+    source: ClassVar[str] = "Chu et al. 2006 (NIPS 19), the summation form of sufficient statistics"
     averages_weights: ClassVar[bool] = False
     own_weighting = True
     counts: ClassVar[bool] = True
@@ -66,7 +65,7 @@ class CountSums(Algorithm):
                 continue
             if int(keys[0]) < 0 or not bool((keys[1:] > keys[:-1]).all()):
                 raise ProtocolError(f"{name}.keys are not ascending numbers from 0 on")
-            most = _MOST // len(counts) // max(1, len(context.clients))
+            most = reply.num_examples * math.prod(context.spec.shape)
             if int(counts.min()) < self.min_count or int(counts.max()) > most:
                 raise ProtocolError(f"{name}.counts are not in [{self.min_count}, {most}]")
 
@@ -78,7 +77,7 @@ def added(trees: Sequence[Tree]) -> dict[str, Tensor]:
     """Returns the counts of several trees, one or more, added up by their keys; see ``Model.counts``."""
     total: dict[str, Tensor] = {}
     for name in networks_of(trees[0]):
-        keys, place = torch.cat([tree[f"{name}.keys"] for tree in trees]).unique(return_inverse=True)
+        keys, place = torch.cat([tree[f"{name}.keys"] for tree in trees]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         counts = torch.cat([tree[f"{name}.counts"] for tree in trees])
         total[f"{name}.keys"] = keys
         total[f"{name}.counts"] = torch.zeros_like(keys).index_add_(0, place, counts)

@@ -104,8 +104,8 @@ class Model(Component):
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
 
     counts: ClassVar[bool] = False
-    """Whether its networks are counts of examples, and nothing that is trained: entries ``keys`` (N,), int64, ascending,
-    and how often each was seen, ``counts`` (N,), int64, of any N."""
+    """Whether its networks are counts of examples, and nothing that is trained: entries ``keys``, ascending, and how
+    often each was seen, ``counts``; both (N,) int64, of any N."""
 
     reconstructs_with: ClassVar[tuple[str, ...]] = ()
     """The networks that encode an example and decode it again; empty: the family has none."""

@@ -135,7 +135,7 @@ class Counts(TokenNetwork):
         for name in ("keys", "counts"):
             if (value := state_dict.get(prefix + name)) is not None and value.ndim == 1:
                 setattr(self, name, torch.empty(len(value), dtype=torch.int64, device=self.keys.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def contexts(tokens: Tensor, order: int, base: int) -> Iterator[Tensor]:
@@ -163,6 +163,6 @@ def count(rows: Tensor, order: int, base: int, overlap: int) -> tuple[Tensor, Te
     found = []
     for context in contexts(rows[:, :-1], order, base):
         before = context[:, overlap - 1 :]
-        found.append((before * base + targets)[(before >= 0) & (targets != PAD_TOKEN)].unique(return_counts=True))
+        found.append((before * base + targets)[(before >= 0) & (targets != PAD_TOKEN)].unique(return_counts=True))  # type: ignore[no-untyped-call]
     keys, counts = zip(*found, strict=True)
     return torch.cat(keys), torch.cat(counts)

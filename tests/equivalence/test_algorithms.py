@@ -20,7 +20,8 @@ from simulations.runtime.in_process import InProcessGrid, simulate
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 VARIANTS = {"fedavg": ["sync=both", "sync=generator", "sync=discriminator"]}
-SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
+TRAINING = [name for name, kind in ALGORITHMS.items() if not kind.counts]
+SPECS = [f"{name} {options}".strip() for name in TRAINING for options in VARIANTS.get(name, [""])]
 PARTIAL = {"federation.fraction": 0.75, "local.moments": "keep"}
 
 

@@ -61,7 +61,7 @@ def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, sma
 @pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute each: set FEDGAN_ALL_RUNTIMES=1")
 def test_every_algorithm_ends_deployed_with_the_same_bits(fed, small):
     apart = []
-    for algorithm in ALGORITHMS:
+    for algorithm in (name for name, kind in ALGORITHMS.items() if not kind.counts):
         changes = {
             "algorithm": algorithm,
             "model": "dcgan width=4 latent-size=8",

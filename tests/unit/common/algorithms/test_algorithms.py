@@ -35,7 +35,8 @@ VARIANTS = {
     "ifl-gan": ["", "sync=both"],
     "effgan": ["", "finetune=1", "finetune=1 sync=generator"],
 }
-SPECS = [f"{name} {options}".strip() for name in ALGORITHMS for options in VARIANTS.get(name, [""])]
+TRAINING = [name for name, kind in ALGORITHMS.items() if not kind.counts]
+SPECS = [f"{name} {options}".strip() for name in TRAINING for options in VARIANTS.get(name, [""])]
 _ON_THE_SERVER = dict.fromkeys(
     [
         "md-gan",
