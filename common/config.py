@@ -143,6 +143,7 @@ class RunConfig(Options):
                 f"local.adversary-learning-rate={rate:g}: model={self.model_component.component_name()!r} has no "
                 "adversary; set local.learning-rate, the rate of all its networks, and leave this one out"
             )
+
     def _check_counts(self) -> None:
         model, algorithm = self.model_component, self.algorithm_component
         if model.counts != algorithm.counts:

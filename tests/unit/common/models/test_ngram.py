@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 import torch
 
-from common.examples.text import pack
 from common.errors import ConfigError
 from common.examples import TextSpec
+from common.examples.text import pack
 from common.generation import load_sampler
 from common.metrics.next_token import pooled, tally
 from common.models.ngram import Counts, NGram, count
@@ -28,9 +28,9 @@ def counts_of(rows, order, spec=SPEC):
     assert bool((keys[1:] > keys[:-1]).all())
     found = {}
     for key, number in zip(keys.tolist(), counts.tolist(), strict=True):
-        digits = []
-        while key:
-            key, digit = divmod(key, spec.num_tokens)
+        digits, rest = [], key
+        while rest:
+            rest, digit = divmod(rest, spec.num_tokens)
             digits.insert(0, digit)
         found[tuple(digits)] = number
     return found

@@ -22,6 +22,7 @@ from simulations.serve import models as models_file
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.library import Library
 from simulations.serve.models import ROWS, Models, Network, rows_apart
+from tests.unit.kinds import spec_of
 
 
 class Slow(nn.Module):
@@ -145,8 +146,7 @@ def test_closing_makes_what_waits_and_takes_nothing_more(slow):
 @pytest.mark.parametrize("name", list(MODELS))
 def test_rows_of_every_model_are_made_alike_in_every_place(name):
     model = MODELS[name](**({"width": 8, "steps": 2} if name == "unet" else {}))
-    spec = TextSpec(17, 8, "abc", 10) if model.kind == "text" else ImageSpec(1, 28, 10)
-    generator = model.sampler(model.build(spec, seed=1)).eval()
+    generator = model.sampler(model.build(spec_of(name), seed=1)).eval()
     assert rows_apart(generator, 10)
 
 
