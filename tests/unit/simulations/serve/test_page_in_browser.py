@@ -242,7 +242,7 @@ def test_a_busy_server_is_asked_again_and_what_stays_wrong_is_said(visit):
     page.unroute("**/generate")
     page.route("**/generate", lambda it: it.fulfill(status=200, body="no picture"))
     page.get_by_role("button", name="try again").click()
-    seen(page, "The answer is no image")
+    seen(page, "The answer cannot be shown")
     page.unroute("**/generate")
     page.get_by_role("button", name="try again").click()
     settled(page, "40 images")
