@@ -69,7 +69,4 @@ def traced(network: Sampler) -> torch.export.ExportedProgram:
     except Exception as error:  # of several types, none of which is documented
         if len(known) == 1:
             raise
-        said = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"this model is no one graph for texts of any length: export it to safetensors ({said[:200]})"
-        ) from error
+        raise ConfigError("this model is no one graph for texts of any length: export it to safetensors") from error
