@@ -43,6 +43,17 @@ SMALL = {
 }
 
 
+TEXT = {
+    "data.name": "shakespeare context=16 min-characters=43000",  # three roles
+    "partition": "by-source examples-per-client=40",
+    "federation.num-clients": 3,
+    "model": "lstm layers=1 width=8 embedding=4",
+    "objective": "next-token label-smoothing=0.1 dropout=0.1",
+    "optimiser": "adamw",
+}
+"""What makes of a ``small`` federation one that learns to write."""
+
+
 def run_on(grid, config):
     """Runs a federation on a grid, closes it, and returns the run directory."""
     directory = RunDirectory(run_directory.resolve(config.output.dir).path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from conftest import TEXT
 from hosts import CONNECTION, can_make_namespaces, deployment
 
 from common.algorithms import ALGORITHMS
@@ -37,10 +38,11 @@ def summary_of(config):
     return json.loads(run_directory.resolve(config.output.dir).summary.read_text())
 
 
-def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, small):
+@pytest.mark.parametrize("family", [{"model": "dcgan width=4 latent-size=8"}, TEXT], ids=["images", "text"])
+def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, small, family):
     changes = {
+        **family,
         "transforms": "compress to=int8",  # without: test_deployed_failures.py
-        "model": "dcgan width=4 latent-size=8",
         "federation.num-clients": NUM_CLIENTS,
         "federation.fraction": 0.67,
         "local.moments": "keep",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from conftest import TEXT
 from flower import flower
 
 from common.config import RunConfig
@@ -22,6 +23,14 @@ VARIANTS = {
         "local.moments": "keep",
     },
     "md-gan of everyone": {"federation.num-clients": 4, "federation.num-rounds": 2, "algorithm": "md-gan"},
+    "text by role": {**TEXT, "algorithm": "fedopt optimizer=adam", "transforms": "clip norm=1.0"},
+    "counts of n-grams": {
+        **TEXT,
+        "federation.num-rounds": 1,
+        "model": "ngram order=3",
+        "objective": "next-token",
+        "algorithm": "count-sums",
+    },
 }
 
 
