@@ -22,6 +22,7 @@ MAY_IMPORT_FLOWER = {
     "client/app.py",
     "client/state.py",
     "server/app.py",
+    "server/clients/requests.py",
     "server/clients/resilient_grid.py",
     "server/clients/roll_call.py",
     "server/clients/roster.py",
