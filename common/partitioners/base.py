@@ -89,7 +89,8 @@ def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed:
         )
     if partitioner.needs_labels and len(np.unique(labels)) < 2:
         raise ConfigError(
-            f'partition={name!r} splits by label, and all examples have one label; take partition="iid" or "quantity"'
+            f"partition={name!r} splits by label, but all examples have the same one; take"
+            ' partition="iid" or "quantity"'
         )
     parts = partitioner.deal(labels, num_clients, seed)
     cap = partitioner.examples_per_client

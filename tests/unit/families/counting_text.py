@@ -17,7 +17,9 @@ class CountingText(TextDataSource):
     def load(self, root, *, image_size=0, download=True):
         letters = "abcdefgh" * 3
         roles = [
-            TextsOfSource(f"role {role}", tuple(letters[role : role + 6 + line % 4] for line in range(10)), role % 2)
+            TextsOfSource(
+                f"role {role}", tuple(letters[role : role + 6 + line % 4] for line in range(10)), (role % 2,) * 10
+            )
             for role in range(5)
         ]
         return self.dataset(roles, image_size=image_size, class_names=("even", "odd"))

@@ -58,8 +58,8 @@ class Bound(Objective):
 
 def contrast(compared):
     return {
-        "contrast": float(compared.sample.images.float().std()) / 255,
-        "contrast-by-class": [0.5] * compared.real.num_classes,
+        "contrast": float(compared.sample.stored.float().std()) / 255,
+        "contrast-by-class": [0.5] * compared.real.spec.num_classes,
     }
 
 
@@ -184,6 +184,8 @@ def test_logits_far_apart_are_a_sign_of_trouble_where_they_are_log_odds():
 
 
 NO_SCORE = {  # the same word for something else, or a name of its own for something that is made with the score
+    "common/queries/__init__.py": {"longest-copy"},  # the query that it is made of
+    "common/queries/longest_copy.py": {"longest-copy"},
     "common/queries/memorisation_ratio.py": {"memorisation"},  # a stream of random numbers
     "simulations/commands/export.py": {"fid"},  # an option of exports, and what their manifests call it
     "simulations/export/model.py": {"fid", "precision"},  # of numbers

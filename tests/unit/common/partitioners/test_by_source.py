@@ -33,10 +33,10 @@ def test_with_fewer_clients_those_with_most_rows_have_one_and_the_others_are_lef
 def test_a_source_has_a_client_only_with_enough_rows():
     assert split("by-source min-examples=3", 2) == [[0, 3, 7], [1, 5, 8]]
     with pytest.raises(
-        ConfigError, match=r"min-examples=3.*2 source\(s\) with 3 examples.*federation.num-clients=2 or fewer"
+        ConfigError, match=r"min-examples=3': 2 sources have as many examples.*federation.num-clients=2 or fewer"
     ):
         split("by-source min-examples=3", 3)
-    with pytest.raises(ConfigError, match=r"the data have 4 source\(s\), a client each: set federation.num-clients=4"):
+    with pytest.raises(ConfigError, match=r"4 sources have as many examples, a client each: set federation.num-clients=4"):
         split("by-source", 5)
 
 

@@ -20,6 +20,7 @@ from common.examples.text import unpack
 from common.metrics import ClientMoments, Moments
 from common.metrics.client_moments import UNTOLD
 from common.metrics.longest_copy import Runs
+from common.models import Sampler
 from common.queries import QUERIES, Known, RefusalError, longest_copy, memorisation_ratio
 from common.seeding import torch_generator
 from server.evaluation.evaluator import extractor_of
@@ -196,7 +197,7 @@ class TestMoments:
             asked("feature-moments", configuration, here, data.shard(configuration, here))
 
 
-class Drawn(nn.Module):
+class Drawn(Sampler):
     """A generator that shows given images in a random order, whatever it is asked for."""
 
     noise_shape = (2,)

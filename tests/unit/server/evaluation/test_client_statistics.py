@@ -10,6 +10,7 @@ from common import metrics
 from common.config import RunConfig
 from common.examples import ImageSpec
 from common.metrics import ClientMoments, Sample
+from common.models import Sampler
 from common.wire import Answer, RollCall
 from server.clients.roster import Roster
 from server.evaluation import client_statistics
@@ -19,7 +20,7 @@ SPEC = ImageSpec(1, 28, 10)
 NAMES = tuple("0123456789")
 
 
-class Copyist(nn.Module):
+class Copyist(Sampler):
     """A generator that shows a stored image of the label it is asked for, each in turn; of some, of another one."""
 
     noise_shape = (2,)

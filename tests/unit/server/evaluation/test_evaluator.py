@@ -8,13 +8,14 @@ from common.datasets.base import Dataset
 from common.errors import ConfigError
 from common.examples import ImageSet, ImageSpec
 from common.metrics import METRICS, table
+from common.models import Sampler
 from common.wire import RollCall
 from server.clients.roster import Roster
 from server.evaluation import evaluator
 from server.evaluation.evaluator import Evaluator
 
 
-class Copyist(nn.Module):
+class Copyist(Sampler):
     """A generator that shows a stored image of the label it is asked for, each in turn."""
 
     noise_shape = (2,)
