@@ -36,7 +36,9 @@ def test_a_source_has_a_client_only_with_enough_rows():
         ConfigError, match=r"min-examples=3': 2 sources have as many examples.*federation.num-clients=2 or fewer"
     ):
         split("by-source min-examples=3", 3)
-    with pytest.raises(ConfigError, match=r"4 sources have as many examples, a client each: set federation.num-clients=4"):
+    with pytest.raises(
+        ConfigError, match=r"4 sources have as many examples, a client each: set federation.num-clients=4"
+    ):
         split("by-source", 5)
 
 
