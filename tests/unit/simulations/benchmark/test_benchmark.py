@@ -104,8 +104,10 @@ def test_the_table_of_another_family_has_the_algorithms_that_fit_it():
 def test_a_protocol_with_rows_of_its_own_can_run_them():
     base = base_of("t1")
     protocol = PROTOCOLS["T1"]
-    for label in protocol.labels:
-        base.replaced(make_entry(label, base).overrides)
+    entries = [make_entry(label, base) for label in protocol.labels]
+    entries += [make_variant(name, settings) for name, settings in protocol.variants.items()]
+    algorithms = {base.replaced(entry.overrides).algorithm_component.component_name() for entry in entries}
+    assert algorithms == {"fedavg", "fedprox", "fedopt", "count-sums"}
 
 
 @pytest.mark.parametrize("id", PROTOCOLS)
