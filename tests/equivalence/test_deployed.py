@@ -38,11 +38,10 @@ def summary_of(config):
     return json.loads(run_directory.resolve(config.output.dir).summary.read_text())
 
 
-@pytest.mark.parametrize("family", [{"model": "dcgan width=4 latent-size=8"}, TEXT], ids=["images", "text"])
-def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, small, family):
+def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, small):
     changes = {
-        **family,
-        "transforms": "compress to=int8",  # without: test_deployed_failures.py
+        **TEXT,  # images, and updates in float32: test_deployed_failures.py
+        "transforms": "compress to=int8",
         "federation.num-clients": NUM_CLIENTS,
         "federation.fraction": 0.67,
         "local.moments": "keep",
