@@ -48,9 +48,12 @@ def test_a_full_disk_is_a_failure_of_results_and_none_of_what_is_told_beside_the
 def test_a_run_goes_on_where_nobody_watches(small):
     import logging
 
+    done = []
     with progress.watching(small(), Failing(BrokenPipeError(errno.EPIPE, "gone"))):
-        logging.getLogger("fedgan").info("round 1")
-        logging.getLogger("fedgan").info("round 2")
+        for round in (1, 2):
+            logging.getLogger("fedgan").info("round %d", round)
+            done.append(round)
+    assert done == [1, 2]
 
 
 PROGRAM = """
