@@ -15,8 +15,10 @@ from common.examples.text import (
     MOST_CHARACTERS,
     PAD,
     UNKNOWN,
+    from_ranges,
     pack,
     points_of,
+    ranges_of,
     text_of,
     vocabulary_of,
 )
@@ -157,3 +159,12 @@ def test_a_set_keeps_its_overlap_and_vocabulary_whatever_is_taken_of_it():
 def test_rows_of_another_shape_or_dtype_are_refused(rows, overlap):
     with pytest.raises(DataError, match=r"not \(N, L\) torch.int32 with L more than the overlap of"):
         TextSet(rows, torch.zeros(len(rows), dtype=torch.int64), overlap)
+
+
+def test_characters_are_written_as_ranges_of_code_points():
+    assert ranges_of("\nabce") == "a 61-63 65"
+    assert from_ranges("a 61-63 65") == "\nabce"
+    assert (ranges_of(""), from_ranges("")) == ("", "")
+    for wrong in ("61-63-65", "g", "0-ffffff"):
+        with pytest.raises(ValueError):  # noqa: PT011  of int() or of from_ranges
+            from_ranges(wrong)
