@@ -1,15 +1,20 @@
 """Text goes through every averaging algorithm, mean, engine and runtime, as pictures do."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from client import data
+from client.site import Site
 from common.aggregators import AGGREGATORS
 from common.algorithms import ALGORITHMS
 from common.config import RunConfig
 from common.datasets import DATASETS
 from common.errors import ConfigError
+from common.examples import TextSet, spec_from
 from server.records import journal, run_directory
+from server.records.run_directory import RunDirectory
 from simulations.runtime import in_process
 from simulations.runtime.in_process import simulate
 from tests.equivalence.test_algorithms import GridOfBytes
@@ -135,3 +140,23 @@ def test_each_client_is_a_role_and_a_run_learns_to_count(text):
     assert sorted(client["partition"] for client in clients) == [0, 1, 2, 3, 4]
     (sample,) = sorted(found.path.glob("samples/round-0004.*"))
     assert sample.suffix == ".txt"
+
+
+def test_sites_that_know_other_characters_train_one_network_for_all(text, monkeypatch):
+    whole = data.shard
+
+    def own(config, site):
+        found = whole(config, site)
+        rows = found.examples
+        characters = "ABCDE"[site.partition_id] + found.spec.vocabulary
+        return replace(found, examples=TextSet(rows.stored, rows.labels, found.spec.overlap, characters))
+
+    monkeypatch.setattr(data, "shard", own)
+    config = text("apart")
+    simulate(config, num_workers=1)
+    run = RunDirectory(run_directory.resolve(config.output.dir).path)
+    vocabularies = {own(config, Site(partition_id=k, num_partitions=5)).spec.vocabulary for k in range(5)}
+    assert len(vocabularies) > 1
+    spec = spec_from(run.read_partition()["shape"])
+    assert spec.vocabulary == "".join(sorted(set("".join(vocabularies))))
+    assert all(len(line["clients"]) == 5 for line in journal.read(run.journal))
