@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from common.config_sections import LocalConfig
 from common.examples import ExampleSet, ExampleSpec
-from common.local_training import LocalConfig
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.seeding import torch_generator
 from common.tree import Tree

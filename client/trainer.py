@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from client.batches import Assignment, BatchMaker
 from client.step_average import StepAverage
 from common.config import RunConfig
+from common.config_sections import LocalConfig
 from common.errors import DivergenceError
 from common.examples import ExampleSpec
-from common.local_training import LocalConfig
 from common.models import Model, Roles
 from common.objectives import Batch, Objective, Phase
 from common.optimisers import Optimiser, Stepper

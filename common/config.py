@@ -23,13 +23,13 @@ from common.config_sections import (
     EvaluationConfig,
     FederationConfig,
     GuardConfig,
+    LocalConfig,
     OutputConfig,
 )
 from common.config_values import fault, flatten
 from common.datasets import DATASETS, DataSource
 from common.errors import ConfigError
 from common.hooks import ROUND_HOOKS, RoundHook
-from common.local_training import LocalConfig
 from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
 from common.optimisers import OPTIMISERS, Optimiser

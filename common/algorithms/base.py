@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from common.aggregators import Aggregator
 from common.components import Component
+from common.config_sections import LocalConfig
 from common.errors import ConfigError
 from common.examples import ExampleSpec
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
-from common.local_training import LocalConfig
 from common.models import Model, Roles
 from common.objectives import Objective
 from common.optimisers import Optimiser

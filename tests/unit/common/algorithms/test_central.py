@@ -17,8 +17,8 @@ from common.algorithms.central import CentralGenerator
 from common.algorithms.on_server import draw_labels, load
 from common.components import parse
 from common.config import RunConfig
+from common.config_sections import LocalConfig
 from common.errors import ConfigError
-from common.local_training import LocalConfig
 from common.models.base import ADVERSARIAL
 from common.models.dcgan import DCGAN
 from common.objectives import OBJECTIVES

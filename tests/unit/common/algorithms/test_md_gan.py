@@ -14,7 +14,7 @@ from common import tree
 from common.aggregators import AGGREGATORS
 from common.algorithms import Client, Reply
 from common.algorithms.md_gan import MDGAN
-from common.local_training import LocalConfig
+from common.config_sections import LocalConfig
 from common.models.base import ADVERSARIAL
 from common.objectives import OBJECTIVES
 from tests.unit.common.algorithms.training import make_context

@@ -16,8 +16,8 @@ from common.algorithms import Client, Reply
 from common.algorithms.on_server import load
 from common.algorithms.server_generator import ServerGenerator
 from common.config import RunConfig
+from common.config_sections import LocalConfig
 from common.errors import ConfigError
-from common.local_training import LocalConfig
 from common.models.base import ADVERSARIAL
 from common.transforms import TRANSFORMS, Pipeline
 from server import checkpoint

@@ -13,8 +13,8 @@ from common.aggregators import AGGREGATORS
 from common.algorithms import Client
 from common.algorithms.ua_gan import UAGAN
 from common.config import RunConfig
+from common.config_sections import LocalConfig
 from common.errors import ConfigError
-from common.local_training import LocalConfig
 from common.models.base import ADVERSARIAL
 from common.models.dcgan import DCGAN
 from common.objectives import OBJECTIVES

@@ -6,8 +6,8 @@ from client.batches import Assignment
 from client.trainer import Trainer, TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
+from common.config_sections import LocalConfig
 from common.examples import ImageSet, ImageSpec
-from common.local_training import LocalConfig
 from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS

@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import RunConfig
-from common.local_training import LocalConfig
+from common.config_sections import LocalConfig
 
 
 @pytest.mark.parametrize(
