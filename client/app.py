@@ -33,7 +33,7 @@ _RESIDENT = threading.local()  # networks and optimisers of this thread, loaded 
 def query(message: Message, context: Context) -> Message:
     """Answers the roll call."""
     config, site = _config(context), Site.of(context.node_config)
-    asked = wire.decode_query(message.content)
+    asked = wire.decode_roll_call_request(message.content)
     shard = data.shard(config, site)
     asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
     tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own

@@ -19,7 +19,7 @@ from typing import Protocol
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from common import records
+from common import wire
 from common.errors import CheckpointError, ConfigError, ProtocolError
 from common.files import load_sealed, remove_scraps, save_sealed
 from common.tree import Tree, without_slack
@@ -70,7 +70,7 @@ class ContextMemories:
             return None
         prefix = _prefix(round)
         return {
-            name.removeprefix(prefix): records.decode_tree(record)
+            name.removeprefix(prefix): wire.decode_tree(record)
             for name, record in self._state.items()
             if name.startswith(prefix) and isinstance(record, ArrayRecord)
         }
@@ -82,7 +82,7 @@ class ContextMemories:
             del self._state[name]
         self._state[_META] = ConfigRecord({"version": VERSION, "rounds": [*kept, round]})
         for name, tree in memory.items():
-            self._state[_prefix(round) + name] = records.encode_tree(without_slack(tree))
+            self._state[_prefix(round) + name] = wire.encode_tree(without_slack(tree))
 
     def _rounds(self) -> list[int]:
         meta = self._state.get(_META)

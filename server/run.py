@@ -10,7 +10,7 @@ from dataclasses import replace
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 
-from common import records
+from common import wire
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.files import write_atomically
@@ -165,7 +165,7 @@ class Run:
             try:
                 self._strategy.start(
                     self._grid,
-                    initial_arrays=records.encode_tree(self._strategy.snapshot.state.parameters),
+                    initial_arrays=wire.encode_tree(self._strategy.snapshot.state.parameters),
                     num_rounds=left,
                     timeout=self._config.federation.round_seconds,
                     evaluate_fn=self._after_round,

@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common import records, wire
+from common import wire
 from common.algorithms import Client, Payload, Reply, ServerContext, ServerState
 from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
@@ -109,10 +109,10 @@ class FederatedStrategy(Strategy):
         for partition, payload in payloads.items():
             record = encoded.get(id(payload.arrays))
             if record is None:
-                record = encoded[id(payload.arrays)] = records.encode_tree(payload.arrays)
+                record = encoded[id(payload.arrays)] = wire.encode_tree(payload.arrays)
             content = wire.encode_task(self._task(payload, partition, kept), record)
             message = Message(content, self._grid.node_of(partition), MessageType.TRAIN, group_id=str(round))
-            self.record.bytes_down += records.message_bytes(message)
+            self.record.bytes_down += wire.message_bytes(message)
             messages.append(message)
         self._sent_at = time.perf_counter()
         self.record.seconds["configure"] = self._sent_at - start
@@ -152,7 +152,7 @@ class FederatedStrategy(Strategy):
             if broken := not_finite(tree):  # what all runs to come would start from
                 raise RoundError(f"round {self.record.round}: {broken} is no longer finite; the old weights stay")
         self.record.clients = [self._client_line(reply, state) for reply in admitted]
-        encoded = records.encode_tree(state.parameters)
+        encoded = wire.encode_tree(state.parameters)
         examples = sum(int(reply.metrics.get("examples", 0)) for reply in admitted)
         self.snapshot = replace(
             before,
@@ -200,7 +200,7 @@ class FederatedStrategy(Strategy):
             if partition is None or partition not in cohort:
                 log.warning("round %d: a reply that nobody asked for is left out", round)
                 continue
-            self.record.bytes_up += records.message_bytes(message)
+            self.record.bytes_up += wire.message_bytes(message)
             if message.has_error():
                 self._refuse(partition, reason_of(message))
                 continue

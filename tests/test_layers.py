@@ -16,9 +16,11 @@ MAY_IMPORT = {
     "simulations": set(PACKAGES),
 }
 MAY_IMPORT_FLOWER = {
-    "common/record_values.py",
-    "common/records.py",
-    "common/wire.py",
+    "common/wire/fields.py",
+    "common/wire/queries.py",
+    "common/wire/roll_call.py",
+    "common/wire/training.py",
+    "common/wire/trees.py",
     "client/app.py",
     "client/state.py",
     "server/app.py",

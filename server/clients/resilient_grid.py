@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 
-from common import records, wire
+from common import wire
 from common.config import RunConfig
 from common.errors import ProtocolError
 from common.examples import ExampleSpec
@@ -32,7 +32,7 @@ _GRACE_SECONDS = 60.0  # messages live this much longer than their round
 
 def spilled(reply: Message, spill: ReplySpill | None) -> Message:
     """Returns ``reply``, whose arrays lie on disk from here on if those before it have filled memory."""
-    if spill is not None and reply.has_content() and spill.is_full(records.message_bytes(reply)):
+    if spill is not None and reply.has_content() and spill.is_full(wire.message_bytes(reply)):
         wire.replace_arrays(reply.content, spill.store)
     return reply
 

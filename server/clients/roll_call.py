@@ -144,7 +144,10 @@ class Attendance:
         """Sends nodes that are new the question who they are."""
         new = sorted(set(online) - self._asked)
         if new:
-            messages = [Message(wire.encode_query(self._needs_label_counts), node, MessageType.QUERY) for node in new]
+            messages = [
+                Message(wire.encode_roll_call_request(self._needs_label_counts), node, MessageType.QUERY)
+                for node in new
+            ]
             names = self._grid.push_messages(messages)
             self._queries |= {name: node for name, node in zip(names, new, strict=True) if name}
             self._asked |= set(new)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from common import metrics, records
+from common import metrics, wire
 from common.config import RunConfig
 from common.errors import CheckpointError, DataError
 from common.files import load_sealed, save_sealed
@@ -198,7 +198,7 @@ def ask_of_model(
     query = QUERIES[name]
     if not weights or not query.needed(config):
         return {}, {}
-    answers, silent = grid.ask(name, records.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
+    answers, silent = grid.ask(name, wire.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
     told = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
     return dict(query.scores(told, len(roster.clients))) if told else {}, silent
 

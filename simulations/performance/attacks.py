@@ -20,7 +20,7 @@ from torch import Tensor
 from client.app import app as client_app
 from client.batches import Assignment
 from client.trainer import Trainer
-from common import records
+from common import wire
 from common.config import RunConfig, Scalar
 from common.errors import FederationError
 from common.examples import ImageSet
@@ -144,11 +144,11 @@ def tampering(forge: Forge | None, seed: int) -> ClientApp:
             return reply
         ((name, trained),) = reply.content.array_records.items()
         generator = torch_generator(seed, "attack", partition, message.metadata.group_id)
-        origin = records.decode_tree(sent)
-        reply.content[name] = records.encode_tree(
+        origin = wire.decode_tree(sent)
+        reply.content[name] = wire.encode_tree(
             {
                 key: forge(origin[key], value, generator) if value.is_floating_point() else value
-                for key, value in records.decode_tree(trained).items()
+                for key, value in wire.decode_tree(trained).items()
             }
         )
         return reply

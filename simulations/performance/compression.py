@@ -9,7 +9,7 @@ from client import data
 from client.batches import Assignment
 from client.site import Site
 from client.trainer import Trainer, TrainerSpec
-from common import records
+from common import wire
 from common.config import RunConfig
 from common.transforms.compress import Compress
 from common.tree import FrozenTree, Tree, clone
@@ -30,12 +30,12 @@ def compression(plan: Plan) -> Measured:
     trainer.load(received)
     trainer.fit()
     trained = FrozenTree(trainer.parameters())
-    whole = records.encode_tree(trained).count_bytes()
+    whole = wire.encode_tree(trained).count_bytes()
     yield Figure(key="mb-none", what="a reply as it is", values=(whole / 1e6,), unit="MB")
     for step in (Compress(to="float16"), Compress(to="int8")):
         kind = step.to
         sent, left = step.encode(trained, received, {})
-        size = records.encode_tree(sent).count_bytes()
+        size = wire.encode_tree(sent).count_bytes()
         yield Figure(key=f"mb-{kind}", what=f"a reply in {kind}", values=(size / 1e6,), unit="MB")
         yield Figure(key=f"share-{kind}", what="of those of a whole one", values=(size / whole,))
         error = _length(left) / _length({key: trained[key] - received[key] for key in left})

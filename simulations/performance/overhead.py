@@ -11,7 +11,7 @@ from unittest import mock
 
 from client.state import ContextMemories
 from client.trainer import Trainer
-from common import records, wire
+from common import wire
 from common.config import RunConfig
 from server import recovery
 from server.clients import admission
@@ -25,7 +25,7 @@ TRAINING, REST = "training", "messages"
 PARTS: dict[str, tuple[tuple[object, str], ...]] = {
     TRAINING: ((Trainer, "fit"),),
     "records": (
-        *((records, name) for name in ("encode_tree", "decode_tree", "message_bytes")),
+        *((wire, name) for name in ("encode_tree", "decode_tree", "message_bytes")),
         *((wire, name) for name in ("encode_task", "decode_task", "encode_reply", "decode_reply")),
     ),
     "load": ((Trainer, "assign"), (Trainer, "load"), (Trainer, "parameters")),

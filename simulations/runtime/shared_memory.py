@@ -16,7 +16,7 @@ import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from common import records
+from common import wire
 from common.tree import FrozenTree, flat_vector, split
 
 _SHARED = Path("/dev/shm")
@@ -109,8 +109,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         """Returns how a value is pickled."""
         if isinstance(value, ArrayRecord):
-            tree = records.decode_tree(value)
-            return records.encode_tree, (tree if isinstance(tree, FrozenTree) else FrozenTree(tree),)
+            tree = wire.decode_tree(value)
+            return wire.encode_tree, (tree if isinstance(tree, FrozenTree) else FrozenTree(tree),)
         if isinstance(value, FrozenTree):
             return self._shared.reduced(value)
         return NotImplemented

@@ -30,8 +30,8 @@ once:
 that fails:
 
 1. [[server/strategy.py FederatedStrategy.configure_train]] picks the cohort and asks the algorithm
-   ([[common/algorithms/base.py Algorithm.broadcast]]) what to send to each client; [[common/wire.py encode_task]] makes
-   messages of it.
+   ([[common/algorithms/base.py Algorithm.broadcast]]) what to send to each client;
+   [[common/wire/training.py encode_task]] makes messages of it.
 2. [[server/clients/resilient_grid.py]] sends them, waits for replies, and sends again to clients that were away. In a
    simulation the messages go to [[simulations/runtime/in_process.py]] instead of through Flower's network.
 3. [[client/app.py train]] decodes the message, loads the client's examples ([[client/data.py shard]]) and what it kept

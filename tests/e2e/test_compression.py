@@ -9,7 +9,7 @@ import torch
 from flwr.app import ConfigRecord
 
 from client import app
-from common import records, tree
+from common import tree, wire
 from common.errors import FederationError
 from common.transforms.compress import Compress
 from server import checkpoint
@@ -94,8 +94,9 @@ def test_the_number_of_workers_changes_no_bit_but_compression_does(small, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_updates_that_were_bytes_on_the_way_end_with_the_same_bits(small, monkeypatch, kind):
     by_reference = weights(run(small("reference", transforms=compress(kind))))
-    encode = records.encode_tree
-    monkeypatch.setattr(records, "encode_tree", lambda held: pickle.loads(pickle.dumps(encode(held))))
+    encode = wire.encode_tree
+    for module in (wire, wire.training):
+        monkeypatch.setattr(module, "encode_tree", lambda held: pickle.loads(pickle.dumps(encode(held))))
     assert weights(run(small("bytes", transforms=compress(kind)))) == by_reference
 
 
@@ -157,8 +158,8 @@ def test_an_error_goes_with_the_update_that_it_is_of(small, replies):
 
     def wild(content, partition, round):
         if (partition, round) == (1, 2):
-            sent = dict(records.decode_tree(content["arrays"]))
-            content["arrays"] = records.encode_tree(sent | {"wire.scales": sent["wire.scales"] * 1e6})
+            sent = dict(wire.decode_tree(content["arrays"]))
+            content["arrays"] = wire.encode_tree(sent | {"wire.scales": sent["wire.scales"] * 1e6})
 
     replies(wild)
     with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +198,7 @@ def test_an_odd_reply_is_refused_by_name(small, replies, name):
 
     def tamper(content, partition, round):
         if partition == 2:
-            content["arrays"] = records.encode_tree(change(dict(records.decode_tree(content["arrays"]))))
+            content["arrays"] = wire.encode_tree(change(dict(wire.decode_tree(content["arrays"]))))
 
     replies(tamper)
     directory = run(small(federation__num_rounds=1, **COMPRESSED))

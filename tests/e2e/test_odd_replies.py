@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import SMALL, run_on
 
 from client.app import app as honest
-from common import records
+from common import wire
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.models.base import ADVERSARIAL
@@ -58,9 +58,9 @@ def with_tree(change):
     """Returns a tampering that sends ``change(tree, key)``, where ``key`` names a matrix of the generator."""
 
     def tamper(content, round):
-        tree = dict(records.decode_tree(content["arrays"]))
+        tree = dict(wire.decode_tree(content["arrays"]))
         key = next(name for name in tree if name.startswith("generator") and tree[name].dim() == 2)
-        content["arrays"] = records.encode_tree(change(tree, key))
+        content["arrays"] = wire.encode_tree(change(tree, key))
 
     return tamper
 
@@ -181,7 +181,7 @@ class Judge:
         initial = Snapshot(config.algorithm_component.init(networks.state_dict(), ADVERSARIAL), run="beef")
         self.template = initial.state.parameters
         self.strategy = FederatedStrategy(config, roster, self.grid, initial)
-        arrays = records.encode_tree(initial.state.parameters)
+        arrays = wire.encode_tree(initial.state.parameters)
         sent = list(self.strategy.configure_train(1, arrays, ConfigRecord(), self.grid))
         replies = self.grid.send_and_receive(sent)
         (self.honest,) = [reply for reply in replies if self.grid.partition_of(reply) == LIAR]
@@ -275,7 +275,7 @@ def test_no_mutation_of_a_reply_crashes_the_server_or_gets_through(judge, data):
 
 def test_the_judge_admits_what_an_honest_client_sends(judge):
     verdict = judge(judge.honest.content)
-    assert digest(verdict.arrays) == digest(records.decode_tree(judge.honest.content["arrays"]))
+    assert digest(verdict.arrays) == digest(wire.decode_tree(judge.honest.content["arrays"]))
 
 
 def outcome(call):

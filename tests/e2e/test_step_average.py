@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common import records, tree
+from common import tree, wire
 from server import checkpoint
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
@@ -59,8 +59,9 @@ def test_workers_and_bytes_on_the_way_change_no_bit(small, monkeypatch, transfor
     settings = STEPS | {"transforms": transforms}
     by_reference = digests(run(small("reference", **settings)))
     assert digests(run(small("workers", **settings), num_workers=4)) == by_reference
-    encode = records.encode_tree
-    monkeypatch.setattr(records, "encode_tree", lambda held: pickle.loads(pickle.dumps(encode(held))))
+    encode = wire.encode_tree
+    for module in (wire, wire.training):
+        monkeypatch.setattr(module, "encode_tree", lambda held: pickle.loads(pickle.dumps(encode(held))))
     assert digests(run(small("bytes", **settings))) == by_reference
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from client import data, queries
 from client.site import Site
-from common import records, tree
+from common import tree, wire
 from common.config import RunConfig
 from common.datasets import DATASETS
 from common.errors import DataError
@@ -109,7 +109,7 @@ def test_an_answer_is_a_function_travels_and_is_read_back(query, clients):
             tree.digest({"i": client.examples.stored, "l": client.examples.labels}),
         ) == before
         assert tree.not_finite(answers[0]) is None
-        arrived = records.decode_tree(pickle.loads(pickle.dumps(records.encode_tree(answers[0]))))
+        arrived = wire.decode_tree(pickle.loads(pickle.dumps(wire.encode_tree(answers[0]))))
         assert tree.digest(arrived) == tree.digest(answers[0])
         told[client.partition] = query.read(arrived, known_of(client))
     scores = query.scores(told, 3)

@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from common import records, tree
+from common import tree, wire
 from common.errors import ProtocolError
 from common.seeding import torch_generator
 from common.transforms.compress import Compress
@@ -44,7 +44,7 @@ def moved(origin, scope, size=0.01):
 
 def through_bytes(sent):
     """Returns a tree as another process has it."""
-    return records.decode_tree(pickle.loads(pickle.dumps(records.encode_tree(sent))))
+    return wire.decode_tree(pickle.loads(pickle.dumps(wire.encode_tree(sent))))
 
 
 def errors(one, other):
@@ -167,7 +167,7 @@ def test_bytes_are_those_of_the_levels(kind, share):
     trained = moved(origin, "b", 1e-9)
     sent = trained if kind == "none" else compress(trained, origin, {}, kind)[0]
     scales = 0 if kind == "none" else 64 * 4
-    assert 0 < records.encode_tree(sent)["tree"].num_bytes - (share * 64 * 512 * 4 + scales) < 300
+    assert 0 < wire.encode_tree(sent)["tree"].num_bytes - (share * 64 * 512 * 4 + scales) < 300
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from common import records, tree
+from common import tree, wire
 from common.algorithms import Reply
 from common.components import parse
 from common.config import RunConfig
@@ -57,7 +57,7 @@ def frozen(value):
 
 
 def through_bytes(sent):
-    return records.decode_tree(pickle.loads(pickle.dumps(records.encode_tree(sent))))
+    return wire.decode_tree(pickle.loads(pickle.dumps(wire.encode_tree(sent))))
 
 
 @EVERY
@@ -115,7 +115,7 @@ def test_what_is_kept_has_a_name_and_makes_up_for_what_was_left_of_the_rounds_be
     torch.testing.assert_close(total + left, made, rtol=0, atol=2e-5)
     assert bool(step.kept_as) == bool(kept)
     assert all(torch.isfinite(value).all() for value in kept.values())
-    records.encode_tree(kept)  # it can be written to a checkpoint
+    wire.encode_tree(kept)  # it can be written to a checkpoint
 
 
 @pytest.mark.parametrize("name", ODD)

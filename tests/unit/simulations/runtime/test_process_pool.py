@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import records
+from common import wire
 from common.errors import FederationError
 from common.tree import FrozenTree, digest
 from server import checkpoint
@@ -161,7 +161,7 @@ def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, 
             "a": torch.randn(2, 1, 2),
         }
     )
-    record = records.encode_tree(tree)
+    record = wire.encode_tree(tree)
     pipe = io.BytesIO()
     shared.dump({"one": record, "same": record, "name": "x"}, pipe)
     assert len(list(tmp_path.iterdir())) == (1 if folder else 0)
@@ -169,7 +169,7 @@ def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, 
     found = shared.load(pipe)
     assert found["name"] == "x"
     for name in ("one", "same"):
-        decoded = records.decode_tree(found[name])
+        decoded = wire.decode_tree(found[name])
         assert list(decoded) == sorted(tree)
         assert {key: (value.dtype, value.shape) for key, value in decoded.items()} == {
             key: (value.dtype, value.shape) for key, value in tree.items()
@@ -182,7 +182,7 @@ def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, 
     del tree, record
     gc.collect()
     assert not list(tmp_path.iterdir())
-    assert digest(records.decode_tree(found["one"]))  # whoever has it keeps it
+    assert digest(wire.decode_tree(found["one"]))  # whoever has it keeps it
 
 
 def test_where_shared_memory_is_full_trees_pass_through_the_pipe(tmp_path, monkeypatch):

@@ -1,12 +1,23 @@
-"""Values out of the records of a message, which may hold anything: what is not of its kind is a ``ProtocolError``."""
+"""Fields of messages, read out of records that may hold anything: what is not of its kind is a ``ProtocolError``."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import TypeVar, cast
 
-from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from common.errors import ProtocolError
+from common.examples import ExampleSpec, spec_from
+
+PROTOCOL = 6
+"""The version of all messages. A change of keys or of their meaning raises it."""
+
+META, ARRAYS = "meta", "arrays"
+"""Names of the records that messages are made of."""
+
+LONGEST_NAME = 64
+"""Characters of the longest name that is taken from a client."""
 
 R = TypeVar("R")
 
@@ -53,3 +64,34 @@ def strings(meta: Mapping[str, object], key: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ProtocolError(f"{key} is {value!r}, not a list of strings")
     return value
+
+
+def meta_of(content: RecordDict) -> ConfigRecord:
+    """Returns the fields of a message.
+
+    Raises:
+        ProtocolError: It has none, or is of another version.
+    """
+    meta = record(content, META, ConfigRecord)
+    if (version := integer(meta, "protocol")) != PROTOCOL:
+        raise ProtocolError(f"the peer speaks protocol {version}, this side {PROTOCOL}: run the same fedgan on both")
+    return meta
+
+
+def spec_fields(spec: ExampleSpec | None) -> dict[str, str]:
+    """Returns the fields that say what examples are like; none where nothing is to be said of them."""
+    return {} if spec is None else {"examples": json.dumps(spec.record())}
+
+
+def spec_of(meta: ConfigRecord) -> ExampleSpec | None:
+    """Returns the specification of examples that a message has; None: it has none.
+
+    Raises:
+        ProtocolError: It describes none.
+    """
+    if "examples" not in meta:
+        return None
+    try:
+        return spec_from(json.loads(str(meta["examples"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ProtocolError(f"examples is {str(meta['examples'])[:80]!r}, no description of examples") from None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, MetricRecord
 
-from common import records, tree, wire
+from common import tree, wire
 from common.algorithms import Payload, Reply
 from common.errors import ProtocolError
 from common.examples import ImageSpec, TextSpec
@@ -21,18 +21,18 @@ def test_roll_call_reads_back():
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_the_roll_call_says_whether_it_needs_label_counts(asked):
-    assert wire.decode_query(wire.encode_query(label_counts=asked)) is asked
+    assert wire.decode_roll_call_request(wire.encode_roll_call_request(label_counts=asked)) is asked
     with pytest.raises(ProtocolError, match="label-counts is None, not true or false"):
-        wire.decode_query(wire.encode_question("x"))
+        wire.decode_roll_call_request(wire.encode_question("x"))
 
 
 def test_questions_and_answers_read_back():
-    question = wire.encode_question("held-out-loss", records.encode_tree(TREE), TEXT)
+    question = wire.encode_question("held-out-loss", wire.encode_tree(TREE), TEXT)
     name, arrays, spec = wire.decode_question(question)
     assert (name, tree.digest(arrays), spec) == ("held-out-loss", tree.digest(TREE), TEXT)
     assert wire.decode_question(wire.encode_question("moments")) == ("moments", {}, None)
     with pytest.raises(ProtocolError, match="query is None, not the name of one"):
-        wire.decode_question(wire.encode_query(label_counts=True))
+        wire.decode_question(wire.encode_roll_call_request(label_counts=True))
     answer = wire.decode_answer(wire.encode_answer(wire.Answer(3, TREE)))
     assert (answer.partition, answer.refusal, tree.digest(answer.arrays)) == (3, "", tree.digest(TREE))
     refusal = wire.Answer(3, refusal="disclose-moments=false")
@@ -41,11 +41,11 @@ def test_questions_and_answers_read_back():
 
 def test_task_and_reply_read_back_to_the_bit():
     task = wire.Task(Payload(TREE, {"mu": 0.1}), 7, run="beef", memory_round=5, keep_from=4, rollbacks=2)
-    decoded = wire.decode_task(wire.encode_task(task, records.encode_tree(TREE)))
+    decoded = wire.decode_task(wire.encode_task(task, wire.encode_tree(TREE)))
     assert tree.digest(decoded.payload.arrays) == tree.digest(TREE)
     assert replace(decoded, payload=task.payload) == task
     shared = replace(task, spec=TEXT)
-    assert wire.decode_task(wire.encode_task(shared, records.encode_tree(TREE))).spec == TEXT
+    assert wire.decode_task(wire.encode_task(shared, wire.encode_tree(TREE))).spec == TEXT
     assert dict(decoded.payload.scalars) == {"mu": 0.1}
     reply = Reply(3, 40, TREE, {"seconds": 1.5})
     decoded, memory_round = wire.decode_reply(wire.encode_reply(reply, 7, 5), 7)
@@ -64,8 +64,8 @@ def test_a_reply_to_another_round_is_refused():
 
 
 def test_another_protocol_is_refused(monkeypatch):
-    content = wire.encode_query(label_counts=True)
-    monkeypatch.setattr(wire, "PROTOCOL", 99)
+    content = wire.encode_roll_call_request(label_counts=True)
+    monkeypatch.setattr(wire.fields, "PROTOCOL", 99)
     with pytest.raises(ProtocolError, match="speaks protocol 6, this side 99"):
         wire.decode_roll_call(content)
 
@@ -105,7 +105,7 @@ def test_the_fingerprint_is_of_the_source(monkeypatch, tmp_path):
     for package in ("client", "common"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "a.py").write_text("x = 1\n")
-    monkeypatch.setattr(wire, "__file__", str(tmp_path / "common" / "wire.py"))
+    monkeypatch.setattr(wire.code_fingerprint, "__file__", str(tmp_path / "common" / "wire" / "code_fingerprint.py"))
     one = wire.source_fingerprint.__wrapped__()
     (tmp_path / "common" / "a.pyc").write_text("ignored")
     assert wire.source_fingerprint.__wrapped__() == one

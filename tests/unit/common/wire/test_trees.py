@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from common import records, tree
+from common import tree, wire
 from common.errors import ProtocolError
 from common.files import load_sealed, save_sealed
 from simulations.runtime import in_process
@@ -19,8 +19,8 @@ def as_bytes(record):
 
 
 def test_within_a_process_no_bytes_are_made_and_tensors_are_the_senders_own(monkeypatch):
-    monkeypatch.setattr(records, "save", lambda tensors: pytest.fail("bytes were made"))
-    decoded = records.decode_tree(records.encode_tree(TREE))
+    monkeypatch.setattr(wire.trees, "save", lambda tensors: pytest.fail("bytes were made"))
+    decoded = wire.decode_tree(wire.encode_tree(TREE))
     assert {key: value.data_ptr() for key, value in decoded.items()} == {
         key: value.data_ptr() for key, value in TREE.items()
     }
@@ -29,28 +29,28 @@ def test_within_a_process_no_bytes_are_made_and_tensors_are_the_senders_own(monk
 
 def test_who_writes_to_what_was_sent_is_found_out():
     values = {"generator.w": torch.zeros(2)}
-    record = records.encode_tree(values)
-    records.decode_tree(record)["generator.w"].add_(1)
+    record = wire.encode_tree(values)
+    wire.decode_tree(record)["generator.w"].add_(1)
     with pytest.raises(ProtocolError, match="written to after they had been sent"):
-        records.decode_tree(record)
+        wire.decode_tree(record)
 
 
 def test_another_process_has_the_same_bits_in_memory_of_its_own():
-    record = records.encode_tree(TREE)
-    decoded = records.decode_tree(as_bytes(record))
-    assert tree.digest(decoded) == tree.digest(records.decode_tree(record)) == tree.digest(TREE)
+    record = wire.encode_tree(TREE)
+    decoded = wire.decode_tree(as_bytes(record))
+    assert tree.digest(decoded) == tree.digest(wire.decode_tree(record)) == tree.digest(TREE)
     assert list(decoded) == sorted(TREE)
     decoded["generator.w"].zero_()
     assert TREE["generator.w"].abs().sum() > 0
 
 
 def test_to_flower_an_array_that_holds_a_tree_is_an_array_of_its_bytes():
-    held = records.encode_tree(TREE)["tree"]
+    held = wire.encode_tree(TREE)["tree"]
     plain = Array(held.dtype, held.shape, held.stype, held.data)
     assert type(as_bytes(held)) is Array
     assert held.object_id == plain.object_id
     assert held.deflate() == plain.deflate()
-    assert tree.digest(records.decode_tree(ArrayRecord({"tree": Array.inflate(held.deflate(), held.children)}))) == (
+    assert tree.digest(wire.decode_tree(ArrayRecord({"tree": Array.inflate(held.deflate(), held.children)}))) == (
         tree.digest(TREE)
     )
 
@@ -58,16 +58,16 @@ def test_to_flower_an_array_that_holds_a_tree_is_an_array_of_its_bytes():
 @pytest.mark.parametrize("values", [TREE, {}, {"g.w": torch.zeros(0, 3), "g.v": torch.zeros(7, dtype=torch.uint8)}])
 def test_the_bytes_of_a_message_are_counted_whether_they_were_made_or_not(values):
     in_process.identify_process()
-    record = records.encode_tree(values)
+    record = wire.encode_tree(values)
     messages = [
         Message(RecordDict({"arrays": arrays, "meta": ConfigRecord({"a": 1})}), 1, "train")
         for arrays in (record, as_bytes(record))
     ]
-    assert records.message_bytes(messages[0]) == records.message_bytes(messages[1]) == record.count_bytes()
+    assert wire.message_bytes(messages[0]) == wire.message_bytes(messages[1]) == record.count_bytes()
 
 
 def damaged(change):
-    array = records.encode_tree(TREE)["tree"]
+    array = wire.encode_tree(TREE)["tree"]
     data = change(bytearray(array.data))
     return ArrayRecord({"tree": Array("uint8", (len(data),), array.stype, bytes(data))})
 
@@ -84,23 +84,23 @@ def damaged(change):
         damaged(lambda data: safetensors.torch.save({"generator.w": torch.zeros(2, dtype=torch.uint16)})),
         ArrayRecord(),
         ArrayRecord({"tree": Array("uint8", (4,), "numpy.ndarray", b"abcd")}),
-        ArrayRecord({**records.encode_tree(TREE), "more": Array("uint8", (0,), "safetensors", b"")}),
+        ArrayRecord({**wire.encode_tree(TREE), "more": Array("uint8", (0,), "safetensors", b"")}),
     ],
 )
 def test_bytes_that_are_no_tree_are_refused(record):
     with pytest.raises(ProtocolError, match="cannot be read"):
-        records.decode_tree(record)
+        wire.decode_tree(record)
 
 
 def test_tensors_that_share_memory_travel():
     one = torch.arange(6.0)
-    decoded = records.decode_tree(as_bytes(records.encode_tree({"g.w": one, "g.v": one, "g.part": one[2:4]})))
+    decoded = wire.decode_tree(as_bytes(wire.encode_tree({"g.w": one, "g.v": one, "g.part": one[2:4]})))
     assert [decoded[key].tolist() for key in ("g.v", "g.part")] == [one.tolist(), [2.0, 3.0]]
 
 
 @pytest.mark.parametrize("value", [torch.zeros(0, 3), torch.tensor(2.5), torch.arange(6).view(2, 3).T])
 def test_empty_scalar_and_strided_tensors_travel(value):
-    decoded = records.decode_tree(as_bytes(records.encode_tree({"g.w": value})))["g.w"]
+    decoded = wire.decode_tree(as_bytes(wire.encode_tree({"g.w": value})))["g.w"]
     assert decoded.dtype == value.dtype
     assert torch.equal(decoded, value)
 
@@ -109,7 +109,7 @@ def test_empty_scalar_and_strided_tensors_travel(value):
 def test_buffers_of_any_common_type_travel_are_averaged_or_carried_and_kept_in_files(tmp_path, dtype):
     values = {"g.buffer": torch.tensor([[0.0, 1.0], [1.0, 1.0]]).to(dtype), "g.one": torch.ones((), dtype=dtype)}
     values["g.w"] = torch.randn(3, generator=torch.Generator().manual_seed(0))
-    decoded = records.decode_tree(as_bytes(records.encode_tree(values)))
+    decoded = wire.decode_tree(as_bytes(wire.encode_tree(values)))
     assert tree.digest(decoded) == tree.digest(values) == tree.digest(tree.weighted_mean([values, values], [1, 2]))
     assert tree.digest(tree.clone(values)) == tree.digest(tree.interpolate(values, values, 0.5)) == tree.digest(values)
     assert tree.not_finite(values) is None
@@ -119,4 +119,4 @@ def test_buffers_of_any_common_type_travel_are_averaged_or_carried_and_kept_in_f
 
 def test_a_type_that_does_not_travel_is_refused_by_name():
     with pytest.raises(TypeError, match=r"g\.w is complex64"):
-        records.encode_tree({"g.w": torch.zeros(2, dtype=torch.complex64)})
+        wire.encode_tree({"g.w": torch.zeros(2, dtype=torch.complex64)})
