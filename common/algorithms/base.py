@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from common.aggregators import Aggregator
-from common.components import Component
+from common.algorithms.moving_average import MovingAverage
 from common.config_sections import LocalConfig
 from common.errors import ConfigError
 from common.examples import ExampleSpec
@@ -20,7 +19,7 @@ from common.objectives import Objective
 from common.optimisers import Optimiser
 from common.seeding import numpy_generator
 from common.transforms import UNTRANSFORMED, Pipeline
-from common.tree import Tree, interpolate, select
+from common.tree import Tree, select
 from common.weightings import WEIGHTINGS, Weighting
 
 
@@ -119,7 +118,7 @@ class ServerContext:
         return [key for key in tree if key in known]
 
 
-class Algorithm(Component):
+class Algorithm(MovingAverage):
     """Base of the federated algorithms.
 
     A subclass names what is ``shared``, and gives ``run`` (client) and ``aggregate`` (server). The moving average of
@@ -147,17 +146,6 @@ class Algorithm(Component):
     def publishes_model(self) -> bool:
         """Whether a generator reaches the server, to be scored and published."""
         return True
-
-    ema_half_life: float = Field(
-        2.0, ge=0, description="half-life, in rounds, of the server's moving average of the generator; 0: off"
-    )
-    ema_ramp: float = Field(
-        0.1, gt=0, le=1, description="the half-life is at most this share of the rounds done, to forget the start"
-    )
-    ema_adaptive: bool = Field(
-        False,
-        description="instead of the half-life, the share of the new in that average is how far the generator moved",
-    )
 
     def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
         """Checks that the algorithm can work with an objective, an aggregator and a model; by default it can with any.
@@ -256,33 +244,6 @@ class Algorithm(Component):
         """Returns the moving average of the published networks after a round; ``replies`` in order of partition."""
         was, now = (select(state.parameters, context.model.roles.published) for state in (before, after))
         return self.moving_average(after.average, was, now, after.round)
-
-    def moving_average(self, average: Tree, before: Tree, after: Tree, round: int) -> dict[str, Tensor]:
-        """Returns the moving average of a generator that went from ``before`` to ``after`` in this round, from 1."""
-        if self.ema_adaptive:
-            keep = min(1.0 - relative_distance(before, after), 0.5 ** (1.0 / (self.ema_ramp * round)))
-        else:
-            keep = self.kept_share(round)
-        return interpolate(average, after, keep)
-
-    def kept_share(self, round: int) -> float:
-        """Returns the share of the moving average that a round, from 1, leaves of it, as the half-life says."""
-        share: float = 0.5 ** (1.0 / min(self.ema_half_life, self.ema_ramp * round))
-        return share
-
-
-def relative_distance(one: Tree, other: Tree) -> float:
-    """Returns the mean over floating entries of |a - b| / (|a| + |b|), in [0, 1], with 0 for two zeros; in float64.
-
-    It is the share of the new generator under ``ema-adaptive``, after PRISM (Seo et al. 2025, arXiv 2503.08085), which
-    averages over the longer the less the model moves. There it is the share of bits in which the binary masks of two
-    consecutive rounds differ, which is what this is for binary masks. Deviations: weights are real; and the average is
-    only scored and published, where PRISM's is what clients go on from, and forgets its start as ``ema-ramp`` says.
-    """
-    keys = [key for key, value in one.items() if value.is_floating_point()]
-    a, b = (torch.cat([tree[key].reshape(-1) for key in keys]).double() for tree in (one, other))
-    size = a.abs() + b.abs()
-    return float(((a - b).abs() / torch.where(size > 0, size, 1.0)).mean())
 
 
 def require_weights(algorithm: Algorithm, aggregator: Aggregator) -> None:
