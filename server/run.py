@@ -26,11 +26,11 @@ from server.records.notes import Notes
 from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
 from server.rounds.base import Hook, KeptRound, Snapshot
+from server.rounds.checkpoint_schedule import CheckpointSchedule
 from server.rounds.ended_early import why_over
 from server.rounds.guard import Guard
 from server.rounds.patience import Patience
 from server.rounds.previews import DrawPartition, DrawSamples, described
-from server.rounds.save_checkpoint import SaveCheckpoint
 from server.rounds.scores import ScoreRound
 from server.rounds.write_journal import WriteLine
 from server.strategy import FederatedStrategy, RoundError
@@ -139,7 +139,7 @@ class Run:
             *config.round_hooks,  # what the user has added: common/hooks
             self._partition,
             WriteLine(config, self._recovery.scores, self._notes, self._scoring, engine),
-            SaveCheckpoint(config, self._save),
+            CheckpointSchedule(config, self._save),
             Patience(config),
         ]
 

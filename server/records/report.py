@@ -24,12 +24,12 @@ from common.metrics import table
 from common.objectives import Objective
 from common.reconstruction import missing_networks
 from server.records import curves, journal, plots
+from server.records.generator_weak_spots import weak_spots
 from server.records.incidents import incidents, reasons
 from server.records.run_directory import RunDirectory
 from server.records.sample_pages import STYLE, sample_pages
 from server.records.sample_picture import SAMPLE_COLUMNS
 from server.records.scored_with import scored_with_words
-from server.records.weak_spots import weak_spots
 
 _STRIP = 7
 _INCIDENTS = 100

@@ -51,10 +51,10 @@ def track(
 
 def _tell(sync: "TrackerSync", run: "RunDirectory") -> tuple[int, str | None]:
     """Sends all there is, until the run has ended; returns how many rounds, and where they are shown."""
-    from simulations.runs.record import Record
+    from simulations.runs.run_reader import RunReader
     from simulations.runs.status import state_of
 
-    record = Record(run.name, run)
+    record = RunReader(run.name, run)
     state, _ = state_of(record.view())
     if state in ("finished", "failed") and sync.is_told(ended=state == "finished"):
         return 0, None

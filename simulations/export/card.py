@@ -7,9 +7,9 @@ from typing import Any
 from common.metrics import table
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
+from server.records.generator_weak_spots import weak_spots
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
-from server.records.weak_spots import weak_spots
 from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
 

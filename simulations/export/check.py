@@ -12,7 +12,7 @@ from common.generation import balanced_labels, draw_noise
 from common.metrics.fid import FID
 from common.models import Sampler
 from server.evaluation.evaluator import Evaluator
-from simulations.export.formats import Network
+from simulations.export.format_base import Network
 from simulations.runs.generator import LoadedGenerator
 
 TOLERANCE = 1e-4

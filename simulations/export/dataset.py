@@ -15,7 +15,7 @@ from server.records.run_directory import RunDirectory
 from simulations.export import card
 from simulations.export.data_card import data_card
 from simulations.export.export_requests import DatasetExport
-from simulations.export.formats import require
+from simulations.export.format_base import require
 from simulations.export.layouts import About, Batch, ImageFolder, Layout, Npz, Parquet
 from simulations.export.subjects import Subject, subject_of
 from simulations.export.text_layouts import Jsonl, TextParquet

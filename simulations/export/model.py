@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from server.records.run_directory import RunDirectory
 from simulations.export import card, check
 from simulations.export.export_requests import Form, ModelExport
-from simulations.export.formats import Format
+from simulations.export.format_base import Format
 from simulations.export.model_card import model_card
 from simulations.export.network import Precision
 from simulations.export.subjects import Subject, subject_of

@@ -14,7 +14,7 @@ from common.generation import balanced_labels, draw_noise, generate, in_parts
 from common.writing import noise_of_texts, unknown_characters, write_in_parts
 from simulations.export import card, check
 from simulations.export.check import Agreement
-from simulations.export.formats import Network
+from simulations.export.format_base import Network
 from simulations.export.network import FullSequence
 from simulations.runs.generator import LoadedGenerator
 from simulations.runs.sample_requests import DEFAULT_LENGTH

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.models import Sampler
-from simulations.export.formats import Format, Network
+from simulations.export.format_base import Format, Network
 from simulations.export.network import SIGNATURES, Precision, portable
 from simulations.export.to_torch import traced
 

@@ -15,7 +15,7 @@ from common.errors import CheckpointError, ConfigError
 from common.examples import TextSpec, spec_from
 from common.generation import Mixture
 from common.models import MODELS, Sampler
-from simulations.export.formats import Format, Network
+from simulations.export.format_base import Format, Network
 from simulations.export.network import FullSequence, Packed, Precision
 
 _SCALE = ".scale"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from common.models import Sampler
-from simulations.export.formats import Format, Network
+from simulations.export.format_base import Format, Network
 from simulations.export.network import SIGNATURES, Precision, portable
 
 

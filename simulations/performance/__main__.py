@@ -17,7 +17,7 @@ import torch
 from common.errors import FedGANError
 from simulations.performance.aggregation import aggregation
 from simulations.performance.attacks import attacks
-from simulations.performance.checkpoints import checkpoints
+from simulations.performance.checkpoint_cost import checkpoints
 from simulations.performance.compression import compression
 from simulations.performance.deployed import deployed
 from simulations.performance.figures import Benchmark, Figure, Plan, Result, this_machine

@@ -5,7 +5,7 @@ import time
 from typing import Literal
 
 from common.journal_lines import EventLine, RoundLine, is_event
-from simulations.runs.record import View
+from simulations.runs.run_reader import View
 
 State = Literal["running", "waiting for nodes", "finished", "failed"]
 

@@ -13,7 +13,7 @@ from common.metrics.base import Course
 from server.records import model_selection
 from server.records.curves import averaged, score_curves
 from server.records.journal import mean_of
-from simulations.runs.record import View
+from simulations.runs.run_reader import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.answers import Alert, Check, finite
 from simulations.serve.clients import last_scores

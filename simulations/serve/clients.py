@@ -9,7 +9,7 @@ from common.errors import FedGANError
 from common.exchange import Client, Reply
 from common.journal_lines import JournalLine, RoundLine, figures_of
 from common.metrics import table
-from simulations.runs.record import View
+from simulations.runs.run_reader import View
 from simulations.serve.answers import ClientRow, Refusal, finite
 
 _MOST_REFUSALS = 100

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, HTTPException
 from fastapi.responses import Response
 
 from common.errors import CheckpointError, ConfigError, DivergenceError
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.serve import answers
 from simulations.serve.batching import BusyError, StoppedError
 from simulations.serve.generate_requests import GenerateRequest
@@ -70,6 +70,6 @@ def make_generate_routes(service: Service) -> APIRouter:
     return router
 
 
-def _told(error: Exception, record: Record) -> str:
+def _told(error: Exception, record: RunReader) -> str:
     """Returns an error's words for somebody who does not know this machine's folders."""
     return str(error).replace(str(record.run.path), record.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from server.records.run_directory import RunDirectory
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SIGNS = frozenset({"config.toml", "journal.jsonl"})  # of a run directory, also of one that has lost a file
@@ -32,22 +32,23 @@ class Library:
         self._root = Path(os.path.abspath(root.expanduser()))
         if not self._root.is_dir():
             raise ConfigError(f"{str(root)!r} is no folder: name a run directory, or a folder of run directories")
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, RunReader] = {}
         self._looked = float("-inf")
         self._lock = threading.Lock()
 
-    def all(self) -> dict[str, Record]:
+    def all(self) -> dict[str, RunReader]:
         """Returns every run by its name, in order of the names."""
         with self._lock:
             if time.monotonic() - self._looked > _LOOK_EVERY:
                 found = {name: path for path in self._find() for name in [self._name(path)]}
                 self._records = {
-                    name: self._records.get(name) or Record(name, RunDirectory(found[name])) for name in sorted(found)
+                    name: self._records.get(name) or RunReader(name, RunDirectory(found[name]))
+                    for name in sorted(found)
                 }
                 self._looked = time.monotonic()
             return self._records
 
-    def get(self, name: str) -> Record | None:
+    def get(self, name: str) -> RunReader | None:
         """Returns the run of that name; None if there is none."""
         return self.all().get(name)
 

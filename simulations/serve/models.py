@@ -22,7 +22,7 @@ from common.writing import padded_pass
 from server import checkpoint
 from server.records import model_selection
 from simulations.runs.generator import LoadedGenerator, load_trained
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 
 ROWS = 64
 """Images of a forward pass, always: a result's last bits may depend on how many there are."""
@@ -189,7 +189,7 @@ class Models:
         self._lock = threading.Lock()
         self.loads = 0
 
-    def get(self, record: Record, which: Which, client: int | None) -> Network:
+    def get(self, record: RunReader, which: Which, client: int | None) -> Network:
         """Returns a run's generator of a round: that of its newest checkpoint file of the moment.
 
         ``best`` is the last one where no round has a fid, and of a client's own generators.
@@ -224,7 +224,7 @@ class Models:
             self._loaded.popitem(last=False)
         return network
 
-    def _file(self, record: Record, which: Which) -> _File:
+    def _file(self, record: RunReader, which: Which) -> _File:
         """Returns the checkpoint file that is meant; it is looked for only where the run has changed."""
         asked, state = (record.name, which), _state_of(record)
         known = self._files.get(asked)
@@ -244,7 +244,7 @@ class Models:
         return found
 
 
-def _state_of(record: Record) -> object:
+def _state_of(record: RunReader) -> object:
     """Returns what is another when a checkpoint lands or a round is noted.
 
     None where the last change is so new that the next one may have the same time by the file system's clock.

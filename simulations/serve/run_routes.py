@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.serve import answers, stream
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
@@ -89,7 +89,7 @@ def make_run_routes(service: Service) -> APIRouter:
     return router
 
 
-def find(service: Service, run: str) -> Record:
+def find(service: Service, run: str) -> RunReader:
     """Returns the record of a run.
 
     Raises:
@@ -115,7 +115,7 @@ def tagged(content: bytes, media: str, known: str | None) -> Response:
     return Response(content, media_type=media, headers=headers)
 
 
-def _streamed(service: Service, record: Record, offset: int) -> Response:
+def _streamed(service: Service, record: RunReader, offset: int) -> Response:
     if offset and stream.is_over(record) and offset == record.offset:
         return Response(status_code=204)  # upon which a browser does not reconnect
     if not service.open_stream():

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from common.examples.pages import sections_of
 from common.files import read_file
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.serve import answers
 from simulations.serve.run_routes import INVALID, NOT_FOUND, UNCHANGED, Known, RunName, as_json, find, tagged
 from simulations.serve.service import Service
@@ -68,7 +68,7 @@ def make_sample_routes(service: Service) -> APIRouter:
     return router
 
 
-def _page(record: Record, round: int) -> bytes:
+def _page(record: RunReader, round: int) -> bytes:
     """Returns the page of samples of a round.
 
     Raises:

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from common.errors import ConfigError
 from simulations.runs import provenance
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.serve import sampling
 from simulations.serve.batching import Batcher, BusyError, StoppedError
 from simulations.serve.counters import Counters
@@ -63,7 +63,7 @@ class Service:
         self._threads: anyio.CapacityLimiter | None = None  # made where the event loop is
         self._encoders = threading.BoundedSemaphore(limits.encoders)
 
-    async def generate(self, record: Record, wanted: GenerateRequest, accept: str = "") -> "Answered":
+    async def generate(self, record: RunReader, wanted: GenerateRequest, accept: str = "") -> "Answered":
         """Returns an answer; ``accept`` is what HTTP's header of that name says.
 
         Raises:
@@ -89,7 +89,7 @@ class Service:
             with self._lock:
                 self._requests -= 1
 
-    def _generate(self, record: Record, wanted: GenerateRequest, accept: str) -> "Answered":
+    def _generate(self, record: RunReader, wanted: GenerateRequest, accept: str) -> "Answered":
         if (most := sampling.candidates(wanted)) > self.limits.images:
             raise ConfigError(
                 f"{most} examples would be made, and {self.limits.images} a request are allowed: ask in parts"
@@ -129,7 +129,7 @@ class Service:
         return self._streams
 
 
-def _facts(record: Record, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
+def _facts(record: RunReader, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
     request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
     for key in ("labels", "noise"):
         if isinstance(request.get(key), list) and (key == "noise" or len(request[key]) > _MOST_LABELS):

@@ -9,8 +9,8 @@ from fastapi.sse import format_sse_event
 
 from common.files import read_file
 from simulations.runs.journal_tail import Tail
-from simulations.runs.record import Record
 from simulations.runs.round_status import RoundStatus
+from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
 from simulations.serve.answers import finite
 
@@ -20,7 +20,7 @@ _LONGEST_NOW = 2**22
 _BREATH_EVERY = 20  # looks without news after which a comment keeps the line open
 
 
-async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def events(record: RunReader, offset: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Yields server-sent events until the run has ended or the server stops.
 
     ``round`` and ``event`` are a line of the journal each. Their id is where in the journal they end; a browser that
@@ -61,7 +61,7 @@ async def events(record: Record, offset: int, stopping: Callable[[], bool]) -> A
         await anyio.sleep(_LOOK_EVERY)
 
 
-def is_over(record: Record) -> bool:
+def is_over(record: RunReader) -> bool:
     """Returns whether a run has finished or failed."""
     return state_of(record.view())[0] in ("finished", "failed")
 

@@ -17,11 +17,11 @@ from common.metrics import table
 from common.models import MODELS, Model
 from server.records import curves, model_selection
 from server.records.curves import score_curves
+from server.records.generator_weak_spots import weak_spots
 from server.records.incidents import incidents
 from server.records.scored_with import own_counts
-from server.records.weak_spots import weak_spots
-from simulations.runs.record import Record, View
 from simulations.runs.round_status import RoundStatus
+from simulations.runs.run_reader import RunReader, View
 from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.alerts import alerts_of, checks_of, keeps_one
 from simulations.serve.answers import (
@@ -52,7 +52,7 @@ _MOST_INCIDENTS = 100
 _PLACES = ("data.root", "evaluation.inception-weights", "output.dir")
 
 
-def read_summary(record: Record) -> RunSummary:
+def read_summary(record: RunReader) -> RunSummary:
     """Returns a run at a glance, whatever stands in its folder: one run's trouble is not that of the others."""
     try:
         return summary_of(record.view())
@@ -60,7 +60,7 @@ def read_summary(record: Record) -> RunSummary:
         return _untold(record.name, error)
 
 
-def read_detail(record: Record) -> RunDetail:
+def read_detail(record: RunReader) -> RunDetail:
     """Returns a run in full, whatever stands in its folder."""
     try:
         return detail_of(record.view())

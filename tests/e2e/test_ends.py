@@ -17,7 +17,7 @@ from common.errors import ConfigError, DataError, FederationError, OtherRunError
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
 from simulations.commands import main
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
 from simulations.runtime.in_process import InProcessGrid, simulate
 
@@ -48,7 +48,7 @@ def federate(config, *sites, raises=None):
 
 
 def words_of(directory):
-    return state_of(Record("run", directory).view())
+    return state_of(RunReader("run", directory).view())
 
 
 def npz(path, size, num=40, classes=2):

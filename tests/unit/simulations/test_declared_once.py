@@ -20,7 +20,7 @@ from server.records import journal, report, run_directory
 from server.records.tracking.tracker_sync import figures
 from simulations import api
 from simulations.benchmark import tables
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.runtime import in_process, progress
 from simulations.serve.summaries import read_detail, read_summary
 from tests.conftest import SMALL
@@ -118,7 +118,7 @@ def test_they_stand_in_journal_console_report_page_and_tables(run, monkeypatch):
     for words in ("D loss", "D(real)", "discriminator-loss"):
         assert words not in page
 
-    told = read_detail(Record("toy", run))
+    told = read_detail(RunReader("toy", run))
     labels = {it.name: it.label for it in told.figures}
     assert (labels["elbo-loss"], labels["kl"]) == ("ELBO (negative)", "KL divergence")
     assert list(labels)[:2] == ["elbo-loss", "kl"]
@@ -141,20 +141,20 @@ def test_they_stand_in_journal_console_report_page_and_tables(run, monkeypatch):
 
 def test_a_run_whose_objective_is_unknown_shows_its_figures_by_their_names(run, monkeypatch):
     monkeypatch.delitem(OBJECTIVES, "bound")
-    told = read_detail(Record("toy", run))
+    told = read_detail(RunReader("toy", run))
     assert told.problem
     assert {chart.title: chart.names for chart in told.charts} | {"Losses": ["elbo-loss"]} == {
         chart.title: chart.names for chart in told.charts
     }
     assert {it.name: it.label for it in told.figures}["elbo-loss"] == "elbo loss"
     assert ["kl"] in [chart.names for chart in told.charts]
-    assert read_summary(Record("toy", run)).figures == told.figures
+    assert read_summary(RunReader("toy", run)).figures == told.figures
 
 
 def test_a_score_of_another_version_is_kept_as_it_is(run, monkeypatch):
     monkeypatch.delitem(METRICS, "contrast")
     assert all("contrast" in line["scores"] for line in journal.read(run.journal))
-    assert read_detail(Record("toy", run)).scores["contrast"] > 0
+    assert read_detail(RunReader("toy", run)).scores["contrast"] > 0
 
 
 def test_a_metric_says_itself_why_it_cannot_be_computed(declared, monkeypatch):

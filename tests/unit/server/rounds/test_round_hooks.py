@@ -17,7 +17,7 @@ from server import checkpoint
 from server.evaluation.scoring import Scoring
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.rounds.save_checkpoint import SaveCheckpoint
+from server.rounds.checkpoint_schedule import CheckpointSchedule
 from server.rounds.write_journal import WriteLine
 from simulations.runtime.in_process import simulate
 
@@ -140,7 +140,7 @@ class TestOrder:
         assert state_of(folder(small())).round == 1
 
     def test_a_round_whose_line_is_there_is_done_although_its_checkpoint_was_interrupted(self, small, monkeypatch):
-        interrupt(monkeypatch, SaveCheckpoint, "after", lambda hook, done: done.number == 2)
+        interrupt(monkeypatch, CheckpointSchedule, "after", lambda hook, done: done.number == 2)
         with pytest.raises(KeyboardInterrupt):
             run(small())
         assert rounds(folder(small())) == [1, 2]

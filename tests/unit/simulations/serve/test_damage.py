@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulations.commands import main
-from simulations.runs.record import Record
+from simulations.runs.run_reader import RunReader
 from simulations.serve import library
 from simulations.serve.summaries import partition_of, read_detail, read_summary
 from tests.unit.simulations.serve.conftest import doing, event, line, listening
@@ -110,7 +110,7 @@ def test_a_file_that_is_damaged_is_named(written, name):
     for file in TOLD:
         run = full(written, f"{name} {file}".replace(" ", "-"))
         DAMAGE[name](run.path / file)
-        found = read_detail(Record("damaged", run))
+        found = read_detail(RunReader("damaged", run))
         signs = [sign.words for sign in found.signs if sign.kind == "record"]
         assert any(words.startswith(file) for words in signs), (file, signs)
         assert (file == "config.toml") == found.problem.startswith(file)
@@ -123,7 +123,7 @@ def test_a_key_that_is_gone_or_holds_anything_else_costs_no_more_than_itself(wri
     run = full(written)
     path, rows = run.path / file, (run.path / file).read_text().splitlines()
     whole = json.loads(rows[0]) if file == "journal.jsonl" else json.loads(path.read_text())
-    record = Record("damaged", run)
+    record = RunReader("damaged", run)
     assert read_summary(record).problem == ""
     for told in (*variants(whole), whole | {"a-newer-key": deep(5)}, whole | {"a-newer-key": deep(200)}):
         text = json.dumps(told)
@@ -139,18 +139,18 @@ def test_a_configuration_of_which_a_part_is_unknown_tells_the_rest_and_the_journ
     run = full(written)
     text = run.config.read_text()
     run.config.write_text(text.replace('model = "', 'model = "vae-').replace("[data]", "[data]\nhue = 3"))
-    found = read_summary(Record("damaged", run))
+    found = read_summary(RunReader("damaged", run))
     assert found.problem.startswith("config.toml: data.hue=3: no such key")
     assert (found.model[:4], found.rounds, found.clients, found.algorithm[:6]) == ("vae-", 10, 2, "fedavg")
     assert found.images.conditional is None
     run.config.write_text("model = ")
-    found = read_summary(Record("damaged", run))
+    found = read_summary(RunReader("damaged", run))
     assert found.problem.startswith("config.toml is not TOML")
     assert (found.model, found.rounds, found.progress, found.round, found.clients) == (None, None, 1.0, 2, 2)
     run.summary.unlink()
     run.partition.unlink()
     run.config.unlink()
-    found = read_summary(Record("damaged", run))
+    found = read_summary(RunReader("damaged", run))
     assert (found.problem, found.progress, found.clients, found.seed) == ("config.toml is gone", None, 2, None)
     assert "its configuration cannot be read" in found.words
 
@@ -161,7 +161,7 @@ def test_names_of_classes_that_are_no_utf8_are_told_in_what_can_be_written(writt
     run.partition.write_text(json.dumps(json.loads(run.partition.read_text()) | {"class-names": names}))
     run.summary.write_text(json.dumps(SUMMARY | {"class-names": names}))
     run.journal.write_text(json.dumps(event("stopped", 0, "class caf\udce9")) + "\n")
-    found = read_detail(Record("damaged", run))
+    found = read_detail(RunReader("damaged", run))
     assert found.images.class_names[:2] == ["caf\\xe9", "\\ud800"]
     assert found.incidents[0].why == "class caf\\xe9"
     found.model_dump_json()
@@ -169,8 +169,8 @@ def test_names_of_classes_that_are_no_utf8_are_told_in_what_can_be_written(writt
 
 def test_what_nobody_has_foreseen_is_said_of_the_run_that_it_is_about(written, tmp_path, monkeypatch, caplog):
     written([line(1)], "sound"), full(written)
-    view = Record.view
-    monkeypatch.setattr(Record, "view", lambda self: 1 / 0 if self.name == "damaged" else view(self))
+    view = RunReader.view
+    monkeypatch.setattr(RunReader, "view", lambda self: 1 / 0 if self.name == "damaged" else view(self))
     with listening(tmp_path / "runs") as client:
         damaged, sound = client.get("/api/runs").json()["runs"]
         assert (damaged["id"], sound["problem"]) == ("damaged", "")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.runs import record as record_file
-from simulations.runs.record import Record, held
+from simulations.runs import run_reader
+from simulations.runs.run_reader import RunReader, held
 from simulations.runs.status import state_of
 from simulations.serve.alerts import alerts_of
 from simulations.serve.clients import client_rows
@@ -24,7 +24,7 @@ ALL = [(0, {}), (1, {}), (2, {})]
 
 
 def view_of(run):
-    return Record("hand", run).view()
+    return RunReader("hand", run).view()
 
 
 def aged(run, seconds=10_000):
@@ -74,7 +74,7 @@ def test_files_that_do_not_agree_are_a_sign(written, rounds, said):
     assert [sign.words.partition(". ")[0] for sign in alerts_of(view_of(run)) if sign.kind == "record"] == [said]
 
 
-@pytest.mark.skipif(not record_file._LOCKS.exists(), reason="the system has no table of locks")
+@pytest.mark.skipif(not run_reader._LOCKS.exists(), reason="the system has no table of locks")
 def test_a_run_is_at_work_while_a_process_holds_its_lock_and_waits_until_clients_have_answered(written):
     run = written([line(1), line(2)])
     assert not held(run.path / ".lock")
@@ -102,7 +102,7 @@ def test_a_run_is_at_work_while_a_process_holds_its_lock_and_waits_until_clients
 
 def test_where_the_system_has_no_table_of_locks_a_run_whose_record_changes_is_at_work(written, monkeypatch):
     run = written([line(1)])
-    monkeypatch.setattr(record_file, "_LOCKS", Path("/no/such/table"))
+    monkeypatch.setattr(run_reader, "_LOCKS", Path("/no/such/table"))
     (run.path / ".lock").touch()
     os.utime(run.path / ".lock", (1, 1))
     assert state_of(view_of(run))[0] == "running"
@@ -121,7 +121,7 @@ def test_a_run_directory_is_never_written_to(trained):
 
 def test_a_record_that_changes_is_read_on_and_a_torn_one_does_no_harm(written):
     run = written([line(1)])
-    found = Record("hand", run)
+    found = RunReader("hand", run)
     assert found.view().last_round == 1
     with run.journal.open("a") as file:
         file.write('{"round": 2, "cli')
@@ -172,7 +172,7 @@ def test_a_record_that_is_followed_tells_what_one_that_is_read_anew_does(written
         line(3, [(0, {"seconds": 2.0}), (2, {"d-fake": 1.0})], fid=3.0),
     ]
     run = written([])
-    followed, before = Record("hand", run), []
+    followed, before = RunReader("hand", run), []
     for count in range(len(rows) + 1):
         run.journal.write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
         before.append((followed.view(), detail_of(followed.view())))

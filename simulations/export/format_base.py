@@ -1,4 +1,4 @@
-"""Networks as files of other programs, and how those programs read them back."""
+"""What an export format is: a kind of file for a network, written here and read back by another program."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

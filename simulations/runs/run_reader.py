@@ -1,4 +1,4 @@
-"""What a run directory says, kept in memory and brought up to date at each look. It is never written to."""
+"""Reads a run directory: what it says, kept in memory and brought up to date at each look. It is never written to."""
 
 import os
 import re
@@ -121,7 +121,7 @@ class View:
         return self.lines[-1]["round"] if self.lines else 0
 
 
-class Record:
+class RunReader:
     """One run directory.
 
     Args:

@@ -1,4 +1,4 @@
-"""Saves a checkpoint after rounds that are due for one."""
+"""After which rounds a checkpoint is saved. What it contains is decided in ``server/checkpoint.py``."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from server.records.time_left import is_scored
 from server.rounds.base import KeptRound, Snapshot
 
 
-class SaveCheckpoint:
+class CheckpointSchedule:
     """Has a checkpoint written of each scored round, and every ``output.checkpoint-every`` rounds.
 
     Args:
