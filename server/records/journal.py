@@ -22,7 +22,7 @@ from common.journal_lines import (
 )
 from common.metrics import METRICS, table
 from common.objectives import Loss
-from server.records import run_files
+from server.records import json_values, run_files
 from server.records.scored_with import scored_with
 
 _LONGEST_REASON = 5000
@@ -116,7 +116,7 @@ def _all(path: Path) -> list[JournalLine]:
     for number, row in enumerate(rows, start=1):
         try:
             line, problems = run_files.journal_line(row)
-            problems = run_files.wrong(problems)
+            problems = json_values.wrong(problems)
         except ValueError as error:
             if number == len(rows) and not content.endswith(b"\n") and (found or row.startswith(b"{")):
                 break  # torn

@@ -15,7 +15,7 @@ from common.config import RunConfig, upgraded
 from common.config_values import flatten
 from common.errors import BusyError, CheckpointError, ConfigError
 from common.files import read_file, read_toml
-from server.records import journal, run_files
+from server.records import journal, json_values, run_files
 
 _LONGEST_FILE = 64 * 2**20  # bytes of a partition.json or summary.json
 _ALWAYS = ("model", "algorithm", "partition", "data.name", "federation.num-clients", "output.resume")
@@ -43,7 +43,7 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """What the run is called: its folder's name, in what can be written as UTF-8."""
-        return run_files.writable(self.path.name)
+        return json_values.writable(self.path.name)
 
     def sample(self, round: int) -> Path:
         """Returns the file for the samples of a round: a picture, but for a page of text that is there."""
@@ -151,8 +151,8 @@ class RunDirectory:
 
     def _read(self, path: Path, form: Callable[[Any], tuple[dict[str, Any], list[str]]]) -> dict[str, Any]:
         try:
-            found, problems = form(run_files.document(read_file(path, _LONGEST_FILE)))
-            problems = run_files.wrong(problems)
+            found, problems = form(json_values.document(read_file(path, _LONGEST_FILE)))
+            problems = json_values.wrong(problems)
         except FileNotFoundError:
             return {}
         except OSError as error:

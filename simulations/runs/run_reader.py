@@ -18,7 +18,7 @@ from common.files import read_file, read_toml
 from common.journal_lines import EventLine, JournalLine, RoundLine, is_event, is_round
 from common.objectives import OBJECTIVES, Objective
 from server import checkpoint
-from server.records import run_files
+from server.records import json_values, run_files
 from server.records.run_directory import RunDirectory
 from simulations.runs.journal_columns import Columns
 from simulations.runs.journal_tail import Tail
@@ -244,7 +244,7 @@ class RunReader:
 
 def _formed(path: Path, form: Callable[[Any], tuple[Any, list[str]]]) -> tuple[Any, list[str]]:
     try:
-        return form(run_files.document(read_file(path, _LONGEST_FILE)))
+        return form(json_values.document(read_file(path, _LONGEST_FILE)))
     except OSError as error:
         return None, [f"{error.strerror or error}"]
     except ValueError as error:
@@ -256,7 +256,7 @@ def _now(found: Any) -> tuple[RoundStatus | None, list[str]]:
         return RoundStatus.model_validate(found), []
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "it"
-        return None, [run_files.writable(f"{where}: {error.errors()[0]['msg']}")]
+        return None, [json_values.writable(f"{where}: {error.errors()[0]['msg']}")]
 
 
 def held(lock: Path) -> bool | None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from server.records import run_files
+from server.records import json_values, run_files
 from server.records.scored_with import scored_with, scored_with_words
 
 ROUND = {
@@ -53,7 +53,7 @@ def test_what_is_not_known_of_an_older_version_is_there_all_the_same():
         "round": 1, "examples-seen": 0, "bytes-down": 0, "bytes-up": 0, "seconds": {}, "clients": [], "refused": [],
         "scores": {"fid": 2.0}, "scored-with": {"extractor": None, "num-samples": None},
     }  # fmt: skip
-    assert run_files.wrong(problems) == []
+    assert json_values.wrong(problems) == []
 
 
 def test_what_scores_were_made_with_is_told_also_where_a_number_is_not_known():

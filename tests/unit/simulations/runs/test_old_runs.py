@@ -9,7 +9,7 @@ import pytest
 from common.config import RunConfig, upgraded
 from common.errors import ConfigError
 from server import checkpoint
-from server.records import run_files
+from server.records import json_values, run_files
 from server.records.report import write_report
 from server.records.run_directory import RunDirectory
 from simulations import load
@@ -137,9 +137,9 @@ def test_counts_of_old_journals_and_summaries_have_the_names_of_today():
         "seconds": {},
     }
     line, problems = run_files.journal_line(json.dumps(old).encode())
-    assert not run_files.wrong(problems)
+    assert not json_values.wrong(problems)
     assert line["examples-seen"] == 64
     assert line["scored-with"] == {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 400}
     assert line["clients"][0]["examples"] == 8.0
     told, problems = run_files.summary({"rounds": 1, "images-seen": 64, "scores": {}, "scored-with": made})
-    assert (told["examples-seen"], told["scored-with"]["num-samples"], run_files.wrong(problems)) == (64, 100, [])
+    assert (told["examples-seen"], told["scored-with"]["num-samples"], json_values.wrong(problems)) == (64, 100, [])
