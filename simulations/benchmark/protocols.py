@@ -15,10 +15,12 @@ from common.algorithms import ALGORITHMS
 from common.algorithms.on_server import OnServer
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
+from common.examples import TextSpec
+from simulations.benchmark import alone
 
 BUDGETS = ("cpu", "full")
 
-Kind = Literal["centralised", "algorithm", "variant", "local-only"]
+Kind = Literal["centralised", "algorithm", "variant", "local-only", "alone"]
 
 CENTRALISED: dict[str, Scalar] = {
     "objective": "non-saturating r1=0.1",
@@ -29,7 +31,7 @@ CENTRALISED: dict[str, Scalar] = {
 """Settings of centralised training of a GAN: under the defaults, which were found for federations, it collapses."""
 
 LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "examples"}
-"""Clients who train alone from the first round on: fine-tuning in all rounds."""
+"""Clients who train alone from the first round on: fine-tuning in all rounds. Of text see ``alone``."""
 
 _LOCAL_ONLY_NOTE = (
     "clients train alone from a common start, and their generators are pooled: an image is made by one of them, drawn "
@@ -37,7 +39,7 @@ _LOCAL_ONLY_NOTE = (
 )
 
 CENTRALISED_LABEL, LOCAL_ONLY_LABEL = "centralised", "local-only"
-_KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "variant", "local-only")
+_KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "variant", "local-only", "alone")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ PROTOCOLS = {
                 "fedopt lr=1.0 beta1=0.9",
                 "fedopt optimizer=adam lr=0.003 beta1=0.9",
                 "fedopt optimizer=yogi lr=0.003 beta1=0.9",
+                LOCAL_ONLY_LABEL,
             ),
             variants={
                 "lstm": {"model": "lstm"},
@@ -178,6 +181,8 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
     """
     if label == CENTRALISED_LABEL:
         return _centralised(base, centralised or {})
+    if label == LOCAL_ONLY_LABEL and base.model_component.kind == TextSpec.kind:
+        return _alone(base)
     if label == LOCAL_ONLY_LABEL:
         return Entry(LOCAL_ONLY_LABEL, "local-only", LOCAL_ONLY, _LOCAL_ONLY_NOTE)
     known = [CENTRALISED_LABEL, *ALGORITHMS, LOCAL_ONLY_LABEL]
@@ -202,6 +207,17 @@ def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
         "evaluation.every": every * times,
         "output.sample-every": base.output.sample_every * times,
     }
+
+
+def _alone(base: RunConfig) -> Entry:
+    """Returns clients of text who train alone, each scored by its own model on its own held-out text."""
+    settings = alone.settings(base)
+    steps = settings["federation.num-rounds"]
+    note = (
+        f"each client trains alone for {steps} steps from the common start, as many as the rounds give one on average, "
+        "and its own model is scored on its own held-out text"
+    )
+    return Entry(LOCAL_ONLY_LABEL, "alone", settings, note)
 
 
 def make_variant(name: str, overrides: Mapping[str, Scalar]) -> Entry:

@@ -33,6 +33,7 @@ from server import checkpoint
 from server.evaluation.evaluator import Evaluator
 from server.records import journal
 from server.records.run_directory import RunDirectory
+from simulations.benchmark import alone
 from simulations.benchmark.protocols import Entry
 from simulations.runs.generator import load_trained
 from simulations.runtime.in_process import simulate
@@ -119,14 +120,15 @@ def state_of(cell: Cell) -> str:
     Raises:
         OtherRunError: Its folder holds a run of another configuration; names the differences.
     """
-    run = RunDirectory(cell.path)
-    if not run.config.exists():
+    run, is_alone = RunDirectory(cell.path), cell.entry.kind == "alone"
+    known = alone.settings_of(cell.path) if is_alone else run.read_config() if run.config.exists() else None
+    if known is None:
         return "failed" if cell.failure.exists() else "new"
-    if differences := _differences(run.read_config(), cell.config):
+    if differences := _differences(known, cell.config):
         raise OtherRunError(
             f"the run in {cell.path} is another one: {'; '.join(differences)}; remove it, or take another --out"
         )
-    if finished(run):
+    if alone.figures_in(cell.path) if is_alone else finished(run):
         return "finished"
     return "failed" if cell.failure.exists() else "begun"
 
@@ -157,22 +159,29 @@ def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
     """
     if state_of(cell) != "finished":
         cell.path.mkdir(parents=True, exist_ok=True)
-        resume = RunDirectory(cell.path).config.exists()
-        config = cell.config.replaced({"output.resume": resume})
         cell.failure.unlink(missing_ok=True)
         _note_machine(cell.path, num_workers)
         try:
-            with watching(config, stream) as on_reply:
-                simulate(config, num_workers=num_workers, on_reply=on_reply)
+            _train(cell, num_workers, stream)
         except (OutputError, OSError):
             raise
         except Exception as error:  # whatever ends one run, the others go on
             _write(cell.failure, {"reason": in_words(error)})
             log.debug("%s, seed %d", cell.entry.label, cell.seed, exc_info=True)
             return False
-    with scoring(stream):
-        score_best(RunDirectory(cell.path), cell.config)
+    if cell.entry.kind != "alone":
+        with scoring(stream):
+            score_best(RunDirectory(cell.path), cell.config)
     return True
+
+
+def _train(cell: Cell, num_workers: int | None, stream: TextIO) -> None:
+    if cell.entry.kind == "alone":
+        alone.train_alone(cell.config, cell.path, num_workers, stream)
+        return
+    config = cell.config.replaced({"output.resume": RunDirectory(cell.path).config.exists()})
+    with watching(config, stream) as on_reply:
+        simulate(config, num_workers=num_workers, on_reply=on_reply)
 
 
 def score_best(run: RunDirectory, config: RunConfig) -> None:

@@ -16,6 +16,7 @@ from common.metrics import METRICS, Score, table
 from server.records import journal
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with
+from simulations.benchmark import alone
 from simulations.benchmark.protocols import Entry
 from simulations.benchmark.runner import finished
 
@@ -193,12 +194,12 @@ def _row(folder: Path, entry: Entry) -> dict[str, Any]:
     failed, unfinished = [], []
     machines: list[dict[str, Any]] = []
     for path in sorted((folder / entry.slug).glob("seed-*"), key=lambda path: int(path.name[5:])):
-        seed, run, failure = int(path.name[5:]), RunDirectory(path), path / "failure.json"
-        if run.config.exists() and finished(run):
+        seed, failure = int(path.name[5:]), path / "failure.json"
+        if figures := _figures_in(path, entry):
             noted = path / "machines.json"
             theirs = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
             made_on = {"processors": sorted({_on(machine) for machine in theirs})}
-            runs.append({"seed": seed, **figures_of(run, entry.kind == "centralised"), **made_on})
+            runs.append({"seed": seed, **figures, **made_on})
             machines += theirs
         elif failure.exists():
             failed.append({"seed": seed, **json.loads(failure.read_text(encoding="utf-8"))})
@@ -217,6 +218,16 @@ def _row(folder: Path, entry: Entry) -> dict[str, Any]:
         "unfinished": unfinished,
         "machines": [m for k, m in enumerate(machines) if m not in machines[:k]],
     }
+
+
+def _figures_in(path: Path, entry: Entry) -> dict[str, Any] | None:
+    """Returns the figures of a run of a row; None before it is finished."""
+    if entry.kind == "alone":
+        found = alone.figures_in(path)
+        found: dict[str, Any] | None = _rounded(alone.figures_in(path))
+        return found
+    run = RunDirectory(path)
+    return figures_of(run, entry.kind == "centralised") if run.config.exists() and finished(run) else None
 
 
 def _real(file: Path) -> dict[str, Any]:

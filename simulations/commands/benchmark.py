@@ -26,8 +26,8 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
         typer.Option(
             "--algorithms",
             metavar="A,B",
-            help="Rows: algorithms with any options, centralised, local-only; default: all of them, or with --variant "
-            "none.",
+            help="Rows: algorithms with any options, centralised, local-only, a variant of the protocol (of T1 lstm, "
+            "ngram); default: all of them, or with --variant none.",
         ),
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2", help="Roots of random numbers.")] = "0,1,2",
@@ -144,8 +144,9 @@ def _entries(
     own = protocol.variants if labels is None and not variants else {}
     if labels is None:
         labels = [] if variants else list(protocol.labels) or default_labels(base)
-    entries = [make_entry(label, base, centralised) for label in labels]
-    entries += [make_variant(name, settings) for name, settings in own.items()]
+    named = {label: protocol.variants[label] for label in labels if label in protocol.variants}
+    entries = [make_entry(label, base, centralised) for label in labels if label not in named]
+    entries += [make_variant(name, settings) for name, settings in (own | named).items()]
     for text in variants or []:
         name, separator, settings = text.partition("=")
         if not separator:
