@@ -18,7 +18,7 @@ from common.writing import unknown_characters, until, write_in_parts
 from simulations.runs.generator import LoadedGenerator
 from simulations.runs.output_place import check_target
 from simulations.runs.provenance import beside
-from simulations.runs.sample_requests import DEFAULT_LENGTH, MOST_IMAGES, Draw, Plain, as_unicode, place
+from simulations.runs.sample_requests import DEFAULT_LENGTH, MOST_IMAGES, Draw, Plain, Request, as_unicode, place
 from simulations.runs.samples import Samples, write_arrays
 from simulations.runs.text_files import FORMS, Text, write_texts
 from simulations.runs.text_processing import SPLITS, first_of_each, in_order, normalised, word_filter
@@ -27,7 +27,6 @@ LONGEST = 100_000
 _DEFAULT_NUM = 20
 _MOST_SHOWN = 50
 _DROPPED = {"without-words": "they hold a word of the filter", "unique": "equal to one before"}
-_OF_TEXTS = ("normalise", "unique", "sort", "split", "without_words")
 
 
 def _several(value: Any) -> Any:
@@ -67,8 +66,8 @@ class Sampling(Draw):
         return given
 
 
-class TextRequest(Sampling):
-    """Texts, and what is done to them afterwards, in this order.
+class Processing(Request):
+    """What is done to texts afterwards, in this order.
 
     Attributes:
         normalise: White space.
@@ -83,6 +82,10 @@ class TextRequest(Sampling):
     unique: bool = False
     sort: bool = False
     split: Literal["sentences", "words"] | None = None
+
+
+class TextRequest(Sampling, Processing):
+    """Texts, and what is done to them afterwards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +121,7 @@ class Texts(Samples):
         stored = torch.cat(list(write_in_parts(sampler, labels, wanted.seed, wanted.length, prompts)))
         items = texts_of(trained, stored, labels, wanted.prompts, wanted.stop, wanted.seed)
         kept, dropped = processed(items, wanted)
-        remarks = remarks_on(trained.spec, wanted.prompts)
-        remarks += tuple(f"{num} of {len(items)} texts dropped: {_DROPPED[why]}" for why, num in dropped.items())
+        remarks = (*remarks_on(trained.spec, wanted.prompts), *said_of(dropped, len(items)))
         asked = wanted.model_dump(exclude_defaults=True, exclude={"num", "seed"}, mode="json")
         origin = trained.origin(run, wanted.seed) | {
             "number": len(kept),
@@ -149,7 +151,7 @@ class Texts(Samples):
         super().check_place(kind, wanted, out, overwrite, way_out)
         assert isinstance(wanted, TextRequest)
         ending = out.suffix.lower()
-        if ending == ".npz" and (used := [name for name in _OF_TEXTS if getattr(wanted, name)]):
+        if ending == ".npz" and (used := [name for name in sorted(Processing.model_fields) if getattr(wanted, name)]):
             raise ConfigError(f"{str(out)!r} holds tokens as they were made: write to a .jsonl, or leave {used[0]} out")
         if wanted.split is not None and ending != ".jsonl":
             raise ConfigError(f"split={wanted.split!r} is written to a .jsonl only, not to {str(out)!r}")
@@ -224,7 +226,7 @@ def texts_of(
     ]
 
 
-def processed(items: Sequence[Text], wanted: TextRequest) -> tuple[list[Text], dict[str, int]]:
+def processed(items: Sequence[Text], wanted: Processing) -> tuple[list[Text], dict[str, int]]:
     """Returns the texts that are kept, changed and ordered as asked, and how many were dropped, by the option."""
     texts = [normalised(item.text) if wanted.normalise else item.text for item in items]
     kept = [replace(item, text=text) for item, text in zip(items, texts, strict=True)]
@@ -241,6 +243,11 @@ def processed(items: Sequence[Text], wanted: TextRequest) -> tuple[list[Text], d
     if wanted.split is not None:
         kept = [replace(item, parts={wanted.split: SPLITS[wanted.split](item.text)}) for item in kept]
     return kept, dropped
+
+
+def said_of(dropped: Mapping[str, int], made: int) -> tuple[str, ...]:
+    """Returns how many of the texts that were made are left out, and why, in words."""
+    return tuple(f"{num} of {made} texts dropped: {_DROPPED[why]}" for why, num in dropped.items())
 
 
 def remarks_on(spec: ExampleSpec, prompts: Sequence[str]) -> tuple[str, ...]:

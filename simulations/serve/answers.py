@@ -322,12 +322,16 @@ class Written(Answer):
     class_name: str = Field(alias="class", description="of that class; empty where there is none")
     prompt: str
     text: str = Field(description="all of it, the prompt first")
+    sentences: list[str] | None = Field(None, description="there where split asks for them")
+    words: list[str] | None = Field(None, description="there where split asks for them")
 
 
 class Texts(Answer):
     """Generated texts."""
 
     texts: list[Written]
+    made: int = Field(description="how many were made, those that were dropped as well")
+    dropped: dict[str, int] = Field(description="how many were dropped, by the option that did it")
     remarks: list[str] = Field(description="such as characters of a prompt that the model does not know")
     provenance: dict[str, Any] = Field(description="where they come from, and the request that makes them again")
 

@@ -127,6 +127,19 @@ class GenerateRequest(_Strict):
     )
     length: int = Field(DEFAULT_LENGTH, ge=1, le=100_000, description="characters of a text at most, after its prompt")
     stop: _Unicode = Field("", description="of text: a mark that it ends before")
+    normalise: bool = Field(False, description="of text: single spaces, one empty line at most; line breaks stay")
+    without_words: list[_Unicode] | None = Field(
+        None,
+        description="texts that hold one of these words or phrases are dropped, in upper or lower case",
+        min_length=1,
+        max_length=1000,
+    )
+    unique: bool = Field(False, description="texts that are equal to one before are dropped")
+    sort: bool = Field(False, description="texts in alphabetical order")
+    split: Literal["sentences", "words"] | None = Field(
+        None,
+        description="what else json and jsonl have of each text; of text the five from normalise on, in this order",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "GenerateRequest":

@@ -12,7 +12,7 @@ from common.examples import TextSpec
 from common.writing import noise_of_texts, tokens_of
 from simulations.runs.generator import LoadedGenerator
 from simulations.runs.text_files import as_csv, as_jsonl, as_txt
-from simulations.runs.texts import in_turn_of, labels_beside, remarks_on, texts_of
+from simulations.runs.texts import Processing, in_turn_of, labels_beside, processed, remarks_on, said_of, texts_of
 from simulations.serve import images, sampling
 from simulations.serve.answers import Texts, Written
 from simulations.serve.generate_requests import GenerateRequest
@@ -20,7 +20,7 @@ from simulations.serve.images import Made
 from simulations.serve.limits import Limits
 from simulations.serve.models import Maker, Network
 
-_OF_TEXT = ("prompts", "temperature", "top_p", "length", "stop")
+_OF_TEXT = ("prompts", "temperature", "top_p", "length", "stop", *Processing.model_fields)
 _OF_ALL = ("num", "labels", "seed", "round", "client", "format")
 _PROMPT_STEP = 16  # tokens that the width of prompts is a multiple of, so that those of several requests fit together
 
@@ -126,6 +126,10 @@ class TextWay(Way):
             self.format = self._preferred(accept)
         if self.format not in self.media:
             raise ConfigError(f"format={self.format!r} is for images: {', '.join(self.media)}")
+        if wanted.split is not None and self.format not in ("json", "jsonl"):
+            raise ConfigError(
+                f"split={wanted.split!r} is for json and jsonl: format={self.format!r} has no place for it"
+            )
         spec = self.trained.spec
         assert isinstance(spec, TextSpec)
         tokens = tokens_of(spec, wanted.prompts or [""])
@@ -161,8 +165,11 @@ class TextWay(Way):
     def encode(self, made: Tensor, facts: dict[str, Any]) -> bytes:
         wanted = self.wanted
         prompts = wanted.prompts or ()
-        texts = texts_of(self.trained, made, self.labels, prompts, wanted.stop, wanted.seed)
-        remarks = remarks_on(self.trained.spec, prompts)
+        every = texts_of(self.trained, made, self.labels, prompts, wanted.stop, wanted.seed)
+        given = {name: getattr(wanted, name) for name in Processing.model_fields if name in wanted.model_fields_set}
+        texts, dropped = processed(every, Processing.of({k: v for k, v in given.items() if v is not None}))
+        facts |= {"made": len(every), "dropped": dropped, "rejected": len(every) - len(texts)}
+        remarks = (*remarks_on(self.trained.spec, prompts), *said_of(dropped, len(every)))
         if self.format != "json":
             return {"jsonl": as_jsonl, "txt": as_txt, "csv": as_csv}[self.format](texts).encode()
         written = [
@@ -172,10 +179,12 @@ class TextWay(Way):
                 class_name=text.class_name,
                 prompt=text.prompt,
                 text=text.text,
+                **{name: list(parts) for name, parts in text.parts.items()},
             )
             for text in texts
         ]
-        return Texts(texts=written, remarks=list(remarks), provenance=facts).model_dump_json(by_alias=True).encode()
+        answer = Texts(texts=written, made=len(every), dropped=dropped, remarks=list(remarks), provenance=facts)
+        return answer.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
 WAYS: dict[str, type[Way]] = {"images": ImageWay, "text": TextWay}

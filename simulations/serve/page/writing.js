@@ -12,7 +12,7 @@ const MOST_TEXTS = 40;
 const FORMATS = { txt: "text, apart by a line ---", jsonl: "jsonl, a line of JSON a text", csv: "csv, a table", json: "JSON" };
 
 export function writing(run) {
-  const own = local(`writing ${run.id}`, () => ({ prompt: "", classes: new Set(), seed: 0, num: 4, length: 300, temperature: 0.8, topP: null, round: "last", format: "txt", shown: null, note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  const own = local(`writing ${run.id}`, () => ({ prompt: "", classes: new Set(), seed: 0, num: 4, length: 300, temperature: 0.8, topP: null, normalise: false, unique: false, sort: false, without: "", round: "last", format: "txt", shown: null, note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
 }
@@ -23,6 +23,9 @@ function requestOf(run, own) {
   if (own.prompt) wanted.prompts = [own.prompt];
   if (own.temperature !== null) wanted.temperature = own.temperature;
   if (own.topP !== null) wanted["top-p"] = own.topP;
+  for (const name of ["normalise", "unique", "sort"]) if (own[name]) wanted[name] = true;
+  const words = own.without.split(",").map((it) => it.trim()).filter(Boolean);
+  if (words.length) wanted["without-words"] = words;
   if (hasClasses(run) && own.classes.size) wanted.labels = [...own.classes].sort((a, b) => a - b);
   return wanted;
 }
@@ -63,6 +66,7 @@ function controls(run, own) {
     Object.assign(own, changes);
     redraw();
   };
+  const check = (name, words) => h("label", { class: "check" }, h("input", { type: "checkbox", checked: own[name], onchange: (event) => change({ [name]: event.currentTarget.checked }) }), words);
   return h("section", { class: "card controls", "aria-labelledby": "controls-title" },
     h("h2", { id: "controls-title" }, "Playground"),
     h("label", { class: "field" }, h("span", {}, "Prompt"), h("textarea", { class: "prompt", rows: 3, maxlength: 2000, placeholder: "Texts go on from here; empty, they begin.", value: own.prompt, oninput: (event) => change({ prompt: event.currentTarget.value }) })),
@@ -72,7 +76,12 @@ function controls(run, own) {
     slider("Number", own.num, { min: 1, max: MOST_TEXTS, step: 1 }, (num) => change({ num })),
     classes(run, own, change),
     seed("Seed", own.seed, (value) => change({ seed: value })),
-    choice("Model", own.round, roundsOf(run), (round) => change({ round })));
+    choice("Model", own.round, roundsOf(run), (round) => change({ round })),
+    h("details", {}, h("summary", {}, "Afterwards"),
+      check("normalise", "single spaces"),
+      h("label", { class: "field" }, h("span", {}, "Without texts that hold"), h("input", { type: "text", maxlength: 2000, placeholder: "words or phrases, by comma", value: own.without, oninput: (event) => change({ without: event.currentTarget.value }) })),
+      check("unique", "no text twice"),
+      check("sort", "in alphabetical order")));
 }
 
 function result(run, own) {
@@ -83,7 +92,7 @@ function result(run, own) {
       own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
       own.note && h("p", { class: "note warning" }, own.note),
       shown && !own.failure && shown.remarks.map((remark) => h("p", { class: "note warning" }, `${remark[0].toUpperCase()}${remark.slice(1)}.`)),
-      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "text")} of round ${shown.round}`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
+      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.texts.length, "text")} of round ${shown.round}`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
     shown && h("div", { class: `texts-made${own.isBusy ? " stale" : ""}` }, shown.texts.map((it) => h("article", { key: it.index },
       it.class && hasClasses(run) && h("p", { class: "quiet" }, it.class),
       h("p", { class: "text" }, h("b", {}, it.text.slice(0, it.prompt.length)), it.text.slice(it.prompt.length))))),

@@ -203,6 +203,26 @@ def test_a_server_writes_what_the_command_writes(client, run):
     assert all(longer.startswith(text["text"]) for longer, text in zip(expected.texts, shorter, strict=False))
 
 
+def test_a_server_does_to_texts_what_the_command_does_and_counts_what_it_drops(client, run):
+    how = {"length": 4, "temperature": 0.3, "prompts": ["The ow", "A "], "seed": 1}
+    word = "A " + load(run).generate(2, **how).texts[1].split()[1]
+    done = {"normalise": True, "unique": True, "sort": True}
+    expected = load(run).generate(40, without_words=word, split="words", **how, **done)
+    answer = asked(client, num=40, **how, **done, split="words", **{"without-words": [word.upper()]})
+    found = answer.json()
+    assert [text["text"] for text in found["texts"]] == expected.texts
+    assert [text["words"] for text in found["texts"]] == [item.parts["words"] for item in expected.items]
+    assert found["dropped"] == dict(expected.dropped) == found["provenance"]["dropped"]
+    assert found["dropped"]["without-words"] >= 1
+    assert found["dropped"]["unique"] >= 1
+    assert found["made"] == 40 == len(found["texts"]) + sum(found["dropped"].values())
+    assert found["remarks"] == list(expected.remarks)
+    assert answer.headers["x-fedgan-rejected"] == str(sum(found["dropped"].values()))
+    lines = asked(client, num=40, **how, format="jsonl", split="sentences").text.splitlines()
+    assert all("sentences" in json.loads(line) for line in lines)
+    assert len(lines) == 40
+
+
 @pytest.mark.parametrize(
     ("body", "accept", "media", "ending"),
     [
@@ -231,6 +251,9 @@ def test_the_form_is_what_is_asked_for(client, body, accept, media, ending):
         ({"temperature": 0.01}, "temperature=0.01: Input should be greater than or equal to 0.05"),
         ({"labels": [2]}, "labels has 2; the generator knows 0 to 1"),
         ({"prompts": ["a" * 4001]}, "should have at most 4000 characters"),
+        ({"format": "txt", "split": "words"}, "split='words' is for json and jsonl: format='txt' has no place for it"),
+        ({"split": "letters"}, "split='letters'"),
+        ({"without-words": []}, "without-words"),
     ],
 )
 def test_a_server_refuses_in_words(client, body, words):
