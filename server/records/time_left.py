@@ -1,12 +1,16 @@
-"""How long a run will go on, by the rounds that it has done."""
+"""How long a run will go on, by the rounds that it has done: said on the log, and shown on the page."""
 
 import statistics
 import time
 from collections import deque
+from collections.abc import Collection, Sequence
 
 from common.config import RunConfig
+from common.journal_lines import RoundLine
 
 _RECENT = 10  # rounds that tell the time of the next
+SCORING = "evaluate"
+"""What scoring and drawing took, among the seconds of a line of the journal."""
 _LONG = 60.0  # seconds from which it is worth a line of its own
 
 
@@ -26,6 +30,27 @@ def num_scored(config: RunConfig, done: int) -> int:
     multiples = last // every - done // every
     first = every > 1 and done < 1 < last
     return multiples + first + (last % every != 0)
+
+
+def seconds_left(config: RunConfig, done: int, rounds: Collection[float], scoring: Collection[float]) -> float:
+    """Returns the seconds from the end of a round to that of the last; the final scores come on top of it.
+
+    Args:
+        config: The run's.
+        done: The round.
+        rounds: Seconds that each of the rounds before took, without scoring and drawing; not empty.
+        scoring: Seconds that scoring and drawing took in those of them that were scored.
+    """
+    each_scoring = statistics.median(scoring) if scoring else 0.0
+    return (config.federation.num_rounds - done) * statistics.median(rounds) + num_scored(config, done) * each_scoring
+
+
+def seconds_left_after(config: RunConfig, lines: Sequence[RoundLine]) -> float:
+    """Returns ``seconds_left`` after the last of some lines of a journal; there is one at least."""
+    recent = lines[-_RECENT:]
+    scoring = [line["seconds"].get(SCORING, 0.0) for line in recent if is_scored(config, line["round"])]
+    rounds = [sum(line["seconds"].values()) - line["seconds"].get(SCORING, 0.0) for line in recent]
+    return seconds_left(config, lines[-1]["round"], rounds, scoring)
 
 
 class Pace:
@@ -52,9 +77,7 @@ class Pace:
 
     def left(self) -> float:
         """Returns the seconds to the end of the last round; the final scores come on top of it."""
-        rounds, scored = self._config.federation.num_rounds - self._done, num_scored(self._config, self._done)
-        scoring = statistics.median(self._scoring) if self._scoring else 0.0
-        return rounds * statistics.median(self._rounds) + scored * scoring
+        return seconds_left(self._config, self._done, self._rounds, self._scoring)
 
     def estimate(self) -> str | None:
         """Returns, after the first of these rounds, how long those that are left will take; None if not for long."""

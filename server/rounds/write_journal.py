@@ -9,7 +9,7 @@ from server.evaluation.scoring import Scoring
 from server.records import journal
 from server.records.journal import Scores
 from server.records.notes import Notes
-from server.records.time_left import Pace, roughly
+from server.records.time_left import SCORING, Pace, roughly
 from server.rounds.base import KeptRound
 
 log = logging.getLogger("fedgan.server")
@@ -37,7 +37,7 @@ class WriteLine:
     def after(self, round: KeptRound) -> Answer:
         """Writes the round's line and makes it last."""
         seconds = time.perf_counter() - round.since
-        round.line["seconds"]["evaluate"] = seconds
+        round.line["seconds"][SCORING] = seconds
         if self._engine:
             self._notes.add("engine", round.number - 1, self._engine)
             self._engine = ""

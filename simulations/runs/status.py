@@ -5,6 +5,7 @@ import time
 from typing import Literal
 
 from common.journal_lines import EventLine, RoundLine, is_event
+from server.records import time_left
 from simulations.runs.run_reader import View
 
 State = Literal["running", "waiting for nodes", "finished", "failed"]
@@ -76,12 +77,12 @@ def is_finished(view: View) -> bool:
 
 
 def seconds_left(view: View, state: State) -> float | None:
-    """Returns the time to the last round, by the pace of the last rounds; None where it is not known."""
-    if state != "running" or not view.lines or view.rounds is None:
+    """Returns the time to the end of the last round, by the pace of the last ones; None where it is not known."""
+    if state != "running" or not view.lines or view.config is None:
         return None
-    recent = view.lines[-_PACE:]
-    pace = sum(seconds_of(line) for line in recent) / len(recent)
-    left = (view.rounds - view.last_round) * pace - min(pace, max(0.0, time.time() - view.updated))
+    left = time_left.seconds_left_after(view.config, view.lines)
+    since = max(0.0, time.time() - view.updated)
+    left -= min(since, seconds_of(view.lines[-1]))
     return max(0.0, left) if math.isfinite(left) else None
 
 

@@ -15,7 +15,8 @@ from server.records.curves import averaged, score_curves
 from server.records.journal import mean_of
 from simulations.runs.run_reader import View
 from simulations.runs.status import is_finished, stop_of
-from simulations.serve.answers import Alert, Check, finite
+from simulations.serve.answer_base import finite
+from simulations.serve.answers import Alert, Check
 from simulations.serve.clients import last_scores
 
 _RECENT = 5  # rounds that a sign of now is read from

@@ -1,20 +1,14 @@
 """The answers of the addresses of runs, with the journal's own names for figures."""
 
-import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from common.components import kebab
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.status import State
-from simulations.serve.trust import Trust
-
-
-class Answer(BaseModel):
-    """Base of all answers: keys are in kebab-case."""
-
-    model_config = ConfigDict(frozen=True, alias_generator=kebab, populate_by_name=True)
+from simulations.serve.answer_base import Answer
+from simulations.serve.example_kinds import ExampleKind, ImageKind, TextKind
+from simulations.serve.figure_tables import ChartInfo, FigureInfo, ScoreInfo
 
 
 class Problem(Answer):
@@ -52,51 +46,6 @@ class Check(Answer):
     untold: str = Field(description="what cannot be told without them, in words")
 
 
-class ScoreInfo(Answer):
-    """A score of the table of metrics."""
-
-    name: str
-    label: str = Field(description="what people call it")
-    meaning: str
-    better: Literal["lower", "higher", "neither"]
-    form: Literal["figure", "figures", "number", "numbers"] = Field(
-        description="figure: a float; figures: one for each client or class; number: of a client or class; numbers: "
-        "those of several"
-    )
-    of: Literal["client", "class", ""] = Field(description="whose figures, or what the number is of")
-    heading: str = Field(description="above a list of it")
-    selects_rounds: bool = Field(description="whether rounds may be compared by it")
-    at_a_glance: bool = Field(description="whether it is shown where a run has one line only")
-
-
-class FigureInfo(Answer):
-    """A figure that clients tell of their training."""
-
-    name: str
-    label: str = Field(description="what people call it")
-    declared: bool = Field(description="whether the run's objective declares it")
-
-
-class UnitInfo(Answer):
-    """Another unit in which figures are told."""
-
-    name: str
-    factor: float = Field(description="what a figure is multiplied by")
-    labels: list[str] = Field(description="what people call each figure of the chart in it")
-
-
-class ChartInfo(Answer):
-    """A chart over the rounds."""
-
-    id: str
-    title: str
-    note: str
-    names: list[str] = Field(description="what stands in it, of `curves`")
-    is_log: bool = Field(description="whether it is drawn on a logarithmic scale at first")
-    is_score: bool = Field(description="whether it shows scores, and not what clients tell")
-    other: UnitInfo | None = Field(description="another unit of all its figures; null: they have none")
-
-
 class Best(Answer):
     """The best round by the score that rounds are compared by (`distance`)."""
 
@@ -115,18 +64,6 @@ class ScoredWith(Answer):
     own_num_samples: dict[str, int | None] = Field({}, description="those of metrics that have images of their own")
 
 
-class ExampleKind(Answer):
-    """What clients hold, and the run makes more of."""
-
-    kind: str = Field(description="images, text or another one")
-    one: str = Field(description="what people call one example")
-    many: str = Field(description="what they call several")
-    classes: int
-    class_names: list[str] = Field(description="by label")
-    drawn: list[int] = Field(description="labels that clients have examples of: those of sections of samples")
-    conditional: bool | None = Field(description="whether examples of a chosen label can be made; null: not known")
-
-
 class SamplesAsText(Answer):
     """Samples as texts, and real ones beside them."""
 
@@ -143,31 +80,6 @@ class TextSection(Answer):
 
     heading: str = Field(description="the name of the class; empty: they are of no class in particular")
     texts: list[str]
-
-
-class ImageKind(Answer):
-    """What the generator makes."""
-
-    channels: int
-    size: int = Field(description="height and width in pixels")
-    classes: int
-    class_names: list[str] = Field(description="by label")
-    drawn: list[int] = Field(
-        description="labels that clients have images of: those of balanced, and of rows of samples"
-    )
-    conditional: bool | None = Field(description="whether images of a chosen label can be made; null: not known")
-    trusts: list[Trust] = Field(description="what `keep` can go by, the first unless another is named; empty: nothing")
-
-
-class TextKind(Answer):
-    """What the model writes."""
-
-    characters: int | None = Field(description="different ones that it knows; null: its tokens are bytes")
-    context: int = Field(description="tokens that it looks back at")
-    classes: int
-    class_names: list[str] = Field(description="by label")
-    drawn: list[int] = Field(description="labels that clients have texts of: those of balanced")
-    conditional: bool | None = Field(description="whether texts of a chosen label can be written; null: not known")
 
 
 class RunSummary(Answer):
@@ -334,16 +246,3 @@ class Texts(Answer):
     dropped: dict[str, int] = Field(description="how many were dropped, by the option that did it")
     remarks: list[str] = Field(description="such as characters of a prompt that the model does not know")
     provenance: dict[str, Any] = Field(description="where they come from, and the request that makes them again")
-
-
-def finite(value: Any) -> Any:
-    """Returns a value of a JSON file with null for numbers that JSON, or who reads it, has no way to write."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int) and not -(2**63) < value < 2**63:
-        return None
-    if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value

@@ -10,7 +10,8 @@ from common.exchange import Client, Reply
 from common.journal_lines import JournalLine, RoundLine, figures_of
 from common.metrics import table
 from simulations.runs.run_reader import View
-from simulations.serve.answers import ClientRow, Refusal, finite
+from simulations.serve.answer_base import finite
+from simulations.serve.answers import ClientRow, Refusal
 
 _MOST_REFUSALS = 100
 

@@ -11,9 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from simulations.runs.run_reader import RunReader
 from simulations.serve import answers, stream
+from simulations.serve.answer_base import Answer, finite
+from simulations.serve.figure_tables import score_table
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
-from simulations.serve.summaries import partition_of, read_detail, read_summary, score_table
+from simulations.serve.summaries import partition_of, read_detail, read_summary
 
 _MOST_LINES = 10_000
 
@@ -81,7 +83,7 @@ def make_run_routes(service: Service) -> APIRouter:
         if "text/event-stream" in accept:
             return _streamed(service, record, int(last_event_id or 0))
         view = record.view()
-        lines = [answers.finite(line) for line in view.journal[first : first + num]]
+        lines = [finite(line) for line in view.journal[first : first + num]]
         total = len(view.journal)
         found = answers.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
         return as_json(found, if_none_match)
@@ -101,7 +103,7 @@ def find(service: Service, run: str) -> RunReader:
     return record
 
 
-def as_json(found: answers.Answer, known: str | None) -> Response:
+def as_json(found: Answer, known: str | None) -> Response:
     """Returns an answer as JSON, see ``tagged``."""
     return tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
 

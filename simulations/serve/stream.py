@@ -12,7 +12,7 @@ from simulations.runs.journal_tail import Tail
 from simulations.runs.round_status import RoundStatus
 from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
-from simulations.serve.answers import finite
+from simulations.serve.answer_base import finite
 
 _LOOK_EVERY = 0.5  # seconds
 _LOOKS_A_STATE = 4  # without news, after which it is looked whether the run has ended

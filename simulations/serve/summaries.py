@@ -6,16 +6,12 @@ from pathlib import PurePath
 from typing import Any
 
 from common import components, journal_lines
-from common.charts import Plot
 from common.config import Scalar
 from common.datasets import DATASETS
 from common.errors import ConfigError
-from common.examples import ImageSpec, TextSpec, nouns_of
-from common.generation import held_classes
 from common.journal_lines import RoundLine
 from common.metrics import table
-from common.models import MODELS, Model
-from server.records import curves, model_selection
+from server.records import model_selection
 from server.records.curves import score_curves
 from server.records.generator_weak_spots import weak_spots
 from server.records.incidents import incidents
@@ -24,27 +20,21 @@ from simulations.runs.round_status import RoundStatus
 from simulations.runs.run_reader import RunReader, View
 from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.alerts import alerts_of, checks_of, keeps_one
+from simulations.serve.answer_base import finite
 from simulations.serve.answers import (
     Alert,
     Best,
-    ChartInfo,
     Curves,
-    ExampleKind,
-    FigureInfo,
-    ImageKind,
     Incident,
     Partition,
     PartitionClient,
     RunDetail,
     RunSummary,
     ScoredWith,
-    ScoreInfo,
-    TextKind,
-    UnitInfo,
-    finite,
 )
 from simulations.serve.clients import client_rows, last_scored, last_scores
-from simulations.serve.trust import Trust, trusts_of
+from simulations.serve.example_kinds import class_names, examples_of, images_of, texts_of
+from simulations.serve.figure_tables import charts_of, figures_of, score_table
 
 log = logging.getLogger("fedgan.serve")
 
@@ -143,7 +133,7 @@ def summary_of(view: View) -> RunSummary:
         examples_seen=view.lines[-1]["examples-seen"] if view.lines else 0,
         best=_best(view.lines),
         distance=table.selecting_or_default(score_curves(view.lines)),
-        figures=_figures(view),
+        figures=figures_of(view),
         scores=finite(last_scores(view)),
         scores_round=scored.get("round", scored.get("rounds")),
         scored_with=_scored_with(scored),
@@ -153,9 +143,9 @@ def summary_of(view: View) -> RunSummary:
         sample_rounds=view.sample_rounds,
         checkpoint_rounds=view.checkpoint_rounds,
         generator=bool(view.checkpoint_rounds) and view.config is not None and keeps_one(view),
-        images=_images(view),
-        texts=_texts(view),
-        examples=_examples(view),
+        images=images_of(view),
+        texts=texts_of(view),
+        examples=examples_of(view),
         samples_are="txt" if view.samples_are_text else "png",
     )
 
@@ -199,7 +189,7 @@ def detail_of(view: View) -> RunDetail:
             bytes_down=[line["bytes-down"] for line in view.lines],
         ),
         client_table=client_rows(view),
-        charts=_charts(view, scores),
+        charts=charts_of(view, scores),
         checks=checks_of(view),
         weak_spots=weak_spots(last_scores(view), names),
         incidents=[Incident(round=round, what=what, why=why) for round, what, why in rows],
@@ -207,55 +197,11 @@ def detail_of(view: View) -> RunDetail:
     )
 
 
-def score_table() -> list[ScoreInfo]:
-    """Returns all scores that there are, in the order in which to show them."""
-    return [
-        ScoreInfo(
-            name=score.name,
-            label=score.label,
-            meaning=score.meaning,
-            better=score.better,
-            form=score.form,
-            of=score.of,
-            heading=score.heading or score.name.replace("-", " "),
-            selects_rounds=score.selects_rounds,
-            at_a_glance=score.at_a_glance,
-        )
-        for score in table.scores().values()
-    ]
-
-
 def _is_public(view: View) -> bool:
     try:
         return components.parse("data.name", DATASETS, view.text("data.name") or "").is_public
     except ConfigError:
         return False
-
-
-def _figures(view: View) -> list[FigureInfo]:
-    declared, told = curves.labels(view.objective), curves.labels(view.objective, view.columns.means)
-    return [FigureInfo(name=name, label=label, declared=name in declared) for name, label in told.items()]
-
-
-def _charts(view: View, scores: Mapping[str, Any]) -> list[ChartInfo]:
-    return [
-        ChartInfo(
-            id=plot.chart.name,
-            title=plot.chart.title,
-            note=plot.chart.note,
-            names=list(plot.labels),
-            is_log=plot.chart.is_logarithmic,
-            is_score=plot.are_scores,
-            other=_other(plot),
-        )
-        for plot in curves.plots(view.columns.means, scores, view.objective)
-    ]
-
-
-def _other(plot: Plot) -> UnitInfo | None:
-    unit = plot.other_unit
-    labels = [plot.others[name].label for name in plot.labels if name in plot.others]
-    return None if unit is None else UnitInfo(name=unit.name, factor=unit.factor, labels=labels)
 
 
 def now_of(view: View) -> RoundStatus | None:
@@ -283,88 +229,3 @@ def partition_of(view: View) -> Partition:
         for client in view.roster.get("clients", ())
     ]
     return Partition(class_names=class_names(view), clients=clients)
-
-
-def class_names(view: View) -> list[str]:
-    """Returns the name of each class; its number, where the record is of before names were written with the roster."""
-    names = view.roster.get("class-names") or view.summary.get("class-names") or []
-    if view.classes and len(names) != view.classes:
-        names = []
-    return [str(name) for name in names] or [str(label) for label in range(view.classes)]
-
-
-def _examples(view: View) -> ExampleKind | None:
-    shape = view.roster.get("shape")
-    if not shape:
-        return None
-    one, many = nouns_of(shape)
-    counts = (client["label-counts"] for client in view.roster.get("clients", ()))
-    return ExampleKind(
-        kind=str(shape.get("kind", ImageSpec.kind)),
-        one=one,
-        many=many,
-        classes=view.classes,
-        class_names=class_names(view),
-        drawn=list(held_classes(counts, view.classes)),
-        conditional=_conditional(view),
-    )
-
-
-def _images(view: View) -> ImageKind | None:
-    shape = view.roster.get("shape")
-    if not shape or "channels" not in shape:  # clients have not answered, or their examples are no images
-        return None
-    clients = view.roster.get("clients", ())
-    return ImageKind(
-        channels=shape["channels"],
-        size=shape["size"],
-        classes=shape["num-classes"],
-        class_names=class_names(view),
-        drawn=list(held_classes((client["label-counts"] for client in clients), shape["num-classes"])),
-        conditional=_conditional(view),
-        trusts=_trusts(view, shape),
-    )
-
-
-def _texts(view: View) -> TextKind | None:
-    shape = view.roster.get("shape")
-    if not shape or shape.get("kind") != TextSpec.kind:
-        return None
-    try:
-        spec = TextSpec.from_record(shape)
-    except (KeyError, ValueError, TypeError):
-        return None
-    return TextKind(
-        characters=len(spec.vocabulary) or None,
-        context=spec.length - 1,
-        classes=spec.num_classes,
-        class_names=class_names(view),
-        drawn=list(held_classes((it["label-counts"] for it in view.roster.get("clients", ())), spec.num_classes)),
-        conditional=_conditional(view),
-    )
-
-
-def _model(view: View) -> Model | None:
-    try:
-        return components.parse("model", MODELS, view.text("model") or "")
-    except ConfigError:
-        return None
-
-
-def _conditional(view: View) -> bool | None:
-    model = _model(view)
-    return None if model is None else view.classes > 1 and model.conditional
-
-
-def _trusts(view: View, shape: Mapping[str, int]) -> list[Trust]:
-    model = _model(view)
-    try:
-        source = components.parse("data.name", DATASETS, view.text("data.name") or "")
-    except ConfigError:
-        source = None
-    return trusts_of(
-        has_adversary=model is not None and bool(model.roles.adversaries),
-        shape=(shape["channels"], shape["size"], shape["num-classes"]),
-        holds_digits=source is not None and source.holds_digits,
-        conditional=bool(_conditional(view)),
-    )

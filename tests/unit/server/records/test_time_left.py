@@ -62,3 +62,14 @@ def test_scored_rounds_are_counted_as_one_by_one(every):
         config = RunConfig().replaced({"evaluation.every": every, "federation.num-rounds": last})
         for done in range(last + 1):
             assert num_scored(config, done) == sum(is_scored(config, round) for round in range(done + 1, last + 1))
+
+
+def test_the_journal_tells_what_the_log_says_of_the_time_left():
+    config = RunConfig().replaced({"federation.num-rounds": 10, "evaluation.every": 3})
+    scored = {1: 30.0, 3: 10.0}  # of the rounds to come 6, 9 and 10 will be, at a median of 20 s
+    lines = [
+        {"round": round, "seconds": {"train": train, "aggregate": 1.0, "evaluate": scored.get(round, 0.0)}}
+        for round, train in ((1, 9.0), (2, 1.0), (3, 2.0), (4, 3.0))
+    ]
+    assert time_left.seconds_left_after(config, lines) == 6 * 3.5 + 3 * 20.0
+    assert time_left.seconds_left_after(config, lines[1:2]) == 8 * 2.0  # scoring has not been seen yet
