@@ -11,7 +11,7 @@ from torch.nn import functional
 from common.components import suggestion
 from common.errors import ConfigError, DataError
 from common.metrics import inception, random_vgg
-from common.metrics.classifier import load_classifier
+from common.metrics.classifier import MnistCNN, load_classifier
 from common.metrics.supervised import to_float
 from common.threads import side_by_side
 from common.tree import Tree
@@ -50,6 +50,7 @@ class MnistFeatures:
     """The 64 penultimate features of the embedded MNIST classifier, for grey images of 28x28."""
 
     name: ClassVar[str] = "mnist-cnn"
+    channels: ClassVar[int] = 1
     dimension: ClassVar[int] = 64
     chunk: ClassVar[int] = 500
 
@@ -57,61 +58,38 @@ class MnistFeatures:
         """Takes the embedded weights, and no others; they are decoded with the first features, not before a run."""
         self.device = device
 
-    @staticmethod
-    def accepts(channels: int, size: int) -> bool:
-        """Returns whether the images are grey and 28x28."""
-        return channels == 1 and size == 28
+    @classmethod
+    def accepts(cls, channels: int, size: int) -> bool:
+        """Returns whether the images have the channels that there are features for, of 28x28."""
+        return channels == cls.channels and size == 28
 
     def weights(self) -> Tree:
         """Returns the embedded weights."""
         return load_classifier(self.device).state_dict()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns features float32 (N, 64), at least 0, for images uint8 (N, 1, 28, 28).
+        """Returns features float32 (N, 64 a channel), at least 0, for images uint8 (N, C, 28, 28).
 
         Raises:
             DataError: Images of another kind, or the embedded weights are torn or altered.
         """
         _check(self, images)
         network = load_classifier(self.device)
-        return _in_chunks(lambda chunk: network.features(to_float(chunk)), images, self.chunk, self.device)
+        return _in_chunks(lambda chunk: self._features(network, chunk), images, self.chunk, self.device)
+
+    def _features(self, network: MnistCNN, images: Tensor) -> Tensor:
+        return network.features(to_float(images))
 
 
-class ChannelFeatures:
+class ChannelFeatures(MnistFeatures):
     """The features of ``mnist-cnn`` of each channel, one after another: for three digits in one picture."""
 
     name: ClassVar[str] = "mnist-cnn-channels"
     channels: ClassVar[int] = 3
     dimension: ClassVar[int] = 3 * MnistFeatures.dimension
-    chunk: ClassVar[int] = 500
 
-    def __init__(self, _weights: str = "", device: torch.device | str = "cpu") -> None:
-        """Takes the embedded weights, and no others."""
-        self.device = device
-
-    @staticmethod
-    def accepts(channels: int, size: int) -> bool:
-        """Returns whether the images have three channels of 28x28."""
-        return channels == ChannelFeatures.channels and size == 28
-
-    def weights(self) -> Tree:
-        """Returns the embedded weights."""
-        return load_classifier(self.device).state_dict()
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns features float32 (N, 192), at least 0, for images uint8 (N, 3, 28, 28).
-
-        Raises:
-            DataError: Images of another kind, or the embedded weights are torn or altered.
-        """
-        _check(self, images)
-        network = load_classifier(self.device)
-        return _in_chunks(
-            lambda chunk: network.features(to_float(chunk.flatten(0, 1)[:, None])).view(len(chunk), -1),
-            images,
-            self.chunk,
-            self.device,
-        )
+    def _features(self, network: MnistCNN, images: Tensor) -> Tensor:
+        return network.features(to_float(images.flatten(0, 1)[:, None])).view(len(images), -1)
 
 
 class RandomVggFeatures:
@@ -188,9 +166,7 @@ class InceptionFeatures:
         return _in_chunks(lambda chunk: self._network(_resized(chunk, inception.SIZE)), images, self.chunk, self.device)
 
 
-EXTRACTORS: Mapping[
-    str, type[MnistFeatures] | type[ChannelFeatures] | type[RandomVggFeatures] | type[InceptionFeatures]
-] = {
+EXTRACTORS: Mapping[str, type[MnistFeatures] | type[RandomVggFeatures] | type[InceptionFeatures]] = {
     MnistFeatures.name: MnistFeatures,
     ChannelFeatures.name: ChannelFeatures,
     RandomVggFeatures.name: RandomVggFeatures,

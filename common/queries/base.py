@@ -10,7 +10,7 @@ import torch
 
 from common import metrics
 from common.config import RunConfig
-from common.examples import ExampleSet, ExampleSpec, ImageSpec
+from common.examples import ExampleSet, ExampleSpec, ImageSpec, TextSpec
 from common.tree import Tree
 
 T = TypeVar("T")
@@ -135,6 +135,18 @@ class ClientQuery(ABC, Generic[T]):
             num_clients: In the federation.
         """
         return {}
+
+
+class TextQuery(ClientQuery[T]):
+    """Base of queries about what a published model makes of texts, of clients that may give sums over theirs."""
+
+    kinds: ClassVar[frozenset[str]] = frozenset({TextSpec.kind})
+
+    def needed(self, config: RunConfig) -> bool:
+        return config.evaluation.federated
+
+    def reason_against(self, client: Respondent) -> str:
+        return no_moments(client)
 
 
 def no_moments(client: Respondent) -> str:

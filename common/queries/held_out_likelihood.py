@@ -7,12 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.config import RunConfig
 from common.errors import DataError
 from common.generation import load_sampler
 from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN, federated_scores
 from common.metrics.next_token import tally
-from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent, no_moments
+from common.queries.base import Figures, Known, RefusalError, Respondent, TextQuery
 from common.tree import Tree
 
 FEWEST = 10
@@ -21,20 +20,13 @@ FEWEST = 10
 _MOST_NATS = 1e3  # a character: no probability of float32 is so small
 
 
-class HeldOutLikelihood(ClientQuery[Tensor]):
+class HeldOutLikelihood(TextQuery[Tensor]):
     """Asks for ``sums``, float64 (3,): held-out characters, those rightly expected, and nats; see ``metrics.tally``.
 
     The scores are those of ``federated_scores``.
     """
 
     title: ClassVar[str] = FEDERATED_NEXT_TOKEN.name
-    kinds: ClassVar[frozenset[str]] = FEDERATED_NEXT_TOKEN.kinds
-
-    def needed(self, config: RunConfig) -> bool:
-        return config.evaluation.federated
-
-    def reason_against(self, client: Respondent) -> str:
-        return no_moments(client)
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
         if reason := self.reason_against(client):

@@ -13,7 +13,7 @@ from common.examples import TextSpec
 from common.examples.text import unpack
 from common.generation import balanced_labels, generate, load_sampler
 from common.metrics.longest_copy import LONGEST_COPY, Runs, copy_scores
-from common.queries.base import ClientQuery, Figures, Known, RefusalError, Respondent, no_moments
+from common.queries.base import Figures, Known, RefusalError, Respondent, TextQuery
 from common.seeding import derive_seed
 from common.tree import Tree, digest
 
@@ -22,7 +22,7 @@ _LONGEST = 10**6  # characters of a run that can be told
 _LOCK = threading.Lock()
 
 
-class LongestCopy(ClientQuery[tuple[int, int]]):
+class LongestCopy(TextQuery[tuple[int, int]]):
     """Asks for the longest run of characters that samples copy: ``trained`` and ``held-out``, int64 ().
 
     Of the client's training texts as many characters are looked at, from the first on, as it has held-out ones.
@@ -33,13 +33,6 @@ class LongestCopy(ClientQuery[tuple[int, int]]):
     """
 
     title: ClassVar[str] = LONGEST_COPY.name
-    kinds: ClassVar[frozenset[str]] = LONGEST_COPY.kinds
-
-    def needed(self, config: RunConfig) -> bool:
-        return config.evaluation.federated
-
-    def reason_against(self, client: Respondent) -> str:
-        return no_moments(client)
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
         if reason := self.reason_against(client):

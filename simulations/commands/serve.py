@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from common.errors import ConfigError
+from simulations.serve.limits import Limits
 
 
 def serve(
@@ -22,10 +23,12 @@ def serve(
         str,
         typer.Option("--token", envvar="FEDGAN_TOKEN", help="Needed with every request.", show_default=False),
     ] = "",
-    max_images: Annotated[int, typer.Option("--max-images", min=1, max=100_000, help="Images of one request.")] = 1000,
+    max_images: Annotated[
+        int, typer.Option("--max-images", min=1, max=100_000, help="Images of one request.")
+    ] = Limits.images,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, help="Seconds that a request may wait for images.")
-    ] = 30.0,
+    ] = Limits.seconds,
     root_path: Annotated[
         str,
         typer.Option(
@@ -38,7 +41,6 @@ def serve(
         raise ConfigError(f"--timeout {timeout}: a number of seconds, 0.1 or more")
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", root_path):
         raise ConfigError(f"--root-path {root_path!r}: a path of plain letters, such as /fedgan")
-    from simulations.serve.limits import Limits
     from simulations.serve.listen import listen
 
     limits = Limits(images=max_images, waiting=max(4 * max_images, Limits.waiting), seconds=timeout)

@@ -71,6 +71,20 @@ def front_matter(licence: str, task: str, tags: Sequence[str]) -> list[str]:
     return ["---", f"license: {quoted.lower()}", *key, f"tags: [{', '.join(tags)}]", "---", ""]
 
 
+def of_generator(run: RunDirectory, trained: LoadedGenerator, licence: str) -> list[str]:
+    """Returns what a card says of a generator itself: training, scores, privacy, limits and licence."""
+    return [
+        *training(run, trained),
+        *scores(run, trained, trained.class_names),
+        "## Privacy",
+        "",
+        privacy(run, trained),
+        "",
+        *limits(trained),
+        *licence_of(licence, trained),
+    ]
+
+
 def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns what it was trained on, how, and who held what."""
     config, noun = trained.config, noun_of(trained)

@@ -21,7 +21,6 @@ def data_card(
 ) -> str:
     """Returns the card of a data set that a run's generator made, in Markdown; see ``model_card``."""
     trained, noun = subject.trained, subject.noun
-    names = trained.class_names
     counts = manifest["label-counts"]
     origin = f"--round {trained.round} --seed {manifest['seed']}"
     only = "" if manifest["label"] is None else f" --label {manifest['label']}"
@@ -62,14 +61,7 @@ def data_card(
             "",
             "## Model card of the generator",
             "",
-            *card.training(run, trained),
-            *card.scores(run, trained, names),
-            "## Privacy",
-            "",
-            card.privacy(run, trained),
-            "",
-            *card.limits(trained),
-            *card.licence_of(licence, trained),
+            *card.of_generator(run, trained, licence),
             f"SHA-256 of the generator's weights: `{trained.digest}`",
             "",
         ]

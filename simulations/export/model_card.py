@@ -21,7 +21,6 @@ def model_card(
 
     Args:
         run: The run.
-        trained: Its generator.
         subject: What is exported.
         manifest: What ``export.json`` holds.
         code: How to use the file, in Python.
@@ -55,14 +54,7 @@ def model_card(
             "",
             *_files(manifest, subject),
             "",
-            *card.training(run, trained),
-            *card.scores(run, trained, trained.class_names),
-            "## Privacy",
-            "",
-            card.privacy(run, trained),
-            "",
-            *card.limits(trained),
-            *card.licence_of(licence, trained),
+            *card.of_generator(run, trained, licence),
             f"SHA-256 of the weights: `{trained.digest}`",
             "",
         ]

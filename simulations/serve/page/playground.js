@@ -1,8 +1,9 @@
 /* Images of a run's generator, made as the controls are moved; of text see writing.js. */
 
 import { generate, generateAddress } from "./api.js";
-import { classes, explain, optional, saveAs, scoreOf, seed, slider } from "./controls.js";
+import { classes, optional, scoreOf, seed, slider } from "./controls.js";
 import { h } from "./dom.js";
+import { makeWhenChanged, save } from "./making.js";
 import { choice } from "./parts.js";
 import { local, redraw } from "./store.js";
 import { morph } from "./morph.js";
@@ -33,55 +34,35 @@ const RATED = { adversary: "those that the adversary rates as most real", classi
 function requestOf(run, own) {
   const between = own.mode === "between";
   const classes = [...own.classes].sort((a, b) => a - b);
-  const wanted = { num: between ? own.steps : own.num, seed: own.seed, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
-  if (hasClasses(run) && classes.length) wanted.labels = between ? [classes[0]] : classes;
-  if (between) wanted.interpolate = { to: own.to };
+  const request = { num: between ? own.steps : own.num, seed: own.seed, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
+  if (hasClasses(run) && classes.length) request.labels = between ? [classes[0]] : classes;
+  if (between) request.interpolate = { to: own.to };
   else {
-    if (own.truncation !== null) wanted.truncation = own.truncation;
-    if (own.keep !== null && trustOf(run)) Object.assign(wanted, { keep: own.keep, trust: trustOf(run) });
+    if (own.truncation !== null) request.truncation = own.truncation;
+    if (own.keep !== null && trustOf(run)) Object.assign(request, { keep: own.keep, trust: trustOf(run) });
   }
-  return wanted;
+  return request;
 }
 
 function fileRequest(run, own) {
-  const wanted = { ...requestOf(run, own), format: own.format };
-  if (own.scale > 1 && run.images) wanted.resize = { width: run.images.size * own.scale, height: run.images.size * own.scale, method: "lanczos" };
-  if (own.mark) wanted.mark = true;
-  return wanted;
+  const request = { ...requestOf(run, own), format: own.format };
+  if (own.scale > 1 && run.images) request.resize = { width: run.images.size * own.scale, height: run.images.size * own.scale, method: "lanczos" };
+  if (own.mark) request.mark = true;
+  return request;
 }
 
-/* Asks when what is wanted is not what was asked for last: also when a newer checkpoint has landed. */
-function want(run, own) {
-  const wanted = requestOf(run, own);
-  const newest = own.round === "best" ? (run.best?.round ?? run.round) : own.round === "last" ? run["checkpoint-rounds"].at(-1) : own.round;
-  const asked = JSON.stringify([run.id, wanted, newest]);
-  if (asked === own.asked) return;
-  own.asked = asked;
-  clearTimeout(own.timer);
-  own.timer = setTimeout(() => show(run, own, wanted), own.shown ? PAUSE : 0);
-}
+const want = (run, own) => makeWhenChanged(run, own, requestOf(run, own), PAUSE, (request, noted) => images(run, own, request, noted));
 
-async function show(run, own, wanted) {
-  const turn = (own.turn += 1);
-  const count = wanted.num;
-  const columns = wanted.interpolate ? count : Math.min(count, columnsOf(run, own));
-  own.isBusy = true;
-  redraw();
-  try {
-    const made = await generate(run.id, { ...wanted, format: "png", grid: { columns, padding: wanted.interpolate ? 0 : 2 } }, (words) => {
-      own.note = words;
-      redraw();
-    });
-    const bitmap = await createImageBitmap(made.blob);
-    if (turn !== own.turn) return;
+async function images(run, own, request, noted) {
+  const turn = own.turn;
+  const columns = request.interpolate ? request.num : Math.min(request.num, columnsOf(run, own));
+  const made = await generate(run.id, { ...request, format: "png", grid: { columns, padding: request.interpolate ? 0 : 2 } }, noted);
+  const bitmap = await createImageBitmap(made.blob);
+  if (turn === own.turn) {
     if (own.url) URL.revokeObjectURL(own.url);
-    Object.assign(own, { url: URL.createObjectURL(made.blob), shown: { ...made, wanted, columns, bitmap }, failure: "", note: "" });
-  } catch (failure) {
-    if (turn !== own.turn) return;
-    Object.assign(own, { failure: explain(failure), note: "" });
+    own.url = URL.createObjectURL(made.blob);
   }
-  own.isBusy = false;
-  redraw();
+  return { ...made, request, columns, bitmap };
 }
 
 /* How many images a row, so that those of a class stand below each other where that fits. */
@@ -111,12 +92,12 @@ function controls(run, own) {
 function result(run, own) {
   const { shown } = own;
   return h("section", { class: "card result", "aria-labelledby": "result-title", "aria-busy": String(own.isBusy) },
-    h("h2", { id: "result-title" }, shown?.wanted.interpolate ? `From seed ${shown.wanted.seed} to seed ${shown.wanted.interpolate.to}` : "Images"),
+    h("h2", { id: "result-title" }, shown?.request.interpolate ? `From seed ${shown.request.seed} to seed ${shown.request.interpolate.to}` : "Images"),
     h("div", { role: "status" },
       own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
       own.note && h("p", { class: "note warning" }, own.note),
-      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.wanted.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
-    shown && (shown.wanted.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.wanted.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),
+      shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.request.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
+    shown && (shown.request.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.request.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),
     !shown && !own.failure && h("p", { class: "quiet empty" }, "Making images…"),
     downloads(run, own));
 }
@@ -133,24 +114,7 @@ function downloads(run, own) {
       choice("File", own.format, Object.entries(FORMATS), change("format")),
       choice("Size", String(own.scale), [1, 2, 4, 8].map((it) => [String(it), it === 1 ? `${size} px` : `${size * it} px`]), change("scale", Number)),
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: own.mark, onchange: (event) => { own.mark = event.currentTarget.checked; redraw(); } }), "visible mark"),
-      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own) }, own.isSaving ? "Making…" : "Download")),
+      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own, fileRequest(run, own)) }, own.isSaving ? "Making…" : "Download")),
     h("p", { class: "quiet" }, "Every file says that a generator made it, and which: fedgan inspect FILE reads it."),
     h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token needs it too: -H 'Authorization: Bearer ...'")));
-}
-
-async function save(run, own) {
-  own.isSaving = true;
-  redraw();
-  try {
-    const made = await generate(run.id, fileRequest(run, own), (words) => {
-      own.note = words;
-      redraw();
-    });
-    saveAs(made);
-    Object.assign(own, { failure: "", note: "" });
-  } catch (failure) {
-    Object.assign(own, { failure: explain(failure), note: "" });
-  }
-  own.isSaving = false;
-  redraw();
 }

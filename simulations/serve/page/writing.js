@@ -1,8 +1,9 @@
 /* Texts of a run's model, written as the controls are moved. */
 
 import { generate, generateAddress } from "./api.js";
-import { classes, explain, optional, saveAs, scoreOf, seed, slider } from "./controls.js";
+import { classes, optional, scoreOf, seed, slider } from "./controls.js";
 import { h } from "./dom.js";
+import { makeWhenChanged, save } from "./making.js";
 import { choice } from "./parts.js";
 import { local, redraw } from "./store.js";
 import { hasClasses, plural, roundsOf } from "./words.js";
@@ -30,36 +31,11 @@ function requestOf(run, own) {
   return wanted;
 }
 
-/* Asks when what is wanted is not what was asked for last: also when a newer checkpoint has landed. */
-function want(run, own) {
-  const wanted = requestOf(run, own);
-  const newest = own.round === "best" ? (run.best?.round ?? run.round) : own.round === "last" ? run["checkpoint-rounds"].at(-1) : own.round;
-  const asked = JSON.stringify([run.id, wanted, newest]);
-  if (asked === own.asked) return;
-  own.asked = asked;
-  clearTimeout(own.timer);
-  own.timer = setTimeout(() => show(run, own, wanted), own.shown ? PAUSE : 0);
-}
-
-async function show(run, own, wanted) {
-  const turn = (own.turn += 1);
-  own.isBusy = true;
-  redraw();
-  try {
-    const made = await generate(run.id, { ...wanted, format: "json" }, (words) => {
-      own.note = words;
-      redraw();
-    });
-    const found = JSON.parse(await made.blob.text());
-    if (turn !== own.turn) return;
-    Object.assign(own, { shown: { ...made, wanted, texts: found.texts, remarks: found.remarks }, failure: "", note: "" });
-  } catch (failure) {
-    if (turn !== own.turn) return;
-    Object.assign(own, { failure: explain(failure), note: "" });
-  }
-  own.isBusy = false;
-  redraw();
-}
+const want = (run, own) => makeWhenChanged(run, own, requestOf(run, own), PAUSE, async (request, noted) => {
+  const made = await generate(run.id, { ...request, format: "json" }, noted);
+  const found = JSON.parse(await made.blob.text());
+  return { ...made, wanted: request, texts: found.texts, remarks: found.remarks };
+});
 
 function controls(run, own) {
   const change = (changes) => {
@@ -109,21 +85,4 @@ function downloads(run, own) {
       choice("File", own.format, Object.entries(FORMATS), (format) => { own.format = format; redraw(); }),
       h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own, wanted) }, own.isSaving ? "Writing…" : "Download")),
     h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token needs it too: -H 'Authorization: Bearer ...'")));
-}
-
-async function save(run, own, wanted) {
-  own.isSaving = true;
-  redraw();
-  try {
-    const made = await generate(run.id, wanted, (words) => {
-      own.note = words;
-      redraw();
-    });
-    saveAs(made);
-    Object.assign(own, { failure: "", note: "" });
-  } catch (failure) {
-    Object.assign(own, { failure: explain(failure), note: "" });
-  }
-  own.isSaving = false;
-  redraw();
 }
