@@ -8,7 +8,7 @@ classifier on generated images and tests it on real ones. ``table`` has what eac
 """
 
 from common.metrics import table
-from common.metrics.base import Comparison, Metric, Reference, Sample, Score, Scores, Setting
+from common.metrics.base import Comparison, Metric, Names, Reference, Sample, Score, Scores, Setting
 from common.metrics.classifier import MnistCNN, load_classifier
 from common.metrics.classifier_score import inception_score
 from common.metrics.client_moments import ClientMoments, moments_by_label
@@ -40,6 +40,7 @@ __all__ = [
     "Metric",
     "MnistCNN",
     "Moments",
+    "Names",
     "Reference",
     "Sample",
     "Score",

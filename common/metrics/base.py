@@ -46,6 +46,8 @@ class Score:
         chart: Where it is drawn over the rounds; None: in a chart of its own.
         decimals: In tables.
         heading: In tables, and above lists of ``figures``; empty: its name.
+        is_log2: Whether it is a logarithm to the base of 2, as bits are: how many times worse one value is than another
+            is then told by their difference.
         selects_rounds: Whether rounds are compared by it, where they have none that does and stands before it in the
             table; lower must be better.
         benchmark: How benchmarks show it: not, in a column of their tables, or in a panel of their figures as well.
@@ -62,6 +64,7 @@ class Score:
     chart: Chart | None = None
     decimals: int = 3
     heading: str = ""
+    is_log2: bool = False
     selects_rounds: bool = False
     at_a_glance: bool = False
     benchmark: Literal["", "column", "panel"] = "column"
@@ -196,7 +199,30 @@ def _no_scores(scores: Mapping[str, Any]) -> Scores:
     return {}
 
 
-def _no_words(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Names:
+    """What people call classes and clients, in sentences.
+
+    Attributes:
+        classes: The name of each class; may be none.
+        clients: Those of clients that have one, by partition: a site's, or the source of its examples.
+    """
+
+    classes: Sequence[str] = ()
+    clients: Mapping[int, str] = field(default_factory=dict)
+
+    def of_class(self, label: int) -> str:
+        """Returns a class as ``1 (men)``, or by its number where it has no other name."""
+        name = self.classes[label] if label < len(self.classes) else ""
+        return f"{label} ({name})" if name and name != str(label) else f"{label}"
+
+    def of_client(self, partition: int) -> str:
+        """Returns a client as ``3 (HAMLET)``, or by its number where it has no name."""
+        name = self.clients.get(partition)
+        return f"{partition} ({name})" if name else f"{partition}"
+
+
+def _no_words(scores: Mapping[str, Any], names: Names) -> list[str]:
     return []
 
 
@@ -256,8 +282,7 @@ class Metric:
         evidence: Which of its scores it takes to tell whether a generator has collapsed, in words; empty: it cannot.
         for_benchmarks: Further scores, which stand in tables of benchmarks only.
         derive: Returns those, of the metric's own scores; empty where there are none.
-        weak_spots: Returns which clients and classes a generator serves worst, in sentences, of scores and the names of
-            the classes.
+        weak_spots: Returns which clients and classes a generator serves worst, in sentences, of scores and names.
     """
 
     name: str
@@ -275,4 +300,4 @@ class Metric:
     evidence: str = ""
     for_benchmarks: tuple[Score, ...] = ()
     derive: Callable[[Mapping[str, Any]], Scores] = field(default=_no_scores)
-    weak_spots: Callable[[Mapping[str, Any], Sequence[str]], list[str]] = field(default=_no_words)
+    weak_spots: Callable[[Mapping[str, Any], Names], list[str]] = field(default=_no_words)

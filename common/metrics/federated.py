@@ -9,7 +9,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from common.metrics.base import DISTANCES, Metric, Score, Scores
+from common.metrics.base import DISTANCES, Metric, Names, Score, Scores
 from common.metrics.client_moments import UNTOLD, ClientMoments
 from common.metrics.fid import frechet_distance
 from common.metrics.moments import Moments, mixed
@@ -80,19 +80,18 @@ def _counts(client: ClientMoments, num_classes: int) -> tuple[int, ...] | None:
     return (client.total.count,) if num_classes == 1 else client.label_counts
 
 
-def _served_worst(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
     words = []
     if {"worst-client", "worst-client-fid", "federated-fid"} <= scores.keys():
         words.append(
-            f"It serves client {scores['worst-client']} worst: fid {scores['worst-client-fid']:.4g} to that client's "
+            f"It serves client {names.of_client(scores['worst-client'])} worst: fid {scores['worst-client-fid']:.4g} to that client's "
             f"images, {scores['federated-fid']:.4g} to those of all."
         )
     if {"worst-class", "worst-class-fid"} <= scores.keys():
         which = scores["worst-class"]
-        name = f" ({class_names[which]})" if which < len(class_names) and class_names[which] != str(which) else ""
-        words.append(f"It makes class {which}{name} worst: fid {scores['worst-class-fid']:.4g} to its images.")
+        words.append(f"It makes class {names.of_class(which)} worst: fid {scores['worst-class-fid']:.4g} to its images.")
     if {"federated-clients", "client-fid"} <= scores.keys():
-        told = ", ".join(map(str, scores["federated-clients"]))
+        told = ", ".join(names.of_client(client) for client in scores["federated-clients"])
         words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
     return words
 

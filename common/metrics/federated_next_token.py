@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.metrics.base import Metric, Score, Scores
+from common.metrics.base import Metric, Names, Score, Scores
 from common.metrics.next_token import ACCURACY, BITS, accuracies, mean_and_worst, pooled
 
 
@@ -33,11 +33,11 @@ def federated_scores(sums: Mapping[int, Tensor], num_clients: int) -> Scores:
     }
 
 
-def _served_worst(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"least-known-client", "least-known-accuracy", "federated-accuracy"} <= scores.keys():
         return []
     return [
-        f"It expects {scores['least-known-accuracy']:.1%} of the characters of client {scores['least-known-client']}, "
+        f"It expects {scores['least-known-accuracy']:.1%} of the characters of client {names.of_client(scores['least-known-client'])}, "
         f"the fewest of any, and {scores['federated-accuracy']:.1%} of all clients'."
     ]
 
@@ -51,6 +51,7 @@ FEDERATED_NEXT_TOKEN = Metric(
             "bits a character over the held-out texts of all clients, from sums that they told; lower is better",
             "lower",
             chart=BITS,
+            is_log2=True,
             selects_rounds=True,
             heading="bits per character, all clients",
         ),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.charts import Chart
-from common.metrics.base import Metric, Score, Scores
+from common.metrics.base import Metric, Names, Score, Scores
 
 COPIES = Chart("longest-copy", "Longest copy", "Characters of the longest run in common with training text.")
 
@@ -88,12 +88,12 @@ def copy_scores(trained: Sequence[int | None], held_out: Sequence[int | None]) -
     }
 
 
-def _copied(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _copied(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"longest-copy", "longest-copy-held-out", "most-copied"} <= scores.keys():
         return []
     return [
         f"The longest run that samples have in common with training text has {scores['longest-copy']:.0f} characters, "
-        f"of client {scores['most-copied']}; with as much held-out text, {scores['longest-copy-held-out']:.0f}."
+        f"of client {names.of_client(scores['most-copied'])}; with as much held-out text, {scores['longest-copy-held-out']:.0f}."
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import Metric, Score, Scores
+from common.metrics.base import Metric, Names, Score, Scores
 from common.metrics.prdc import nearest_distances
 
 
@@ -66,14 +66,14 @@ def memorisation_scores(ratios: Sequence[float | None], errors: Sequence[float |
     }
 
 
-def _repeated(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _repeated(scores: Mapping[str, Any], names: Names) -> list[str]:
     errors = dict(enumerate(scores.get("memorisation-error", ())))
     which, ratio = scores.get("most-memorised", -1), scores.get("most-memorised-ratio")
     if ratio is None or (error := errors.get(which)) is None:
         return []
     sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
     return [
-        f"The images that client {which} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
+        f"The images that client {names.of_client(which)} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
         f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
     ]
 

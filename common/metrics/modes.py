@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import Comparison, Course, Metric, Score, Scores, Trouble
+from common.metrics.base import Comparison, Course, Metric, Names, Score, Scores, Trouble
 from common.metrics.classifier import NUM_CLASSES, load_classifier
 from common.metrics.extractors import ChannelFeatures, make_extractor
 
@@ -79,7 +79,7 @@ def _collapsed(course: Course) -> list[Trouble] | None:
     return [Trouble("collapse", True, words, round)]
 
 
-def _missing(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _missing(scores: Mapping[str, Any], names: Names) -> list[str]:
     count = scores.get("modes")
     if count is None or count >= NUM_MODES:
         return []

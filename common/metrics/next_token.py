@@ -109,11 +109,25 @@ def _compute(compared: Comparison) -> Scores:
     rows = torch.arange(every) if num is None or num >= every else torch.arange(num) * every // num
     assert compared.sampler is not None
     sums = tally(compared.sampler, real.stored[rows], real.labels[rows])
+    if real.sources is None:
+        return scores_of(sums)
+    return scores_of(sums, summed(sums, real.sources[rows], int(real.sources.max()) + 1))
+
+
+def scores_of(sums: Tensor, of_sources: Tensor | None = None) -> Scores:
+    """Returns the scores of held-out text, of sums as ``tally`` returns them.
+
+    Args:
+        sums: Float64 (N, 3).
+        of_sources: Likewise, a row a source; None: the data name none.
+
+    Raises:
+        DataError: There are no held-out characters.
+    """
     accuracy, bits = pooled(sums)
     found: Scores = {"bits-per-character": bits, "accuracy": accuracy}
-    if real.sources is not None:
-        of_sources = accuracies(summed(sums, real.sources[rows], int(real.sources.max()) + 1))
-        found["mean-clients-accuracy"], found["worst-clients-accuracy"] = mean_and_worst(of_sources)
+    if of_sources is not None:
+        found["mean-clients-accuracy"], found["worst-clients-accuracy"] = mean_and_worst(accuracies(of_sources))
     return found
 
 
@@ -129,6 +143,7 @@ NEXT_TOKEN = Metric(
             "how many bits a character of held-out text takes, given those before it; lower is better",
             "lower",
             chart=BITS,
+            is_log2=True,
             selects_rounds=True,
             benchmark="panel",
         ),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import SHARES, Comparison, Course, Metric, Score, Scores, Setting, Trouble
+from common.metrics.base import SHARES, Comparison, Course, Metric, Names, Score, Scores, Setting, Trouble
 
 FEWEST_OF_A_CLASS = 5
 """Held-out images of a class without which its recall is not computed."""
@@ -177,10 +177,10 @@ def _over_classes(scores: Mapping[str, Any]) -> Scores:
     return {"worst-recall": min(recalls), "recall-gap": max(recalls) - min(recalls)} if recalls else {}
 
 
-def _least_covered(scores: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+def _least_covered(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"worst-recalled-class", "worst-class-recall"} <= scores.keys():
         return []
-    return [f"It covers class {scores['worst-recalled-class']} least: recall {scores['worst-class-recall']:.2f}."]
+    return [f"It covers class {names.of_class(scores['worst-recalled-class'])} least: recall {scores['worst-class-recall']:.2f}."]
 
 
 _LEAST = 0.05  # recall below which a class counts as not made

@@ -49,7 +49,7 @@ class Recurrent(TokenNetwork):
         return self._read(tokens, labels, self.begin(labels))[0]
 
     def begin(self, labels: Tensor) -> State:
-        zeros = self.out.weight.new_zeros(len(self.memories), 2, len(labels), self.out.in_features)
+        zeros = self.out.weight.new_zeros(len(self.memories), 2, labels.shape[0], self.out.in_features)
         return tuple((hidden, cells) for hidden, cells in zeros)
 
     def advance(self, tokens: Tensor, labels: Tensor, state: State) -> tuple[Tensor, State]:
@@ -79,12 +79,31 @@ class Memory(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * width))
 
     def forward(self, vectors: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if torch.compiler.is_exporting():
+            return self._scanned(vectors, state)
         hidden, cells = (value[None] for value in state)
         weights = [self.input, self.recurrent, self.bias, torch.zeros_like(self.bias)]
         remembered, hidden, cells = torch.lstm(
             vectors, (hidden, cells), weights, True, 1, 0.0, self.training, False, True
         )
         return remembered, (hidden[0], cells[0])
+
+    def _scanned(self, vectors: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Does the same as a loop inside the graph, as torch's own is another graph for each length (torch 2.14)."""
+        from torch._higher_order_ops.scan import scan
+
+        recurrent = self.recurrent.T
+
+        def step(before: tuple[Tensor, Tensor], gates: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+            hidden, cells = before
+            entered, kept, cell, shown = (gates + hidden @ recurrent).chunk(4, -1)
+            cells = kept.sigmoid() * cells + entered.sigmoid() * cell.tanh()
+            hidden = shown.sigmoid() * cells.tanh()
+            return (hidden, cells), hidden.clone()
+
+        entering = nn.functional.linear(vectors, self.input, self.bias).transpose(0, 1)
+        last, remembered = scan(step, (state[0].clone(), state[1].clone()), entering)
+        return remembered.transpose(0, 1), last
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Draws the weights, normal with variance 1 / inputs, and 1 / width; a memory first forgets little."""

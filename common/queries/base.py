@@ -95,6 +95,10 @@ class ClientQuery(ABC, Generic[T]):
     of_model: ClassVar[bool] = True
     """Whether a run asks it at its end, of the published networks; else whatever needs the answers asks it."""
 
+    between_rounds: ClassVar[bool] = False
+    """Whether a run asks it of each round that is scored as well, where the server has no examples of its own to score
+    with; each time the weights travel to every client once more."""
+
     def needed(self, config: RunConfig) -> bool:
         """Returns whether a run asks it; by default each does."""
         return True

@@ -27,6 +27,7 @@ class HeldOutLikelihood(TextQuery[Tensor]):
     """
 
     title: ClassVar[str] = FEDERATED_NEXT_TOKEN.name
+    between_rounds: ClassVar[bool] = True
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
         if reason := self.reason_against(client):

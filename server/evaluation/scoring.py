@@ -99,7 +99,8 @@ class Scoring:
     @property
     def silent(self) -> bool:
         """Whether there are no scores at all."""
-        return self._scorer_is_out and not (self._evaluator and self._evaluator.available)
+        asked = any(QUERIES[name].between_rounds for name in self._queries())
+        return self._scorer_is_out and not asked and not (self._evaluator and self._evaluator.available)
 
     @property
     def _scorer_is_out(self) -> bool:
@@ -118,6 +119,10 @@ class Scoring:
         steps = Forgiving()
         num = self._config.evaluation.num_samples
         scores = self._score(weights, table.quick(), num, steps, num_held_out=num)
+        if self._evaluator is None:
+            for name in self._queries():
+                if QUERIES[name].between_rounds:
+                    scores |= self._ask(name, weights, steps)
         self._add(steps.failed)
         return scores
 
@@ -133,15 +138,19 @@ class Scoring:
         announce(num_samples, self._steps())
         scores = self._score(weights, table.held_out(), num_samples, steps)
         for name in self._queries():
-            title = QUERIES[name].title
-            ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
-            nothing: tuple[Scores, dict[int, str]] = ({}, {})
-            told, silent = steps.run(title, ask, nothing)
-            scores |= told
-            if silent and not told:
-                steps.failed.setdefault(title, f"no client tells it ({client_statistics.named(silent, self._roster)})")
+            scores |= self._ask(name, weights, steps)
         self._add(steps.failed)
         return scores
+
+    def _ask(self, name: str, weights: Tree, steps: Forgiving) -> Scores:
+        """Returns the scores that clients' answers to a query about these weights make; empty if none answers."""
+        title = QUERIES[name].title
+        ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
+        nothing: tuple[Scores, dict[int, str]] = ({}, {})
+        told, silent = steps.run(title, ask, nothing)
+        if silent and not told:
+            steps.failed.setdefault(title, f"no client tells it ({client_statistics.named(silent, self._roster)})")
+        return told
 
     def made_with(self, scores: Mapping[str, object]) -> ScoredWith | None:
         """Returns what scores between rounds were made with; None where there are none."""

@@ -42,11 +42,24 @@ def fault(scores: Mapping[str, Any], lines: Sequence[ScoredRound], ratio: float)
     """
     known = best(lines)
     lowest = quality(known["scores"]) if known else None
-    value = quality(scores)
-    if not ratio or known is None or lowest is None or value is None or value <= ratio * lowest:
+    name, value = table.selecting(scores), quality(scores)
+    if not ratio or known is None or lowest is None or name is None or value is None:
+        return None
+    if value <= _limit(name, lowest, ratio):
         return None
     best_known = f"the best, {lowest:.3g} of round {known['round']}"
-    return f"{table.selecting(scores)} {value:.3g} is more than guard.ratio={ratio:g} times {best_known}"
+    if table.scores()[name].is_log2:
+        more = f"{math.log2(ratio):.3g} (the logarithm of guard.ratio={ratio:g} to base 2) above"
+        return f"{name} {value:.3g} is more than {more} {best_known}"
+    return f"{name} {value:.3g} is more than guard.ratio={ratio:g} times {best_known}"
+
+
+def _limit(name: str, lowest: float, ratio: float) -> float:
+    """Returns the value of a score that is ``ratio`` times worse than ``lowest``.
+
+    Bits a character are told by the perplexity, 2 to their power: that of no model of text is 5 times another's bits.
+    """
+    return lowest + math.log2(ratio) if table.scores()[name].is_log2 else ratio * lowest
 
 
 def stalled(lines: Sequence[ScoredRound], patience: int) -> str | None:
@@ -72,9 +85,9 @@ def last_good(lines: Sequence[ScoredRound], ratio: float) -> int:
     """Returns the last scored round without a fault; 0 if there is none."""
     good, lowest = 0, math.inf
     for line in lines:
-        value = quality(line["scores"])
-        if value is not None:
-            if not ratio or value <= ratio * lowest:
+        name, value = table.selecting(line["scores"]), quality(line["scores"])
+        if name is not None and value is not None:
+            if not ratio or value <= _limit(name, lowest, ratio):
                 good = line["round"]
             lowest = min(lowest, value)
     return good

@@ -24,7 +24,7 @@ from common.metrics import table
 from common.objectives import Objective
 from common.reconstruction import missing_networks
 from server.records import curves, journal, plots
-from server.records.generator_weak_spots import weak_spots
+from server.records.generator_weak_spots import client_names, weak_spots
 from server.records.incidents import incidents, reasons
 from server.records.run_directory import RunDirectory
 from server.records.sample_pages import STYLE, sample_pages
@@ -212,11 +212,10 @@ def _training(lines: Sequence[RoundLine], objective: Objective) -> str:
 
 def _by_client_and_class(scores: Mapping[str, Any], names: Sequence[str], roster: Mapping[str, Any]) -> str:
     """Returns which clients and classes the generator serves worst, in words and in figures."""
-    words = weak_spots(scores, names)
+    words = weak_spots(scores, names, roster)
     several = [score for score in table.scores().values() if score.form == "figures"]
     clients, classes = ({s.label: scores.get(s.name) for s in several if s.of == of} for of in ("client", "class"))
-    sites = {client["partition"]: client["site"] for client in roster.get("clients", ()) if client.get("site")}
-    tables = _table("client", clients, sites) + _table("class", classes, dict(enumerate(names)))
+    tables = _table("client", clients, client_names(roster)) + _table("class", classes, dict(enumerate(names)))
     if not words and not tables:
         return ""
     heading = "<h2>Which clients and classes the generator serves worst</h2>"

@@ -26,8 +26,7 @@ from client.trainer import Trainer, TrainerSpec
 from common.config import RunConfig, Scalar
 from common.files import write_atomically
 from common.generation import load_sampler
-from common.metrics import Scores
-from common.metrics.next_token import accuracies, mean_and_worst, pooled, tally
+from common.metrics.next_token import scores_of, tally
 from common.threads import available_cores
 
 SETTINGS, CLIENTS, FIGURES = "settings.json", "clients.jsonl", "alone.json"
@@ -99,32 +98,17 @@ def figures_in(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def scores_of(sums: Tensor) -> Scores:
-    """Returns the scores of a row: those of ``bits-per-character``, and nats, pooled and in the mean over clients.
-
-    Args:
-        sums: Of each client, float64 (N, 3): held-out characters, those rightly expected, and nats.
-
-    Raises:
-        DataError: There are no held-out characters.
-    """
-    accuracy, bits = pooled(sums)
-    mean, worst = mean_and_worst(accuracies(sums))
+def nats_of(sums: Tensor) -> dict[str, float]:
+    """Returns nats a character, pooled and in the mean over clients, of sums (N, 3) as ``tally`` returns them."""
     each = [nats / characters for characters, _, nats in sums.tolist() if characters]
-    return {
-        "bits-per-character": bits,
-        "accuracy": accuracy,
-        "mean-clients-accuracy": mean,
-        "worst-clients-accuracy": worst,
-        "nats-per-character": bits * math.log(2),
-        "mean-clients-nats": math.fsum(each) / len(each),
-    }
+    characters, _, nats = sums.sum(0).tolist()
+    return {"nats-per-character": nats / characters, "mean-clients-nats": math.fsum(each) / len(each)}
 
 
 def _figures(config: RunConfig, known: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     sums = torch.tensor([known[k]["sums"] for k in range(config.federation.num_clients)], dtype=torch.float64)
     return {
-        "final": scores_of(sums),
+        "final": {**scores_of(sums, sums), **nats_of(sums)},
         "best": None,
         "scored-with": {"final": None, "between": None},
         "examples-seen": sum(found["examples"] for found in known.values()),

@@ -25,7 +25,8 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
             "--fid-images",
             min=0,
             max=MOST_IMAGES,
-            help="To measure each file's fid with; 0: not; default: the run's own.",
+            help="To measure each file's fid with (of text: held-out rows, for bits a character); 0: not; default: the "
+            "run's own.",
         ),
     ] = None,
     num: Annotated[
@@ -89,10 +90,14 @@ def _told(manifest: dict[str, Any]) -> list[str]:
     if "layout" in manifest:
         return [f"{manifest['train']:,} training and {manifest['validation']:,} validation {manifest['examples']}"]
     lines = []
+    names = manifest["measured"]
+    main = names[0]
     for row in manifest["files"]:
         equal = f"{100 * row['agreement']['equal']:.3f} % of the {manifest['compared']} are equal"
-        fid = "" if row["fid"] is None else f", fid {row['fid']:.4g} ({row['fid-loss']:+.3g})"
-        lines.append(f"{row['file']:32} {row['bytes'] / 1000:7,.0f} kB, {equal}{fid}")
-    if manifest["fid"]["own"] is None:
-        lines.append(f"fid was not measured: {manifest['fid']['reason']}")
+        figures = [f", {name.replace('-', ' ')} {row[name]:.4g}" for name in names if row[name] is not None]
+        if figures:
+            figures[0] += f" ({row[f'{main}-loss']:+.3g})"
+        lines.append(f"{row['file']:32} {row['bytes'] / 1000:7,.0f} kB, {equal}{''.join(figures)}")
+    if manifest[main]["own"] is None:
+        lines.append(f"{main.replace('-', ' ')} was not measured: {manifest[main]['reason']}")
     return lines

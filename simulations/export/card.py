@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.metrics import table
+from common.metrics import Names, table
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
-from server.records.generator_weak_spots import weak_spots
+from server.records.generator_weak_spots import client_names, weak_spots
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from simulations.runs import provenance
@@ -103,7 +103,7 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         f"| seed | {config.seed} |",
         "",
     ]
-    clients = _clients(run)
+    clients, names = _clients(run), Names(clients=client_names(run.read_partition()))
     if clients:
         counts = [client["num-examples"] for client in clients]
         few, many = min(counts), max(counts)
@@ -113,7 +113,8 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         for client in clients[:_MOST_CLIENTS]:
             known = client["label-counts"]
             told = "kept to itself" if known is None else " ".join(f"{count}" for count in known)
-            lines.append(f"| {client['partition']} | {client['num-examples']:,} | {told} |")
+            called = names.of_client(client["partition"])
+            lines.append(f"| {called} | {client['num-examples']:,} | {told} |")
         if len(clients) > _MOST_CLIENTS:
             lines.append(f"| ... | | {len(clients) - _MOST_CLIENTS} more |")
         lines.append("")
@@ -134,7 +135,7 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
     rows = [f"| {score.name} | {found[score.name]:.4g} | {score.meaning} |" for score in known]
-    words = weak_spots(found, names)
+    words = weak_spots(found, names, run.read_partition())
     return [
         "## Scores",
         "",
@@ -159,7 +160,7 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
     one, many = _words(trained)
-    if repeated := MEMORISATION.weak_spots(found, ()):
+    if repeated := MEMORISATION.weak_spots(found, Names(clients=client_names(run.read_partition()))):
         words = " ".join(repeated)
         told = f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
     else:

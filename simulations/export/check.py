@@ -1,5 +1,6 @@
-"""Whether an exported generator makes the images that the run's own makes, and what packing its weights costs."""
+"""Whether an exported generator makes what the run's own makes, and what packing its weights costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import DataError, FedGANError
+from common.examples import TextSpec
 from common.examples.images import denormalise
 from common.generation import balanced_labels, draw_noise
+from common.metrics import Metric, Score
 from common.metrics.fid import FID
+from common.metrics.next_token import NEXT_TOKEN
 from common.models import Sampler
+from common.models.tokens import TextSampler, TokenNetwork
 from server.evaluation.evaluator import Evaluator
 from simulations.export.format_base import Network
 from simulations.runs.generator import LoadedGenerator
@@ -63,18 +68,26 @@ def require_same(agreement: Agreement, name: str, noun: str = "images", toleranc
 
 
 class Ruler:
-    """Measures the fid of a run's generator and of its exports, from the same noise and labels.
+    """Measures a score of a run's generator and of its exports: of images fid, of text how well it is expected.
+
+    Both are from the same noise and labels, or on the same held-out rows of text.
 
     Args:
         trained: The run's generator.
-        num_samples: Of each fid; 0: none is measured.
+        num_samples: Of each fid, or rows of text; 0: nothing is measured.
+
+    Attributes:
+        scores: Of which there is a figure each; by the first of them exports are compared.
+        reason: Why nothing is measured; empty: it is.
     """
 
     def __init__(self, trained: LoadedGenerator, num_samples: int) -> None:
         self.num_samples = num_samples
+        metric, self._adapted = _MEASURED.get(trained.spec.kind, _MEASURED["images"])
+        self.scores = tuple(score for score in metric.scores if score.selects_rounds or score.at_a_glance)
         self.reason = "it was not asked for (fid-images 0)" if num_samples == 0 else ""
+        self._metric, self._trained = metric, trained
         self._evaluator: Evaluator | None = None
-        self._trained = trained
         config = trained.config
         if self.reason:
             return
@@ -88,17 +101,27 @@ class Ruler:
             self.reason = f"data.name={config.data.name!r} has {dataset.spec} here, the generator makes {trained.spec}"
             return
         evaluator = Evaluator(config, dataset)
-        self.reason = evaluator.limits.reason_against(FID.name) or ""
+        self.reason = evaluator.limits.reason_against(metric.name) or ""
         self._evaluator = None if self.reason else evaluator
 
-    def fid(self, network: Network) -> float | None:
-        """Returns the fid of what ``network`` makes; None if it cannot be measured, for the ``reason``."""
+    @property
+    def main(self) -> Score:
+        """What exports are compared by."""
+        return self.scores[0]
+
+    def measure(self, network: Network | None = None) -> dict[str, float | None]:
+        """Returns the scores of an export, or of the run's own generator; None each where there are none."""
         if self._evaluator is None:
-            return None
-        adapted = _Adapted(network, self._trained.generator)
-        (fid,) = self._evaluator.score(adapted, (FID.name,), self.num_samples).values()
-        assert isinstance(fid, float)
-        return fid
+            return dict.fromkeys((score.name for score in self.scores), None)
+        own = self._trained.generator
+        sampler = own if network is None else self._adapted(network, own)
+        found = self._evaluator.score(sampler, (self._metric.name,), self.num_samples, num_held_out=self.num_samples)
+        return {score.name: _figure(found[score.name]) for score in self.scores}
+
+
+def _figure(value: object) -> float:
+    assert isinstance(value, float)
+    return value
 
 
 class _Adapted(Sampler):
@@ -112,3 +135,26 @@ class _Adapted(Sampler):
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         return self._network(noise, labels)
+
+
+class _Expects(TokenNetwork):
+    """A graph from tokens to logits that runs elsewhere; of it, only whole texts are asked for."""
+
+    def __init__(self, network: Network, like: Sampler) -> None:
+        super().__init__()
+        assert isinstance(like.spec, TextSpec)
+        self.spec, self._network = like.spec, network
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        return self._network(tokens, labels)
+
+
+def _adapted_text(network: Network, like: Sampler) -> Sampler:
+    return TextSampler(_Expects(network, like))
+
+
+_MEASURED: dict[str, tuple[Metric, Callable[[Network, Sampler], Sampler]]] = {
+    "images": (FID, _Adapted),
+    "text": (NEXT_TOKEN, _adapted_text),
+}

@@ -49,7 +49,8 @@ class ModelExport(Request):
     Attributes:
         to: Their form.
         precisions: Of its weights, a file each.
-        fid_images: Of each measured fid; None: as many as the run's scores between rounds; 0: none is measured.
+        fid_images: Of each measured fid, or rows of held-out text; None: as many as the run's scores between rounds
+            have; 0: nothing is measured.
         licence: Of the weights, for the card; empty: none is stated.
     """
 

@@ -35,7 +35,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
     """Writes a run's generator for other programs, and returns what ``export.json`` says of it.
 
     Every file is read back by the program that it is for and compared with the run's generator before it is written;
-    the fid of each is measured where this machine has the held-out images.
+    the fid of each (of text: bits a character and accuracy) is measured where this machine has the held-out examples.
 
     Args:
         run: The run.
@@ -55,7 +55,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
     fid_images = trained.config.evaluation.num_samples if wanted.fid_images is None else wanted.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
-        own = ruler.fid(trained.generator)
+        own = ruler.measure()
         files = [
             _write(folder, kind, _facts(run, trained, each), subject, each, ruler, own) for each in wanted.precisions
         ]
@@ -66,7 +66,12 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
             "outputs": subject.outputs(),
             "labels-are-used": trained.conditional,
             "files": files,
-            "fid": {"own": own, "images": ruler.num_samples, "reason": ruler.reason or None},
+            "measured": [score.name for score in ruler.scores],
+            ruler.main.name: {
+                "own": own[ruler.main.name],
+                subject.measured_on: ruler.num_samples,
+                "reason": ruler.reason or None,
+            },
             "tolerance": subject.tolerance,
             "compared": subject.equal,
         }
@@ -85,7 +90,7 @@ def _write(
     subject: Subject,
     precision: Precision,
     ruler: check.Ruler,
-    own: float | None,
+    own: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """Writes the file of one precision once it has been read back and compared, and returns what the manifest says.
 
@@ -99,7 +104,8 @@ def _write(
     agreement = subject.compare(network)
     if precision == "float32":
         check.require_same(agreement, name, subject.noun, subject.tolerance)
-    fid = ruler.fid(network)
+    found, main = ruler.measure(network), ruler.main.name
+    value, before = found[main], own[main]
     (folder / name).write_bytes(content)
     return {
         "file": name,
@@ -107,8 +113,8 @@ def _write(
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "agreement": asdict(agreement),
-        "fid": fid,
-        "fid-loss": None if fid is None or own is None else fid - own,
+        **found,
+        f"{main}-loss": None if value is None or before is None else value - before,
     }
 
 

@@ -62,20 +62,20 @@ def model_card(
 
 
 def _files(manifest: Mapping[str, Any], subject: Subject) -> list[str]:
-    lines = [
-        f"| file | weights | kB | {subject.equal} equal | largest difference | fid | loss in fid |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    names = manifest["measured"]
+    main = names[0]
+    heads = ["file", "weights", "kB", f"{subject.equal} equal", "largest difference", *names, f"loss in {main}"]
+    lines = ["| " + " | ".join(head.replace("-", " ") for head in heads) + " |", "|---" * len(heads) + "|"]
     for row in manifest["files"]:
         agreement = row["agreement"]
-        fid = "" if row["fid"] is None else f"{row['fid']:.4g}"
-        loss = "" if row["fid-loss"] is None else f"{row['fid-loss']:+.3g}"
+        figures = ["" if row[name] is None else f"{row[name]:.4g}" for name in names]
+        loss = "" if row[f"{main}-loss"] is None else f"{row[f'{main}-loss']:+.3g}"
         lines.append(
             f"| `{row['file']}` | {row['precision']} | {row['bytes'] / 1000:,.0f} | {_share(agreement['equal'])} | "
-            f"{agreement['largest']:.2g} | {fid} | {loss} |"
+            f"{agreement['largest']:.2g} | {' | '.join((*figures, loss))} |"
         )
     first = manifest["files"][0]["agreement"]["images"]
-    measured = manifest["fid"]
+    measured, called = manifest[main], main.replace("-", " ")
     lines += [
         "",
         f"Compared with the run's own generator on {first} {subject.compared.format(tolerance=manifest['tolerance'])}. "
@@ -83,12 +83,10 @@ def _files(manifest: Mapping[str, Any], subject: Subject) -> list[str]:
         "computed with in float32, so these files are smaller and not faster.",
     ]
     if measured["own"] is None:
-        lines.append(f"fid was not measured: {measured['reason']}.")
+        lines.append(f"{called} was not measured: {measured['reason']}.")
     else:
-        lines.append(
-            f"fid on {measured['images']:,} images of the same noise, where the run's own generator has "
-            f"{measured['own']:.4g}; fewer images give a higher fid, so compare within this table only."
-        )
+        on = subject.measured.format(num=measured[subject.measured_on], own=measured["own"])
+        lines.append(f"{called} {on}")
     return lines
 
 

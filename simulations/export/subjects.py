@@ -46,6 +46,12 @@ class Subject(ABC):
     compared: ClassVar[str]
     """What is compared, for the card; ``{tolerance}``: see above."""
 
+    measured_on: ClassVar[str]
+    """What a score of an export is of, in the plural."""
+
+    measured: ClassVar[str]
+    """How it is measured, for the card: ``{num}`` of them; ``{own}``: the value of the run's own generator."""
+
     def __init__(self, trained: LoadedGenerator, way: str) -> None:
         self.trained = trained
 
@@ -106,6 +112,11 @@ class ImageSubject(Subject):
     compared = (
         "images of the same noise, in batches of several sizes: the share of pixels whose bytes are equal, and the "
         "largest difference in [-1, 1] (float32: at most {tolerance:g}, or it is not written)"
+    )
+    measured_on = "images"
+    measured = (
+        "on {num:,} images of the same noise, where the run's own generator has {own:.4g}; fewer images give a higher "
+        "one, so compare within this table only."
     )
 
     def __init__(self, trained: LoadedGenerator, way: str) -> None:
@@ -182,6 +193,8 @@ class TextSubject(Subject):
         "texts of several lengths, in batches of several sizes: the share of places whose likeliest token is the same, "
         "and the largest difference of a logit (float32: at most {tolerance:g}, or it is not written)"
     )
+    measured_on = "rows"
+    measured = "on up to {num:,} rows of held-out text, where the run's own model has {own:.4g}."
 
     def __init__(self, trained: LoadedGenerator, way: str) -> None:
         super().__init__(trained, way)

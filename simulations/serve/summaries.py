@@ -191,7 +191,7 @@ def detail_of(view: View) -> RunDetail:
         client_table=client_rows(view),
         charts=charts_of(view, scores),
         checks=checks_of(view),
-        weak_spots=weak_spots(last_scores(view), names),
+        weak_spots=weak_spots(last_scores(view), names, view.roster),
         incidents=[Incident(round=round, what=what, why=why) for round, what, why in rows],
         score_table=score_table(),
     )

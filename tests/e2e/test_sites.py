@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import run_on
+from conftest import TEXT, run_on
 
 from client.app import app
 from common.errors import FederationError
@@ -101,6 +101,33 @@ def test_a_resumed_run_on_other_images_is_refused_by_partition(small, tmp_path):
     sites[2]["data"] = write_site(tmp_path / "other", seed=3)
     with pytest.raises(Exception, match="the data of partition 2: num-examples was 19, is .*data-digest was"):
         federate(small(**THREE, output__resume=True), sites)
+
+
+def write_texts(folder, words):
+    """Writes two files of 40 paragraphs each, and returns a site's node configuration."""
+    folder.mkdir()
+    for name in words:
+        (folder / f"{name}.txt").write_text("\n\n".join(f"{name} and {name}, {k} times" for k in range(40)))
+    return {"data": f"text-folder context=16:{folder}"}
+
+
+def test_rounds_of_sites_with_texts_of_their_own_are_scored_by_what_these_tell(small, tmp_path, caplog):
+    caplog.set_level("INFO", logger="fedgan.server")
+    names = (("ash", "oak"), ("rowan", "yew"), ("fir", "elm"))
+    sites = [write_texts(tmp_path / f"notes-{k}", words) for k, words in enumerate(names)]
+    sites[1]["disclose-moments"] = False
+    changes = {k: v for k, v in TEXT.items() if k not in ("data.name", "partition", "federation.num-clients")}
+    changes |= {"data.name": "text-folder context=16", "data.root": str(tmp_path / "nothing")}
+    changes |= {"evaluation.every": 1, "guard.rollbacks": 0}
+    config = small(**{key.replace(".", "__").replace("-", "_"): value for key, value in changes.items()}, **THREE)
+    directory = federate(config, sites)
+    scored = [line["scores"]["federated-bits-per-character"] for line in journal.read(directory.journal)]
+    assert len(scored) == 3
+    assert scored[2] < scored[0]
+    summary = json.loads(directory.summary.read_text())
+    assert summary["scores"]["federated-bits-per-character"] == pytest.approx(scored[2], rel=1e-6)
+    assert summary["best"]["federated-bits-per-character"] == min(scored)
+    assert "1 of 3 clients tell none: partition 1: disclose-moments=false" in caplog.text
 
 
 def test_a_mistyped_key_of_a_site_stops_the_run_in_words(small):

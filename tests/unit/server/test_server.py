@@ -169,6 +169,16 @@ class TestGuard:
         )
         assert model_selection.fault({"fid": 1e9}, lines, 0) is model_selection.fault({"fid": 1e9}, [], 5) is None
 
+    def test_bits_are_compared_by_their_perplexity(self):
+        lines = [{"round": k, "scores": {"bits-per-character": it}} for k, it in ((1, 3.0), (2, 2.0), (3, 4.4))]
+        assert model_selection.fault({"bits-per-character": 4.0}, lines, 4) is None  # a perplexity of 4 times 4
+        assert model_selection.fault({"bits-per-character": 4.01}, lines, 4) == (
+            "bits-per-character 4.01 is more than 2 (the logarithm of guard.ratio=4 to base 2) above the best, 2 of round 2"
+        )
+        assert model_selection.last_good(lines, 4) == 2
+        assert model_selection.last_good(lines, 6) == 3
+        assert model_selection.fault({"federated-bits-per-character": 9.0}, [], 4) is None
+
     def test_the_last_good_round_is_the_last_scored_one_without_a_fault(self):
         lines = self.lines(900, None, 20, None, 101, None)
         assert model_selection.last_good(lines, 5) == 3

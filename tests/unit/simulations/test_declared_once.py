@@ -187,9 +187,8 @@ NO_SCORE = {  # the same word for something else, or a name of its own for somet
     "common/queries/__init__.py": {"longest-copy"},  # the query that it is made of
     "common/queries/longest_copy.py": {"longest-copy"},
     "common/queries/memorisation_ratio.py": {"memorisation"},  # a stream of random numbers
-    "simulations/commands/export.py": {"fid"},  # an option of exports, and what their manifests call it
-    "simulations/export/model.py": {"fid", "precision"},  # of numbers
-    "simulations/export/model_card.py": {"fid", "precision"},
+    "simulations/export/model.py": {"precision"},  # of numbers
+    "simulations/export/model_card.py": {"precision"},
     "simulations/serve/health.py": {"score"},  # a label of Prometheus
     "simulations/serve/answers.py": {"coverage"},  # a kind of sign
     "simulations/serve/page/record.js": {"score"},  # the heading of a column

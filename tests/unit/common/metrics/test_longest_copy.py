@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.metrics import Names
 from common.metrics.longest_copy import LONGEST_COPY, Runs, copy_scores
 from common.seeding import numpy_generator
 
@@ -40,9 +41,9 @@ def test_scores_name_the_client_of_the_longest_run():
         "client-longest-copy-held-out": [5.0, None, 3.0, 2.0],
         "most-copied": 2,
     }
-    assert LONGEST_COPY.weak_spots(scores, ()) == [
-        "The longest run that samples have in common with training text has 9 characters, of client 2; with as much "
-        "held-out text, 5."
+    assert LONGEST_COPY.weak_spots(scores, Names(clients={2: "PUCK"})) == [
+        "The longest run that samples have in common with training text has 9 characters, of client 2 (PUCK); with as "
+        "much held-out text, 5."
     ]
     assert copy_scores([None], [None]) == {}
-    assert LONGEST_COPY.weak_spots({}, ()) == []
+    assert LONGEST_COPY.weak_spots({}, Names()) == []

@@ -10,7 +10,7 @@ import torch
 from common.datasets import DATASETS
 from common.errors import DataError
 from common.examples import ImageSpec
-from common.metrics import Comparison, Reference, Sample, make_extractor
+from common.metrics import Comparison, Names, Reference, Sample, make_extractor
 from common.metrics.base import Course
 from common.metrics.modes import MODES, combinations, modes, read_digits
 
@@ -86,10 +86,10 @@ def test_a_fall_is_a_collapse_and_a_wobble_is_none() -> None:
 
 
 def test_missing_combinations_are_a_weak_spot() -> None:
-    assert MODES.weak_spots({"modes": 940.0}, ()) == [
+    assert MODES.weak_spots({"modes": 940.0}, Names()) == [
         "It makes 940 of 1,000 combinations of three digits, and none of the others."
     ]
-    assert MODES.weak_spots({"modes": 1000.0}, ()) == MODES.weak_spots({}, ()) == []
+    assert MODES.weak_spots({"modes": 1000.0}, Names()) == MODES.weak_spots({}, Names()) == []
 
 
 def compared(images, extractor) -> Comparison:

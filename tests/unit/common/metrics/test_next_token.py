@@ -10,7 +10,7 @@ from common.errors import DataError, DivergenceError
 from common.examples import TextSpec
 from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN, pack
 from common.generation import Mixture
-from common.metrics.base import Comparison, Reference, Sample
+from common.metrics.base import Comparison, Names, Reference, Sample
 from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN, federated_scores
 from common.metrics.next_token import NEXT_TOKEN, accuracies, mean_and_worst, pooled, summed, tally
 from common.models.tokens import TextSampler, TokenNetwork
@@ -144,7 +144,8 @@ class TestFederated:
 
     def test_the_client_that_is_known_least_is_a_weak_spot(self):
         scores = {"least-known-client": 3, "least-known-accuracy": 0.5, "federated-accuracy": 0.6}
-        assert FEDERATED_NEXT_TOKEN.weak_spots(scores, ()) == [
-            "It expects 50.0% of the characters of client 3, the fewest of any, and 60.0% of all clients'."
+        assert FEDERATED_NEXT_TOKEN.weak_spots(scores, Names((), {3: "HAMLET (Hamlet)"})) == [
+            "It expects 50.0% of the characters of client 3 (HAMLET (Hamlet)), the fewest of any, and 60.0% of all "
+            "clients'."
         ]
-        assert FEDERATED_NEXT_TOKEN.weak_spots({}, ()) == []
+        assert FEDERATED_NEXT_TOKEN.weak_spots({}, Names()) == []

@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import DivergenceError, OtherRunError
 from common.examples.text import PAD
 from common.generation import load_sampler
-from common.metrics.next_token import tally
+from common.metrics.next_token import scores_of, tally
 from simulations.benchmark import alone, tables
 from simulations.benchmark import runner as bench
 from simulations.benchmark.protocols import make_entry
@@ -97,7 +97,7 @@ def test_a_client_that_diverges_is_why_the_row_failed(tmp_path, monkeypatch):
 
 def test_scores_of_a_row_weigh_characters_and_clients():
     sums = torch.tensor([[10, 5, 10], [0, 0, 0], [30, 3, 90]], dtype=torch.float64)
-    found = alone.scores_of(sums)
+    found = {**scores_of(sums, sums), **alone.nats_of(sums)}
     assert found["accuracy"] == pytest.approx(8 / 40)
     assert found["mean-clients-accuracy"] == pytest.approx((0.5 + 0.1) / 2)
     assert found["worst-clients-accuracy"] == pytest.approx(0.1)
