@@ -36,15 +36,16 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _synchronise(temporary)
+        synchronise(temporary)
         temporary.replace(path)
         if os.name == "posix":  # elsewhere a folder cannot be synchronised
-            _synchronise(path.parent)
+            synchronise(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _synchronise(path: Path) -> None:
+def synchronise(path: Path) -> None:
+    """Returns when what was written to a file or a folder is safely on disk."""
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -12,6 +12,7 @@ from common.errors import CheckpointError, OtherRunError, OutputError
 from common.files import remove_scraps, write_atomically
 from server import checkpoint
 from server.checkpoint import Checkpoint
+from server.checkpoint_writer import CheckpointWriter
 from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import ReplySpill
 from server.clients.roster import Roster
@@ -110,7 +111,8 @@ class Recovery:
         self._initial = initial
         self._keeper = keeper
         self.scores = journal.Scores(directory.journal)
-        self._saved: dict[int, Mapping[int, int]] = {}  # memory rounds of checkpoints, by round
+        self._saved: dict[int, Mapping[int, int]] = {}  # memory rounds of checkpoints, by round; never written to
+        self._writer = CheckpointWriter(self._write, config.output.checkpoint_seconds)
 
     def starting_point(self) -> Snapshot:
         """Returns the last checkpoint if the run is to be resumed and there is one, else the initial state.
@@ -146,6 +148,7 @@ class Recovery:
         Args:
             run: Identifies the run (``Snapshot.run``), where it goes back to its very start.
         """
+        self._writer.flush()
         folder = self._directory.checkpoints
         good = model_selection.last_good(self.scores.lines, self._config.guard.ratio)
         try:
@@ -162,19 +165,47 @@ class Recovery:
         self._saved = {k: kept for k, kept in self._saved.items() if k <= round}
         return snapshot
 
-    def saved(self, round: int) -> bool:
-        """Returns whether there is a checkpoint of this round."""
-        return round in self._saved
+    def save(self, snapshot: Snapshot, *, scored: bool) -> None:
+        """Has a checkpoint of a round written, beside the rounds to come.
 
-    def save(self, snapshot: Snapshot) -> None:
+        One of a round that was not scored may be left out where later ones follow soon, as ``output.checkpoint-seconds``
+        says, but not where clients keep their memories: these would have to keep as many as there are rounds in between.
+
+        Raises:
+            OSError: This one, or one before it, cannot be written.
+        """
+        self._writer.put(snapshot, may_be_left_out=not scored and self._keeper is not None)
+
+    def save_now(self, snapshot: Snapshot, *, anew: bool = False) -> None:
+        """Returns when there is a checkpoint of a round on disk, and all that were to be written before it.
+
+        Args:
+            snapshot: After the round; nothing is written for one before the first round.
+            anew: Write it in place of one of the same round.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._writer.flush()
+        if snapshot.state.round and (anew or snapshot.state.round not in self._saved):
+            self._writer.put(snapshot, may_be_left_out=False)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Ends what writes; what is not written yet is lost."""
+        self._writer.close()
+
+    def _write(self, snapshot: Snapshot) -> None:
         """Writes a checkpoint, in place of one of the same round; drops those that are no longer needed."""
-        lines = self.scores.lines
+        journal.synchronise(self._directory.journal)  # no checkpoint of a round whose line could still be lost
+        round = snapshot.state.round
+        lines = [line for line in list(self.scores.lines) if line["round"] <= round]  # there may be later ones by now
         best = model_selection.best(lines)
         protected = {model_selection.last_good(lines, self._config.guard.ratio), best["round"] if best else 0}
         content = Checkpoint(snapshot, self._config.identity(), self._roster.summary())
         folder, keep = self._directory.checkpoints, self._config.output.keep_checkpoints
         log.debug("wrote %s", checkpoint.save_checkpoint(folder, content, keep, protected))
-        self._saved[snapshot.state.round] = snapshot.memory_rounds
+        self._saved = {**self._saved, round: snapshot.memory_rounds}
 
     def returnable(self) -> list[Mapping[int, int]]:
         """Returns the ``memory_rounds`` of what the run may go back to, so that clients may forget all others.
@@ -184,8 +215,9 @@ class Recovery:
         if self._keeper:
             return []
         good = model_selection.last_good(self.scores.lines, self._config.guard.ratio)
-        rounds = {*sorted(self._saved)[-2:], good} & self._saved.keys()
-        return [self._saved[round] for round in sorted(rounds)]
+        saved = self._saved
+        rounds = {*sorted(saved)[-2:], good} & saved.keys()
+        return [saved[round] for round in sorted(rounds)]
 
     def _give_back(self, snapshot: Snapshot) -> None:
         """Gives simulated clients what they kept then."""

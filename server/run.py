@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from flwr.app import ArrayRecord, MetricRecord
@@ -69,7 +70,7 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         with noting_the_end(directory), naming_what_is_safe(directory):
             run = Run(config, directory, grid)
             run.begin()
-            with tracking.following(config, directory), LiveStatus(directory.now) as now:
+            with closing(run), tracking.following(config, directory), LiveStatus(directory.now) as now:
                 run.tell(now)
                 try:
                     run.train()
@@ -139,7 +140,7 @@ class Run:
             *config.round_hooks,  # what the user has added: common/hooks
             self._partition,
             WriteLine(config, self._recovery.scores, self._notes, self._scoring, engine),
-            CheckpointSchedule(config, self._save),
+            CheckpointSchedule(config, self._recovery.save),
             Patience(config),
         ]
 
@@ -181,7 +182,7 @@ class Run:
     def save_what_is_done(self) -> None:
         """Saves what is done when the run ends before its last round; does not raise what keeps it from that."""
         try:
-            self._save(self._done)
+            self._recovery.save_now(self._done)
         except OSError as problem:
             log.warning("the last round could not be saved: %s", problem)
         try:
@@ -190,7 +191,8 @@ class Run:
             log.warning("%s", problem)
 
     def finish(self) -> None:
-        """Scores the last generator in full, and writes summary and report."""
+        """Saves the last round, scores its generator in full, and writes summary and report."""
+        self._recovery.save_now(self._done)
         lines, names = self._recovery.scores.lines, self._roster.class_names
         told = summary.write(
             self._directory, self._strategy.snapshot, self._scoring, self._notes, lines, names, self._start
@@ -198,6 +200,10 @@ class Run:
         self._partition.draw()
         report.write_report(self._directory)
         log.info("report: %s", self._directory.report, extra={"summary": told})
+
+    def close(self) -> None:
+        """Ends what writes checkpoints."""
+        self._recovery.close()
 
     def _after_round(self, flower_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Has the hooks look at a round: called by Flower before the first one, which has none, and after each.
@@ -284,7 +290,7 @@ class Run:
         self._notes.add("rollback", good.state.round, why)
         snapshot = replace(good, rollbacks=rollbacks)
         if good.state.round:
-            self._recovery.save(snapshot)
+            self._recovery.save_now(snapshot, anew=True)
         self._strategy.go_on_from(snapshot)
 
     def _return_to_good(self) -> Snapshot:
@@ -292,8 +298,3 @@ class Run:
         self._done = self._recovery.last_good(self._strategy.snapshot.run)
         self._strategy.go_on_from(self._done)
         return self._done
-
-    def _save(self, snapshot: Snapshot) -> None:
-        """Writes a checkpoint of a round that is done, unless it is there."""
-        if snapshot.state.round and not self._recovery.saved(snapshot.state.round):
-            self._recovery.save(snapshot)

@@ -40,6 +40,7 @@ SMALL = {
     "evaluation.extractor": "none",
     "evaluation.utility-num-samples": 0,
     "output.checkpoint-every": 1,
+    "output.checkpoint-seconds": 0.0,
 }
 
 

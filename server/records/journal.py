@@ -2,11 +2,11 @@
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.errors import CheckpointError
 from common.files import open_file, write_atomically
 from common.journal_lines import (
@@ -62,15 +62,19 @@ def _scores_of(line: RoundLine) -> ScoredRound:
 
 
 def append(path: Path, line: JournalLine) -> None:
-    """Writes one line to the journal and makes it last."""
+    """Writes one line to the journal. It outlives this process from then on, and the system from ``synchronise`` on."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def synchronise(path: Path) -> None:
+    """Makes the lines of a journal last, also through a power cut; there may be none yet."""
+    if path.exists():
+        files.synchronise(path)
 
 
 def note(path: Path, event: Event, round: int, reason: str, refused: Sequence[RefusedLine] = ()) -> None:
-    """Appends something that happened beside the rounds; see ``docs/reliability.md``.
+    """Appends something that happened beside the rounds, and makes it last; see ``docs/reliability.md``.
 
     Args:
         path: The journal.
@@ -83,6 +87,7 @@ def note(path: Path, event: Event, round: int, reason: str, refused: Sequence[Re
     if refused:
         line["refused"] = list(refused)
     append(path, line)
+    synchronise(path)
 
 
 def read(path: Path) -> list[RoundLine]:

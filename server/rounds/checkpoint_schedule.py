@@ -1,6 +1,6 @@
 """After which rounds a checkpoint is saved. What it contains is decided in ``server/checkpoint.py``."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from common.config import RunConfig
 from common.hooks import Answer, Keep
@@ -8,19 +8,27 @@ from server.records.time_left import is_scored
 from server.rounds.base import KeptRound, Snapshot
 
 
+class Save(Protocol):
+    """Has a checkpoint written, and drops those that are no longer needed; see ``server.recovery.Recovery.save``."""
+
+    def __call__(self, snapshot: Snapshot, *, scored: bool) -> None:
+        """Returns at once where the checkpoint is written beside the rounds to come."""
+
+
 class CheckpointSchedule:
     """Has a checkpoint written of each scored round, and every ``output.checkpoint-every`` rounds.
 
     Args:
         config: The run's.
-        save: Writes one, and drops those that are no longer needed.
+        save: Has one written.
     """
 
-    def __init__(self, config: RunConfig, save: Callable[[Snapshot], None]) -> None:
+    def __init__(self, config: RunConfig, save: Save) -> None:
         self._config, self._save = config, save
 
     def after(self, round: KeptRound) -> Answer:
         """Saves the round if it is due."""
-        if is_scored(self._config, round.number) or round.number % self._config.output.checkpoint_every == 0:
-            self._save(round.snapshot)
+        scored = is_scored(self._config, round.number)
+        if scored or round.number % self._config.output.checkpoint_every == 0:
+            self._save(round.snapshot, scored=scored)
         return Keep()

@@ -20,6 +20,7 @@ from server.records.run_directory import RunDirectory
 
 NUM_ROUNDS = 160  # a run that is killed twenty times lives that long: it gets some three rounds further between two
 KEEP = {"local.moments": "keep", "federation.fraction": 0.5}  # half a cohort, and Adam's moments
+SECONDS = 0.3  # between checkpoints: some rounds are in none
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def fedgan(small, tmp_path):
     """Returns a maker of commands that run or resume the small federation ``name``."""
 
     def start(name, *, resume=False, dies_at=None, where=None, **changes):
-        config = small(name, **KEEP, **changes)
+        config = small(name, **(KEEP | {"output.checkpoint-seconds": SECONDS} | changes))
         file = tmp_path / f"{name}.toml"
         file.write_text(config.toml())
         out = where or tmp_path / name
@@ -122,12 +123,14 @@ def disk(path, kilobytes):
         subprocess.run(["umount", path], check=True)
 
 
-def test_a_full_disk_stops_the_run_in_words_and_loses_nothing(fedgan, tmp_path):
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])  # written by the round itself, and beside the next one
+def test_a_full_disk_stops_the_run_in_words_and_loses_nothing(fedgan, tmp_path, seconds):
     through = fedgan("through")
     assert through.wait() == 0, through.output()
     with disk(tmp_path / "disk", 1800) as change:
         where = tmp_path / "disk" / "run"
-        command = fedgan("full", where=where, output__keep_checkpoints=50)
+        every = {"output__keep_checkpoints": 50, "output__checkpoint_seconds": seconds}
+        command = fedgan("full", where=where, **every)
         assert command.wait() == 1, command.output()
         assert "cannot be written (No space left on device); round" in command.output()
         assert "is safe: make room" in command.output()
