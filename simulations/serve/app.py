@@ -6,7 +6,6 @@ from importlib.resources import files
 from mimetypes import guess_type
 from typing import Any
 
-import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -38,6 +37,7 @@ def make_app(
     limits: Limits | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
     prefix: str = "",
+    in_processes: bool = False,
 ) -> FastAPI:
     """Returns the application.
 
@@ -47,15 +47,17 @@ def make_app(
         limits: How much is taken on.
         is_stopping: Whether streams are to end.
         prefix: That a proxy leaves before each path, such as ``/fedgan``; see ``front.PrefixMiddleware``.
+        in_processes: Whether images are made in processes of their own, and not in threads of this one.
     """
-    service = Service(library, limits or Limits())
+    service = Service(library, limits or Limits(), in_processes)
     service.is_stopping = is_stopping
     page = {path: _content(path, data) for path, data in _page_files()}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.making.start()
         yield
-        await anyio.to_thread.run_sync(service.batcher.close)
+        await service.making.close()
 
     app = FastAPI(
         title="fedgan",

@@ -81,6 +81,11 @@ class Batcher:
         """Whether images are made."""
         return self._thread.is_alive()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._stopping
+
     def submit(self, network: Maker, *rows: Tensor) -> "Future[Tensor]":
         """Returns what will hold the examples as they are stored, (N, ...); cancelled, no more of them are made.
 

@@ -10,6 +10,7 @@ from simulations.runs.run_reader import RunReader
 from simulations.serve import answers
 from simulations.serve.batching import BusyError, StoppedError
 from simulations.serve.generate_requests import GenerateRequest
+from simulations.serve.links import EndedError
 from simulations.serve.run_routes import INVALID, NOT_FOUND, RunName, find
 from simulations.serve.service import Service
 from simulations.serve.ways import ImageWay, TextWay
@@ -55,6 +56,9 @@ def make_generate_routes(service: Service) -> APIRouter:
             raise HTTPException(429, "too much is being made: try again later", {"Retry-After": "1"}) from None
         except StoppedError:
             raise HTTPException(503, "the server is stopping") from None
+        except EndedError:
+            said = "the process that makes images has ended, and another one begins: ask again"
+            raise HTTPException(503, said, {"Retry-After": "5"}) from None
         except TimeoutError:
             said = f"this was not made within {service.limits.seconds:g} seconds: ask for fewer"
             raise HTTPException(503, said, {"Retry-After": "5"}) from None

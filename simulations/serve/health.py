@@ -13,7 +13,7 @@ from simulations.serve.summaries import read_summary
 
 
 class Health(BaseModel):
-    """That the server answers, and its thread that makes images is alive."""
+    """That the server answers, and what makes images is alive."""
 
     status: str
 
@@ -28,10 +28,10 @@ def make_health_routes(service: Service) -> APIRouter:
     @router.get("/healthz", response_model=Health, responses={503: {"model": Health}})
     def healthz(response: Response) -> Health:
         """Whether the server is well: 200 or 503. Needs no token."""
-        if service.batcher.is_alive:
+        if service.making.is_alive:
             return Health(status="ok")
         response.status_code = 503
-        return Health(status="the thread that makes images has ended")
+        return Health(status="what makes images has ended")
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> PlainTextResponse:
@@ -49,13 +49,13 @@ class _Figures:
 
     def collect(self) -> Iterator[Metric]:
         """Yields figures of the server, then of each run."""
-        service, batcher = self._service, self._service.batcher
-        yield CounterMetricFamily("fedgan_images", "Images made.", batcher.images)
-        yield CounterMetricFamily("fedgan_passes", "Passes through a generator.", batcher.passes)
-        yield CounterMetricFamily("fedgan_joined_passes", "Passes that served several requests.", batcher.joined)
+        service, count = self._service, self._service.counts.get
+        yield CounterMetricFamily("fedgan_images", "Images made.", count("images"))
+        yield CounterMetricFamily("fedgan_passes", "Passes through a generator.", count("passes"))
+        yield CounterMetricFamily("fedgan_joined_passes", "Passes that served several requests.", count("joined"))
         yield CounterMetricFamily("fedgan_refused", "Requests for images refused as too much.", service.refused)
-        yield CounterMetricFamily("fedgan_model_loads", "Generators loaded.", service.models.loads)
-        yield GaugeMetricFamily("fedgan_waiting_images", "Images that are waited for.", batcher.waiting)
+        yield CounterMetricFamily("fedgan_model_loads", "Generators loaded.", count("loads"))
+        yield GaugeMetricFamily("fedgan_waiting_images", "Images that are waited for.", count("waiting"))
         yield GaugeMetricFamily("fedgan_streams", "Journals that are streamed.", service.streams)
         state = GaugeMetricFamily("fedgan_run_state", "The state of each run.", labels=["run", "state"])
         rounds = GaugeMetricFamily("fedgan_run_round", "Rounds done.", labels=["run"])

@@ -39,7 +39,7 @@ def listen(
     check_access(host, token)
     library = Library(root)
     bound = _bind(host.strip("[]"), port)
-    app = make_app(library, token, limits, is_stopping=lambda: server.should_exit, prefix=prefix)
+    app = make_app(library, token, limits, is_stopping=lambda: server.should_exit, prefix=prefix, in_processes=True)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

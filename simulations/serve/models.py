@@ -75,7 +75,7 @@ class Network:
         key = (temperature, top_p)
         writer = self._writers.get(key)
         if writer is None:
-            writer = Writer(self.trained.generator.adapted(temperature=temperature, top_p=top_p), self.joins)
+            writer = Writer(self.trained.generator.adapted(temperature=temperature, top_p=top_p), self, key)
             self._writers[key] = writer
             while len(self._writers) > _MOST_WRITERS:
                 self._writers.popitem(last=False)
@@ -119,11 +119,18 @@ class Writer:
 
     Attributes:
         sampler: Writes.
-        joins: See ``Network``.
+        network: The model without these options.
+        options: Temperature and probability mass, as ``Network.adapted`` takes them.
     """
 
     sampler: Sampler
-    joins: bool
+    network: Network
+    options: tuple[float | None, float | None]
+
+    @property
+    def joins(self) -> bool:
+        """See ``Network``."""
+        return self.network.joins
 
     @torch.inference_mode()
     def make(self, *rows: Tensor, on_step: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:

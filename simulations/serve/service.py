@@ -1,45 +1,58 @@
-"""What all addresses share: runs, generators, the queue of requests, and limits."""
+"""What all addresses share: runs, what makes images, and limits."""
 
-import hashlib
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
-import anyio
 import anyio.to_thread
 
-from common.errors import ConfigError
-from simulations.runs import provenance
 from simulations.runs.run_reader import RunReader
-from simulations.serve import sampling
-from simulations.serve.batching import Batcher, BusyError, StoppedError
+from simulations.serve.batching import BusyError
 from simulations.serve.counters import Counters
 from simulations.serve.generate_requests import GenerateRequest
+from simulations.serve.generation import Answered, BatchGenerator, Counts, Generation, Task
 from simulations.serve.library import Library
 from simulations.serve.limits import Limits
-from simulations.serve.models import Models, Network
-from simulations.serve.ways import way_for
-
-_MOST_LABELS = 64  # labels that a provenance repeats; of more, a digest
+from simulations.serve.processes import Processes
 
 
-@dataclass(frozen=True)
-class Answered:
-    """An answer to a request.
+class Making(Protocol):
+    """What carries requests out, here or in processes of its own."""
 
-    Attributes:
-        content: Its bytes.
-        media: Their media type.
-        ending: Of a file of them.
-        facts: Where the examples come from.
-    """
+    @property
+    def is_alive(self) -> bool:
+        """Whether it does."""
 
-    content: bytes
-    media: str
-    ending: str
-    facts: Mapping[str, Any]
+    async def start(self) -> None:
+        """Begins, where that takes time."""
+
+    async def answer(self, task: Task) -> Answered:
+        """See ``Generation.answer``."""
+
+    async def close(self) -> None:
+        """Ends; what is under way fails, where it is not done soon."""
+
+
+class InThread:
+    """Carries requests out in threads of this process."""
+
+    def __init__(self, limits: Limits, counts: Counts) -> None:
+        self._generator = BatchGenerator(limits.waiting, counts)
+        self.batcher = self._generator.batcher
+        self._generation = Generation(limits, self._generator, counts)
+        self.answer = self._generation.answer
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that makes images goes on."""
+        return self.batcher.is_alive
+
+    async def start(self) -> None:
+        """Does nothing."""
+
+    async def close(self) -> None:
+        """Makes what waits, and ends."""
+        await anyio.to_thread.run_sync(self.batcher.close)
 
 
 class Service:
@@ -48,22 +61,21 @@ class Service:
     Args:
         library: The runs.
         limits: How much is taken on.
+        in_processes: Whether images are made in processes of their own.
     """
 
-    def __init__(self, library: Library, limits: Limits) -> None:
+    def __init__(self, library: Library, limits: Limits, in_processes: bool = False) -> None:
         self.library = library
         self.limits = limits
-        self.models = Models()
-        self.batcher = Batcher(limits.waiting)
+        self.counts = Counts()
+        self.making: Making = (Processes if in_processes else InThread)(limits, self.counts)
         self.counters = Counters()
         self.refused = 0
         self.is_stopping: Callable[[], bool] = lambda: False
         self._streams = self._requests = 0
         self._lock = threading.Lock()
-        self._threads: anyio.CapacityLimiter | None = None  # made where the event loop is
-        self._encoders = threading.BoundedSemaphore(limits.encoders)
 
-    async def generate(self, record: RunReader, wanted: GenerateRequest, accept: str = "") -> "Answered":
+    async def generate(self, record: RunReader, wanted: GenerateRequest, accept: str = "") -> Answered:
         """Returns an answer; ``accept`` is what HTTP's header of that name says.
 
         Raises:
@@ -72,43 +84,19 @@ class Service:
             BusyError: Too much is under way.
             TimeoutError: It took too long.
             StoppedError: The server stops.
+            EndedError: The process that was at it has ended.
         """
-        with self._lock:
-            if self._requests >= self.limits.requests:
-                self.refused += 1
-                raise BusyError
-            self._requests += 1
+        if self._requests >= self.limits.requests:
+            self.refused += 1
+            raise BusyError
+        self._requests += 1
         try:
-            # One thread from its noise to its bytes: each change of threads costs as much as some images.
-            self._threads = self._threads or anyio.CapacityLimiter(self.limits.requests)
-            return await anyio.to_thread.run_sync(self._generate, record, wanted, accept, limiter=self._threads)
+            return await self.making.answer(Task(record.name, record.run.path, wanted, accept))
         except BusyError:
             self.refused += 1
             raise
         finally:
-            with self._lock:
-                self._requests -= 1
-
-    def _generate(self, record: RunReader, wanted: GenerateRequest, accept: str) -> "Answered":
-        if (most := sampling.candidates(wanted)) > self.limits.images:
-            raise ConfigError(
-                f"{most} examples would be made, and {self.limits.images} a request are allowed: ask in parts"
-            )
-        network = self.models.get(record, wanted.round, wanted.client)
-        way = way_for(network.trained)(wanted, network, self.limits, accept)
-        maker, rows = way.rows()
-        future = self.batcher.submit(maker, *rows)
-        try:
-            made = future.result(self.limits.seconds)
-        except TimeoutError:
-            future.cancel()
-            raise
-        except CancelledError:  # the server stops, and this was not made in time
-            raise StoppedError from None
-        with self._encoders:
-            facts = _facts(record, network, wanted)
-            content = way.encode(made, facts)
-        return Answered(content, way.media[way.format], way.endings[way.format], facts)
+            self._requests -= 1
 
     def open_stream(self) -> bool:
         """Takes note of one more stream, and returns whether it may be."""
@@ -127,13 +115,3 @@ class Service:
     def streams(self) -> int:
         """Streams that are open."""
         return self._streams
-
-
-def _facts(record: RunReader, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
-    request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
-    for key in ("labels", "noise"):
-        if isinstance(request.get(key), list) and (key == "noise" or len(request[key]) > _MOST_LABELS):
-            request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
-    trained = network.trained
-    shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
-    return shared | {"request": request, "rejected": 0}

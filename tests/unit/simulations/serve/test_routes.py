@@ -82,11 +82,11 @@ def test_concurrent_requests_are_joined_and_get_the_bytes_that_they_get_alone(cl
         for k in range(24)
     ]
     alone = [client.post(GENERATE, json=one).content for one in wanted]
-    joined = client.service.batcher.joined
+    joined = client.service.making.batcher.joined
     with ThreadPoolExecutor(24) as pool:
         for _ in range(2):
             assert list(pool.map(lambda one: client.post(GENERATE, json=one).content, wanted)) == alone
-    assert client.service.batcher.joined > joined, "no two requests shared a pass: nothing was tested"
+    assert client.service.making.batcher.joined > joined, "no two requests shared a pass: nothing was tested"
 
 
 def test_images_say_where_they_come_from_and_can_be_made_again(client, tmp_path, trained):
@@ -164,10 +164,13 @@ def test_a_run_with_files_that_cannot_be_read_takes_no_other_with_it(written, tr
 def test_too_many_requests_are_told_to_come_again(trained):
     with listening(trained, limits=Limits(waiting=64)) as client:
         stuck = threading.Event()
-        client.service.batcher._make, make = lambda picked: (stuck.wait(30), make(picked)), client.service.batcher._make
+        client.service.making.batcher._make, make = (
+            lambda picked: (stuck.wait(30), make(picked)),
+            client.service.making.batcher._make,
+        )
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(client.post, GENERATE, json={"num": 60})
-            while not client.service.batcher.waiting:
+            while not client.service.making.batcher.waiting:
                 time.sleep(0.01)
             answer = client.post(GENERATE, json={"num": 5})
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
@@ -202,7 +205,7 @@ def test_only_so_many_requests_are_under_way_and_encoded_at_a_time(trained, monk
 
 def test_what_is_not_made_when_the_server_stops_is_told_so(trained):
     with listening(trained) as client:
-        stuck, batcher = threading.Event(), client.service.batcher
+        stuck, batcher = threading.Event(), client.service.making.batcher
         batcher._make, make = lambda picked: (stuck.wait(30), make(picked)), batcher._make
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(client.post, GENERATE, json={"num": 100})
@@ -217,25 +220,28 @@ def test_what_is_not_made_when_the_server_stops_is_told_so(trained):
 def test_images_that_take_too_long_are_given_up(trained):
     with listening(trained, limits=Limits(seconds=0.2)) as client:
         stuck = threading.Event()
-        client.service.batcher._make, make = lambda picked: (stuck.wait(30), make(picked)), client.service.batcher._make
+        client.service.making.batcher._make, make = (
+            lambda picked: (stuck.wait(30), make(picked)),
+            client.service.making.batcher._make,
+        )
         answer = client.post(GENERATE, json={"num": 600})
         assert (answer.status_code, "not made within 0.2 seconds" in answer.json()["detail"]) == (503, True)
         stuck.set()
-        while client.service.batcher.waiting:  # what nobody waits for is not made
+        while client.service.making.batcher.waiting:  # what nobody waits for is not made
             time.sleep(0.01)
-        assert client.service.batcher.images <= 64
+        assert client.service.making.batcher.images <= 64
 
 
 def test_answers_under_way_are_sent_when_the_server_stops(trained):
     with ThreadPoolExecutor(1) as pool:
         with listening(trained) as client:
-            make = client.service.batcher._make
-            client.service.batcher._make = lambda picked: (time.sleep(0.05), make(picked))
+            make = client.service.making.batcher._make
+            client.service.making.batcher._make = lambda picked: (time.sleep(0.05), make(picked))
             answer = pool.submit(httpx.post, str(client.base_url.join(GENERATE)), json={"num": 500}, timeout=30)
-            while not client.service.batcher.waiting:
+            while not client.service.making.batcher.waiting:
                 time.sleep(0.01)
         assert answer.result().status_code == 200
-    assert not client.service.batcher.is_alive
+    assert not client.service.making.batcher.is_alive
 
 
 class Stream:
