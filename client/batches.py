@@ -1,16 +1,22 @@
 """The batches of local training: whose examples they are taken from, and all random numbers that they are made of."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from client.residence import resident, take
+from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
 from common.examples import ExampleSet, ExampleSpec
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.seeding import torch_generator
 from common.tree import Tree
+
+MOST_NUMBERS = 2**22
+"""Numbers of a kind that a client draws at once, unless a single step takes more: 16 MiB."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,34 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What batches of one phase are made of, on the CPU.
+
+    Attributes:
+        chosen: Which examples of the shard, (M, B) int64; (M, 0) for a phase that uses none.
+        draws: What the objective drew, or what was given, by name: (M, B, ...).
+    """
+
+    chosen: Tensor
+    draws: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some steps of a round, one after the other, and what their batches are made of.
+
+    Attributes:
+        first: Steps of the round before them.
+        num_steps: How many they are.
+        phases: By the name of each phase that takes batches of its own, these batches in order.
+    """
+
+    first: int
+    num_steps: int
+    phases: dict[str, Drawn]
+
+
+@dataclass(frozen=True)
 class BatchMaker:
     """Makes the batches of any client.
 
@@ -52,45 +86,85 @@ class BatchMaker:
     noise_shape: tuple[int, ...]
     local: LocalConfig
 
-    def batches(
-        self, assigned: Assignment, phases: Iterable[Phase], given: Tree | None, device: torch.device
-    ) -> Iterator[Batch]:
-        """Yields a batch for each of the phases, on ``device``.
+    def blocks(
+        self, assigned: Assignment, phases: Sequence[Phase], given: Tree | None, generator: torch.Generator
+    ) -> Iterator[Block]:
+        """Yields what the batches of a round are made of, in blocks of steps of bounded size.
 
-        What it draws depends on the assignment and the phases alone. A phase that reuses the batch of the one before it
-        draws nothing. Real examples come from one shuffled pass over the shard after another; a pass may end inside a
-        batch, so every batch is full even where the shard is smaller. The rest is drawn by the objective, or ``given``.
+        What is drawn depends on the assignment and the phases alone: in each block first the order of the examples,
+        then what the objective draws for each phase. Real examples come from one shuffled pass over the shard after
+        another; a pass may end inside a batch, so every batch is full even where the shard is smaller.
+
+        Args:
+            assigned: The client, and the round.
+            phases: Those of one step, in order.
+            given: See ``LocalTrainer.fit``.
+            generator: The client's, which losses may draw from in between.
         """
-        shard, size, generator = assigned.examples, self.local.batch_size, assigned.generator()
+        shard, size, steps = assigned.examples, self.local.batch_size, self.local.steps
         pool = self._label_pool(shard.labels)
-        source = DrawSource(size, generator, pool, self.noise_shape, self.example_spec.shape)
-        order = torch.empty(0, dtype=torch.int64)
-        taken = 0
-        runs: dict[str, int] = {}
+        fresh = [phase for phase, own in zip(phases, takes_own_batch(phases), strict=True) if own]
+        real = [phase for phase in fresh if phase.uses_examples]
+        each = size * max(1, math.prod(self.noise_shape), math.prod(self.example_spec.shape)) * len(fresh)
+        most = max(1, MOST_NUMBERS // each)
+        order, taken = torch.empty(0, dtype=torch.int64), 0
+        for first in range(0, steps, most):
+            num = min(most, steps - first)
+            passes, missing = [order], num * len(real) * size - len(order)
+            while missing > 0:
+                passes.append(torch.randperm(len(shard), generator=generator))
+                missing -= len(shard)
+            order = torch.cat(passes) if len(passes) > 1 else order
+            chosen, order = order[: num * len(real) * size].view(num, len(real), size), order[num * len(real) * size :]
+            places = torch.arange(taken, taken + chosen.numel()).view_as(chosen)
+            taken += chosen.numel()
+            drawn = {}
+            for name in dict.fromkeys(phase.name for phase in fresh):
+                count = num * sum(phase.name == name for phase in fresh)
+                source = DrawSource(count * size, generator, pool, self.noise_shape, self.example_spec.shape)
+                draws = self.objective.draw(source)
+                own = [place for place, phase in enumerate(real) if phase.name == name]
+                if given is not None and own:
+                    rows = places[:, own].flatten()
+                    draws |= {key: values[rows % len(values)] for key, values in given.items()}
+                batches = {key: values.view(count, size, *values.shape[1:]) for key, values in draws.items()}
+                drawn[name] = Drawn(chosen[:, own].reshape(count, size if own else 0), batches)
+            yield Block(first, num, drawn)
+
+    def batches(
+        self, assigned: Assignment, phases: Sequence[Phase], given: Tree | None, device: torch.device
+    ) -> Iterator[Batch]:
+        """Yields a batch for each phase of each step of a round, on ``device``; see ``blocks``.
+
+        A phase that reuses the batch of the one before it gets the same one again, with a count of its own.
+        """
+        generator, fresh = assigned.generator(), takes_own_batch(phases)
+        stored, labels, rows = assigned.examples.located()
+        stored, labels = resident(stored, device), resident(labels, device)
+        counts = first_counts(assigned.round, phases, self.local.steps)
         batch: Batch | None = None
-        for phase in phases:
-            step = runs.setdefault(phase.name, (assigned.round - 1) * self.local.steps * phase.repeats)
-            runs[phase.name] += 1
-            if phase.reuses_batch and batch is not None:
-                yield replace(batch, step=step)
-                continue
-            num_real = size if phase.uses_examples else 0
-            while len(order) < num_real:
-                order = torch.cat([order, torch.randperm(len(shard), generator=generator)])
-            chosen, order = order[:num_real], order[num_real:]
-            draws = self.objective.draw(source)
-            if given is not None and phase.uses_examples:
-                draws |= {name: rows[torch.arange(taken, taken + size) % len(rows)] for name, rows in given.items()}
-                taken += size
-            examples, labels = shard.take(chosen)
-            batch = Batch(
-                examples=self.example_spec.to_input(examples.to(device, non_blocking=True)),
-                labels=labels.to(device, non_blocking=True),
-                draws={name: value.to(device, non_blocking=True) for name, value in draws.items()},
-                generator=generator,
-                step=step,
-            )
-            yield batch
+        for block in self.blocks(assigned, phases, given, generator):
+            following = {}
+            for name, drawn in block.phases.items():
+                chosen = drawn.chosen if rows is None else rows[drawn.chosen]
+                values = [value.to(device, non_blocking=True).unbind() for value in (chosen, *drawn.draws.values())]
+                following[name] = zip(*values, strict=True)
+            names = {name: tuple(drawn.draws) for name, drawn in block.phases.items()}
+            for _ in range(block.num_steps):
+                for phase, own in zip(phases, fresh, strict=True):
+                    step, counts[phase.name] = counts[phase.name], counts[phase.name] + 1
+                    if own or batch is None:
+                        chosen, *draws = next(following[phase.name])
+                        batch = Batch(
+                            self.example_spec.to_input(take(stored, chosen)),
+                            take(labels, chosen),
+                            dict(zip(names[phase.name], draws, strict=True)),
+                            generator,
+                            step,
+                        )
+                        yield batch
+                    else:
+                        yield replace(batch, step=step)
 
     def _label_pool(self, labels: Tensor) -> Tensor:
         """Returns the labels, each as likely as the others, that examples are generated for."""

@@ -1,7 +1,5 @@
 """A moving average over the local steps of one round, for samplers that are best taken from one."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -26,26 +24,21 @@ class StepAverage:
         self._decay = decay
         self._num_steps = 0
 
+    @torch.no_grad()
     def take(self) -> None:
         """Takes the weights after a step."""
-        take_together([self])
+        self._num_steps += 1
+        share = (1.0 - self._decay) / (1.0 - self._decay**self._num_steps)  # 1 at the first step: nothing left of zero
+        torch._foreach_lerp_(list(self._means.values()), [self._weights[key] for key in self._means], share)
+
+    def row(self, number: int) -> "StepAverage":
+        """Returns the average of one client, where weights are (N, ...) of N clients; it is final."""
+        own = StepAverage({key: value[number] for key, value in self._weights.items()}, self._decay)
+        own._means = {key: value[number] for key, value in self._means.items()}
+        own._num_steps = self._num_steps
+        return own
 
     def tree(self) -> dict[str, Tensor]:
         """Returns a copy of the mean, on the CPU; at least one step must have been taken."""
         assert self._num_steps, "take() comes first"
         return clone({key: self._means.get(key, value) for key, value in self._weights.items()})
-
-
-@torch.no_grad()
-def take_together(averages: Sequence[StepAverage]) -> None:
-    """Takes the weights of several clients after a step, each to the bit as by itself.
-
-    Args:
-        averages: At least one; all with the same decay, after as many steps.
-    """
-    decay = averages[0]._decay
-    for average in averages:
-        average._num_steps += 1
-    share = (1.0 - decay) / (1.0 - decay ** averages[0]._num_steps)  # 1 at the first step: nothing is left of zero
-    means = [mean for average in averages for mean in average._means.values()]
-    torch._foreach_lerp_(means, [average._weights[key] for average in averages for key in average._means], share)

@@ -6,7 +6,7 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
 from client.step_average import StepAverage
+from client.steps import mean, needed_networks, read
 from common.config import RunConfig
 from common.config_sections import LocalConfig
 from common.errors import DivergenceError
@@ -85,9 +86,7 @@ class Trainer:
         self._steppers = {
             name: Stepper(network, spec.optimiser, self._rates[name]) for name, network in self._networks.items()
         }
-        self._slots = {
-            f"{name}.{slot}": value for name, stepper in self._steppers.items() for slot, value in stepper.slots.items()
-        }
+        self._slots = self._all_slots()
         self._assignment: Assignment | None = None
         self._kept_share: float | None = None
         self._average: StepAverage | None = None
@@ -147,10 +146,14 @@ class Trainer:
         assert self._average is not None, "average_steps() and fit() come first"
         return self._average.tree()
 
-    def begin_average(self) -> StepAverage | None:
+    @property
+    def average_decay(self) -> float | None:
+        """What a moving average over the steps of a fit keeps at each of them; None if no average is asked for."""
+        return None if self._kept_share is None else self._kept_share ** (1.0 / self._local.steps)
+
+    def _begin_average(self) -> StepAverage | None:
         """Returns a new average that a fit is to take its steps into; None if it was not asked for."""
-        if self._kept_share is not None:
-            decay = self._kept_share ** (1.0 / self._local.steps)
+        if (decay := self.average_decay) is not None:
             self._average = StepAverage(select(self._state, self._roles.published), decay)
         return self._average
 
@@ -182,19 +185,19 @@ class Trainer:
         start = time.perf_counter()
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
-        schedule = self.schedule(networks)
-        following = [*schedule[1:], None]
-        average, per_step = self.begin_average(), len(schedule) // self._local.steps
-        batches = zip(schedule, following, self._batches(schedule, given), strict=True)
-        for number, (phase, after, batch) in enumerate(batches, 1):
-            self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
-            loss, watched = self._step(phase, batch, extra_loss, gradient_hook)
-            losses.setdefault(phase.loss_name, []).append(loss)
-            for key, value in watched.items():
-                diagnostics.setdefault(key, []).append(value)
-            if average is not None and number % per_step == 0:
+        phases, average = self.step_phases(networks), self._begin_average()
+        needed = needed_networks(phases)
+        batches = self._batches(phases, given)
+        for _ in range(self._local.steps):
+            for phase, active in zip(phases, needed, strict=True):
+                self._freeze_all_but(active)
+                loss, watched = self._step(phase, next(batches), extra_loss, gradient_hook)
+                losses.setdefault(phase.loss_name, []).append(loss)
+                for key, value in watched.items():
+                    diagnostics.setdefault(key, []).append(value)
+            if average is not None:
                 average.take()
-        return self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
+        return self.summary(phases, read(losses), read(diagnostics), time.perf_counter() - start)
 
     @torch.no_grad()
     def count(self) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -209,33 +212,33 @@ class Trainer:
         networks.to(self._device)
         losses: dict[str, list[Tensor]] = {}
         diagnostics: dict[str, list[Tensor]] = {}
-        schedule = self.schedule(None)
-        for phase, batch in zip(schedule, self._batches(schedule), strict=True):
+        phases = self.step_phases(None)
+        for phase, batch in zip(phases * self._local.steps, self._batches(phases), strict=True):
             loss, watched = phase.loss(dict(networks.items()), batch)
             losses.setdefault(phase.loss_name, []).append(loss)
             for key, value in watched.items():
                 diagnostics.setdefault(key, []).append(value)
-        return counts, self.summary(schedule, losses, diagnostics, time.perf_counter() - start)
+        return counts, self.summary(phases, read(losses), read(diagnostics), time.perf_counter() - start)
 
-    def schedule(self, networks: Sequence[str] | None) -> list[Phase]:
-        """Returns all phases of a fit in turn; only those that step ``networks`` unless that is None."""
+    def step_phases(self, networks: Sequence[str] | None) -> list[Phase]:
+        """Returns the phases of one step in turn; only those that step ``networks`` unless that is None."""
         phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
-        return [phase for _ in range(self._local.steps) for phase in phases for _ in range(phase.repeats)]
+        return [phase for phase in phases for _ in range(phase.repeats)]
 
     def summary(
         self,
-        schedule: Sequence[Phase],
-        losses: dict[str, list[Tensor]],
-        diagnostics: dict[str, list[Tensor]],
+        phases: Sequence[Phase],
+        losses: Mapping[str, Sequence[float]],
+        diagnostics: Mapping[str, Sequence[float]],
         seconds: float,
     ) -> dict[str, float]:
-        """Returns what ``fit`` does of the scalars of its phases.
+        """Returns what ``fit`` does, of what its phases gave in turn, by name.
 
         Raises:
             DivergenceError: See ``fit``.
         """
-        means = self._checked_means(losses) | {key: float(torch.stack(v).mean()) for key, v in diagnostics.items()}
-        examples = self._local.batch_size * sum(phase.uses_examples for phase in schedule)
+        means = self._checked_means(losses) | {key: mean(values) for key, values in diagnostics.items()}
+        examples = self._local.batch_size * self._local.steps * sum(phase.uses_examples for phase in phases)
         return means | {"examples": examples, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
@@ -261,11 +264,9 @@ class Trainer:
         (gradients,) = torch.autograd.grad(logits.sum(), looked_at)
         return logits.detach().cpu(), gradients.cpu()
 
-    def _batches(
-        self, phases: Iterable[Phase], given: Tree | None = None, device: torch.device | None = None
-    ) -> Iterator[Batch]:
-        """Yields a batch for each of the phases, on ``device`` or the trainer's own; see ``BatchMaker``."""
-        return self._batch_maker.batches(self._assigned, phases, given, device or self._device)
+    def _batches(self, phases: Sequence[Phase], given: Tree | None = None) -> Iterator[Batch]:
+        """Yields a batch for each of the phases of each step; see ``BatchMaker``."""
+        return self._batch_maker.batches(self._assigned, phases, given, self._device)
 
     def _step(
         self,
@@ -291,6 +292,11 @@ class Trainer:
                     phase.after(self._networks[name])
         return loss.detach(), watched
 
+    def _all_slots(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{slot}": value for name, stepper in self._steppers.items() for slot, value in stepper.slots.items()
+        }
+
     def autocast(self) -> torch.autocast:
         """Returns the context in which losses are computed."""
         mixed = self._local.mixed_precision and self._device.type == "cuda"
@@ -302,16 +308,16 @@ class Trainer:
             for parameter in parameters:
                 parameter.requires_grad = active
 
-    def _checked_means(self, losses: dict[str, list[Tensor]]) -> dict[str, float]:
-        """Returns the mean of each phase's losses; reads them from the device once, at the end.
+    def _checked_means(self, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """Returns the mean of each phase's losses.
 
         Raises:
             DivergenceError: See ``fit``; names the first loss that was not finite, later ones follow from it.
         """
-        stacked = {name: torch.stack(values).tolist() for name, values in losses.items()}
         broken = [
             (index // (len(values) // self._local.steps), order, name, value)
-            for order, (name, values) in enumerate(stacked.items())
+            for order, (name, values) in enumerate(losses.items())
+            if not all(map(math.isfinite, values))
             for index, value in enumerate(values)
             if not math.isfinite(value)
         ]
@@ -322,7 +328,7 @@ class Trainer:
                 f"partition {self._assigned.partition}: try a lower local.learning-rate (now "
                 f"{self._local.learning_rate}) or r1 in the objective"
             )
-        return {name: math.fsum(values) / len(values) for name, values in stacked.items()}
+        return {name: mean(values) for name, values in losses.items()}
 
     @property
     def _assigned(self) -> Assignment:

@@ -140,7 +140,9 @@ class OutputConfig(Options):
     dir: str = Field("", description="run directory; empty: a new one by date and time under runs/")
     checkpoint_every: int = Field(1, ge=1, description="rounds between checkpoints; also after each scored one")
     checkpoint_seconds: float = Field(
-        3.0, ge=0, description="least seconds between checkpoints of rounds that are not scored, in process; 0: no limit"
+        3.0,
+        ge=0,
+        description="least seconds between checkpoints of rounds that are not scored, in process; 0: no limit",
     )
     keep_checkpoints: int = Field(3, ge=1, description="last checkpoints to keep, besides that of the best round")
     sample_every: int = Field(5, ge=1, description="rounds between pictures of samples; also rounds 0, 1 and the last")

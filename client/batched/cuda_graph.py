@@ -1,51 +1,53 @@
 """A computation recorded once and repeated on the same memory: without Python and without launches one by one."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-Tensors = dict[str, Tensor]
-Record = Callable[[Callable[[], Any]], Callable[[], Any]]
-"""Takes a computation on fixed memory and returns what repeats it, with the same results in the same places."""
+from client.batched.tape import Tape
+from common.optimisers import Stepper
+
+Record = Callable[[Callable[[], object]], Callable[[], object]]
+"""Takes a computation on fixed memory and returns what repeats it, with results in the same places."""
 
 
-def cuda_graph(compute: Callable[[], Any]) -> Callable[[], Any]:
+def cuda_graph(compute: Callable[[], object]) -> Callable[[], object]:
     """Records ``compute`` as a CUDA graph, without carrying it out; it must have run once before.
 
     Other threads may go on using the device meanwhile.
     """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = compute()
-
-    def repeat() -> Any:
-        graph.replay()
-        return results
-
-    return repeat
+        compute()
+    return graph.replay
 
 
-class RecordedStep:
-    """A computation on tensors of given shapes.
+@dataclass
+class GraphCache:
+    """What has been recorded of the steps of some stacked weights.
 
-    Args:
-        record: Records it.
-        compute: Takes as many dictionaries of tensors as ``inputs``, one twice where that is given twice, and returns
-            tensors in any nest.
-        inputs: Of the shapes that it will be called with.
+    Attributes:
+        record: Records a computation; None: nothing is recorded.
+        steps: Recorded local steps, by all that their course depends on.
+        tapes: What they read and write, by the number and the requests of clients.
+        rates: Of the networks, float32 scalars that they read.
     """
 
-    def __init__(self, record: Record, compute: Callable[[Sequence[Tensors]], Any], inputs: Sequence[Tensors]) -> None:
-        places = {id(tensors): {name: value.clone() for name, value in tensors.items()} for tensors in inputs}
-        self._inputs = [places[id(tensors)] for tensors in inputs]
-        self._repeat = record(lambda: compute(self._inputs))
+    record: Record | None = None
+    steps: dict[object, Callable[[], object]] = field(default_factory=dict)
+    tapes: dict[object, Tape] = field(default_factory=dict)
+    rates: dict[str, Tensor] = field(default_factory=dict)
+    _address: object = None
 
-    def __call__(self, inputs: Sequence[Tensors]) -> Any:
-        """Returns a copy of what the computation makes of ``inputs``."""
-        for places, tensors in zip(self._inputs, inputs, strict=True):
-            for name, place in places.items():
-                place.copy_(tensors[name], non_blocking=True)
-        return pytree.tree_map(torch.clone, self._repeat())
+    def read_from(self, address: object) -> None:
+        """Forgets what has been recorded if examples were elsewhere in memory then."""
+        if address != self._address:
+            self.steps.clear()
+        self._address = address
+
+    def set_rates(self, steppers: Mapping[str, Stepper], device: torch.device) -> None:
+        """Has recorded steps take the networks' rates of now."""
+        for name, stepper in steppers.items():
+            self.rates.setdefault(name, torch.zeros((), device=device)).fill_(stepper.learning_rate)

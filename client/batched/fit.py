@@ -2,72 +2,37 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from client.batched.cuda_graph import Record, RecordedStep, Tensors
+from client.batched.borrowing import BorrowingNetworks
+from client.batched.cuda_graph import GraphCache
+from client.batched.joint_steps import JointSteps, agree
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
+from client.batched.tape import DRAWS, ExamplePool, Tape, Tensors, stacked
 from client.batched.vectorised import Generators, vectorised
-from client.step_average import take_together
+from client.step_average import StepAverage
+from client.steps import first_counts, needed_networks, takes_own_batch
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
-
-_DRAWS = "draws."
-
-
-class FunctionalNetworks(nn.ModuleDict):
-    """Networks that borrow the weights which they are called with."""
-
-    def forward(self, loss: Callable[..., Any], batch: Batch) -> Any:
-        """Returns ``loss`` of the networks."""
-        return loss(dict(self.items()), batch)
-
-
-@dataclass
-class GraphCache:
-    """What has been recorded of the steps of some stacked weights.
-
-    Attributes:
-        record: Records a computation; None: nothing is recorded.
-        steps: RecordedStep local steps, by all that their course depends on.
-        rates: Of the networks, float32 scalars that recorded steps read.
-    """
-
-    record: Record | None = None
-    steps: dict[object, RecordedStep] = field(default_factory=dict)
-    rates: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class _Supply:
-    """What one phase of all clients takes: batches (N, ...); the very dictionary of before if it is reused."""
-
-    tensors: Tensors
-    generators: Generators
-    step: int
-
-
-def _tensors_of(batch: Batch) -> Tensors:
-    """Returns all tensors of a batch by name."""
-    return {"examples": batch.examples, "labels": batch.labels} | {
-        f"{_DRAWS}{name}": value for name, value in batch.draws.items()
-    }
+from common.tree import select
 
 
 class BatchedFit:
-    """One ``fit`` of several clients.
+    """One ``fit`` of several clients, without Python for each of them in a step.
 
-    Where that is possible, all local steps but the first are replayed from a ``GraphCache``: with neither a loss nor a
-    hook of the client's, nor draws inside of losses, which depend on the step in a way that is known
-    (``Phase.period``).
+    Where that is possible, local steps are replayed from a ``GraphCache``: with neither a loss nor a hook of the
+    client's, nor draws inside of losses, which depend on the step in a way that is known (``Phase.period``).
 
     Args:
         functional: The networks.
         weights: Of all rows.
+        joint: Slots of all rows, by network; empty: the optimiser steps each client by itself.
+        pool: Where the clients' examples are gathered.
         members: The clients at hand, on the first rows.
         requests: Theirs, all of one kind.
         graphs: Recorded steps of these weights.
@@ -75,172 +40,220 @@ class BatchedFit:
 
     def __init__(
         self,
-        functional: FunctionalNetworks,
+        functional: BorrowingNetworks,
         weights: Mapping[str, Tensor],
+        joint: Mapping[str, JointSteps],
+        pool: ExamplePool,
         members: Sequence[StackedTrainer],
         requests: Sequence[Request],
         graphs: GraphCache,
     ) -> None:
-        self._functional, self._all, self._members, self._requests, self._graphs = (
-            functional,
-            weights,
-            members,
-            requests,
-            graphs,
-        )
-        self._names = {
-            network: [f"{network}.{key}" for key, _ in module.named_parameters()]
-            for network, module in members[0].networks.items()
-        }
+        self._functional, self._all, self._pool = functional, weights, pool
+        self._members, self._requests, self._graphs = members, requests, graphs
         self._device = next(iter(weights.values())).device
+        self._phases = members[0].step_phases(requests[0].networks)
+        self._needed, self._fresh = needed_networks(self._phases), takes_own_batch(self._phases)
+        self._counts = first_counts(members[0].round, self._phases, members[0].num_steps)
+        self._losses = {phase.loss_name for phase in self._phases}
+        self._is_plain = requests[0].extra_loss is None and requests[0].gradient_hook is None
+        scalars = [value for own in joint.values() for value in own.scalars(len(members))]
+        self._joint = joint if self._is_plain and agree(scalars) else {}
+        self._generators = Generators(())
         self._take_weights()
 
     def run(self) -> list[Result]:
         """Trains, and returns what each client gets."""
         start = time.perf_counter()
-        schedule = self._members[0].schedule(self._requests[0].networks)
-        losses: dict[str, list[Tensor]] = {}
-        diagnostics: dict[str, list[Tensor]] = {}
-        supply = self._supply(schedule)
-        per_step = len(schedule) // self._members[0].num_steps
-        averages = [average for member in self._members if (average := member.begin_average()) is not None]
-        recordable = self._graphs.record is not None
-        for begin in range(0, len(schedule), per_step):
-            phases = schedule[begin : begin + per_step]
-            if begin and recordable:
-                found = self._replay(phases, list(itertools.islice(supply, per_step)))
-            else:
-                found, drew = self._pass(phases, supply)
-                recordable = recordable and not drew and self._is_steady(phases)
-            for phase, (loss, watched) in zip(phases, found, strict=True):
-                losses.setdefault(phase.loss_name, []).append(loss)
-                for key, value in watched.items():
-                    diagnostics.setdefault(key, []).append(value)
-            if averages:
-                take_together(averages)
-        columns = [{key: torch.stack(values).cpu() for key, values in found.items()} for found in (losses, diagnostics)]
-        seconds = (time.perf_counter() - start) / len(self._members)
-        return [
-            caught(
-                member.summary,
-                schedule,
-                *({key: list(values[:, k]) for key, values in found.items()} for found in columns),
-                seconds,
-            )
-            for k, member in enumerate(self._members)
-        ]
+        for joint in self._joint.values():
+            joint.begin()
+        average = self._begin_average()
+        found: list[Tensors] = []
+        for first, num_steps, tape in self._tapes():
+            is_at = False  # whether the tape's own count of steps is that of the step at hand
+            for number in range(num_steps):
+                is_at = self._step(tape, first + number, number, is_at)
+                if average is not None:
+                    average.take()
+            found.append(tape.found(num_steps))
+        for joint in self._joint.values():
+            joint.end(len(self._members))
+        if average is not None:
+            for k, member in enumerate(self._members):
+                member.keep_average(average.row(k))
+        return self._results(found, time.perf_counter() - start)
 
-    def _supply(self, schedule: Sequence[Phase]) -> Iterator[_Supply]:
-        draws = [member.drawn(schedule, request) for member, request in zip(self._members, self._requests, strict=True)]
-        last: Batch | None = None
-        tensors: Tensors = {}
-        for batches in zip(*draws, strict=True):
-            if last is None or batches[0].carry is not last.carry:  # else the phase reuses the batch before
-                rows = [_tensors_of(batch) for batch in batches]
-                tensors = {
-                    name: torch.stack([row[name] for row in rows]).to(self._device, non_blocking=True)
-                    for name in rows[0]
-                }
-            last = batches[0]
-            yield _Supply(tensors, Generators([batch.generator for batch in batches]), last.step)
+    def _results(self, found: Sequence[Tensors], seconds: float) -> list[Result]:
+        """Returns each client's means; waits for the device, once."""
+        names = list(found[0])
+        columns = [torch.cat([block[name] for block in found]).double() for name in names]
+        lengths = [len(column) for column in columns]
+        rows = torch.cat(columns).cpu().T.tolist()
+        ends = list(itertools.accumulate(lengths, initial=0))
+        results = []
+        for member, values in zip(self._members, rows, strict=True):
+            own = {name: values[a:b] for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True)}
+            losses = {name: column for name, column in own.items() if name in self._losses}
+            rest = {name: column for name, column in own.items() if name not in self._losses}
+            results.append(caught(member.summary, self._phases, losses, rest, seconds / len(self._members)))
+        return results
+
+    def _begin_average(self) -> StepAverage | None:
+        decay = self._members[0].average_decay
+        if decay is None:
+            return None
+        weights = {key: value[: len(self._members)] for key, value in self._all.items()}
+        return StepAverage(select(weights, self._members[0].roles.published), decay)
+
+    def _tapes(self) -> Iterator[tuple[int, int, Tape]]:
+        """Yields the tape of each block of steps, with the first of them and their number."""
+        places = self._pool.place([member.examples for member in self._members])
+        generators, blocks = zip(
+            *(
+                member.blocks(self._phases, request)
+                for member, request in zip(self._members, self._requests, strict=True)
+            ),
+            strict=True,
+        )
+        self._generators = Generators(generators)
+        key = len(self._members), self._requests[0].kind
+        self._graphs.read_from(self._pool.address)
+        for own in zip(*blocks, strict=True):
+            first, num_steps, drawn = stacked(own, places, self._device)
+            if self._graphs.record is None:
+                yield first, num_steps, Tape(self._pool, drawn, num_steps)
+                continue
+            tape = self._graphs.tapes.get(key)
+            if tape is not None and tape.fits(drawn):
+                tape.fill(drawn)
+            else:
+                self._graphs.steps.clear()  # they know the memory of a tape before
+                tape = self._graphs.tapes[key] = Tape(self._pool, drawn, num_steps)
+            yield first, num_steps, tape
 
     def _take_weights(self) -> None:
         self._weights = {key: value[: len(self._members)].detach() for key, value in self._all.items()}
+        self._of_network = {
+            network: {key: self._weights[f"{network}.{key}"] for key, _ in module.named_parameters()}
+            for network, module in self._functional.items()
+        }
 
-    def _pass(
-        self, phases: Sequence[Phase], supply: Iterable[_Supply], rates: Mapping[str, Tensor] | None = None
-    ) -> tuple[list[tuple[Tensor, Tensors]], bool]:
-        """Runs the phases of one local step.
-
-        Returns:
-            Loss (N,) and what is worth watching of every phase, and whether any of the losses drew numbers.
-        """
-        found, drew = [], False
-        before: Tensors | None = None
-        kept: Tensors = {}
-        for phase, after, given in zip(phases, [*phases[1:], None], supply, strict=False):
-            if given.tensors is not before:
-                kept = {}
-            before = given.tensors
-            self._freeze_all_but({*phase.networks, *(after.networks if after and after.reuses_batch else ())})
-            loss, watched, kept = self._step(phase, given, kept, rates)
-            found.append((loss, watched))
-            drew = drew or given.generators.used
-        return found, drew
-
-    def _is_steady(self, phases: Sequence[Phase]) -> bool:
-        request = self._requests[0]
-        plain = request.extra_loss is None and request.gradient_hook is None
-        return plain and not phases[0].reuses_batch and all(phase.period is not None for phase in phases)
-
-    def _replay(self, phases: Sequence[Phase], supply: Sequence[_Supply]) -> list[tuple[Tensor, Tensors]]:
+    def _step(self, tape: Tape, step: int, number: int, is_at: bool) -> bool:
+        """Runs a local step: the phases, on the batches of step ``number`` of the tape; returns ``is_at`` after it."""
+        counts = [self._count(phase) for phase in self._phases]
+        turns = tuple(count % (phase.period or 1) for count, phase in zip(counts, self._phases, strict=True))
+        key = len(self._members), self._requests[0].kind, bool(self._joint), turns
         graphs = self._graphs
-        assert graphs.record is not None
-        for name, stepper in self._members[0].steppers.items():
-            rate = graphs.rates.setdefault(name, torch.zeros((), device=self._device))
-            rate.fill_(stepper.learning_rate)
-        turns = tuple(given.step % (phase.period or 1) for phase, given in zip(phases, supply, strict=True))
-        key = len(self._members), self._requests[0].kind, turns
-        inputs = [given.tensors for given in supply]
+        if graphs.record is None or not self._is_steady() or (step == 0 and key not in graphs.steps):
+            self._pass(tape, counts, number, None)
+            return False
         if key not in graphs.steps:
 
-            def compute(tensors: Sequence[Tensors]) -> list[tuple[Tensor, Tensors]]:
+            def compute() -> None:
                 self._take_weights()  # leaves that no earlier stream has seen
-                given = [_Supply(own, entry.generators, entry.step) for own, entry in zip(tensors, supply, strict=True)]
-                return self._pass(phases, given, graphs.rates)[0]
+                self._pass(tape, counts, None, graphs.rates)
+                tape.at.add_(1)
 
-            graphs.steps[key] = RecordedStep(graphs.record, compute, inputs)
-        found: list[tuple[Tensor, Tensors]] = graphs.steps[key](inputs)
-        return found
+            graphs.set_rates(self._members[0].steppers, self._device)
+            graphs.steps[key] = graphs.record(compute)
+        if step == 0 or not is_at:
+            graphs.set_rates(self._members[0].steppers, self._device)
+            tape.at.fill_(number)
+        graphs.steps[key]()
+        return True
 
-    def _freeze_all_but(self, networks: set[str]) -> None:
-        for network, names in self._names.items():
-            for name in names:
-                self._weights[name].requires_grad_(network in networks)
+    def _count(self, phase: Phase) -> int:
+        self._counts[phase.name] += 1
+        return self._counts[phase.name] - 1
+
+    def _is_steady(self) -> bool:
+        """Returns whether steps may be recorded."""
+        return (
+            self._is_plain
+            and not self._generators.used
+            and self._pool.is_resident
+            and all(phase.period is not None for phase in self._phases)
+        )
+
+    def _pass(self, tape: Tape, counts: Sequence[int], number: int | None, rates: Mapping[str, Tensor] | None) -> None:
+        """Runs the phases of one local step."""
+        scalars: dict[str, list[Tensor]] = {}
+        turns: Counter[str] = Counter()
+        tensors: Tensors = {}
+        kept: Tensors = {}
+        for phase, needed, own, count in zip(self._phases, self._needed, self._fresh, counts, strict=True):
+            if own:
+                tensors, kept = tape.batch(phase.name, turns[phase.name], number), {}
+                turns[phase.name] += 1
+            self._freeze_all_but(needed)
+            loss, watched, kept = self._phase(phase, tensors, kept, count, rates)
+            for name, values in {phase.loss_name: loss, **watched}.items():
+                scalars.setdefault(name, []).append(values)
+        tape.write(scalars, number)
+
+    def _freeze_all_but(self, networks: frozenset[str]) -> None:
+        for network, weights in self._of_network.items():
+            for value in weights.values():
+                value.requires_grad_(network in networks)
         if self._requests[0].extra_loss is not None:
             for member in self._members:
                 member.freeze_all_but(networks)
 
-    def _step(
-        self, phase: Phase, given: _Supply, kept: Tensors, rates: Mapping[str, Tensor] | None
+    def _phase(
+        self, phase: Phase, tensors: Tensors, kept: Tensors, step: int, rates: Mapping[str, Tensor] | None
     ) -> tuple[Tensor, Tensors, Tensors]:
         def alone(weights: Any, tensors: Any, kept: Any) -> Any:
-            draws = {name.removeprefix(_DRAWS): value for name, value in tensors.items() if name.startswith(_DRAWS)}
-            batch = Batch(
-                tensors["examples"], tensors["labels"], draws, given.generators, step=given.step, carry=dict(kept)
-            )
-            loss, watched = torch.func.functional_call(self._functional, weights, (phase.loss, batch))
+            draws = {name.removeprefix(DRAWS): value for name, value in tensors.items() if name.startswith(DRAWS)}
+            batch = Batch(tensors["examples"], tensors["labels"], draws, self._generators, step=step, carry=dict(kept))
+            with self._functional.borrowing(weights) as networks:
+                loss, watched = phase.loss(networks, batch)
             return loss, watched, batch.carry
 
         with self._members[0].autocast():
-            losses, watched, kept = vectorised(alone)(self._weights, given.tensors, kept)
+            losses, watched, kept = vectorised(alone)(self._weights, tensors, kept)
         losses = losses.float()
         losses.sum().backward()
         losses = losses.detach()
+        if not self._joint:
+            for network in phase.networks:
+                self._hand_out_gradients(network)
+                if self._requests[0].extra_loss is not None:
+                    losses = losses + self._add_extra_losses(network)
         for network in phase.networks:
-            self._hand_out_gradients(network)
-            if self._requests[0].extra_loss is not None:
-                losses = losses + self._add_extra_losses(network)
-        for network in phase.networks:
-            for member, request in zip(self._members, self._requests, strict=True):
-                if request.gradient_hook is not None:
-                    request.gradient_hook(network, member.networks[network])
-            step_together(
-                [member.steppers[network] for member in self._members], None if rates is None else rates[network]
-            )
+            rate = None if rates is None else rates[network]
+            if self._joint:
+                self._joint[network].step(self._of_network[network], self._rate(network) if rate is None else rate)
+            else:
+                self._step_each(network, rate)
+            for value in self._of_network[network].values():
+                value.grad = None
             if phase.after is not None:
-                with torch.no_grad():
-                    for member in self._members:
-                        phase.after(member.networks[network])
+                self._after(phase.after, network)
         return losses, watched, kept
+
+    def _rate(self, network: str) -> float:
+        return self._members[0].steppers[network].learning_rate
+
+    def _step_each(self, network: str, rate: Tensor | None) -> None:
+        """Steps the network of each client by itself."""
+        for member, request in zip(self._members, self._requests, strict=True):
+            if request.gradient_hook is not None:
+                request.gradient_hook(network, member.networks[network])
+        step_together([member.steppers[network] for member in self._members], rate)
+
+    def _after(self, after: Callable[[nn.Module], None], network: str) -> None:
+        def alone(weights: Any) -> Any:
+            with self._functional.borrowing(weights) as networks:
+                after(networks[network])
+            return next(iter(weights.values()))
+
+        with torch.no_grad():
+            vectorised(alone)({key: value.detach() for key, value in self._weights.items()})
 
     def _hand_out_gradients(self, network: str) -> None:
         """Gives every client's parameters its row of the gradients."""
         owners = zip(*(member.networks[network].parameters() for member in self._members), strict=True)
-        for name, parameters in zip(self._names[network], owners, strict=True):
-            gradient = self._weights[name].grad
-            self._weights[name].grad = None
-            rows = [None] * len(parameters) if gradient is None else gradient.unbind()
+        for value, parameters in zip(self._of_network[network].values(), owners, strict=True):
+            rows = [None] * len(parameters) if value.grad is None else value.grad.unbind()
             for parameter, row in zip(parameters, rows, strict=True):
                 parameter.grad = row
 

@@ -16,11 +16,14 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from client.batched.cuda_graph import cuda_graph
-from client.batched.fit import BatchedFit, FunctionalNetworks, GraphCache
+from client.batched.borrowing import BorrowingNetworks
+from client.batched.cuda_graph import GraphCache, cuda_graph
+from client.batched.fit import BatchedFit
+from client.batched.joint_steps import JointSteps
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
+from client.batched.tape import ExamplePool
 from client.trainer import TrainerSpec
 from common.tree import Tree
 
@@ -38,7 +41,9 @@ class StackedWeights:
     def __init__(self, num_rows: int, spec: TrainerSpec) -> None:
         self._num_rows, self._spec = num_rows, spec
         self._weights: dict[str, Tensor] = {}
-        self._functional = FunctionalNetworks()
+        self._functional = BorrowingNetworks()
+        self._joint: dict[str, JointSteps] = {}
+        self._pool = ExamplePool(spec.example_spec, spec.device)
         self._graphs = GraphCache(cuda_graph if spec.device.type == "cuda" else None)
         self._proven: set[tuple[object, ...]] = set()  # numbers and kinds that have been trained together
         self._refused: set[tuple[object, ...]] = set()
@@ -48,13 +53,19 @@ class StackedWeights:
         member = StackedTrainer(number, fit, self._spec)
         self._graphs.steps.clear()  # they know the memory of who sat there
         if not self._weights:
-            self._functional = FunctionalNetworks(member.networks)
+            self._functional = BorrowingNetworks(member.networks)
             self._weights = {
                 key: torch.empty((self._num_rows, *value.shape), dtype=value.dtype, device=value.device)
                 for key, value in self._functional.state_dict().items()
             }
-        member.move_to(self._weights)
+            if self._spec.optimiser.is_elementwise:
+                self._joint = {name: self._joint_steps(name, network) for name, network in member.networks.items()}
+        member.move_to(self._weights, {name: joint.slots for name, joint in self._joint.items()})
         return member
+
+    def _joint_steps(self, name: str, network: nn.Module) -> JointSteps:
+        parameters = {key: self._weights[f"{name}.{key}"] for key, _ in network.named_parameters()}
+        return JointSteps(self._spec.optimiser, parameters)
 
     def fit(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
         """Trains clients, together where that is possible; in ascending order of their rows."""
@@ -93,7 +104,8 @@ class StackedWeights:
         return results
 
     def _together(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
-        return BatchedFit(self._functional, self._weights, members, requests, self._graphs).run()
+        fit = BatchedFit(self._functional, self._weights, self._joint, self._pool, members, requests, self._graphs)
+        return fit.run()
 
 
 def _take_back(members: Sequence[StackedTrainer], kept: Sequence[tuple[Tree, Tree]]) -> None:

@@ -1,15 +1,19 @@
 """A trainer whose weights are a row of those of several clients, and what it asks of them."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from client.batched.joint_steps import Slots
+from client.batches import Block
+from client.step_average import StepAverage
 from client.trainer import Trainer, TrainerSpec
-from common.objectives import Batch, Phase
+from common.examples import ExampleSet
+from common.objectives import Phase
 from common.tree import Tree
 
 Result = dict[str, float] | Exception
@@ -52,6 +56,7 @@ class StackedTrainer(Trainer):
         self.number, self._fit = number, fit
         self.networks, self.steppers = self._networks, self._steppers
         self._modules = nn.ModuleDict(self._networks)
+        self._drawn: tuple[Request, torch.Generator, Iterator[Block]] | None = None
 
     def fit(
         self,
@@ -62,7 +67,10 @@ class StackedTrainer(Trainer):
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
         asked = None if networks is None else tuple(networks)
-        return self._fit(self, Request(asked, given, extra_loss, gradient_hook))
+        request = Request(asked, given, extra_loss, gradient_hook)
+        generator, blocks = self._draw(self.step_phases(asked), request)
+        self._drawn = request, generator, itertools.chain([next(blocks)], blocks)  # while others do so in their threads
+        return self._fit(self, request)
 
     def fit_alone(self, request: Request) -> dict[str, float]:
         """Trains this client by itself, in the loop."""
@@ -73,7 +81,7 @@ class StackedTrainer(Trainer):
         """Local steps of a fit."""
         return self._local.steps
 
-    def freeze_all_but(self, networks: set[str]) -> None:
+    def freeze_all_but(self, networks: Collection[str]) -> None:
         """Has only parameters of these networks take gradients."""
         self._freeze_all_but(networks)
 
@@ -81,9 +89,25 @@ class StackedTrainer(Trainer):
         """Returns what must be equal for clients to be trained together, beside what they ask for."""
         return self._assigned.round, self._kept_share, *(stepper.learning_rate for stepper in self.steppers.values())
 
-    def drawn(self, schedule: Sequence[Phase], request: Request) -> Iterator[Batch]:
-        """Yields a batch for each phase, on the CPU, whence those of all clients go to their device together."""
-        return self._batches(schedule, request.given, torch.device("cpu"))
+    @property
+    def examples(self) -> ExampleSet:
+        """The shard of the client at hand."""
+        return self._assigned.examples
+
+    def blocks(self, phases: Sequence[Phase], request: Request) -> tuple[torch.Generator, Iterator[Block]]:
+        """Returns the client's generator, and what the batches of its steps are made of; see ``BatchMaker.blocks``."""
+        drawn, self._drawn = self._drawn, None
+        if drawn is not None and drawn[0] is request:
+            return drawn[1:]
+        return self._draw(phases, request)
+
+    def keep_average(self, average: StepAverage) -> None:
+        """Takes an average over its steps that was made for it; see ``averaged``."""
+        self._average = average
+
+    def _draw(self, phases: Sequence[Phase], request: Request) -> tuple[torch.Generator, Iterator[Block]]:
+        generator = self._assigned.generator()
+        return generator, self._batch_maker.blocks(self._assigned, phases, request.given, generator)
 
     def take_back(self, weights: Tree, moments: Tree) -> None:
         """Goes back to what ``parameters`` and ``moments`` returned."""
@@ -91,13 +115,17 @@ class StackedTrainer(Trainer):
         if self._slots:
             torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
 
-    def move_to(self, weights: Mapping[str, Tensor]) -> None:
-        """Keeps its weights and buffers in its row of ``weights`` (N, ...) from here on."""
+    def move_to(self, weights: Mapping[str, Tensor], slots: Mapping[str, Slots]) -> None:
+        """Keeps its weights, buffers and slots in its row of ``weights`` and ``slots`` (N, ...) from here on."""
         for key, value in itertools.chain(self._modules.named_parameters(), self._modules.named_buffers()):
             row = weights[key][self.number]
             row.copy_(value.detach())
             value.data = row
         self._state = self._modules.state_dict()
+        for network, stacked in slots.items():
+            rows = {name: {slot: value[self.number] for slot, value in own.items()} for name, own in stacked.items()}
+            self.steppers[network].move_slots_to(rows)
+        self._slots = self._all_slots()
 
 
 def caught(function: Callable[..., dict[str, float]], *arguments: Any) -> Result:

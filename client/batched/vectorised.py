@@ -7,7 +7,8 @@ Objectives are written for one client. ``vmap`` carries most of their arithmetic
   tensors of all clients together. As no client's output depends on another's input, the gradient of the sum of all
   outputs is every client's own;
 - attention, which ``vmap`` carries out client by client: here it is one call for the examples of all clients;
-- ``torch.lstm``, which is written out here.
+- ``torch.lstm``, which is written out here;
+- ``clamp_`` in place, for losses that bound weights.
 
 A mode of torch's intercepts these calls; nothing else is changed. It stands on four private functions of functorch,
 which a test pins.
@@ -80,6 +81,10 @@ class _Interception(TorchFunctionMode):
         if function is torch.Tensor.requires_grad_ and _functorch.is_batchedtensor(args[0]):
             with temporarily_pop_interpreter_stack():
                 _functorch.get_unwrapped(args[0]).requires_grad_(*args[1:], **kwargs)
+            return args[0]
+        if function is torch.Tensor.clamp_ and _functorch.is_batchedtensor(args[0]):
+            with temporarily_pop_interpreter_stack():
+                _functorch.get_unwrapped(args[0]).clamp_(*args[1:], **kwargs)  # by limits that all have in common
             return args[0]
         return _WRITTEN_OUT.get(function, function)(*args, **kwargs)
 

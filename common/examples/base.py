@@ -165,6 +165,13 @@ class ExampleSet(ABC):
         """Returns a copy of the examples (M, ...) and labels (M,) at ``indices``, (M,) int64."""
         return self.stored[indices], self.labels[indices]
 
+    def located(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Returns tensors that hold examples (M, ...) and labels (M,), shared with others, and where in them these are.
+
+        Places are (N,) int64; None: these are all of them, in order.
+        """
+        return self.stored, self.labels, None
+
     def view(self, indices: npt.NDArray[np.int64]) -> "ExampleSet":
         """Returns what ``subset`` does without a copy of the examples, until all of them are asked for."""
         return _View(self, torch.from_numpy(indices))
@@ -185,6 +192,11 @@ class _View(ExampleSet):
         """(N, ...), a copy."""
         found: torch.Tensor = self.__dict__["_whole"].stored[self.__dict__["_rows"]]
         return found
+
+    def located(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        whole, labels, places = self.__dict__["_whole"].located()
+        rows: torch.Tensor = self.__dict__["_rows"]
+        return whole, labels, rows if places is None else places[rows]
 
     def check_examples(self) -> None:
         """Does nothing: the whole set was checked."""

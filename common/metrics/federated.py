@@ -89,7 +89,9 @@ def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
         )
     if {"worst-class", "worst-class-fid"} <= scores.keys():
         which = scores["worst-class"]
-        words.append(f"It makes class {names.of_class(which)} worst: fid {scores['worst-class-fid']:.4g} to its images.")
+        words.append(
+            f"It makes class {names.of_class(which)} worst: fid {scores['worst-class-fid']:.4g} to its images."
+        )
     if {"federated-clients", "client-fid"} <= scores.keys():
         told = ", ".join(names.of_client(client) for client in scores["federated-clients"])
         words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")

@@ -1,6 +1,6 @@
 """How well a model of text expects the held-out texts of all clients, of which each sends three sums and no more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch

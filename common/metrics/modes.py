@@ -1,6 +1,6 @@
 """Modes: how many of the 1,000 combinations of three digits a generator makes, and how evenly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch

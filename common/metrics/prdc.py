@@ -6,7 +6,7 @@ As in the published code a ball does not contain its own surface. Distances are 
 at a time: 10,000 vectors against 10,000 take about 100 MB.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any, Literal
 
@@ -180,7 +180,9 @@ def _over_classes(scores: Mapping[str, Any]) -> Scores:
 def _least_covered(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"worst-recalled-class", "worst-class-recall"} <= scores.keys():
         return []
-    return [f"It covers class {names.of_class(scores['worst-recalled-class'])} least: recall {scores['worst-class-recall']:.2f}."]
+    return [
+        f"It covers class {names.of_class(scores['worst-recalled-class'])} least: recall {scores['worst-class-recall']:.2f}."
+    ]
 
 
 _LEAST = 0.05  # recall below which a class counts as not made

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from common.charts import Chart
 from common.examples import ExampleSpec
-from common.objectives.augment import change, parse_changes, require_colour
+from common.objectives.augment import change, num_uniforms, parse_changes, require_colour
 from common.objectives.base import Batch, Diagnostic, DrawSource, Loss, Networks, Objective, Phase
 
+_REAL, _FAKE, _JUDGED = (
+    "real",
+    "fake",
+    "judged",
+)  # what the discriminator sees: twice in its own phase, then in the other
 _SURE = 4.6  # a logit of which the sigmoid is 0.99
 _LOGITS = Chart(
     "logits",
@@ -66,11 +71,19 @@ class AdversarialObjective(Objective):
         return None
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws ``fake-labels`` (B,), the ``latents`` (B, Z) of fakes, and ``uniforms`` (B,) for penalties.
+        """Draws ``fake-labels`` (R,), the ``latents`` (R, Z) of fakes, and ``uniforms`` (R,) for penalties.
 
+        And, where images are changed on their way into the discriminator, what changes real ones, fakes, and fakes in
+        the generator's phase: ``<which>-changes`` (R, K) and ``<which>-noise`` (R, C, S, S).
         A caller of ``LocalTrainer.fit`` may give ``fakes`` (B, C, S, S) of these labels, instead of the generator's.
         """
-        return {"fake-labels": source.labels(), "latents": source.noise(), "uniforms": source.uniforms()}
+        draws = {"fake-labels": source.labels(), "latents": source.noise(), "uniforms": source.uniforms()}
+        for which in (_REAL, _FAKE, _JUDGED):
+            if self.augment:
+                draws[f"{which}-changes"] = source.uniforms(num_uniforms(parse_changes(self.augment)))
+            if self.instance_noise > 0:
+                draws[f"{which}-noise"] = source.normals(*source.example_shape)
+        return draws
 
     def phases(self) -> tuple[Phase, ...]:
         return (
@@ -116,8 +129,8 @@ class AdversarialObjective(Objective):
             fakes = batch.carry["fakes"] = networks["generator"](batch.draws["latents"], labels)
             fakes = fakes.detach()
         penalised = self.r1 > 0 and batch.step % self.r1_every == 0
-        images = self._seen(batch.examples, batch).detach().requires_grad_(penalised)
-        fakes = self._seen(fakes, batch)
+        images = self._seen(_REAL, batch.examples, batch).detach().requires_grad_(penalised)
+        fakes = self._seen(_FAKE, fakes, batch)
         real_logits = discriminator(images, batch.labels)
         fake_logits = discriminator(fakes, labels)
         loss = self.discriminator_loss(real_logits, fake_logits)
@@ -133,15 +146,15 @@ class AdversarialObjective(Objective):
         fakes = batch.carry.pop("fakes", None)
         if fakes is None or not fakes.requires_grad:
             fakes = networks["generator"](batch.draws["latents"], labels)
-        fake_logits = networks["discriminator"](self._seen(fakes, batch), labels)
+        fake_logits = networks["discriminator"](self._seen(_JUDGED, fakes, batch), labels)
         return self.generator_loss(fake_logits), {}
 
-    def _seen(self, images: Tensor, batch: Batch) -> Tensor:
+    def _seen(self, which: str, images: Tensor, batch: Batch) -> Tensor:
         """Returns images (B, C, S, S) as the discriminator sees them; those very images if nothing changes them."""
-        images = change(images, parse_changes(self.augment), batch.generator)
+        if self.augment:
+            images = change(images, parse_changes(self.augment), batch.draws[f"{which}-changes"])
         if self.instance_noise > 0:
-            noise = torch.randn(images.shape, generator=batch.generator).to(images.device)
-            images = images + self.instance_noise * noise
+            images = images + self.instance_noise * batch.draws[f"{which}-noise"]
         return images
 
 

@@ -25,7 +25,8 @@ class Batch:
         examples: Real examples (B, ...), as a network takes them; none (B = 0) in a phase that does not use any.
         labels: Their labels (B,), int64.
         draws: What ``Objective.draw`` drew, by name.
-        generator: For further draws, on the CPU; the number of them may depend on nothing but the phase.
+        generator: For further draws, on the CPU; the number of them may depend on nothing but the phase. What
+            ``Objective.draw`` draws costs less: it is drawn for many steps at once.
         step: How often the client has run this phase before, from round 1 on and as if it had trained in every round.
         carry: What a phase leaves, with its graph, to the one that reuses its batch (``Phase.reuses_batch``).
     """
@@ -40,10 +41,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class DrawSource:
-    """What an objective draws a batch's random numbers from.
+    """What an objective draws the random numbers of batches from: of many at once, one batch after the other.
 
     Attributes:
-        size: Examples in a batch.
+        size: Rows to draw (R): examples in a batch times batches.
         generator: The client's, on the CPU.
         label_pool: Labels (K,), int64, each as likely as the others to be one that an example is generated for.
         noise_shape: Of the noise that the sampler makes one example of.
@@ -57,16 +58,20 @@ class DrawSource:
     example_shape: tuple[int, ...]
 
     def labels(self) -> Tensor:
-        """Draws labels (B,), int64, to generate examples for."""
+        """Draws labels (R,), int64, to generate examples for."""
         return self.label_pool[torch.randint(len(self.label_pool), (self.size,), generator=self.generator)]
 
     def noise(self) -> Tensor:
-        """Draws standard normal noise (B, *noise_shape), float32."""
-        return torch.randn(self.size, *self.noise_shape, generator=self.generator)
+        """Draws standard normal noise (R, *noise_shape), float32."""
+        return self.normals(*self.noise_shape)
 
-    def uniforms(self) -> Tensor:
-        """Draws numbers (B,), float32, uniform in [0, 1)."""
-        return torch.rand(self.size, generator=self.generator)
+    def normals(self, *shape: int) -> Tensor:
+        """Draws standard normal numbers (R, *shape), float32."""
+        return torch.randn(self.size, *shape, generator=self.generator)
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """Draws numbers (R, *shape), float32, uniform in [0, 1)."""
+        return torch.rand(self.size, *shape, generator=self.generator)
 
 
 Networks = Mapping[str, nn.Module]
@@ -84,8 +89,8 @@ class Phase:
         repeats: How often the phase runs in a step, each time on a new batch.
         uses_examples: Whether the loss uses real examples; those of a client are passed over for these phases only.
         after: Called with the stepped network after each update (weight clipping), under no_grad.
-        reuses_batch: Whether it takes the batch of the phase before it, if there is one, and what that one left in its
-            ``carry``: the phase before then builds graphs through this one's networks too.
+        reuses_batch: Whether it takes the batch of the phase before it in the step, if there is one, and what that one
+            left in its ``carry``: the phase before then builds graphs through this one's networks too.
         period: The loss depends on ``Batch.step`` by its remainder after division by this alone; None: in any way.
     """
 
@@ -155,9 +160,10 @@ class Objective(Component):
         return None
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws what a batch takes beside examples, by name, with B rows each; by default nothing.
+        """Draws what batches take beside examples, by name, with ``source.size`` rows each; by default nothing.
 
-        Their number and order may depend on nothing but the objective and ``source``.
+        It is called for many batches of a phase at once: the first rows are those of the first batch, and so on. So a
+        row may depend on nothing but the objective and ``source``: not on other rows, nor on how many there are.
         """
         return {}
 

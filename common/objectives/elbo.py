@@ -42,7 +42,7 @@ class ELBO(Objective):
         return Diagnostic("reconstruction", "reconstruction", _TERMS), Diagnostic("kl", "KL to prior", _TERMS)
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws ``noise`` (B, Z), which latent vectors are made of."""
+        """Draws ``noise`` (R, Z), which latent vectors are made of."""
         return {"noise": source.noise()}
 
     def _loss(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -33,12 +33,9 @@ class FlowMatching(Objective):
         return (Loss("flow-loss", "velocity error"),)
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws ``noise`` (B, *shape), ``times`` (B,) in [0, 1] and ``label-draws`` (B,) in [0, 1)."""
+        """Draws ``noise`` (R, *shape), ``times`` (R,) in [0, 1] and ``label-draws`` (R,) in [0, 1)."""
         noise = source.noise()
-        if self.times == "uniform":
-            times = source.uniforms()
-        else:
-            times = torch.randn(source.size, generator=source.generator).sigmoid()
+        times = source.uniforms() if self.times == "uniform" else source.normals().sigmoid()
         return {"noise": noise, "times": times, "label-draws": source.uniforms()}
 
     def _loss(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -47,10 +47,10 @@ class NextToken(Objective):
             raise ConfigError(f"objective next-token takes text, the data are {spec}: take an objective of theirs")
 
     def draw(self, source: DrawSource) -> dict[str, Tensor]:
-        """Draws, with ``dropout``, ``token-draws`` (B, L) in [0, 1)."""
+        """Draws, with ``dropout``, ``token-draws`` (R, L) in [0, 1)."""
         if not self.dropout:
             return {}
-        return {"token-draws": torch.rand(source.size, *source.example_shape, generator=source.generator)}
+        return {"token-draws": source.uniforms(*source.example_shape)}
 
     def _loss(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         given, targets = batch.examples[:, :-1], batch.examples[:, 1:]

@@ -19,6 +19,7 @@ class Adam(Optimiser):
     m' and v' are m and v over 1 - beta^steps; to the bit as ``torch.optim.Adam(fused=True)``.
     """
 
+    is_elementwise: ClassVar[bool] = True
     source: ClassVar[str] = "Kingma, Ba 2015 (arXiv 1412.6980), algorithm 1"
 
     beta1: float = Field(0.0, ge=0, lt=1, description="decay of the first moment")

@@ -1,6 +1,7 @@
 """What an optimiser is: a rule that moves weights, applied to all of them in one fused pass."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,10 @@ from common.components import Component
 
 class Optimiser(Component):
     """A rule that moves weights against their gradients; what it keeps of each weight is in its slots."""
+
+    is_elementwise: ClassVar[bool] = False
+    """Whether each entry moves by its own gradient and slots alone, which are of the parameter's shape, or scalars that
+    hang on nothing but the number of steps. The weights of several clients are then stepped as one tensor."""
 
     def slots(self, parameter: Tensor) -> dict[str, Tensor]:
         """Returns what is kept of a parameter before its first step, by name; float32, on the parameter's device."""
@@ -55,6 +60,12 @@ class Stepper:
     def slots(self) -> dict[str, Tensor]:
         """The slots of all parameters by ``<parameter>.<slot>``; write to them to load others."""
         return {f"{name}.{slot}": value for name, own in self._slots.items() for slot, value in own.items()}
+
+    def move_slots_to(self, slots: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Keeps the slots in these tensors from here on, by parameter and slot."""
+        for name, own in self._slots.items():
+            for slot, value in own.items():
+                own[slot] = slots[name][slot].copy_(value)
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""

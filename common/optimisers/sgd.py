@@ -14,6 +14,7 @@ from common.optimisers.base import Optimiser
 class SGD(Optimiser):
     """m <- momentum m + g + weight-decay w, w <- w - rate m; to the bit as ``torch.optim.SGD(fused=True)``."""
 
+    is_elementwise: ClassVar[bool] = True
     source: ClassVar[str] = "Robbins, Monro 1951; momentum: Polyak 1964, in the form of Sutskever et al. 2013"
 
     momentum: float = Field(0.0, ge=0, lt=1, description="decay of the sum of gradients")

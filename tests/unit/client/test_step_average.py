@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from client.step_average import StepAverage, take_together
+from client.step_average import StepAverage
 
 
 def walk(average, weights, values):
@@ -37,14 +37,15 @@ def test_after_one_step_and_without_memory_it_is_the_last_weights_to_the_bit():
         assert torch.equal(average.tree()["w"], weights["w"])
 
 
-def test_several_are_taken_together_to_the_bit_as_each_by_itself():
-    alone, together = [started() for _ in range(3)], [started() for _ in range(3)]
-    averages = [[StepAverage(weights, 0.7) for weights in each] for each in (alone, together)]
+def test_those_of_several_clients_are_taken_together_to_the_bit_as_each_by_itself():
+    alone = [started() for _ in range(3)]
+    together = {"w": torch.zeros(3, 2), "n": torch.zeros(3, dtype=torch.int64)}
+    one, averages = StepAverage(together, 0.7), [StepAverage(weights, 0.7) for weights in alone]
     for step in range(4):
-        for k, (one, other) in enumerate(zip(alone, together, strict=True)):
-            one["w"].fill_(0.1 * step * k)
-            other["w"].fill_(0.1 * step * k)
-            averages[0][k].take()
-        take_together(averages[1])
-    for one, other in zip(*averages, strict=True):
-        assert torch.equal(one.tree()["w"], other.tree()["w"])
+        for k, weights in enumerate(alone):
+            weights["w"].fill_(0.1 * step * k)
+            together["w"][k] = 0.1 * step * k
+            averages[k].take()
+        one.take()
+    for k, average in enumerate(averages):
+        assert torch.equal(one.row(k).tree()["w"], average.tree()["w"])

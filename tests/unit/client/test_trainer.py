@@ -117,7 +117,7 @@ def test_a_step_is_the_one_that_a_person_would_write():
         name: torch.optim.Adam(network.parameters(), local.learning_rate, (0.0, 0.99), fused=True)
         for name, network in written.items()
     }
-    for batch in list(trainer._batches(trainer._phases * 3))[::2]:
+    for batch in list(trainer._batches(trainer._phases))[::2]:
         fakes = generator(batch.draws["latents"], batch.draws["fake-labels"])
         written.zero_grad()
         real, fake = (

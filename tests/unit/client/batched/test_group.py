@@ -8,7 +8,7 @@ import torch
 from client.batched import group
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
-from client.batches import Assignment
+from client.batches import Assignment, BatchMaker
 from client.trainer import Trainer, TrainerSpec
 from common import tree
 from common.components import parse
@@ -98,18 +98,18 @@ def in_float64(monkeypatch):
     game of two networks two float32 runs are some per cent apart though nothing is wrong: a tolerance for that would
     let defects pass. In float64 the same roundings start 5e8 times smaller, and a defect does not.
     """
-    build, batches, cast = Model.build, Trainer._batches, torch.Tensor.to
+    build, blocks, cast, to_input = Model.build, BatchMaker.blocks, torch.Tensor.to, ImageSpec.to_input
 
-    def doubled(trainer, *arguments):
-        for batch in batches(trainer, *arguments):
-            draws = {
-                name: value.double() if value.is_floating_point() else value for name, value in batch.draws.items()
-            }
-            examples = batch.examples.double() if batch.examples.is_floating_point() else batch.examples
-            yield dataclasses.replace(batch, examples=examples, draws=draws)
+    def doubled(maker, *arguments):
+        for block in blocks(maker, *arguments):
+            for drawn in block.phases.values():
+                floats = {name: value.double() for name, value in drawn.draws.items() if value.is_floating_point()}
+                drawn.draws.update(floats)
+            yield block
 
     monkeypatch.setattr(Model, "build", lambda model, shape, seed: build(model, shape, seed).double())
-    monkeypatch.setattr(Trainer, "_batches", doubled)
+    monkeypatch.setattr(BatchMaker, "blocks", doubled)
+    monkeypatch.setattr(ImageSpec, "to_input", lambda spec, stored: to_input(spec, stored).double())
     monkeypatch.setattr(torch.Tensor, "float", lambda value: cast(value, torch.float64))
 
 
@@ -415,12 +415,17 @@ def test_clients_whose_means_fall_otherwise_are_trained_by_themselves():
     for k, member in enumerate(members):
         assert apart(member, by_itself(spec, k)[0]) == 0
     assert members[0].averaged()
-    assert members[1].begin_average() is None
+    assert members[1].average_decay is None
 
 
 @pytest.mark.parametrize("why", ["draws", "hook", "unknown"])
 def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
-    objective = HINGE(instance_noise=0.1) if why == "draws" else HINGE()
+    class Drawing(HINGE):
+        def _discriminator_phase(self, networks, batch):
+            loss, watched = super()._discriminator_phase(networks, batch)
+            return loss + torch.rand((), generator=batch.generator), watched
+
+    objective = Drawing() if why == "draws" else HINGE()
     if why == "unknown":
         phases = tuple(dataclasses.replace(phase, period=None) for phase in objective.phases())
         monkeypatch.setattr(HINGE, "phases", lambda objective: phases)

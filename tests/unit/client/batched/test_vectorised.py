@@ -7,7 +7,7 @@ from torch._C import _functorch
 from torch._functorch import pyfunctorch
 
 from client.batched.vectorised import Generators, vectorised
-from common.objectives.augment import CHANGES, change
+from common.objectives.augment import CHANGES, change, num_uniforms
 from common.seeding import torch_generator
 
 
@@ -33,13 +33,11 @@ def test_what_it_takes_of_functorch_is_there():
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_each_client_draws_what_it_draws_alone(name):
-    images = torch.randn(3, 4, 3, 8, 8)
-    generators = Generators(streams())
-    together = vectorised(lambda own: change(own, [name], generators))(images)
-    alone = [change(own, [name], stream) for own, stream in zip(images, streams(), strict=True)]
+def test_the_images_of_each_client_are_changed_as_alone(name):
+    images, uniforms = torch.randn(3, 4, 3, 8, 8), torch.rand(3, 4, num_uniforms([name]))
+    together = vectorised(lambda own, numbers: change(own, [name], numbers))(images, uniforms)
+    alone = [change(own, [name], numbers) for own, numbers in zip(images, uniforms, strict=True)]
     torch.testing.assert_close(together, torch.stack(alone))
-    assert generators.used
 
 
 @pytest.mark.parametrize(
@@ -51,6 +49,7 @@ def test_draws_are_those_of_each_generator_to_the_bit_and_go_on(draw):
     for _ in range(2):
         drawn = vectorised(lambda _: draw(2, 3, generator=together))(torch.zeros(3))
         assert torch.equal(drawn, torch.stack([draw(2, 3, generator=own) for own in mirrors]))
+    assert together.used
 
 
 def test_gradients_inside_are_each_clients_own_and_have_a_graph():
@@ -90,6 +89,12 @@ def test_gradients_of_what_is_common_to_all_are_refused():
         vectorised(lambda x: torch.autograd.grad((x * common).sum(), common)[0])(torch.randn(2, 3))
     with pytest.raises(NotImplementedError, match="grad_outputs"):
         vectorised(lambda x: torch.autograd.grad(2 * x, x, torch.ones(3))[0])(torch.randn(2, 3, requires_grad=True))
+
+
+def test_what_is_clamped_in_place_is_clamped_for_all():
+    values = torch.tensor([[-2.0, 0.5], [3.0, -0.1]])
+    vectorised(lambda own: own.clamp_(-1.0, 1.0))(values)
+    assert values.tolist() == [[-1.0, 0.5], [1.0, pytest.approx(-0.1)]]
 
 
 @pytest.mark.parametrize("length", [1, 5])

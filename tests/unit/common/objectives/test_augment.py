@@ -7,7 +7,7 @@ from common.components import parse
 from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.objectives import OBJECTIVES
-from common.objectives.augment import CHANGES, change, parse_changes
+from common.objectives.augment import CHANGES, change, num_uniforms, parse_changes
 from common.seeding import torch_generator
 
 NUM = 400
@@ -17,8 +17,12 @@ def images(channels=3, size=16, num=NUM):
     return torch.rand(num, channels, size, size, generator=torch_generator(0, "images")) + 0.5  # none is 0
 
 
+def uniforms(names, num, seed=1):
+    return torch.rand(num, num_uniforms(names), generator=torch_generator(seed, "draws"))
+
+
 def changed(name, given, seed=1):
-    return change(given, [name], torch_generator(seed, "draws"))
+    return change(given, [name], uniforms([name], len(given), seed))
 
 
 def test_translation_moves_whole_images_by_up_to_an_eighth_and_grey_moves_in():
@@ -81,7 +85,7 @@ def test_every_image_of_a_batch_has_draws_of_its_own(name):
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_draws_come_from_the_generator_alone(name):
+def test_a_change_depends_on_its_numbers_alone(name):
     given = images()
     assert torch.equal(changed(name, given), changed(name, given))
     assert not torch.equal(changed(name, given), changed(name, given, seed=2))
@@ -92,7 +96,7 @@ def test_gradients_flow_back_to_the_images(names):
     given = images(num=3, size=6).double().requires_grad_(True)
 
     def seen(x):
-        return change(x, names, torch_generator(4, "draws"))
+        return change(x, names, uniforms(names, len(x), 4))
 
     assert torch.autograd.gradcheck(seen, (given,))
     (gradient,) = torch.autograd.grad(seen(given).sum(), given)

@@ -13,7 +13,7 @@ from torch import nn
 
 from common.components import parse
 from common.errors import ConfigError
-from common.objectives import OBJECTIVES, AdversarialObjective, Batch
+from common.objectives import OBJECTIVES, AdversarialObjective, Batch, DrawSource
 from common.seeding import torch_generator
 
 REAL, FAKE = torch.tensor([1.0, -1.0]), torch.tensor([0.5, -2.0])
@@ -71,6 +71,15 @@ def batch():
         },
         generator=generator,
     )
+
+
+def with_changes(objective, batch, seed=5):
+    """Returns a batch with what the objective draws to change its images, for as many fakes and real images."""
+    source = DrawSource(
+        len(batch.examples), torch_generator(seed, "draws"), torch.arange(2), (4,), tuple(batch.examples.shape[1:])
+    )
+    draws = {name: value for name, value in objective.draw(source).items() if name not in batch.draws}
+    return dataclasses.replace(batch, draws={**batch.draws, **draws})
 
 
 def phases(name, r1=0.0):
@@ -272,6 +281,7 @@ class Recorder(ToyDiscriminator):
 def test_real_and_fake_images_are_changed_on_their_way_into_the_discriminator(name, option, networks, batch):
     recorder = Recorder()
     objective = OBJECTIVES[name](**{option: CHANGED[option]})
+    batch = with_changes(objective, batch)
     fakes = networks["generator"](batch.draws["latents"], batch.draws["fake-labels"])
     discriminator, generator = objective.phases()
     discriminator.loss(networks | {"discriminator": recorder}, batch)
@@ -297,13 +307,16 @@ def test_a_loss_depends_on_the_step_by_what_its_period_leaves_of_it(name, option
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_changes_depend_on_the_batchs_generator_alone(name, networks, batch):
-    losses = []
-    for _ in range(2):
+def test_changes_depend_on_what_was_drawn_alone(name, networks, batch):
+    losses, objective = [], OBJECTIVES[name](**CHANGED)
+    before = batch.generator.get_state()
+    for seed in (5, 5, 6):
         torch.rand(3)  # whatever the global generator does
-        again = dataclasses.replace(batch, generator=torch_generator(5, "draws"))
-        losses.append([phase.loss(networks, again)[0] for phase in OBJECTIVES[name](**CHANGED).phases()])
-    assert all(torch.equal(one, other) for one, other in zip(*losses, strict=True))
+        again = with_changes(objective, batch, seed)
+        losses.append([phase.loss(networks, again)[0] for phase in objective.phases()])
+    assert torch.equal(batch.generator.get_state(), before)
+    assert all(torch.equal(one, other) for one, other in zip(*losses[:2], strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(*losses[1:], strict=True))
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -318,8 +331,14 @@ def test_without_options_nothing_is_drawn_and_the_images_are_those_of_the_batch(
 
 def test_instance_noise_has_its_standard_deviation(networks, batch):
     recorder = Recorder()
-    many = dataclasses.replace(batch, examples=torch.zeros(5000, 1, 2, 2), labels=torch.zeros(5000, dtype=torch.int64))
-    OBJECTIVES["hinge"](instance_noise=0.3).phases()[0].loss({**networks, "discriminator": recorder}, many)
+    objective = OBJECTIVES["hinge"](instance_noise=0.3)
+    many = dataclasses.replace(
+        batch,
+        examples=torch.zeros(5000, 1, 2, 2),
+        labels=torch.zeros(5000, dtype=torch.int64),
+        draws={"fake-labels": torch.zeros(5000, dtype=torch.int64), "fakes": torch.zeros(5000, 1, 2, 2)},
+    )
+    objective.phases()[0].loss({**networks, "discriminator": recorder}, with_changes(objective, many))
     assert recorder.seen[0].std().item() == pytest.approx(0.3, rel=0.02)
     assert recorder.seen[0].mean().item() == pytest.approx(0.0, abs=0.01)
 
@@ -333,9 +352,10 @@ def test_r1_is_the_gradient_at_what_the_discriminator_sees(networks, batch):
     white = dataclasses.replace(
         batch, examples=torch.ones(6, 1, 8, 8), draws={**batch.draws, "fakes": torch.zeros(6, 1, 8, 8)}
     )
+    white = with_changes(OBJECTIVES["wgan"](augment="translation"), white)
     losses = [
         OBJECTIVES["wgan"](r1=2.0, augment=names).phases()[0].loss(networks, white)[0].item()
-        - OBJECTIVES["wgan"](augment=names).phases()[0].loss(networks, dataclasses.replace(white))[0].item()
+        - OBJECTIVES["wgan"](augment=names).phases()[0].loss(networks, white)[0].item()
         for names in ("", "translation")
     ]
     assert losses[0] == pytest.approx(64)
