@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simulations.commands.generate import ClientOption, RoundOption
 from simulations.commands.options import JsonOption, RunArgument
 from simulations.runs.sample_requests import LARGEST_SEED, MOST_IMAGES
+
+if TYPE_CHECKING:
+    from simulations.export.export_requests import DatasetExport, ModelExport
 
 
 def export(  # noqa: PLR0913, PLR0917  a command has many options
@@ -54,13 +57,9 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's generator for other programs, or a labelled data set that it makes; with a card."""
-    from server.records.run_directory import RunDirectory
-    from simulations.export.dataset import export_dataset
-    from simulations.export.export_requests import DatasetExport, parse
-    from simulations.export.model import export_model
-    from simulations.runs.generator import load_trained, parse_round
+    from simulations.export.export_requests import parse
 
-    given = {
+    arguments = {
         "precisions": precision,
         "fid_images": fid_images,
         "num": num,
@@ -70,23 +69,34 @@ def export(  # noqa: PLR0913, PLR0917  a command has many options
         "seed": seed,
         "licence": licence,
     }
-    wanted = parse(to, {name: value for name, value in given.items() if value is not None})
-    trained = load_trained(run, parse_round(round), client)
-    directory = RunDirectory.existing(run)
-    manifest: dict[str, Any]
-    if isinstance(wanted, DatasetExport):
-        manifest = export_dataset(directory, trained, out, wanted)
-    else:
-        manifest = export_model(directory, trained, out, wanted)
+    request = parse(to, {name: value for name, value in arguments.items() if value is not None})
+    manifest = _write(run, round, client, out, request)
     if as_json:
         typer.echo(json.dumps({"out": str(out.absolute()), **manifest}))
         return
-    for line in _told(manifest):
+    for line in _in_words(manifest):
         typer.echo(line, err=True)
     typer.echo(str(out))
 
 
-def _told(manifest: dict[str, Any]) -> list[str]:
+def _write(
+    run: Path, round: str | None, client: int | None, out: Path, request: "DatasetExport | ModelExport"
+) -> dict[str, Any]:
+    """Writes the export, and returns its manifest."""
+    from server.records.run_directory import RunDirectory
+    from simulations.export.dataset import export_dataset
+    from simulations.export.export_requests import DatasetExport
+    from simulations.export.model import export_model
+    from simulations.runs.generator import load_trained, parse_round
+
+    trained = load_trained(run, parse_round(round), client)
+    directory = RunDirectory.existing(run)
+    if isinstance(request, DatasetExport):
+        return export_dataset(directory, trained, out, request)
+    return export_model(directory, trained, out, request)
+
+
+def _in_words(manifest: dict[str, Any]) -> list[str]:
     if "layout" in manifest:
         return [f"{manifest['train']:,} training and {manifest['validation']:,} validation {manifest['examples']}"]
     lines = []

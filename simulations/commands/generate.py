@@ -12,7 +12,10 @@ from simulations.commands.options import JsonOption, OverwriteOption, RunArgumen
 from simulations.runs.sample_requests import LARGEST_SEED, MOST_IMAGES
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from common.models import Sampler
+    from simulations.runs.generator import LoadedGenerator
 
 RoundOption = Annotated[
     str | None, typer.Option("--round", metavar="N|best", help="A round with a checkpoint; default: the last.")
@@ -72,41 +75,56 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make images or texts with a run's generator."""
-    import torch
-
     from simulations.runs.generator import load_trained, parse_round
     from simulations.runs.kinds import request_of, samples_of
-    from simulations.runs.text_files import read_lines
 
     if label is not None and balanced:
         raise ConfigError("--label and --balanced exclude each other")
-    given = {
+    arguments = {
         "num": num,
         "seed": seed,
-        "prompts": [*(prompts or ()), *(read_lines(prompt_file) if prompt_file else ())] or None,
+        "prompts": [*(prompts or ()), *(_lines(prompt_file) or ())] or None,
         "temperature": temperature,
         "top_p": top_p,
         "length": length,
         "stop": None if stop is None else stop.replace("\\n", "\n"),
         "normalise": normalise or None,
-        "without_words": read_lines(without_words) if without_words else None,
+        "without_words": _lines(without_words),
         "unique": unique or None,
         "sort": sort or None,
         "split": split,
     }
     trained = load_trained(run, parse_round(round), client)
-    wanted, samples = request_of(trained.spec.kind, given), samples_of(trained.spec.kind)
-    samples.check_place(trained.spec.kind, wanted, out, overwrite, "add --overwrite")
-    if not trained.conditional and (label is not None or balanced):
-        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
-    if label is not None:
-        trained.require_known([label], "--label {}")
-    labels = torch.full((wanted.num,), label) if label is not None else trained.in_turn(wanted.num)
-    made = samples.make(trained, run.absolute().name, wanted, labels, in_turn=label is None)
+    request, samples = request_of(trained.spec.kind, arguments), samples_of(trained.spec.kind)
+    samples.check_place(trained.spec.kind, request, out, overwrite, "add --overwrite")
+    labels = _labels(trained, request.num, label, balanced)
+    made = samples.make(trained, run.absolute().name, request, labels, in_turn=label is None)
     for remark in made.remarks:
         typer.echo(remark, err=True)
     made.write(out)
     typer.echo(str(out))
+
+
+def _lines(file: Path | None) -> list[str] | None:
+    from simulations.runs.text_files import read_lines
+
+    return read_lines(file) if file else None
+
+
+def _labels(trained: "LoadedGenerator", num: int, label: int | None, balanced: bool) -> "Tensor":
+    """Returns the label of each example: that of ``--label``, or all in turn.
+
+    Raises:
+        ConfigError: The generator makes no examples of a chosen class, or knows no such class.
+    """
+    import torch
+
+    if not trained.conditional and (label is not None or balanced):
+        raise ConfigError("this run's generator is not conditional: it takes no --label, and cannot be --balanced")
+    if label is None:
+        return trained.in_turn(num)
+    trained.require_known([label], "--label {}")
+    return torch.full((num,), label)
 
 
 def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
@@ -150,14 +168,14 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
             raise ConfigError(f"--metrics {name}: {reason}")
     num = num or config.evaluation.final_num_samples
     with scoring(sys.stderr):
-        told = evaluator.summary(trained.generator, names, num)
+        summary = evaluator.summary(trained.generator, names, num)
         if sweep:
-            told["temperatures"] = {at: evaluator.score(sampler, [BLEU.name], num) for at, sampler in sweep.items()}
+            summary["temperatures"] = {at: evaluator.score(sampler, [BLEU.name], num) for at, sampler in sweep.items()}
     if as_json:
-        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **told}))
+        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **summary}))
     else:
-        print_scores(told)
-        for at, scores in told.get("temperatures", {}).items():
+        print_scores(summary)
+        for at, scores in summary.get("temperatures", {}).items():
             cells = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             typer.echo(f"temperature {at:<5} {cells}")
 

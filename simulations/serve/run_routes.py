@@ -21,6 +21,10 @@ _MOST_LINES = 10_000
 
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
 Known = Annotated[str | None, Header(max_length=500, description="the ETag of what you have")]
+FirstLine = Annotated[int, Query(ge=0, le=10**9, description="lines to leave out at the beginning")]
+NumLines = Annotated[int, Query(ge=1, le=_MOST_LINES, description="lines at most")]
+Accept = Annotated[str, Header(description="text/event-stream for a live stream")]
+LastEventId = Annotated[str, Header(pattern=r"^[0-9]{0,15}$", description="of a stream: the last id that you have")]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as you have it"}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": answers.Problem, "description": "no such thing"}}
 INVALID: dict[int | str, dict[str, Any]] = {
@@ -33,7 +37,12 @@ INVALID: dict[int | str, dict[str, Any]] = {
 def make_run_routes(service: Service) -> APIRouter:
     """Returns the addresses of runs; functions without ``async`` run in threads, as they read files."""
     router = APIRouter(prefix="/api/runs", tags=["runs"], responses=INVALID)
+    _add_overview(router, service)
+    _add_journal(router, service)
+    return router
 
+
+def _add_overview(router: APIRouter, service: Service) -> None:
     @router.get("", response_model=answers.Runs, responses=UNCHANGED)
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
@@ -54,6 +63,8 @@ def make_run_routes(service: Service) -> APIRouter:
             raise HTTPException(404, of_it[0] if of_it else "the clients have not answered yet")
         return partition_of(view)
 
+
+def _add_journal(router: APIRouter, service: Service) -> None:
     @router.get(
         "/{run}/journal",
         response_model=answers.Journal,
@@ -67,12 +78,10 @@ def make_run_routes(service: Service) -> APIRouter:
     )
     def show_journal(
         run: RunName,
-        first: Annotated[int, Query(ge=0, le=10**9, description="lines to leave out at the beginning")] = 0,
-        num: Annotated[int, Query(ge=1, le=_MOST_LINES, description="lines at most")] = 1000,
-        accept: Annotated[str, Header(description="text/event-stream for a live stream")] = "application/json",
-        last_event_id: Annotated[
-            str, Header(pattern=r"^[0-9]{0,15}$", description="of a stream: the last id that you have")
-        ] = "",
+        first: FirstLine = 0,
+        num: NumLines = 1000,
+        accept: Accept = "application/json",
+        last_event_id: LastEventId = "",
         if_none_match: Known = None,
     ) -> Response:
         """The journal: lines of rounds and of events. With `Accept: text/event-stream` live, from the first line on.
@@ -87,8 +96,6 @@ def make_run_routes(service: Service) -> APIRouter:
         total = len(view.journal)
         found = answers.Journal(lines=lines, unreadable=view.unreadable, total=total, cuts=view.cuts)
         return as_json(found, if_none_match)
-
-    return router
 
 
 def find(service: Service, run: str) -> RunReader:
