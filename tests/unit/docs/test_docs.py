@@ -110,7 +110,7 @@ def test_settings_of_flowers_own_commands_are_there(page):
             for flag, value in itertools.pairwise(words):
                 if flag == "-c":
                     values = read_preset(value) if value.endswith(".toml") else read_overrides([value])
-                    RunConfig.from_flat(values)
+                    assert values.keys() <= RunConfig.from_flat(values).flat().keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -36,8 +36,11 @@ class TestAdmission:
     def check(self, arrays, partition=0, num_examples=40):
         admission.check(Reply(partition, num_examples, arrays), answer(), TEMPLATE)
 
-    def test_a_sound_reply_passes(self):
-        self.check({"generator.w": torch.ones(2, 3), "generator.n": torch.tensor(9)})
+    def test_a_sound_reply_passes_and_is_left_as_it_is(self):
+        arrays = {"generator.w": torch.ones(2, 3), "generator.n": torch.tensor(9)}
+        before = tree.digest(arrays)
+        self.check(arrays)
+        assert tree.digest(arrays) == before
 
     @pytest.mark.parametrize(
         ("arrays", "words"),

@@ -1,6 +1,5 @@
 """Contracts of every update transform, and of several one after another."""
 
-import contextlib
 import math
 import pickle
 
@@ -12,9 +11,11 @@ from common.algorithms import Reply
 from common.components import parse
 from common.config import RunConfig
 from common.errors import ConfigError, ProtocolError
+from common.examples import ImageSpec
 from common.seeding import torch_generator
 from common.transforms import TRANSFORMS, Pipeline
 from server import checkpoint
+from server.clients import admission
 from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.algorithms.training import make_context
@@ -37,6 +38,8 @@ def weights(scope, size=1.0):
 RECEIVED = weights("received")
 TRAINED = {key: value + 0.1 * weights("update")[key] for key, value in RECEIVED.items() if key != "d.count"}
 TRAINED |= {"d.count": torch.tensor(9)}
+FORMS = {key: (value.shape, value.dtype) for key, value in RECEIVED.items()}
+CLIENT = wire.RollCall(0, 1, 1, None, ImageSpec(1, 28, 1), ("all",), "d", "f")
 ODD = {
     "nothing": {},
     "no update of anything": {"feedback": torch.ones(3, 4), "none": torch.ones(0, 3), "whole": torch.tensor(3)},
@@ -135,8 +138,13 @@ def test_what_anybody_may_send_is_refused_or_goes_on_to_admission(spec):
     for key in sent:
         for odd in (torch.ones(2, dtype=torch.int8), torch.tensor(math.nan), torch.zeros(0), None):
             tampered = {k: v for k, v in sent.items() if k != key} | ({} if odd is None else {key: odd})
-            with contextlib.suppress(ProtocolError):  # an error of another kind would end the round
-                step.decode(tampered, RECEIVED)
+            try:  # an error of another kind would end the round
+                arrived = step.decode(tampered, RECEIVED)
+                admission.check(Reply(0, 1, arrived), CLIENT, RECEIVED)
+            except ProtocolError:
+                continue
+            assert {k: (v.shape, v.dtype) for k, v in arrived.items()} == FORMS
+            assert tree.not_finite(arrived) is None
 
 
 @EVERY

@@ -105,18 +105,33 @@ def test_tls_on_one_side_only_is_said(connect, certificates, secure, trust, word
         connect(port, trust).explain_absence()
 
 
-def test_where_all_is_well_there_is_nothing_to_explain(connect, certificates):
+@pytest.fixture
+def probed(monkeypatch):
+    """Returns the hosts that connections were tried to, and found to speak as they should."""
+    hosts, shake_hands = [], superlink._shake_hands
+
+    def noted(connected, host, *rest):
+        shake_hands(connected, host, *rest)
+        hosts.append(host)
+
+    monkeypatch.setattr(superlink, "_shake_hands", noted)
+    return hosts
+
+
+def test_where_all_is_well_there_is_nothing_to_explain(connect, certificates, probed):
     with listening(certificates) as port:
         connect(port, f'root-certificates = "{certificates.ca_certificate}"').explain_absence()
     with listening() as port:
         connect(port, "insecure = true").explain_absence()
+    assert probed == ["localhost", "localhost"]
 
 
 @pytest.mark.parametrize("address", [":local:", "", "gan.example.org"])
-def test_flower_s_own_names_are_left_to_flower(connect, tmp_path, address):
+def test_flower_s_own_names_are_left_to_flower(connect, tmp_path, probed, address):
     link = connect(1, "")
     (tmp_path / "config.toml").write_text(f'[superlink.gan]\naddress = "{address}"\n')
     link.explain_absence()
+    assert probed == []
 
 
 def test_a_run_that_nobody_takes_fails_with_the_reason(connect, capsys):

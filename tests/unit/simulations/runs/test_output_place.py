@@ -81,7 +81,8 @@ def test_a_run_is_never_a_target(run, place):
 
 def test_a_folder_with_ones_own_configuration_is_no_run(tmp_path):
     (tmp_path / "config.toml").touch()
-    check_target(tmp_path / "a.png")
+    write(tmp_path / "a.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "config.toml"]
 
 
 def test_certificates_and_pictures_of_a_split_go_by_the_same_rule(run, capsys):

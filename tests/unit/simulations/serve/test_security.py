@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from common.errors import ConfigError
-from simulations.serve.security import MOST_BYTES, check_access
+from simulations.serve.security import MOST_BYTES, check_access, is_loopback
 from tests.unit.simulations.serve.conftest import listening
 
 TOKEN = "0123456789abcdef"
@@ -15,6 +15,7 @@ GENERATE = "/api/runs/digits/generate"
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.9.9.9"])
 def test_this_machine_alone_needs_no_token(host):
     check_access(host, "")
+    assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
@@ -22,6 +23,7 @@ def test_another_host_needs_a_token(host):
     with pytest.raises(ConfigError, match="needs a --token"):
         check_access(host, "")
     check_access(host, TOKEN)
+    assert not is_loopback(host)
 
 
 @pytest.mark.parametrize("token", ["short", "with space 0123456", "umlaut-ä-0123456789"])
