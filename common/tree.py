@@ -20,6 +20,7 @@ Tree = Mapping[str, Tensor]
 
 _unflatten = torch._C._nn.unflatten_dense_tensors
 _BLOCK = 1 << 16  # coordinates that are summed at a time: their float64 fits into a core's cache
+_ROUGH_BLOCK = 1 << 19  # likewise, in float32: few calls, and memory that the allocator has at hand
 _SMALLEST, _LARGEST = 1e-30, 1e30  # squares whose sum float32 can be trusted with
 
 
@@ -202,14 +203,12 @@ def distance(a: Tree, b: Tree) -> float:
 
 
 def rough_distance(a: Tree, b: Tree) -> float:
-    """Returns what ``distance`` does to about six digits, at a tenth of its cost."""
+    """Returns what ``distance`` does to about five digits, at a twentieth of its cost."""
     if a.keys() != b.keys():
         b = {key: b[key] for key in a}
     one, other = flat_vector(a), flat_vector(b)
-    difference, square = torch.empty(min(_BLOCK, len(one)), dtype=one.dtype), 0.0
-    for left, right in zip(torch.split(one, _BLOCK), torch.split(other, _BLOCK), strict=True):
-        difference = torch.sub(left, right, out=difference[: len(left)])  # fresh memory would cost as much again
-        square += float(torch.dot(difference, difference))
+    blocks = zip(torch.split(one, _ROUGH_BLOCK), torch.split(other, _ROUGH_BLOCK), strict=True)
+    square = sum(float(torch.dist(left, right)) ** 2 for left, right in blocks)
     return math.sqrt(square) if _SMALLEST < square < _LARGEST else distance(a, b)
 
 

@@ -44,15 +44,18 @@ class _TreeArray(Array):
         """Lets another process have the bytes."""
         return Array, (self.dtype, self.shape, self.stype, self.data)
 
-    @property
+    @functools.cached_property
     def num_bytes(self) -> int:
-        """How many bytes there would be."""
+        """How many bytes there would be; counted once, as one array goes to a whole cohort."""
         return _num_bytes(tuple((k, v.dtype, v.shape) for k, v in self.__dict__["tree"].items()))
 
 
 def _versions(tree: Tree) -> list[int]:
     """Returns how often each entry was written to, where torch counts it."""
-    return [0 if value.is_inference() else value._version for value in tree.values()]
+    try:
+        return [value._version for value in tree.values()]
+    except RuntimeError:  # of tensors made in inference mode
+        return [0 if value.is_inference() else value._version for value in tree.values()]
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,7 +18,10 @@ def checkpoints(plan: Plan) -> Measured:
     They keep Adam's moments.
     """
     for moments in ("reset", "keep"):
-        config = RunConfig().replaced({"local.moments": moments, "local.steps": 1 if plan.quick else 20})
+        steps = 1 if plan.quick else 20
+        config = RunConfig().replaced(
+            {"local.moments": moments, "local.steps": steps, "output.checkpoint-seconds": 0.0}  # by the round itself
+        )
         seconds, shares = [], []
         with Federation(config, available_cores()) as federation, tempfile.TemporaryDirectory() as folder:
             found = checkpoint.latest(RunDirectory(Path(federation.config.output.dir)).checkpoints)

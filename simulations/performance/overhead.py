@@ -73,7 +73,7 @@ class Clock:
 def overhead(plan: Plan) -> Measured:
     """What a client's turn costs outside of training steps, with one worker, networks of 0.3 M parameters.
 
-    Journal and a checkpoint a round included. Parts add up to the whole.
+    With the journal; checkpoints are written beside the rounds, every few seconds. Parts add up to the whole.
     """
     totals: dict[int, list[float]] = {}
     for clients in (10,) if plan.quick else (10, 100, 1000):

@@ -32,6 +32,7 @@ _UNSCORED: dict[str, Scalar] = {
     "evaluation.final-num-samples": 100,
     "evaluation.utility-num-samples": 10_000,
     "output.keep-checkpoints": 1000,
+    "output.checkpoint-seconds": 0.0,  # one a round, whose times are read
     "output.sample-every": 1000,
 }
 
