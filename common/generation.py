@@ -1,8 +1,10 @@
 """Images from a trained generator: the same weights, labels and seed give the same images."""
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +14,14 @@ from common.errors import DivergenceError
 from common.examples import ExampleSpec
 from common.models import Model, Sampler
 from common.seeding import torch_generator
+from common.threads import side_by_side
 from common.tree import Tree, select
 
 MIXTURE = "mixture"
 MIXTURE_SHARES = f"{MIXTURE}.shares"
 
 _PRIME, _MULTIPLIER = 2**31 - 1, 48271  # of the hash; products of two remainders fit into 63 bits
+_BATCHES_AT_ONCE = 64  # whose noise is in memory together
 _BATCH = 500  # images made at once: bounds memory; fixed, as a result's last bits may depend on it
 
 
@@ -135,20 +139,40 @@ def generate(generator: Sampler, labels: Tensor, seed: int, shape: tuple[int, ..
     return torch.cat(images) if images else torch.empty(0, dtype=torch.uint8)
 
 
-@torch.inference_mode()
+def generate_on_all_cores(generator: Sampler, labels: Tensor, seed: int) -> Tensor:
+    """Returns what ``generate`` returns, to the bit: its batches are shared out over the cores, where it is on the CPU.
+
+    Raises:
+        DivergenceError: The generator's output is not finite.
+    """
+    if generator.device.type != "cpu" or len(labels) <= _BATCH:
+        return generate(generator, labels, seed)
+    pairs = zip(_noise(len(labels), generator.noise_shape, seed), torch.split(labels, _BATCH), strict=True)
+    images: list[Tensor] = []
+    while tasks := [partial(_made, generator, *pair) for pair in itertools.islice(pairs, _BATCHES_AT_ONCE)]:
+        images += side_by_side(tasks)
+    return torch.cat(images)
+
+
 def in_parts(generator: Sampler, labels: Tensor, seed: int, shape: tuple[int, ...] | None = None) -> Iterator[Tensor]:
     """Yields the images of ``generate`` as they are made, in order, a few hundred at a time.
 
     Raises:
         DivergenceError: The generator's output is not finite.
     """
-    device = generator.device
     drawn = _noise(len(labels), shape or generator.noise_shape, seed)
     for chunk, noise in zip(torch.split(labels, _BATCH), drawn, strict=True):
-        made = generator(noise[: len(chunk)].to(device), chunk.to(device))
-        if not bool(torch.isfinite(made).all()):
-            raise DivergenceError("the generator's images are not finite")
-        yield generator.spec.to_stored(made).cpu()
+        yield _made(generator, noise, chunk)
+
+
+@torch.inference_mode()
+def _made(generator: Sampler, noise: Tensor, labels: Tensor) -> Tensor:
+    """Returns the examples of a batch as they are stored, on the CPU; there may be more noise than labels."""
+    device = generator.device
+    made = generator(noise[: len(labels)].to(device), labels.to(device))
+    if not bool(torch.isfinite(made).all()):
+        raise DivergenceError("the generator's images are not finite")
+    return generator.spec.to_stored(made).cpu()
 
 
 def draw_noise(num: int, shape: tuple[int, ...], seed: int) -> Tensor:

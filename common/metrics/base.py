@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from common.charts import Chart
@@ -164,6 +165,11 @@ class Comparison:
     seed: int
     sampler: Sampler | None = None
     num_held_out: int | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute what takes long: where the model is; the CPU where nobody knows what made the sample."""
+        return torch.device("cpu") if self.sampler is None else self.sampler.device
 
     @property
     def features(self) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ def utility(
     training images in place of generated ones it gives about 0.99 (30,000) and 0.98 (8,000).
 
     Args:
-        images: Generated, uint8 (N, C, H, W); N at least 2, H = W at least 8.
+        images: Generated, uint8 (N, C, H, W), on the device where to train; N at least 2, H = W at least 8.
         labels: The requested classes, int64 (N,) in [0, num_classes); balanced ones are fairest.
         test_images: Real, uint8 (M, C, H, W).
         test_labels: Their classes, int64 (M,).
@@ -89,7 +89,8 @@ def _check(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Ten
 def _compute(compared: Comparison) -> Scores:
     real, made = compared.real, compared.sample
     classes = real.spec.num_classes
-    found = utility(made.stored, made.labels, real.stored, real.labels, compared.seed, num_classes=classes)
+    images, labels = made.stored.to(compared.device), made.labels.to(compared.device)
+    found = utility(images, labels, real.stored, real.labels, compared.seed, num_classes=classes)
     return {"utility": found}
 
 

@@ -11,8 +11,8 @@ from common import metrics, wire
 from common.config import RunConfig
 from common.errors import CheckpointError, DataError
 from common.files import load_sealed, save_sealed
-from common.generation import balanced_labels, generate
-from common.metrics import ClientMoments, Sample, Scores
+from common.generation import balanced_labels, generate_on_all_cores
+from common.metrics import ClientMoments, Sample, Scores, features_on_all_cores
 from common.metrics.federated import FEDERATED_FID, OF_CLASSES, OF_CLIENTS
 from common.models import Sampler
 from common.queries import QUERIES, ClientQuery, Known
@@ -69,7 +69,7 @@ class FederatedScorer:
         """
         if sample is None or sample.features is None or not self._enough(sample.labels):
             labels = balanced_labels(max(num_samples, 2 * self._num_classes), self._num_classes)
-            features = self._extractor(generate(generator, labels, self._seed)).cpu()
+            features = features_on_all_cores(self._extractor, generate_on_all_cores(generator, labels, self._seed))
         else:
             labels, features = sample.labels, sample.features
         fakes = metrics.moments_by_label(features, labels if self._conditional else None, self._num_classes)

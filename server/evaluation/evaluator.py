@@ -14,7 +14,7 @@ from common.config_sections import EvaluationConfig
 from common.datasets.base import Dataset, load_once
 from common.errors import DataError
 from common.examples import ExampleSpec, ImageSpec
-from common.generation import balanced_labels, generate
+from common.generation import balanced_labels, generate_on_all_cores
 from common.metrics import METRICS, Comparison, Metric, Reference, Sample, Scores, table
 from common.models import Sampler
 from common.seeding import derive_seed
@@ -110,7 +110,8 @@ class Evaluator:
         if num_samples < len(test):  # an even pick over a test set that may be sorted by label
             order = torch.arange(num_samples) * len(test) // num_samples
         labels = test.labels[order]
-        return Sample(generate(generator, labels, self._seed), labels, self._dataset.spec, self.extractor)
+        made = generate_on_all_cores(generator, labels, self._seed)
+        return Sample(made, labels, self._dataset.spec, self.extractor)
 
     def compare(self, stored: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Scores:
         """Returns the named metrics of examples as they are stored, (N, ...), whoever made them.
@@ -141,7 +142,7 @@ class Evaluator:
             sample = Sample(test.stored[:0], test.labels[:0], spec, None)
         else:
             labels = balanced_labels(self._evaluation.utility_num_samples, self._dataset.held)
-            made = generate(generator, labels, derive_seed(self._seed, name))
+            made = generate_on_all_cores(generator, labels, derive_seed(self._seed, name))
             sample = Sample(made, labels, spec, self.extractor)
         return _computed(METRICS[name], Comparison(self._reference, sample, self._seed, generator, num_held_out))
 

@@ -1,8 +1,10 @@
 """The steps of scoring: what each takes, and that one that fails costs no more than its own score."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from common.errors import DivergenceError, in_words, is_out_of_memory
@@ -10,6 +12,8 @@ from common.errors import DivergenceError, in_words, is_out_of_memory
 log = logging.getLogger("fedgan.server")
 
 T = TypeVar("T")
+
+_SAY_EVERY = 5.0  # seconds
 
 SAMPLE = "sampling"
 """The step that generates the images to be scored."""
@@ -56,18 +60,40 @@ class Forgiving(Steps):
 
 
 class Final(Forgiving):
-    """Says how long each step took; and at the end of a run, images that are not finite are just not scored."""
+    """Says how long each step took, and while it takes long, that it is under way.
+
+    At the end of a run images that are not finite are just not scored.
+    """
 
     def run(self, name: str, task: Callable[[], T], otherwise: T, affected: Sequence[str] = ()) -> T:
         """See ``Steps.run``."""
         start = time.perf_counter()
         try:
-            return super().run(name, task, otherwise, affected)
+            with _said_meanwhile(name):
+                return super().run(name, task, otherwise, affected)
         finally:
             log.info("%s: %.1f s", name, time.perf_counter() - start, extra={"step": name})
 
     def _must_raise(self, error: Exception) -> bool:
         return False
+
+
+@contextmanager
+def _said_meanwhile(name: str) -> Iterator[None]:
+    """Says from time to time that a step is under way, while the block takes it."""
+    start, over = time.perf_counter(), threading.Event()
+
+    def say() -> None:
+        while not over.wait(_SAY_EVERY):
+            log.info("%s: %.0f s so far", name, time.perf_counter() - start, extra={"meanwhile": name})
+
+    thread = threading.Thread(target=say, name="fedgan-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def announce(num_samples: int, names: Sequence[str]) -> None:

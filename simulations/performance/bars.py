@@ -70,6 +70,7 @@ BARS = (
     _bar("quality", UTILITY.name, "federated time to utility 0.9, over centralised", "at most", 3),
     _bar("start", "seconds", "command to first step", "at most", 6, "s"),
     _bar("start", "ours", "of that, ours", "at most", 0.5, "s"),
+    _bar("scores", "share", "scores between the rounds of the quickstart, of their time", "at most", 5, "%"),
     _bar("serve", "png-64", "32 clients at once, over the generator by itself: 64 images as a PNG", "at least", 0.8),
     _bar("serve", "npz-64", "the same as arrays", "at least", 0.8),
     _bar("gpu", "batched-50", "GPU, 50 clients: batched over the loop", "at least", 8),

@@ -52,7 +52,7 @@ class _Lines(logging.Handler):
         elif (step := getattr(record, "step", None)) in self._steps and step is not None:
             self._steps.remove(step)
             self._progress.update(self._bars["scores"], advance=1, info=", ".join(self._steps))
-        else:
+        elif not hasattr(record, "meanwhile"):  # the bar shows that itself
             self._print(record)
 
     def _show_round(self, progress: Progress, record: logging.LogRecord, line: RoundLine) -> None:

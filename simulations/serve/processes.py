@@ -1,7 +1,7 @@
 """Two processes that carry requests out, so that neither waits for the interpreter that speaks HTTP, nor for the other.
 
 The server's process calls the encoders' one with whole requests, and that calls the generator's one with noise. When
-one of them ends, what was under way fails, and two new ones begin. Both end when the server's process has gone, however.
+one of them ends, what was under way fails, and two new ones begin. Both end with the server's process, however it ends.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Processes:
     def __init__(self, limits: Limits, counts: Counts) -> None:
         self._limits = limits
         self._counts = counts
-        self._context = multiprocessing.get_context(_WAY)
+        self._context: Any = multiprocessing.get_context(_WAY)
         if _WAY == "forkserver":
             multiprocessing.set_forkserver_preload([__name__])  # imported once, for these and all later ones
         self._link: Link | None = None
@@ -104,10 +104,10 @@ class Processes:
         await link.connect(ours)
         loop = asyncio.get_running_loop()
         self._beginning = loop.create_task(asyncio.to_thread(_begin, self._processes, ends))
-        self._beginning.add_done_callback(lambda done: done.cancelled() or self._has_begun(link, done.exception()))
+        self._beginning.add_done_callback(lambda done: self._has_begun(link, done))
 
-    def _has_begun(self, link: Link, error: BaseException | None) -> None:
-        if error is not None:
+    def _has_begun(self, link: Link, beginning: asyncio.Task[None]) -> None:
+        if not beginning.cancelled() and (error := beginning.exception()) is not None:
             log.error("the processes that make images cannot begin: %s", error)
             link.close()
 
@@ -216,17 +216,15 @@ class RemoteGenerator:
 
     async def make(self, maker: Maker, rows: tuple[Tensor, ...]) -> Tensor:
         """See ``generation.Generator``."""
-        options = None
-        if isinstance(maker, Writer):
-            maker, options = maker.network, maker.options
-        assert isinstance(maker, Network)
+        network, options = (maker.network, maker.options) if isinstance(maker, Writer) else (maker, None)
+        assert isinstance(network, Network)
         new = None
-        if maker not in self._known:
-            self._known[maker] = next(self._numbers)
-            weakref.finalize(maker, self._forgotten.append, self._known[maker])
-            new = Network(replace(maker.trained, adversary=None), maker.joins)
+        if network not in self._known:
+            self._known[network] = next(self._numbers)
+            weakref.finalize(network, self._forgotten.append, self._known[network])
+            new = Network(replace(network.trained, adversary=None), network.joins)
         forgotten = [self._forgotten.pop() for _ in range(len(self._forgotten))]
-        made = await self._link.call(forgotten, self._known[maker], new, options, [row.numpy() for row in rows])
+        made = await self._link.call(forgotten, self._known[network], new, options, [row.numpy() for row in rows])
         return torch.from_numpy(made)
 
 

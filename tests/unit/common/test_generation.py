@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from common import generation, threads
+from common.errors import DivergenceError
 from common.examples import ImageSpec
 from common.examples.images import tile
-from common.generation import balanced_labels, draw_noise, generate, load_sampler
+from common.generation import balanced_labels, draw_noise, generate, generate_on_all_cores, load_sampler
 from common.models import MODELS
 from common.seeding import torch_generator
 
@@ -35,6 +37,18 @@ def test_same_seed_same_images_and_a_longer_call_begins_with_a_shorter_one(gener
     assert torch.equal(many[:500], few[:500])
     assert (many[500:501].int() - few[500:].int()).abs().max() <= 1  # another batch size, so perhaps another last bit
     assert not torch.equal(many, other)
+
+
+@pytest.mark.parametrize("num", [3, 500, 1234])
+def test_all_cores_make_the_images_of_one_and_find_out_what_is_not_finite(generator, monkeypatch, num):
+    labels = balanced_labels(num, 10)
+    monkeypatch.setattr(threads, "available_cores", lambda: 3 * torch.get_num_threads())
+    monkeypatch.setattr(generation, "_BATCHES_AT_ONCE", 2)  # more than once
+    assert torch.equal(generate_on_all_cores(generator, labels, 1), generate(generator, labels, 1))
+    for parameter in generator.parameters():
+        parameter.fill_(float("nan"))
+    with pytest.raises(DivergenceError):
+        generate_on_all_cores(generator, labels, 1)
 
 
 def test_images_follow_their_labels_whatever_the_batch(generator):

@@ -1,12 +1,19 @@
 """Utility: what is learned from good and from useless images, for every kind of image, repeatably."""
 
+import importlib
+
 import pytest
 import torch
 
 from common.datasets import DATASETS
 from common.errors import DataError
+from common.examples import ImageSpec
+from common.metrics import METRICS
+from common.metrics.base import Comparison, Reference, Sample
 from common.metrics.utility import utility
 from common.seeding import torch_generator
+
+utility_file = importlib.import_module("common.metrics.utility")  # the package has a function of that name
 
 
 def blobs(count: int, channels: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,6 +36,20 @@ def test_images_that_show_their_labels_teach_and_each_seed_gives_one_value(chann
     assert torch.equal(torch.random.get_rng_state(), before)
     assert values[0] == values[1]
     assert 0.9 <= values[0] <= 1
+
+
+def test_the_classifier_is_trained_where_the_model_is(monkeypatch) -> None:
+    class Elsewhere(torch.nn.Module):
+        device = torch.device("meta")
+
+    images, labels = blobs(20, 1, 28, 0)
+    seen: list[str] = []
+    monkeypatch.setattr(utility_file, "utility", lambda *given, **_: seen.append(given[0].device.type) or 0.5)
+    spec = ImageSpec(1, 28, 4)
+    for sampler in (None, Elsewhere()):
+        compared = Comparison(Reference(images, labels, spec, None), Sample(images, labels, spec, None), 0, sampler)
+        assert METRICS["utility"].compute(compared) == {"utility": 0.5}
+    assert seen == ["cpu", "meta"]
 
 
 def test_wrong_labels_teach_the_wrong_thing() -> None:

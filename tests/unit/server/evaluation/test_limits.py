@@ -119,7 +119,7 @@ def test_what_all_metrics_need_is_one_reason(monkeypatch):
     def broken(*arguments):
         raise RuntimeError("no images")
 
-    monkeypatch.setattr(evaluator, "generate", broken)
+    monkeypatch.setattr(evaluator, "generate_on_all_cores", broken)
     found = told(dataset(30), **{"evaluation.utility-num-samples": 0})
     assert found["scores"] == {}
     assert any(reason.startswith("fid, kid and prdc are") and "no images" in reason for reason in found["not-scored"])

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import threading
 
 import pytest
 from rich.console import Console
@@ -37,6 +38,24 @@ def test_plain_lines_say_what_is_computed_and_how_long_it_took():
         "fid: 0.0 s",
         "report: here",
     ]
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_step_that_takes_long_says_so_meanwhile_and_on_a_terminal_the_bar_does(monkeypatch, on_terminal):
+    monkeypatch.setattr(Console, "is_terminal", property(lambda self: on_terminal))
+    monkeypatch.setattr(steps, "_SAY_EVERY", 0.001)
+    heard, stream = threading.Event(), Terminal()
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            if record.getMessage().startswith("utility: 0 s so far"):
+                heard.set()
+
+    with progress.scoring(stream), progress.hearing(Listener()):
+        steps.Final().run("utility", lambda: heard.wait(30), False)
+    assert heard.is_set()
+    assert ("utility: 0 s so far" in stream.getvalue()) == (not on_terminal)
+    assert not [thread for thread in threading.enumerate() if thread.name == "fedgan-progress"]
 
 
 def test_on_a_terminal_a_bar_says_what_is_still_to_come(monkeypatch):
