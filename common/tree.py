@@ -29,10 +29,13 @@ class FrozenTree(Mapping[str, Tensor]):
 
     Args:
         tree: Its entries.
+        is_checked: Whether it is known that ``not_finite`` is None, as of a tree that another process has looked at.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, is_checked: bool = False) -> None:
         self._entries = dict(tree)
+        if is_checked:
+            self.__dict__["not_finite"] = None
 
     def __getitem__(self, key: str) -> Tensor:
         """Returns an entry."""
@@ -67,6 +70,11 @@ class FrozenTree(Mapping[str, Tensor]):
     def not_finite(self) -> str | None:
         """See the function ``not_finite``."""
         return not_finite(self._entries, self.vector)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether all entries have been found to be finite."""
+        return self.__dict__.get("not_finite", "") is None
 
 
 def select(tree: Tree, networks: Iterable[str]) -> dict[str, Tensor]:

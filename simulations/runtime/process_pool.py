@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, Message
 
 from common.errors import FedGANError
-from simulations.runtime.shared_memory import Shared, new_folder
+from simulations.runtime.shared_memory import Free, Shared, new_folder
 
 _TOP = Path(__file__).resolve().parents[2]
 _PATIENCE = 10.0  # seconds for a process to end by itself
@@ -25,6 +27,18 @@ _PATIENCE = 10.0  # seconds for a process to end by itself
 
 class RemoteError(FedGANError):
     """A client has failed in another process; the text is the traceback there."""
+
+
+class WorkerDiedError(RemoteError):
+    """The process that a client was run in has died."""
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process, and its files in shared memory that the caller has read and holds no more."""
+
+    process: "subprocess.Popen[bytes]"
+    free: Free = field(default_factory=Free)
 
 
 class Processes:
@@ -38,11 +52,11 @@ class Processes:
     """
 
     def __init__(self, num: int) -> None:
-        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-        self._all: set[subprocess.Popen[bytes]] = set()
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: list[_Worker] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._shared = Shared(new_folder(), for_several=True)
+        self._shared = Shared(new_folder(), is_caller=True)
         for _ in range(num):
             self._idle.put(self._begin())
 
@@ -50,25 +64,23 @@ class Processes:
         """Runs a client on a message; waits for an idle process first. ``context.state`` becomes what the client keeps.
 
         Raises:
-            RemoteError: The client has raised, or its process has died, in whose place another one begins.
+            RemoteError: The client has raised.
+            WorkerDiedError: Its process has died, in whose place another one begins.
         """
-        process = self._idle.get()
+        worker = self._idle.get()
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            self._shared.dump((message, context), process.stdin)
-            content, state, error, said = self._shared.load(process.stdout)
+            content, state, error, said = self._run(worker, message, context)
         except (EOFError, OSError, pickle.UnpicklingError):
-            code = self._end(process)
-            process = self._begin()
-            raise RemoteError(f"the worker process of the client has died, with exit code {code}") from None
+            code = self._end(worker)
+            worker = self._begin()
+            raise WorkerDiedError(f"the worker process of the client has died, with exit code {code}") from None
         except BaseException:
-            process.kill()  # in the middle of a message, it is of no more use
-            self._end(process)
-            process = self._begin()
+            worker.process.kill()  # in the middle of a message, it is of no more use
+            self._end(worker)
+            worker = self._begin()
             raise
         finally:
-            self._idle.put(process)
+            self._idle.put(worker)
         for record in said:
             logging.getLogger(record.name).handle(record)
         if error:
@@ -80,29 +92,41 @@ class Processes:
         """Ends the processes, by force those that are still at work."""
         with self._lock:
             self._closed = True
-            processes = list(self._all)
-        for process in processes:
+            workers = list(self._all)
+        for worker in workers:
             with suppress(OSError, ValueError):
-                if process.stdin is not None:
-                    self._shared.dump(None, process.stdin)
-        for process in processes:
-            self._end(process)
+                if worker.process.stdin is not None:
+                    self._shared.dump(None, worker.process.stdin)
+        for worker in workers:
+            self._end(worker)
         self._shared.close()
 
-    def _begin(self) -> subprocess.Popen[bytes]:
+    def _run(self, worker: _Worker, message: Message, context: Context) -> Any:
+        """Returns what a worker answers: content, state, a traceback or nothing, and what was logged."""
+        assert worker.process.stdin is not None
+        assert worker.process.stdout is not None
+        free = [worker.free.popleft() for _ in range(len(worker.free))]
+        sent = self._shared.dump((free, message, context), worker.process.stdin)
+        answer = self._shared.load(worker.process.stdout, worker.free)
+        del sent  # whose files are free to be written again from here on
+        return answer
+
+    def _begin(self) -> _Worker:
         command = [sys.executable, "-m", "simulations.runtime.worker", str(self._shared.folder or "")]
         path = os.pathsep.join([str(_TOP), *filter(None, [os.environ.get("PYTHONPATH")])])
         with self._lock:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
             )
-            self._all.add(process)
+            worker = _Worker(process)
+            self._all.append(worker)
             if self._closed:
                 process.kill()
-        return process
+        return worker
 
-    def _end(self, process: subprocess.Popen[bytes]) -> int:
+    def _end(self, worker: _Worker) -> int:
         """Waits for a process that is about to end, kills it if it does not, and returns its exit code."""
+        process = worker.process
         try:
             code = process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -113,6 +137,7 @@ class Processes:
                 process.stdin.close()
         if process.stdout is not None:
             process.stdout.close()
+        self._shared.forget(process.pid)
         with self._lock:
-            self._all.discard(process)
+            self._all = [other for other in self._all if other is not worker]
         return code

@@ -37,7 +37,7 @@ class _Said(logging.Handler):
 def main() -> None:
     """Answers until it is told to end, or its caller is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller has had it too, and will end this process
-    shared = Shared(Path(sys.argv[1]) if sys.argv[1] else None, for_several=False)
+    shared = Shared(Path(sys.argv[1]) if sys.argv[1] else None, is_caller=False)
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whoever prints does not write into answers
     identify_process()
@@ -52,7 +52,8 @@ def main() -> None:
             task = shared.load(source)
             if task is None:
                 return
-            message, context = task
+            free, message, context = task
+            shared.reuse(free)
             content, error = None, ""
             try:
                 content = app(message, context).content

@@ -46,8 +46,9 @@ def begun(monkeypatch):
     begin, new_folder = module.Processes._begin, module.new_folder
 
     def watched(self):
-        found.append(begin(self))
-        return found[-1]
+        worker = begin(self)
+        found.append(worker.process)
+        return worker
 
     monkeypatch.setattr(module.Processes, "_begin", watched)
     monkeypatch.setattr(module, "new_folder", lambda: folders.append(new_folder()) or folders[-1])
@@ -125,7 +126,7 @@ def test_a_process_that_dies_costs_one_client_one_round(small, begun):
 def test_a_caller_that_is_killed_leaves_no_process_and_no_shared_memory():
     program = (
         "import sys, time; from simulations.runtime.process_pool import Processes; workers = Processes(2);"
-        "print(workers._shared.folder, *(process.pid for process in workers._all), flush=True); time.sleep(60)"
+        "print(workers._shared.folder, *(worker.process.pid for worker in workers._all), flush=True); time.sleep(60)"
     )
     caller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     with caller.stdout:
@@ -147,12 +148,9 @@ def _is_alive(pid):
         return False
 
 
-@pytest.mark.parametrize("folder", ["shared", None])
-@pytest.mark.parametrize("for_several", [True, False])
-def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, monkeypatch, folder, for_several):
-    monkeypatch.setattr(shared_memory, "_LEAST_BYTES", 1)
-    shared = Shared(tmp_path if folder else None, for_several)
-    tree = FrozenTree(
+@pytest.fixture
+def tree():
+    return FrozenTree(
         {
             "z": torch.randn(3, 5),
             "count": torch.tensor(7),
@@ -161,12 +159,28 @@ def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, 
             "a": torch.randn(2, 1, 2),
         }
     )
+<<<<<<< HEAD
     record = wire.encode_tree(tree)
+=======
+
+
+def passed(value, sender, receiver, free=None):
+    """Returns what a receiver has of a value."""
+>>>>>>> 264d942 (Files of shared memory are written again instead of anew, and a reply that its worker found finite is not checked twice)
     pipe = io.BytesIO()
-    shared.dump({"one": record, "same": record, "name": "x"}, pipe)
-    assert len(list(tmp_path.iterdir())) == (1 if folder else 0)
+    sender.dump(value, pipe)
     pipe.seek(0)
-    found = shared.load(pipe)
+    return receiver.load(pipe, free)
+
+
+@pytest.mark.parametrize("folder", ["shared", None])
+@pytest.mark.parametrize("is_caller", [True, False])
+def test_trees_pass_with_their_bits_order_and_types(tmp_path, monkeypatch, folder, is_caller, tree):
+    monkeypatch.setattr(shared_memory, "_LEAST_BYTES", 1)
+    sender, receiver = (Shared(tmp_path if folder else None, role) for role in (is_caller, not is_caller))
+    record = wire.encode_tree(tree)
+    found = passed({"one": record, "same": record, "name": "x"}, sender, receiver)
+    assert len(list(tmp_path.iterdir())) == (1 if folder else 0)
     assert found["name"] == "x"
     for name in ("one", "same"):
         decoded = wire.decode_tree(found[name])
@@ -175,14 +189,80 @@ def test_trees_pass_with_their_bits_order_and_types_and_leave_no_file(tmp_path, 
             key: (value.dtype, value.shape) for key, value in tree.items()
         }
         assert digest(decoded) == digest(tree)
-    if for_several and folder:
-        again = io.BytesIO()
-        shared.dump(record, again)
-        assert len(list(tmp_path.iterdir())) == 1  # it is not written twice
-    del tree, record
+        assert torch.equal(decoded.vector, tree.vector)
+
+
+def test_a_tree_that_was_found_to_be_finite_is_not_looked_at_again(tmp_path):
+    sender, receiver = Shared(None, False), Shared(None, True)
+    sound, unknown, broken = (FrozenTree({"a": torch.tensor([value])}) for value in (1.0, 2.0, float("nan")))
+    assert (sound.not_finite, broken.not_finite) == (None, "a")
+    found = passed([sound, unknown, broken], sender, receiver)
+    assert [tree.is_checked for tree in found] == [True, False, False]
+    assert [tree.not_finite for tree in found] == [None, None, "a"]
+
+
+def test_a_file_is_written_again_when_nobody_holds_what_is_in_it(tmp_path):
+    caller, worker, free = Shared(tmp_path, True), Shared(tmp_path, False), shared_memory.Free()
+    trees = [FrozenTree({"a": torch.randn(20_000)}) for _ in range(4)]
+    first = passed(trees[0], worker, caller, free)
+    second = passed(trees[1], worker, caller, free)
+    assert not free
+    assert len(list(tmp_path.iterdir())) == 2
+    kept = first["a"][3:5]
+    del first
     gc.collect()
+    assert not free  # one of its tensors is in use
+    assert torch.equal(kept, trees[0]["a"][3:5])
+    del kept
+    gc.collect()
+    worker.reuse(free)
+    free.clear()
+    third = passed(trees[2], worker, caller, free)
+    fourth = passed(trees[3], worker, caller, free)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [digest(tree) for tree in (second, third, fourth)] == [digest(tree) for tree in trees[1:]]
+
+
+def test_what_a_worker_has_written_is_sent_on_where_it_lies_and_a_dead_ones_files_go(tmp_path, tree):
+    caller, worker, other = (Shared(tmp_path, is_caller) for is_caller in (True, False, False))
+    free, tree = shared_memory.Free(), FrozenTree({"a": torch.randn(20_000)})
+    found = passed(tree, worker, caller, free)
+    assert digest(passed(found, caller, other)) == digest(tree)
+    (file,) = tmp_path.iterdir()
+    caller.forget(int(file.name.partition("-")[0]))
     assert not list(tmp_path.iterdir())
+<<<<<<< HEAD
     assert digest(wire.decode_tree(found["one"]))  # whoever has it keeps it
+=======
+    assert digest(passed(found, caller, Shared(tmp_path, False))) == digest(tree)  # from a file of the caller's
+
+
+def test_a_tree_of_the_callers_is_written_once_and_its_file_is_used_again(tmp_path):
+    caller, workers = Shared(tmp_path, True), [Shared(tmp_path, False) for _ in range(2)]
+    tree, after = (FrozenTree({"a": torch.randn(20_000)}) for _ in range(2))
+    for worker in workers:
+        assert digest(passed(tree, caller, worker)) == digest(tree)
+    assert len(list(tmp_path.iterdir())) == 1
+    del tree
+    gc.collect()
+    for worker in workers:
+        assert digest(passed(after, caller, worker)) == digest(after)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_is_free_for_long_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_memory, "_MOST_IDLE", 3)
+    worker, caller, free = Shared(tmp_path, False), Shared(tmp_path, True), shared_memory.Free()
+    sizes = []
+    for size in (20_000, 30_000, 30_000, 30_000, 30_000, 30_000):
+        passed(FrozenTree({"a": torch.zeros(size)}), worker, caller, free)
+        gc.collect()
+        worker.reuse(free)
+        free.clear()
+        sizes.append(sorted(path.stat().st_size // 4 for path in tmp_path.iterdir()))
+    assert sizes[1] == sizes[4] == [20_000, 30_000]
+    assert sizes[5] == [30_000]
+>>>>>>> 264d942 (Files of shared memory are written again instead of anew, and a reply that its worker found finite is not checked twice)
 
 
 def test_where_shared_memory_is_full_trees_pass_through_the_pipe(tmp_path, monkeypatch):
@@ -191,8 +271,4 @@ def test_where_shared_memory_is_full_trees_pass_through_the_pipe(tmp_path, monke
 
     monkeypatch.setattr(Path, "write_bytes", full)
     tree = FrozenTree({"a": torch.randn(100_000)})
-    pipe = io.BytesIO()
-    shared = Shared(tmp_path, for_several=False)
-    shared.dump(tree, pipe)
-    pipe.seek(0)
-    assert digest(shared.load(pipe)) == digest(tree)
+    assert digest(passed(tree, Shared(tmp_path, False), Shared(tmp_path, True))) == digest(tree)
