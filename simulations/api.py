@@ -45,7 +45,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     workers: int | None = None,
-    engine: str = "threads",
+    engine: str = "auto",
     quiet: bool = False,
 ) -> "Result":
     """Trains a federation in this process and returns what came of it; like ``fedgan simulate``.
@@ -57,7 +57,8 @@ def run(
         out: Run directory; None: a new one by date and time below ``runs`` of the working directory.
         resume: Whether to go on from the last checkpoint in ``out``.
         workers: Clients at a time; None: one a core.
-        engine: ``threads``, ``processes``, ``batched`` or ``auto``; see ``simulations.runtime.in_process.simulate``.
+        engine: ``auto``, ``threads``, ``processes``, ``batched`` or ``fastest``; see
+            ``simulations.runtime.in_process.simulate``.
         quiet: Whether to say nothing but warnings.
 
     Raises:
@@ -81,7 +82,7 @@ def run(
         launch.train(config, directory, asked.workers, asked.engine, None if asked.quiet else sys.stderr)
     except KeyboardInterrupt as interrupt:
         if directory.config.exists():
-            again = "" if asked.engine == "threads" else f", engine={asked.engine!r}"  # the run does not know it
+            again = "" if asked.engine == "auto" else f", engine={asked.engine!r}"  # the run does not know it
             interrupt.add_note(f"go on with: run(out={str(directory.path)!r}, resume=True{again})")
         raise
     return Result(directory.path)
@@ -103,7 +104,7 @@ class _Training(Request):
     settings: Mapping[str, Any] | None
     resume: bool
     workers: Annotated[int, Plain, Field(ge=1)] | None
-    engine: Literal["threads", "processes", "batched", "auto"]
+    engine: Literal["auto", "threads", "processes", "batched", "fastest"]
     quiet: bool
 
 

@@ -68,7 +68,7 @@ def kept_features(
 
 
 def cache_folder() -> Path | None:
-    """Returns where features are kept: ``FEDGAN_CACHE``, or where the system keeps what can be made again.
+    """Returns where features are kept, and choices of engines: ``FEDGAN_CACHE``, or where the system keeps caches.
 
     None if the variable is empty, or there is no such place.
     """

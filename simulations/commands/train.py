@@ -25,11 +25,11 @@ def simulate(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="threads|processes|batched|auto",
-            help="Each client by itself, in threads or processes, to the same bits; several as one computation, equal "
-            "up to rounding; or threads or that, as a trial says.",
+            metavar="auto|threads|processes|batched|fastest",
+            help="How clients are trained: each by itself, in threads or processes, to the same bits; several as one "
+            "computation (batched), equal up to rounding; auto: whatever is fastest to the same bits; fastest: of all.",
         ),
-    ] = "threads",
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")
     ] = False,
@@ -51,7 +51,7 @@ def simulate(
         launch.train(resolved, run, workers, engine, sys.stderr)
     except (KeyboardInterrupt, TerminatedError) as error:
         if run.config.exists():
-            again = "" if engine == "threads" else f" --engine {engine}"  # the run does not know it
+            again = "" if engine == "auto" else f" --engine {engine}"  # the run does not know it
             place = shlex.quote(str(run.path))
             typer.echo(f"{in_words(error)}; go on with: fedgan simulate --resume --out {place}{again}", err=True)
         raise

@@ -18,6 +18,7 @@ from client.app import make_trainers_by
 from client.batched.barrier import CohortBarrier
 from client.data import load
 from common.config import RunConfig
+from simulations.runtime import engine_memory
 from simulations.runtime.engine_trial import clients_that_fit, compare
 
 log = logging.getLogger("fedgan.simulations")
@@ -126,8 +127,8 @@ def open_barriers(
 
     Args:
         config: The run.
-        engine: ``batched``; or ``auto``: whatever is faster in a trial of a few steps. The choice may be another one on
-            another day, and with it the last digits of the results.
+        engine: ``batched``; or ``auto``: whatever is faster in a trial of a few steps, of this run or an earlier one.
+            Another trial may choose otherwise, and the last digits of the results are then others.
         num_workers: Clients at a time, without barriers.
         num_rows: Most clients in a barrier; None: see ``clients_that_fit``.
         devices: As for ``InProcessGrid``.
@@ -140,11 +141,18 @@ def open_barriers(
             num_rows = trial.submit(clients_that_fit, config, data, device).result()
         num_rows = max(len(group) for group in _dealt(range(cohort), num_rows))
         if engine == "auto":
-            found = trial.submit(compare, config, data, num_clients=num_rows, num_rows=num_rows, device=device).result()
-            ratio = statistics.median(found.ratios)
-            chosen = "batched" if ratio >= _WINS else "threads"
-            log.info("engine: %s, as a trial of %d clients ran %.2f times as fast batched", chosen, num_rows, ratio)
-            if chosen == "threads":
+            name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+            job = engine_memory.job_of(config, num_workers, f"{name}, up to {num_rows} clients together")
+            known = engine_memory.recall(job)
+            if known is None:
+                found = trial.submit(
+                    compare, config, data, num_clients=num_rows, num_rows=num_rows, device=device
+                ).result()
+                ratio = statistics.median(found.ratios)
+                known = engine_memory.remember(job, "batched" if ratio >= _WINS else "threads", ratio)
+            told = "engine: %s, as a trial of %d clients ran %.2f times as fast batched (%s)"
+            log.info(told, known.engine, num_rows, known.ratio, known.date)
+            if known.engine == "threads":
                 return None
     num_barriers = max(1, len(set(devices))) if device.type == "cuda" else num_workers
     return CohortBarriers(min(num_barriers, -(-cohort // num_rows)), num_rows)

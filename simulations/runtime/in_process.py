@@ -8,7 +8,7 @@ import itertools
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,14 +30,17 @@ from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import spilled
 from server.rounds.base import ClientStates
+from simulations.runtime.engine_choice import ALONE, FasterOfTwo, rows_before, together
 from simulations.runtime.launch import check
 from simulations.runtime.process_pool import Processes, RemoteError
 
 if TYPE_CHECKING:
     from simulations.runtime.batched import CohortBarriers
 
-ENGINES = ("threads", "processes", "batched", "auto")
-"""How the clients of a round may be trained; the first is the default, and the first two have the same bits."""
+ENGINES = ("auto", "threads", "processes", "batched", "fastest")
+"""How the clients of a round may be trained; on a CPU the first three have the same bits."""
+
+Around = Callable[[str, int], AbstractContextManager[None]]
 
 _RUN_ID = 1
 _SERVER_NODE = 1
@@ -59,6 +62,7 @@ class InProcessGrid(Grid):
         devices: Given to workers' clients in turn as ``device`` of the node configuration; empty: clients choose.
         on_reply: Called, in some worker's thread, with a partition id after each client's training.
         barriers: Where clients train together, closed with the grid; None: each by itself.
+        around: Entered while clients of a round train, with its number, as text, and theirs; None: nothing.
 
     Attributes:
         engine: How clients are trained, where it costs bits; else empty.
@@ -75,6 +79,7 @@ class InProcessGrid(Grid):
         devices: Sequence[str] = (),
         on_reply: Callable[[int], None] | None = None,
         barriers: "CohortBarriers | None" = None,
+        around: Around | None = None,
     ) -> None:
         identify_process()
         self._app = app
@@ -89,7 +94,8 @@ class InProcessGrid(Grid):
         self._run = FlowerRun.create_empty(_RUN_ID)
         self._pool = ThreadPoolExecutor(num_workers, "fedgan-client", torch.set_num_threads, (1,))
         self._barriers = barriers
-        self.engine = f"batched: up to {barriers.num_rows} clients are trained together" if barriers else ""
+        self._around = around
+        self.engine = together(barriers.num_rows) if barriers else ""
         self.on_change: Callable[[int, ClientStatus], None] = lambda partition, doing: None
         self.spill: ReplySpill | None = None
         self._replies: dict[str, Message] = {}
@@ -134,7 +140,9 @@ class InProcessGrid(Grid):
             message.metadata.__dict__["_message_id"] = f"{next(_MESSAGE_IDS):016x}"
         if not sent:
             return []
-        outcomes = self._outcomes(sent)
+        trains = sent[0].metadata.message_type == MessageType.TRAIN
+        with self._around(sent[0].metadata.group_id, len(sent)) if trains and self._around else nullcontext():
+            outcomes = self._outcomes(sent)
         for message, (_, state) in zip(sent, outcomes, strict=True):
             if state is not None:
                 self._states[message.metadata.dst_node_id - _FIRST_NODE] = state
@@ -233,8 +241,10 @@ def simulate(
         num_workers: Clients at a time; None: one a core that this process may use.
         devices: See ``InProcessGrid``.
         on_reply: Called with a partition id after each client's turn, in a worker's thread.
-        engine: ``threads``: each client by itself; ``processes``: likewise, but workers are processes; ``batched`` or
-            ``auto``: see ``simulations.runtime.batched``.
+        engine: ``threads``: each client by itself; ``processes``: likewise, but workers are processes; ``batched``: see
+            ``simulations.runtime.batched``. ``auto``: whatever is fastest of those with the same bits, which on a CPU
+            are the first two (``simulations.runtime.engine_choice``); ``fastest``: of all. A run that goes on keeps to
+            clients by themselves or together, unless one of the first three is named.
         num_rows: Most clients that are trained together; None: as many as suit the device.
 
     Raises:
@@ -244,18 +254,34 @@ def simulate(
     check(config)
     run_config = config.flat()
     workers = num_workers or available_cores()
-    barriers = None
+    before = rows_before(config)
+    on_cpu = _is_cpu(devices)
+    if engine in ("auto", "fastest") and (before is not None or (engine, on_cpu) == ("auto", True)):
+        engine = "batched" if before else "equal"
     with ExitStack() as stack:
         app: Callable[[Message, Context], Message] = client_app
-        if engine == "processes":
-            app = stack.enter_context(closing(Processes(min(workers, config.federation.cohort_size))))
-        elif engine != "threads":
+        around = barriers = None
+        if engine in ("batched", "auto", "fastest"):
             from simulations.runtime.batched import open_barriers
 
-            barriers = open_barriers(config, engine, workers, num_rows, devices)
-        grid = InProcessGrid(app, run_config, config.federation.num_clients, workers, devices, on_reply, barriers)
+            how = "batched" if engine == "batched" else "auto"
+            barriers = open_barriers(config, how, workers, num_rows or before or None, devices)
+        if engine == "processes":
+            app = stack.enter_context(closing(Processes(min(workers, config.federation.cohort_size))))
+        elif engine in ("equal", "fastest") and barriers is None and on_cpu:
+            faster = stack.enter_context(closing(FasterOfTwo(config, workers)))
+            app, around = faster, faster.round
+        nodes = config.federation.num_clients
+        grid = InProcessGrid(app, run_config, nodes, workers, devices, on_reply, barriers, around)
+        if before and barriers is None:
+            grid.engine = ALONE
         stack.enter_context(closing(grid))
         server_app(grid, Context(_RUN_ID, _SERVER_NODE, {}, RecordDict(), dict(run_config)))
+
+
+def _is_cpu(devices: Sequence[str]) -> bool:
+    """Returns whether clients train on the CPU."""
+    return torch.device(devices[0]).type == "cpu" if devices else not torch.cuda.is_available()
 
 
 def check_engine(engine: str) -> None:

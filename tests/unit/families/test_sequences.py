@@ -122,7 +122,7 @@ def test_it_is_looked_at_before_a_run_and_trained_by_whatever_engine_is_chosen(t
     assert "counting: 90 training and 30 held-out sequences, 6, 3 class(es)" in out
     assert "model dcgan makes images, the data are sequences of 6 of 8 symbols" in err
     with caplog.at_level("INFO"):
-        in_process.simulate(config(tmp_path / "auto", **{"federation.num-rounds": 1}), num_workers=1, engine="auto")
+        in_process.simulate(config(tmp_path / "auto", **{"federation.num-rounds": 1}), num_workers=1, engine="fastest")
     assert re.search(r"engine: (threads|batched), as a trial of \d+ clients", caplog.text)
 
 

@@ -171,7 +171,7 @@ def test_what_cannot_be_is_refused_by_its_value(result, tmp_path):
             "workers=0: Input should be greater than or equal to 1",
         ),
         (lambda: simulations.run(workers="2", out=tmp_path / "x"), "workers='2': Input should be a valid integer"),
-        (lambda: simulations.run(engine="gpu", out=tmp_path / "x"), "engine='gpu': Input should be 'threads', "),
+        (lambda: simulations.run(engine="gpu", out=tmp_path / "x"), "engine='gpu': Input should be 'auto', "),
         (lambda: simulations.run(5), "preset=5: Input should be a valid string"),
         (lambda: simulations.run(settings="seed=1"), "settings='seed=1': Input should be a valid dictionary"),
         (lambda: simulations.run(seed=-1, out=tmp_path / "x"), "seed=-1: Input should be greater than or equal to 0"),
@@ -271,5 +271,5 @@ def test_who_interrupts_a_run_is_told_how_to_go_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(in_process, "simulate", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
-        simulations.run(settings=SETTINGS, out=tmp_path / "cut", engine="auto")
-    assert caught.value.__notes__ == [f"go on with: run(out={str(tmp_path / 'cut')!r}, resume=True, engine='auto')"]
+        simulations.run(settings=SETTINGS, out=tmp_path / "cut", engine="fastest")
+    assert caught.value.__notes__ == [f"go on with: run(out={str(tmp_path / 'cut')!r}, resume=True, engine='fastest')"]

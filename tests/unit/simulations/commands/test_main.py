@@ -373,7 +373,7 @@ def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path
         raise KeyboardInterrupt
 
     monkeypatch.setattr("simulations.runtime.launch.train", interrupted)
-    for engine, told in (("threads", ""), ("batched", " --engine batched")):
+    for engine, told in (("auto", ""), ("batched", " --engine batched")):
         out = tmp_path / engine
         assert main._run(["simulate", "--out", str(out), "--engine", engine], debug=False) == 130
         assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
