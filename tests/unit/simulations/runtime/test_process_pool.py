@@ -159,14 +159,10 @@ def tree():
             "a": torch.randn(2, 1, 2),
         }
     )
-<<<<<<< HEAD
-    record = wire.encode_tree(tree)
-=======
 
 
 def passed(value, sender, receiver, free=None):
     """Returns what a receiver has of a value."""
->>>>>>> 264d942 (Files of shared memory are written again instead of anew, and a reply that its worker found finite is not checked twice)
     pipe = io.BytesIO()
     sender.dump(value, pipe)
     pipe.seek(0)
@@ -231,9 +227,6 @@ def test_what_a_worker_has_written_is_sent_on_where_it_lies_and_a_dead_ones_file
     (file,) = tmp_path.iterdir()
     caller.forget(int(file.name.partition("-")[0]))
     assert not list(tmp_path.iterdir())
-<<<<<<< HEAD
-    assert digest(wire.decode_tree(found["one"]))  # whoever has it keeps it
-=======
     assert digest(passed(found, caller, Shared(tmp_path, False))) == digest(tree)  # from a file of the caller's
 
 
@@ -262,7 +255,6 @@ def test_a_file_that_is_free_for_long_is_removed(tmp_path, monkeypatch):
         sizes.append(sorted(path.stat().st_size // 4 for path in tmp_path.iterdir()))
     assert sizes[1] == sizes[4] == [20_000, 30_000]
     assert sizes[5] == [30_000]
->>>>>>> 264d942 (Files of shared memory are written again instead of anew, and a reply that its worker found finite is not checked twice)
 
 
 def test_where_shared_memory_is_full_trees_pass_through_the_pipe(tmp_path, monkeypatch):
