@@ -5,7 +5,7 @@ import { h, memo } from "./dom.js";
 import { heatmap } from "./heatmap.js";
 import { bar, clientHref, few, histogram, moreButton, runHref } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { className, examples, figureLabel, isAtWork, manyOf, number, percent, plural, rank, scoresOf, whole } from "./words.js";
+import { className, clientName, examples, figureLabel, isAtWork, manyOf, number, percent, plural, rank, scoresOf, whole } from "./words.js";
 
 /* Scores that each client has its part of; not how sure another one is. */
 const ofClients = () => scoresOf("figures", "client").filter((it) => it.better !== "neither");
@@ -102,7 +102,7 @@ function against(run, row, key) {
       return values.length ? values.reduce((sum, it) => sum + it, 0) / values.length : null;
     });
     return [
-      { name: `client ${row.client}`, tone: 0, points: rounds.map((x, at) => [x, row.curves[key][at]]).filter(([, y]) => y !== null) },
+      { name: clientName(run, row.client), tone: 0, points: rounds.map((x, at) => [x, row.curves[key][at]]).filter(([, y]) => y !== null) },
       { name: "mean of all", tone: 7, points: rounds.map((x, at) => [x, mean[at]]) },
     ];
   });

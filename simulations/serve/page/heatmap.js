@@ -55,7 +55,7 @@ function cells(run, own, { rows, columns, cell }) {
   const rounds = run.curves.rounds;
   return h("g", {},
     rows.map((row, y) => [
-      h("a", { href: clientHref(run, row.client), "aria-label": `client ${row.client}`, tabindex: -1 }, h("text", { x: LABEL - 8, y: y * HEIGHT + 14, "text-anchor": "end" }, row.client)),
+      h("a", { href: clientHref(run, row.client), "aria-label": clientName(run, row.client), tabindex: -1 }, row.site && h("title", {}, row.site), h("text", { x: LABEL - 8, y: y * HEIGHT + 14, "text-anchor": "end" }, row.client)),
       columns.map((at, x) => {
         const value = row.curves[own.key]?.[at] ?? null;
         const box = { x: (LABEL + x * cell).toFixed(1), y: y * HEIGHT + 1, width: Math.max(1, cell - (cell > 5 ? 1.5 : 0)).toFixed(1), height: HEIGHT - 2, rx: cell > 8 ? 2 : 0 };

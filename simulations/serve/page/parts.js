@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { local, redraw, state } from "./store.js";
-import { className, duration, isAtWork, isRemark, KINDS, number, plural, roundOf, whole } from "./words.js";
+import { className, clientName, duration, isAtWork, isRemark, KINDS, number, plural, roundOf, whole } from "./words.js";
 
 const STATES = { running: "▶", "waiting for nodes": "◌", finished: "✓", failed: "✕" };
 const FIRST_SIGNS = 4;
@@ -48,7 +48,7 @@ export function signsPanel(run) {
       h("span", { class: "words" }, sign.words),
       h("span", { class: "where" },
         Number.isFinite(sign.round) && (sign.round > 0 ? h("button", { type: "button", class: "small", onclick: () => showRound(sign.round), title: `Show round ${sign.round}` }, `round ${sign.round}`) : h("span", { class: "quiet" }, "before round 1")),
-        Number.isFinite(sign.client) && h("a", { href: clientHref(run, sign.client) }, `client ${sign.client}`))))),
+        Number.isFinite(sign.client) && h("a", { href: clientHref(run, sign.client) }, clientName(run, sign.client)))))),
     run.signs.length > FIRST_SIGNS && h("button", { type: "button", class: "small", "aria-expanded": String(own.all), onclick: () => { own.all = !own.all; redraw(); } }, own.all ? "show fewer" : `show all ${run.signs.length}`),
     h("details", {}, h("summary", {}, kinds.length === 1 ? "What this means" : "What these mean"), h("dl", {}, kinds.map((kind) => [h("dt", {}, KINDS[kind]?.[0] ?? kind), h("dd", {}, KINDS[kind]?.[1] ?? "")])))),
   isSound && verdict(run)];

@@ -5,7 +5,7 @@ import { lineChart, sparkline } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { countSigns, progressBar, runHref, statePill } from "./parts.js";
 import { local, redraw, state } from "./store.js";
-import { areTexts, thumbnail } from "./texts.js";
+import { areTexts, textsBeside, thumbnail } from "./texts.js";
 import { ago, atAGlance, bestInWords, brief, duration, FIGURES, figureLabel, incomparable, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, UNKNOWN, whyNoScores } from "./words.js";
 
 const MOST_COMPARED = 8;
@@ -137,7 +137,8 @@ function comparison(own, runs) {
       xLabel: own.over === "round" ? "round" : own.over === "seconds" ? "after" : "images",
       xFormat: own.over === "seconds" ? duration : own.over === "images" ? number : String,
       series: chosen.map((run, at) => ({ name: run.id, tone: at, points: pointsOf(own, run) })),
-    }));
+    }),
+    textsBeside(chosen));
 }
 
 /* What a measure says, and what it was computed from; where that differs, the curves do not compare, and it is said. */

@@ -37,16 +37,35 @@ function side(key, title, texts) {
   return h("div", { key, role: "group", "aria-label": title }, h("h3", {}, title), texts.map((text, at) => h("blockquote", { key: at }, text)));
 }
 
-/* The first text of a run's last samples, as its picture in the list of runs. */
-export function thumbnail(run, round) {
-  const own = local(`thumb ${run.id}`, () => ({ round: -1, text: "" }));
+/* The texts of a run's last samples by class, fetched again when there are newer ones; none before they are there. */
+function latest(run, round) {
+  const own = local(`thumb ${run.id}`, () => ({ stamp: "", sections: [] }));
   const stamp = `${round} ${Math.floor(run.updated)}`;
   if (own.stamp !== stamp) {
     own.stamp = stamp;
     loadTexts(run.id, round)
-      .then((found) => { own.text = found.sections[0]?.texts[0] ?? ""; })
+      .then((found) => { own.sections = found.sections; })
       .catch(() => {}) /* the place stays empty */
       .finally(redraw);
   }
-  return h("span", { class: "excerpt" }, own.text);
+  return own.sections;
+}
+
+/* The first of them, as a run's picture in the list of runs. */
+export function thumbnail(run, round) {
+  return h("span", { class: "excerpt" }, latest(run, round)[0]?.texts[0] ?? "");
+}
+
+/* What several runs write, beside each other; nothing where fewer than two of them do. */
+export function textsBeside(runs) {
+  const those = runs.filter((run) => areTexts(run) && run["sample-rounds"].length);
+  if (those.length < 2) return null;
+  const own = local("texts beside", () => ({ heading: "" }));
+  const found = those.map((run) => latest(run, run["sample-rounds"].at(-1)));
+  const headings = [...new Set(found.flatMap((sections) => sections.map((it) => it.heading)))];
+  const heading = headings.includes(own.heading) ? own.heading : headings[0];
+  return h("div", { class: "texts" },
+    h("div", { class: "row" }, h("h3", { class: "grow" }, "What they write"),
+      headings.length > 1 && choice("Class", heading, headings.map((it) => [it, it]), (value) => { own.heading = value; redraw(); })),
+    h("div", { class: "sides several" }, those.map((run, at) => side(run.id, `${run.id}, round ${run["sample-rounds"].at(-1)}`, textsOf(found[at], heading)))));
 }

@@ -320,7 +320,16 @@ def test_a_model_is_exported_as_what_it_expects_after_each_token(run, tmp_path, 
             torch.testing.assert_close(found, torch.from_numpy(arrays["logits"])[:3, :length], rtol=0, atol=1e-4)
     card = (out / "README.md").read_text()
     assert "pipeline_tag: text-generation" in card
-    assert "image" not in card.replace("metrics of images do not take text", "")
+    assert "image" not in card
+    assert manifest["measured"] == ["bits-per-character", "accuracy"]
+    own, row = manifest["bits-per-character"], manifest["files"][0]
+    assert own["rows"] == 2000
+    assert row["bits-per-character"] == pytest.approx(own["own"], abs=1e-3)
+    assert row["bits-per-character-loss"] == row["bits-per-character"] - own["own"]
+    last = json.loads((run / "summary.json").read_text())["scores"]
+    assert own["own"] == pytest.approx(last["bits-per-character"], rel=1e-5)  # there are fewer held-out rows
+    assert row["accuracy"] == pytest.approx(last["accuracy"], abs=0.01)
+    assert "bits per character on up to 2,000 rows of held-out text, where the run's own model has" in card
     code = card.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(out)
     exec(code, {})

@@ -68,6 +68,22 @@ def test_losses_are_told_in_bits_and_clients_by_their_names(visit, verse):
     expect(overview.locator(".thumb .excerpt")).to_have_text("sad 2\n<b>bold</b>")
 
 
+def test_what_compared_runs_write_stands_side_by_side(visit, verse, written, tmp_path):
+    for name, words in (("calm", "still waters"), ("storm", "blow winds")):
+        rows = [line(1)]
+        rows[0]["scores"] = {"bits-per-character": 2.5}
+        run = written(rows, name, **{"data.name": "shakespeare", "model": "transformer", "objective": "next-token"})
+        texts = [("tragedies", [words]), ("comedies", [f"merry {words}"])]
+        run.sample(1).with_suffix(".txt").write_text(f"{{}}\n\n{page_of(texts)}\n")
+    page = visit("/", at=verse.base_url)
+    beside = page.get_by_role("region", name="Compared")
+    expect(beside.get_by_role("group", name="calm, round 1").locator("blockquote")).to_have_text(["still waters"])
+    beside.get_by_label("Class").select_option("comedies")
+    expect(beside.get_by_role("group", name="storm, round 1").locator("blockquote")).to_have_text(["merry blow winds"])
+    page.locator("li", has_text="storm").get_by_label("compare").uncheck()
+    expect(beside.locator("blockquote")).to_have_count(0)  # one run has nothing beside it
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 def test_texts_fit_their_place(visit, verse, width):
     page = visit("/#/run/verse", at=verse.base_url, viewport={"width": width, "height": 800})
