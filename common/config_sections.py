@@ -105,7 +105,7 @@ class GuardConfig(Options):
     ratio: float = Field(
         5.0,
         ge=0,
-        description="go back when fid, or the perplexity of text, is worse than this many times the best so far; 0: off",
+        description="go back when fid, or the perplexity of text, is worse than this many times the best; 0: off",
     )
     rollbacks: int = Field(2, ge=0, description="how often a run goes back at most, with other random numbers")
 

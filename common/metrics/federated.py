@@ -83,8 +83,9 @@ def _counts(client: ClientMoments, num_classes: int) -> tuple[int, ...] | None:
 def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
     words = []
     if {"worst-client", "worst-client-fid", "federated-fid"} <= scores.keys():
+        client = names.of_client(scores["worst-client"])
         words.append(
-            f"It serves client {names.of_client(scores['worst-client'])} worst: fid {scores['worst-client-fid']:.4g} to that client's "
+            f"It serves client {client} worst: fid {scores['worst-client-fid']:.4g} to that client's "
             f"images, {scores['federated-fid']:.4g} to those of all."
         )
     if {"worst-class", "worst-class-fid"} <= scores.keys():

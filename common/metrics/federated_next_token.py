@@ -36,9 +36,10 @@ def federated_scores(sums: Mapping[int, Tensor], num_clients: int) -> Scores:
 def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"least-known-client", "least-known-accuracy", "federated-accuracy"} <= scores.keys():
         return []
+    client = names.of_client(scores["least-known-client"])
     return [
-        f"It expects {scores['least-known-accuracy']:.1%} of the characters of client {names.of_client(scores['least-known-client'])}, "
-        f"the fewest of any, and {scores['federated-accuracy']:.1%} of all clients'."
+        f"It expects {scores['least-known-accuracy']:.1%} of the characters of client {client}, the fewest of any, and "
+        f"{scores['federated-accuracy']:.1%} of all clients'."
     ]
 
 

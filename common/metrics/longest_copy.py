@@ -93,7 +93,8 @@ def _copied(scores: Mapping[str, Any], names: Names) -> list[str]:
         return []
     return [
         f"The longest run that samples have in common with training text has {scores['longest-copy']:.0f} characters, "
-        f"of client {names.of_client(scores['most-copied'])}; with as much held-out text, {scores['longest-copy-held-out']:.0f}."
+        f"of client {names.of_client(scores['most-copied'])}; with as much held-out text, "
+        f"{scores['longest-copy-held-out']:.0f}."
     ]
 
 

@@ -73,8 +73,9 @@ def _repeated(scores: Mapping[str, Any], names: Names) -> list[str]:
         return []
     sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
     return [
-        f"The images that client {names.of_client(which)} trained on lie {ratio:.2f} ± {error:.2f} times as far from generated ones "
-        f"as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats all."
+        f"The images that client {names.of_client(which)} trained on lie {ratio:.2f} ± {error:.2f} times as far from "
+        f"generated ones as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats "
+        "all."
     ]
 
 

@@ -180,9 +180,8 @@ def _over_classes(scores: Mapping[str, Any]) -> Scores:
 def _least_covered(scores: Mapping[str, Any], names: Names) -> list[str]:
     if not {"worst-recalled-class", "worst-class-recall"} <= scores.keys():
         return []
-    return [
-        f"It covers class {names.of_class(scores['worst-recalled-class'])} least: recall {scores['worst-class-recall']:.2f}."
-    ]
+    which = names.of_class(scores["worst-recalled-class"])
+    return [f"It covers class {which} least: recall {scores['worst-class-recall']:.2f}."]
 
 
 _LEAST = 0.05  # recall below which a class counts as not made

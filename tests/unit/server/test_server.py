@@ -176,7 +176,8 @@ class TestGuard:
         lines = [{"round": k, "scores": {"bits-per-character": it}} for k, it in ((1, 3.0), (2, 2.0), (3, 4.4))]
         assert model_selection.fault({"bits-per-character": 4.0}, lines, 4) is None  # a perplexity of 4 times 4
         assert model_selection.fault({"bits-per-character": 4.01}, lines, 4) == (
-            "bits-per-character 4.01 is more than 2 (the logarithm of guard.ratio=4 to base 2) above the best, 2 of round 2"
+            "bits-per-character 4.01 is more than 2 (the logarithm of guard.ratio=4 to base 2) above the best, 2 of "
+            "round 2"
         )
         assert model_selection.last_good(lines, 4) == 2
         assert model_selection.last_good(lines, 6) == 3
