@@ -224,8 +224,8 @@ def _figures_in(path: Path, entry: Entry) -> dict[str, Any] | None:
     """Returns the figures of a run of a row; None before it is finished."""
     if entry.kind == "alone":
         found = alone.figures_in(path)
-        found: dict[str, Any] | None = _rounded(alone.figures_in(path))
-        return found
+        figures: dict[str, Any] | None = _rounded(alone.figures_in(path))
+        return figures
     run = RunDirectory(path)
     return figures_of(run, entry.kind == "centralised") if run.config.exists() and finished(run) else None
 

@@ -146,7 +146,7 @@ def _entries(
         labels = [] if variants else list(protocol.labels) or default_labels(base)
     named = {label: protocol.variants[label] for label in labels if label in protocol.variants}
     entries = [make_entry(label, base, centralised) for label in labels if label not in named]
-    entries += [make_variant(name, settings) for name, settings in (own | named).items()]
+    entries += [make_variant(name, settings) for name, settings in {**own, **named}.items()]
     for text in variants or []:
         name, separator, settings = text.partition("=")
         if not separator:

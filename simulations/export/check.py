@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +149,12 @@ class _Expects(TokenNetwork):
 
     def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
         return self._network(tokens, labels)
+
+    def begin(self, labels: Tensor) -> Any:
+        raise NotImplementedError("an exported graph keeps no state")
+
+    def advance(self, tokens: Tensor, labels: Tensor, state: Any) -> tuple[Tensor, Any]:
+        raise NotImplementedError("an exported graph keeps no state")
 
 
 def _adapted_text(network: Network, like: Sampler) -> Sampler:

@@ -139,6 +139,17 @@ def test_what_comes_later_and_what_other_rows_hold_changes_nothing():
     assert torch.equal(network(rows[1:2], labels[1:2]), whole[1:2])
 
 
+def test_a_network_that_loads_other_counts_expects_by_these():
+    network, text = network_of(rows_of(["abaab"]), 3), rows_of(["abc"])[:, :-1]
+    labels = torch.zeros(len(text)).long()
+    network(text, labels)  # has looked its counts up once
+    keys, counts = network.keys.clone(), network.counts.clone()
+    network.load_state_dict({"keys": keys, "counts": counts * torch.arange(1, len(counts) + 1)})
+    fresh = Counts(SPEC, 3)
+    fresh.load_state_dict(network.state_dict())
+    assert torch.equal(network(text, labels), fresh(text, labels))
+
+
 def test_without_counts_all_tokens_are_alike():
     model = NGram()
     sampler = model.sampler(model.build(SPEC, 0))
