@@ -54,6 +54,15 @@ TEXT = {
 }
 """What makes of a ``small`` federation one that learns to write."""
 
+COUNTS = {
+    **TEXT,
+    "federation.num-rounds": 1,
+    "model": "ngram order=3",
+    "objective": "next-token",
+    "algorithm": "count-sums",
+}
+"""What makes of it one that adds up counts of n-grams."""
+
 
 def run_on(grid, config):
     """Runs a federation on a grid, closes it, and returns the run directory."""

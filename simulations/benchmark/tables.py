@@ -223,7 +223,6 @@ def _row(folder: Path, entry: Entry) -> dict[str, Any]:
 def _figures_in(path: Path, entry: Entry) -> dict[str, Any] | None:
     """Returns the figures of a run of a row; None before it is finished."""
     if entry.kind == "alone":
-        found = alone.figures_in(path)
         figures: dict[str, Any] | None = _rounded(alone.figures_in(path))
         return figures
     run = RunDirectory(path)

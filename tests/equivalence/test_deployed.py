@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import TEXT
+from conftest import COUNTS, TEXT
 from hosts import CONNECTION, can_make_namespaces, deployment
 
 from common.algorithms import ALGORITHMS
@@ -77,6 +77,15 @@ def test_every_algorithm_ends_deployed_with_the_same_bits(fed, small):
         if summary_of(theirs)["weights-sha256"] != summary_of(ours)["weights-sha256"]:
             apart.append(algorithm)
     assert not apart
+
+
+@pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute: set FEDGAN_ALL_RUNTIMES=1")
+def test_counts_of_n_grams_end_deployed_with_the_same_bits(fed, small):
+    ours, theirs = small("ours", **COUNTS), small("theirs", **COUNTS)
+    simulate(ours)
+    run_id = fed.submit(theirs)
+    assert fed.wait(run_id, 480) == "finished:completed", fed.log(run_id)
+    assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
 
 
 def refused(fed, *command):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import TEXT
+from conftest import COUNTS, TEXT
 from flower import flower
 
 from common.config import RunConfig
@@ -27,13 +27,7 @@ VARIANTS = {
     "text by role": {**TEXT, "algorithm": "fedopt optimizer=adam", "transforms": "clip norm=1.0"},
 }
 if "FEDGAN_ALL_RUNTIMES" in os.environ:
-    VARIANTS["counts of n-grams"] = {
-        **TEXT,
-        "federation.num-rounds": 1,
-        "model": "ngram order=3",
-        "objective": "next-token",
-        "algorithm": "count-sums",
-    }
+    VARIANTS["counts of n-grams"] = COUNTS
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +42,17 @@ def summary_of(config):
 
 
 @pytest.mark.slow
-def test_flower_on_ray_ends_with_the_same_bits_as_the_in_process_grid(flwr, small, tmp_path):
-    for name, changes in VARIANTS.items():
-        common = {"model": "dcgan width=4 latent-size=8", **changes}
-        ours, theirs = small(f"{name}-ours", **common), small(f"{name}-theirs", **common)
-        simulate(ours)
-        file = tmp_path / f"{name}.toml"
-        file.write_text(theirs.toml())
-        run_id = flwr.submit(file, f"num-supernodes={theirs.federation.num_clients} client-resources-num-cpus=1")
-        assert flwr.wait(run_id) == "finished:completed", flwr.log(run_id)
-        assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
-        assert f"run directory: {theirs.output.dir}" in flwr.log(run_id)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_flower_on_ray_ends_with_the_same_bits_as_the_in_process_grid(flwr, small, tmp_path, name):
+    common = {"model": "dcgan width=4 latent-size=8", **VARIANTS[name]}
+    ours, theirs = small("ours", **common), small("theirs", **common)
+    simulate(ours)
+    file = tmp_path / "config.toml"
+    file.write_text(theirs.toml())
+    run_id = flwr.submit(file, f"num-supernodes={theirs.federation.num_clients} client-resources-num-cpus=1")
+    assert flwr.wait(run_id) == "finished:completed", flwr.log(run_id)
+    assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
+    assert f"run directory: {theirs.output.dir}" in flwr.log(run_id)
 
 
 @pytest.mark.slow

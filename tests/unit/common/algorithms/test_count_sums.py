@@ -126,6 +126,10 @@ def test_counts_of_any_length_are_admitted_and_of_another_type_are_not():
         admission.check(reply_with([3, 4], [1, 2]), Said(), template)
 
 
+def test_a_client_with_much_text_is_no_outlier():
+    assert CountSums().reply_parts(reply_with([3, 4], [1, 2]).arrays) == []  # whose norms would be compared
+
+
 def test_added_keeps_keys_in_order():
     total = added([reply_with([2, 9], [1, 4]).arrays, reply_with([1, 9], [7, 8]).arrays])
     assert counts(total) == {1: 7, 2: 1, 9: 12}
