@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.examples import ImageSpec
 from common.files import write_atomically
 from common.metrics.table import columns
 from simulations.benchmark.figures import CURVES, FINAL, SAMPLES
 from simulations.benchmark.protocols import written
-from simulations.benchmark.tables import Results, machines_of, markdown
+from simulations.benchmark.tables import Results, machines_of, markdown, noun_of
 
 PUBLISHED = Path(__file__).parent / "published.toml"
 
@@ -148,16 +149,22 @@ def _section(name: str, results: Results, notes: Mapping[str, Any], place: Path)
     config, real = results["config"], results["real"] or {}
     steps = f"{config['federation.num-rounds']} rounds of {config['local.steps']} steps"
     extractor = real.get("extractor") or config["evaluation.extractor"]
-    scored = f"{config['evaluation.final-num-samples']:,} generated images against all held-out ones"
+    noun = noun_of(results)
+    scored = f"{config['evaluation.final-num-samples']:,} generated {noun} against all held-out ones"
+    made = (
+        f"features of `{extractor}`; utility: {config['evaluation.utility-num-samples']:,} generated images."
+        if noun == ImageSpec.kind
+        else "and bits a character of all of these."
+    )
     parts = [
         f"## {results['protocol']}, {results['budget']} budget: {results['title']}",
         f'`partition="{config["partition"]}"`, {config["federation.num-clients"]} clients, {steps} of '
-        f"{config['local.batch-size']} images. Final scores: {scored}, features of "
-        f"`{extractor}`; utility: {config['evaluation.utility-num-samples']:,} generated images.",
+        f"{config['local.batch-size']} {'rows of text' if noun != ImageSpec.kind else noun}. Final scores: {scored}, "
+        f"{made}",
         f"```bash\n{command(results)}\n```",
         machines_of(results),
         markdown(results).strip(),
-        _real_remark(real),
+        _real_remark(real, noun),
         *(f"- `{label}`: {text}" for label, text in notes.get("remarks", {}).items()),
         notes.get("text", "").strip(),
         *(
@@ -170,9 +177,13 @@ def _section(name: str, results: Results, notes: Mapping[str, Any], place: Path)
     return "\n\n".join(part for part in parts if part)
 
 
-def _real_remark(real: Mapping[str, Any]) -> str:
+def _real_remark(real: Mapping[str, Any], noun: str) -> str:
     if not real:
         return ""
+    if noun != ImageSpec.kind:
+        return (
+            f"*real {noun}*: {real['images']:,} training {noun} in the place of generated ones, others for each seed."
+        )
     return (
         f"*real images*: {real['images']:,} training images in the place of generated ones (utility: "
         f"{real['utility-images']:,}), other ones for each seed: the ceiling of every metric, and the floor of fid "

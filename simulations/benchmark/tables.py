@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.examples import ImageSpec, TextSpec
 from common.files import write_atomically
 from common.machine import UNKNOWN
 from common.metrics import METRICS, Score, table
+from common.models import MODELS
 from server.records import journal
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with
@@ -130,13 +132,13 @@ def markdown(results: Results) -> str:
     best = [[row["label"], *_cells(row["best"], ("round", *scores))] for row in rows if row["best"]]
     if real:
         costs = ["" for _ in COSTS]
-        final.append(["*real images*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
+        final.append([f"*real {noun_of(results)}*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
     parts = [
         f"Last round{_made_with(rows, 'final')}:",
         "",
         _grid(["", f"{main} / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
         "",
-        f"Best round (lowest {main} on the images of a score between rounds{_made_with(rows, 'between')}):",
+        f"Best round (lowest {main} on the {noun_of(results)} of a score between rounds{_made_with(rows, 'between')}):",
         "",
         _grid(["", "round", *map(_heading, scores)], best) if best else "None is known.",
         "",
@@ -144,6 +146,13 @@ def markdown(results: Results) -> str:
     if remarks := list(_remarks(rows)):
         parts += [*(f"- {remark}" for remark in remarks), ""]
     return "\n".join(parts)
+
+
+def noun_of(results: Results) -> str:
+    """Returns what the models of a table make, in the plural: ``images``, or ``texts``."""
+    model = results.get("config", {}).get("model", "").partition(" ")[0]
+    kind = MODELS[model].kind if model in MODELS else ImageSpec.kind
+    return "texts" if kind == TextSpec.kind else kind
 
 
 def machines_of(results: Results) -> str:
