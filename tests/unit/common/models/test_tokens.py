@@ -45,6 +45,16 @@ def test_tokens_are_where_the_distribution_function_passes_the_quantiles():
     assert written(0.11, 0.49, 0.51, 0.79, 0.81, 0.99, 0.3) == [A, A, B, B, C, C, A]
 
 
+def test_samples_for_people_are_at_shares_of_the_samplers_own_temperature():
+    own = TextSampler(Chain(), temperature=0.5, top_p=0.9)
+    ways = own.variants()
+    assert {name: (it.temperature, it.top_p) for name, it in ways.items()} == {
+        "temperature 0.35": (pytest.approx(0.35), 0.9),
+        "temperature 0.425": (pytest.approx(0.425), 0.9),
+    }
+    assert own.way == "temperature 0.5"
+
+
 def test_a_low_temperature_prefers_likely_tokens():
     # squared and scaled: 1/30, 16/30, 9/30, 4/30; ends at 0.0333, 0.5667, 0.8667
     assert written(0.04, 0.56, 0.57, 0.86, 0.87, temperature=0.5) == [A, A, B, B, C]
