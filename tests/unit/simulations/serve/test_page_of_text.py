@@ -78,7 +78,7 @@ def test_what_compared_runs_write_stands_side_by_side(visit, verse, written, tmp
     page = visit("/", at=verse.base_url)
     beside = page.get_by_role("region", name="Compared")
     expect(beside.get_by_role("group", name="calm, round 1").locator("blockquote")).to_have_text(["still waters"])
-    beside.get_by_label("Class", exact=True).select_option("comedies")
+    beside.locator(".texts select").select_option("comedies")
     expect(beside.get_by_role("group", name="storm, round 1").locator("blockquote")).to_have_text(["merry blow winds"])
     page.locator("li", has_text="storm").get_by_label("compare").uncheck()
     expect(beside.locator("blockquote")).to_have_count(0)  # one run has nothing beside it
