@@ -7,6 +7,7 @@ are loaded in place; whatever outlives a fit is read out by the caller (weights,
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -297,10 +298,10 @@ class Trainer:
             f"{name}.{slot}": value for name, stepper in self._steppers.items() for slot, value in stepper.slots.items()
         }
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[object]:
         """Returns the context in which losses are computed."""
         mixed = self._local.mixed_precision and self._device.type == "cuda"
-        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed)
+        return torch.autocast(self._device.type, dtype=torch.bfloat16) if mixed else nullcontext()
 
     def _freeze_all_but(self, networks: Collection[str]) -> None:
         for name, parameters in self._parameters.items():

@@ -23,6 +23,7 @@ from simulations.performance.deployed import deployed
 from simulations.performance.figures import Benchmark, Figure, Plan, Result, this_machine
 from simulations.performance.flower import flower
 from simulations.performance.gpu import gpu
+from simulations.performance.host import host
 from simulations.performance.overhead import overhead
 from simulations.performance.page import read_results, write_page, write_results
 from simulations.performance.peers import peers
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "checkpoints": checkpoints,
     "compression": compression,
     "serve": serve,
+    "host": host,
     "gpu": gpu,
     "deployed": deployed,
     "attacks": attacks,

@@ -12,6 +12,7 @@ from common.config import RunConfig
 from common.threads import available_cores
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, clock, in_turn
+from simulations.performance.gpu_profile import profiled, shares
 from simulations.performance.loops import Work
 
 COHORTS = (1, 10, 50, 200)
@@ -28,12 +29,50 @@ WAYS = {
 def gpu(plan: Plan) -> Measured:
     """Rounds of twenty steps of 32 on a GPU, clients by themselves against clients as one computation.
 
-    0.3 M parameters. By themselves clients have a thread a core; together they have one.
+    0.3 M parameters. By themselves clients have a thread a core; together they have one. Then fifty clients against one
+    network on batches as large as all of theirs, and where the GPU's time goes.
     """
     if not torch.cuda.is_available():
         yield Skipped(what="all", why="there is no CUDA device")
         return
     yield from cohorts(plan, COHORTS[:2] if plan.quick else COHORTS)
+    yield from against_one(plan)
+    yield from profile(plan)
+
+
+def against_one(plan: Plan) -> Measured:
+    """Measures fifty clients against one network that is trained on batches of all their examples."""
+    clients, steps = (2, 2) if plan.quick else (50, 20)
+    config = RunConfig().replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
+    size = clients * config.local.batch_size
+    one = config.replaced({"federation.num-clients": 1, "local.batch-size": size})
+    with ExitStack() as stack:
+        federations = [stack.enter_context(_started(each, *WAYS["batched"])) for each in (config, one)]
+        rows = in_turn(plan.times, *(federation.round for federation in federations))
+    what = f"images a second, one network on batches of {size}"
+    yield Figure(key="one-images", what=what, values=tuple(size * steps / row[1] for row in rows), unit="1/s")
+    what = f"images a second of {clients} clients over those of one network on batches of {size}"
+    yield Figure(key="over-one", what=what, values=tuple(row[1] / row[0] for row in rows))
+
+
+def profile(plan: Plan) -> Measured:
+    """Measures where the time of rounds of fifty clients goes, by torch's profiler, which slows the host a little."""
+    clients, steps = (2, 2) if plan.quick else (50, 20)
+    config = RunConfig().replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
+    with _started(config, *WAYS["batched"]) as federation:
+        found = [profiled(federation.round) for _ in range(plan.times)]
+    parts = [shares(kernels) for kernels, _ in found]
+    if not all(parts):
+        yield Skipped(what="profile", why="torch's profiler saw no kernels")
+        return
+    for kind in parts[0]:
+        values = tuple(100 * part[kind] for part in parts)
+        key = f"profile-{kind.replace(' ', '-')}"
+        yield Figure(key=key, what=f"of a round of {clients} clients, {kind}", values=values, unit="%")
+    values = tuple(launches / steps for _, launches in found)
+    yield Figure(
+        key="profile-launches", what=f"launches for a step of {clients} clients", values=values, unit="launches"
+    )
 
 
 def cohorts(plan: Plan, sizes: tuple[int, ...]) -> Measured:

@@ -1,7 +1,7 @@
 """Clients of a round trained together: how the in-process runtime uses ``client/batched/barrier.py``.
 
 A round's clients are dealt to barriers by the number of their partition, and as many barriers are at work as there are
-workers. Who is trained with whom does not depend on the number of workers, nor do the results.
+workers; on GPUs one a device. Who is trained with whom does not depend on the number of workers, nor do the results.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import queue
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -33,19 +34,17 @@ class CohortBarriers:
     """Several barriers, and the threads of the clients that wait at each.
 
     Args:
-        num_barriers: CohortBarriers at work at a time.
+        num_barriers: CohortBarriers at work at a time; on each device.
         num_rows: Most clients at one of them.
+        devices: Groups of clients that have barriers of their own, and so weights, examples and recorded steps that
+            stay on one device; empty: all have the same.
     """
 
-    def __init__(self, num_barriers: int, num_rows: int) -> None:
+    def __init__(self, num_barriers: int, num_rows: int, devices: Sequence[str] = ()) -> None:
         self.num_rows = num_rows
-        self._free: queue.SimpleQueue[tuple[CohortBarrier, list[ThreadPoolExecutor]]] = queue.SimpleQueue()
-        self._barriers = [(CohortBarrier(num_rows), _threads(num_rows)) for _ in range(num_barriers)]
-        for barrier, threads in self._barriers:
-            for number, thread in enumerate(threads):
-                thread.submit(_take_row, barrier, number).result()
-            self._free.put((barrier, threads))
-        self._hosts = ThreadPoolExecutor(num_barriers, "fedgan-barrier")
+        self._places: dict[object, _Places] = {
+            device: _Places(num_barriers, num_rows) for device in dict.fromkeys(devices or [""])
+        }
 
     def map(self, call: Callable[[T], R], items: Sequence[T], groups: Sequence[object] = ()) -> list[R]:
         """Returns ``call`` of every item, in their order; those of one barrier wait for each other in ``fit``.
@@ -58,7 +57,11 @@ class CohortBarriers:
         groups_of_rows = [
             group for places in _grouped(groups or [0] * len(items)) for group in _dealt(places, self.num_rows)
         ]
-        entered = [self._hosts.submit(self._host, call, [items[place] for place in group]) for group in groups_of_rows]
+        names = [groups[rows[0]] if groups else "" for rows in groups_of_rows]
+        entered = [
+            places.hosts.submit(_host, places, call, [items[row] for row in rows])
+            for places, rows in zip(map(self._places_of, names), groups_of_rows, strict=True)
+        ]
         try:
             found = {
                 place: result
@@ -73,20 +76,48 @@ class CohortBarriers:
 
     def close(self) -> None:
         """Waits for clients that still run, and ends the threads."""
-        self._hosts.shutdown(wait=True, cancel_futures=True)
-        for _, threads in self._barriers:
-            for thread in threads:
-                thread.shutdown(wait=True)
+        for places in self._places.values():
+            places.hosts.shutdown(wait=True, cancel_futures=True)
+            for place in places.all:
+                for thread in place.threads:
+                    thread.shutdown(wait=True)
 
-    def _host(self, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        barrier, threads = place = self._free.get()
-        try:
-            barrier.expect(len(items))
-            futures = [thread.submit(_visit, barrier, call, item) for thread, item in zip(threads, items, strict=False)]
-            wait(futures)
-            return [future.result() for future in futures]
-        finally:
-            self._free.put(place)
+    def _places_of(self, group: object) -> "_Places":
+        return self._places.get(group) or next(iter(self._places.values()))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A barrier, and the threads of the clients that wait at it."""
+
+    barrier: CohortBarrier
+    threads: list[ThreadPoolExecutor]
+
+
+class _Places:
+    """Those where clients of one group train, and a thread for each that hands them its clients."""
+
+    def __init__(self, num: int, num_rows: int) -> None:
+        self.all = [_Place(CohortBarrier(num_rows), _threads(num_rows)) for _ in range(num)]
+        self.free: queue.SimpleQueue[_Place] = queue.SimpleQueue()
+        self.hosts = ThreadPoolExecutor(num, "fedgan-barrier")
+        for place in self.all:
+            for number, thread in enumerate(place.threads):
+                thread.submit(_take_row, place.barrier, number).result()
+            self.free.put(place)
+
+
+def _host(places: _Places, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    place = places.free.get()
+    try:
+        place.barrier.expect(len(items))
+        futures = [
+            thread.submit(_visit, place.barrier, call, item) for thread, item in zip(place.threads, items, strict=False)
+        ]
+        wait(futures)
+        return [future.result() for future in futures]
+    finally:
+        places.free.put(place)
 
 
 def _threads(num: int) -> list[ThreadPoolExecutor]:
@@ -154,5 +185,12 @@ def open_barriers(
             log.info(told, known.engine, num_rows, known.ratio, known.date)
             if known.engine == "threads":
                 return None
-    num_barriers = max(1, len(set(devices))) if device.type == "cuda" else num_workers
-    return CohortBarriers(min(num_barriers, -(-cohort // num_rows)), num_rows)
+    if device.type == "cuda":
+        return CohortBarriers(1, num_rows, devices)
+    return CohortBarriers(min(num_workers, -(-cohort // num_rows)), num_rows)
+
+
+def devices_here() -> tuple[str, ...]:
+    """Returns the names of all GPUs, for clients to be dealt to in turn; empty where there are less than two."""
+    num = torch.cuda.device_count()
+    return tuple(f"cuda:{k}" for k in range(num)) if num > 1 else ()

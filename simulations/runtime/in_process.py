@@ -239,7 +239,7 @@ def simulate(
     Args:
         config: The run; ``output.dir`` is absolute.
         num_workers: Clients at a time; None: one a core that this process may use.
-        devices: See ``InProcessGrid``.
+        devices: See ``InProcessGrid``; empty: of clients that are trained together, each GPU has its part.
         on_reply: Called with a partition id after each client's turn, in a worker's thread.
         engine: ``threads``: each client by itself; ``processes``: likewise, but workers are processes; ``batched``: see
             ``simulations.runtime.batched``. ``auto``: whatever is fastest of those with the same bits, which on a CPU
@@ -262,8 +262,9 @@ def simulate(
         app: Callable[[Message, Context], Message] = client_app
         around = barriers = None
         if engine in ("batched", "auto", "fastest"):
-            from simulations.runtime.batched import open_barriers
+            from simulations.runtime.batched import devices_here, open_barriers
 
+            devices = devices or devices_here()
             how = "batched" if engine == "batched" else "auto"
             barriers = open_barriers(config, how, workers, num_rows or before or None, devices)
         if engine == "processes":

@@ -27,6 +27,7 @@ def test_what_it_takes_of_functorch_is_there():
         assert (batched.shape, _functorch.maybe_get_bdim(batched)) == ((2,), 1)
         assert _functorch.maybe_get_bdim(tensor) == -1
         assert _functorch.get_unwrapped(batched) is not None
+        assert torch.equal(_functorch._remove_batch_dim(batched, level, 3, 0), tensor.T)
     finally:
         _functorch._vmap_decrement_nesting()
     assert inspect.isfunction(pyfunctorch.temporarily_pop_interpreter_stack)

@@ -31,8 +31,8 @@ CPU = torch.device("cpu")
 def barriers():
     made = []
 
-    def make(num_barriers=2, num_rows=3):
-        made.append(CohortBarriers(num_barriers, num_rows))
+    def make(num_barriers=2, num_rows=3, devices=()):
+        made.append(CohortBarriers(num_barriers, num_rows, devices))
         return made[-1]
 
     yield make
@@ -87,6 +87,39 @@ def test_items_of_other_groups_sit_elsewhere(barriers):
     groups = ["a", "b", "a", "b"]
     barriers(num_barriers=1).map(call, groups, groups)
     assert all(len(names) == 1 for names in most)
+
+
+def test_each_device_keeps_its_worker_from_round_to_round(barriers):
+    """Devices are names here: no hardware is needed to see which barrier's threads serve whom."""
+    devices = ["cuda:0", "cuda:1"] * 4
+    one = barriers(1, 2, devices)
+    served = {}
+    for shift in (0, 1, 1):  # whichever comes first
+        order = devices[shift:] + devices[:shift]
+        for device, thread in zip(order, one.map(lambda _: threading.get_ident(), order, order), strict=True):
+            served.setdefault(device, set()).add(thread)
+    assert [len(served[device]) for device in ("cuda:0", "cuda:1")] == [2, 2]
+    assert not served["cuda:0"] & served["cuda:1"]
+
+
+def test_one_device_does_not_wait_for_another_that_has_more_to_do(barriers):
+    devices = ["cuda:0"] * 4 + ["cuda:1"]
+    meet = threading.Barrier(2)  # of the first client of the one, and the only client of the other
+    one = barriers(1, 1, devices)
+    assert one.map(lambda k: meet.wait(timeout=10) >= 0 if k in (0, 4) else True, range(5), devices) == [True] * 5
+
+
+@pytest.mark.parametrize(("num", "names"), [(0, ()), (1, ()), (3, ("cuda:0", "cuda:1", "cuda:2"))])
+def test_clients_are_dealt_to_all_gpus_where_there_are_several(monkeypatch, num, names):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num)
+    assert batched.devices_here() == names
+
+
+def test_several_gpus_have_a_barrier_each_however_few_clients_there_are(monkeypatch):
+    monkeypatch.setattr(batched, "clients_that_fit", lambda *place: 64)
+    found = open_barriers(RunConfig(), "batched", 8, devices=["cuda:0", "cuda:1"])
+    assert list(found._places) == ["cuda:0", "cuda:1"]
+    found.close()
 
 
 @pytest.mark.usefixtures("no_reports")

@@ -1,0 +1,67 @@
+"""What the host does for a client's step while a cohort trains as one computation."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from client.batched.group import StackedWeights
+from client.batched.stacked_trainer import Request, StackedTrainer
+from client.batches import Assignment
+from client.data import load
+from client.trainer import Trainer, TrainerSpec
+from common.config import RunConfig, Scalar
+from simulations.performance.figures import Figure, Measured, Plan, in_turn
+
+NUM_CLIENTS = 50
+_STEPS = 20
+
+
+def host(plan: Plan) -> Measured:
+    """Time of the CPU for a step of one of fifty clients, with networks so small that their arithmetic is nothing.
+
+    Rounds of twenty steps, batches of one, on the CPU, without CUDA graphs, with which the host only starts a graph for
+    all. Seconds are those of the thread, not of the clock.
+    """
+    num, steps = (3, 2) if plan.quick else (NUM_CLIENTS, _STEPS)
+    tiny: dict[str, Scalar] = {"model": "mlp width=1 latent-size=1", "local.steps": steps, "local.batch-size": 1}
+    config = RunConfig().replaced(tiny)
+    data = load(config.data)
+    spec = TrainerSpec.of(config, data.spec, torch.device("cpu"))
+    stacked, trainer = StackedWeights(num, spec), Trainer(spec)
+    members = [stacked.member(k, lambda member, request: {}) for k in range(num)]
+    shards = [data.train.view(np.arange(k, len(data.train), num)) for k in range(num)]
+
+    def begin(one: Trainer, k: int) -> None:
+        one.assign(Assignment(shards[k], config.seed, k, 1), None)
+        one.load(one.initial())
+
+    def together() -> float:
+        for k, member in enumerate(members):
+            begin(member, k)
+        return _seconds(lambda: _fit(stacked, members)) / (num * steps)
+
+    def alone() -> float:
+        begin(trainer, 0)
+        return _seconds(trainer.fit) / steps
+
+    together(), alone()
+    rows = in_turn(plan.times, together, alone)
+    what = f"a step of one of {num} clients as one computation"
+    yield Figure(key=f"us-{NUM_CLIENTS}", what=what, values=tuple(row[0] * 1e6 for row in rows), unit="us")
+    yield Figure(key="us-loop", what="a step in the loop", values=tuple(row[1] * 1e6 for row in rows), unit="us")
+    what = "a step in the loop over one of the clients as one computation"
+    yield Figure(key="gain", what=what, values=tuple(row[1] / row[0] for row in rows))
+
+
+def _fit(stacked: StackedWeights, members: list[StackedTrainer]) -> None:
+    for result in stacked.fit(members, [Request()] * len(members)):
+        if isinstance(result, Exception):
+            raise result
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
