@@ -239,7 +239,7 @@ def losses_on(device, **settings):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_trains_as_the_cpu_up_to_float32(monkeypatch):
-    # Without TF32, which keeps 11 bits of a factor where float32 keeps 24. A sum of n = 16 x 49 x 32 products in another
+    # Without TF32, which keeps 11 bits of a factor, not 24. A sum of n = 16 x 49 x 32 products in another
     # order is off by about sqrt(n) 2^-24 = 1e-5 of its terms. D's loss of the first step is before any weight moves.
     # G's comes after D's first step of Adam, which moves weights with gradients near zero by the rate in either
     # direction: rounding turns the sign only of gradients below 1e-5 of the largest, which move the loss as little.
