@@ -9,7 +9,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from pydantic import BaseModel
 
 from simulations.serve.service import Service
-from simulations.serve.summaries import read_summary
 
 
 class Health(BaseModel):
@@ -61,7 +60,7 @@ class _Figures:
         rounds = GaugeMetricFamily("fedgan_run_round", "Rounds done.", labels=["run"])
         what = "The score that rounds are compared by, of the best so far."
         best = GaugeMetricFamily("fedgan_run_best_score", what, labels=["run", "score"])
-        for run in map(read_summary, service.library.all().values()):
+        for run in map(service.summaries.of, service.library.all().values()):
             state.add_metric([run.id, run.state], 1)
             rounds.add_metric([run.id], run.round)
             if run.best is not None:

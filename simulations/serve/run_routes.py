@@ -15,8 +15,9 @@ from simulations.serve.answer_base import Answer, finite
 from simulations.serve.figure_tables import score_table
 from simulations.serve.front import HEAD
 from simulations.serve.service import Service
-from simulations.serve.summaries import partition_of, read_detail, read_summary
+from simulations.serve.summaries import partition_of
 
+JSON = "application/json"
 _MOST_LINES = 10_000
 
 RunName = Annotated[str, Path(max_length=500, description="a run's id, as /api/runs lists it")]
@@ -46,13 +47,13 @@ def _add_overview(router: APIRouter, service: Service) -> None:
     @router.get("", response_model=answers.Runs, responses=UNCHANGED)
     def list_runs(if_none_match: Known = None) -> Response:
         """All runs at a glance."""
-        runs = [read_summary(record) for record in service.library.all().values()]
+        runs = [service.summaries.of(record) for record in service.library.all().values()]
         return as_json(answers.Runs(runs=runs, score_table=score_table()), if_none_match)
 
     @router.get("/{run}", response_model=answers.RunDetail, responses={**NOT_FOUND, **UNCHANGED})
     def show_run(run: RunName, if_none_match: Known = None) -> Response:
         """A run in full: curves, clients, what goes wrong."""
-        return as_json(read_detail(find(service, run)), if_none_match)
+        return tagged(service.details.of(find(service, run)), JSON, if_none_match)
 
     @router.get("/{run}/partition", response_model=answers.Partition, responses=NOT_FOUND)
     def show_partition(run: RunName) -> answers.Partition:
@@ -112,7 +113,7 @@ def find(service: Service, run: str) -> RunReader:
 
 def as_json(found: Answer, known: str | None) -> Response:
     """Returns an answer as JSON, see ``tagged``."""
-    return tagged(found.model_dump_json(by_alias=True).encode(), "application/json", known)
+    return tagged(found.model_dump_json(by_alias=True).encode(), JSON, known)
 
 
 def tagged(content: bytes, media: str, known: str | None) -> Response:

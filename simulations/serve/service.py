@@ -7,6 +7,7 @@ from typing import Protocol
 import anyio.to_thread
 
 from simulations.runs.run_reader import RunReader
+from simulations.serve.answers import RunSummary
 from simulations.serve.batching import BusyError
 from simulations.serve.counters import Counters
 from simulations.serve.generate_requests import GenerateRequest
@@ -14,6 +15,8 @@ from simulations.serve.generation import Answered, BatchGenerator, Counts, Gener
 from simulations.serve.library import Library
 from simulations.serve.limits import Limits
 from simulations.serve.processes import Processes
+from simulations.serve.recent import Recent
+from simulations.serve.summaries import read_detail, read_summary
 
 
 class Making(Protocol):
@@ -70,6 +73,8 @@ class Service:
         self.counts = Counts()
         self.making: Making = (Processes if in_processes else InThread)(limits, self.counts)
         self.counters = Counters()
+        self.summaries: Recent[RunSummary] = Recent(read_summary)
+        self.details: Recent[bytes] = Recent(lambda record: read_detail(record).model_dump_json(by_alias=True).encode())
         self.refused = 0
         self.is_stopping: Callable[[], bool] = lambda: False
         self._streams = self._requests = 0
