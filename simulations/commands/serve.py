@@ -41,6 +41,9 @@ def serve(
         raise ConfigError(f"--timeout {timeout}: a number of seconds, 0.1 or more")
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", root_path):
         raise ConfigError(f"--root-path {root_path!r}: a path of plain letters, such as /fedgan")
+    from simulations.serve.beginning import prepare
+
+    prepare()
     from simulations.serve.listen import listen
 
     limits = Limits(images=max_images, waiting=max(4 * max_images, Limits.waiting), seconds=timeout)

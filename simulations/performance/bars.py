@@ -77,4 +77,5 @@ BARS = (
     _bar("gpu", "batched-50", "GPU, 50 clients: batched over the loop", "at least", 40),
     _bar("gpu", "over-one", "GPU, images a second of 50 clients over one network's", "at least", 0.25),
     _bar("gpu", "profile-idle", "GPU, idle in a round of 50 clients", "at most", 10, "%"),
+    _bar("serve", "single-p50", "one client, one image: half of the answers within", "at most", 20, "ms"),
 )

@@ -27,11 +27,11 @@ _PARTS = ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))
 
 
 def serve(plan: Plan) -> Measured:
-    """32 clients ask `fedgan serve` for images at once, on connections that stay.
+    """32 clients ask `fedgan serve` for images at once, on connections that stay; then one, for one image at a time.
 
-    The server is a process of its own, with one thread for the generator, and all clients are one thread of another.
-    Images a second are divided by those of the generator by itself: `generate` in batches of 500 on one thread, before
-    and after.
+    The server is three processes, for HTTP, for encoders and for the generator, and all clients are one thread of
+    another. Images a second are divided by those of the generator by itself: `generate` in batches of 500 on one
+    thread, before and after.
     """
     seconds = 0.2 if plan.quick else 3.0
     with tempfile.TemporaryDirectory() as folder:
@@ -39,15 +39,19 @@ def serve(plan: Plan) -> Measured:
         with _serving(Path(folder) / "run") as port:
             cases = [(form, num) for num in (64, 1) for form in (_FORMATS[:1] if plan.quick else _FORMATS)]
             found: dict[tuple[str, int], list[tuple[Answers, float]]] = {case: [] for case in cases}
+            _asked(port, _FORMATS[0], 1, 0.0, clients=1)  # its processes have begun
+            single: list[Answers] = []
             for repeat in range(plan.times):
                 for case in cases if repeat % 2 == 0 else reversed(cases):
                     before = _alone(trained, seconds / 3)
                     answers = _asked(port, *case, seconds)
                     found[case].append((answers, (before + _alone(trained, seconds / 3)) / 2))
+                single.append(_asked(port, _FORMATS[0], 1, seconds, clients=1))
     own = tuple(statistics.mean(alone for _, alone in rows) for rows in zip(*found.values(), strict=True))
     yield Figure(key="own", what="the generator by itself", values=own, unit="images/s")
     for (form, num), rows in found.items():
         yield from _figures(form, num, rows)
+    yield from _waits("single", single, "one client, one image: ")
 
 
 def _figures(form: str, num: int, rows: list[tuple[Answers, float]]) -> Iterator[Figure]:
@@ -56,9 +60,14 @@ def _figures(form: str, num: int, rows: list[tuple[Answers, float]]) -> Iterator
     yield Figure(key=key, what=f"{each}: images a second over the generator by itself", values=ratios)
     rates = tuple(answers.a_second for answers, _ in rows)
     yield Figure(key=f"{key}-requests", what="of that, requests", values=rates, unit="a second")
+    yield from _waits(key, [answers for answers, _ in rows])
+
+
+def _waits(key: str, rows: list[Answers], before: str = "") -> Iterator[Figure]:
     for share, words in _PARTS:
-        waits = tuple(answers.quantile(share) * 1e3 for answers, _ in rows)
-        yield Figure(key=f"{key}-p{share * 100:g}", what=f"{words} of the answers within", values=waits, unit="ms")
+        waits = tuple(answers.quantile(share) * 1e3 for answers in rows)
+        what = f"{before}{words} of the answers within"
+        yield Figure(key=f"{key}-p{share * 100:g}", what=what, values=waits, unit="ms")
 
 
 def _trained(path: Path) -> LoadedGenerator:
@@ -90,11 +99,11 @@ def _alone(trained: LoadedGenerator, seconds: float) -> float:
     return passes * _BATCH / (time.perf_counter() - start)
 
 
-def _asked(port: int, form: str, num: int, seconds: float) -> Answers:
+def _asked(port: int, form: str, num: int, seconds: float, clients: int = _CLIENTS) -> Answers:
     def body(number: int) -> bytes:
         return json.dumps({"num": num, "seed": number, "format": form}).encode()
 
-    return load(port, "/api/runs/run/generate", body, _CLIENTS, seconds / 6, seconds)
+    return load(port, "/api/runs/run/generate", body, clients, seconds / 6, seconds)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ one of them ends, what was under way fails, and two new ones begin. Both end wit
 import asyncio
 import itertools
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simulations.serve import beginning
 from simulations.serve.batching import StoppedError
 from simulations.serve.generation import Answered, BatchGenerator, Counts, Generation, Task
 from simulations.serve.limits import Limits
@@ -34,7 +34,6 @@ log = logging.getLogger("fedgan.serve")
 _REST = 5.0  # seconds between two beginnings, lest they follow each other all the time
 _PATIENCE = 5.0  # seconds that a process has to end
 _LARGEST_KEPT = 31 * 2**20  # bytes; of 32 MB glibc would make no use
-_WAY = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Processes:
@@ -50,9 +49,7 @@ class Processes:
     def __init__(self, limits: Limits, counts: Counts) -> None:
         self._limits = limits
         self._counts = counts
-        self._context: Any = multiprocessing.get_context(_WAY)
-        if _WAY == "forkserver":
-            multiprocessing.set_forkserver_preload([__name__])  # imported once, for these and all later ones
+        self._context = beginning.context()
         self._link: Link | None = None
         self._processes: list[BaseProcess] = []
         self._began = float("-inf")
@@ -106,8 +103,8 @@ class Processes:
         self._beginning = loop.create_task(asyncio.to_thread(_begin, self._processes, ends))
         self._beginning.add_done_callback(lambda done: self._has_begun(link, done))
 
-    def _has_begun(self, link: Link, beginning: asyncio.Task[None]) -> None:
-        if not beginning.cancelled() and (error := beginning.exception()) is not None:
+    def _has_begun(self, link: Link, done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
             log.error("the processes that make images cannot begin: %s", error)
             link.close()
 
@@ -138,6 +135,7 @@ class Processes:
 
 def _begin(processes: list[BaseProcess], ends: tuple[socket.socket, ...]) -> None:
     try:
+        beginning.prepare()
         for process in processes:
             process.start()
     finally:
