@@ -20,6 +20,7 @@ from simulations.performance.attacks import attacks
 from simulations.performance.checkpoint_cost import checkpoints
 from simulations.performance.compression import compression
 from simulations.performance.deployed import deployed
+from simulations.performance.families import families
 from simulations.performance.figures import Benchmark, Figure, Plan, Result, this_machine
 from simulations.performance.flower import flower
 from simulations.performance.gpu import gpu
@@ -37,6 +38,7 @@ from simulations.performance.step import step
 
 BENCHMARKS: dict[str, Benchmark] = {
     "roofline": roofline,
+    "families": families,
     "step": step,
     "overhead": overhead,
     "peers": peers,
