@@ -24,12 +24,15 @@ INSTALL = (
     "not installed: pip install -e '.[bench]' in an environment of its own, with Python 3.12 (docs/performance.toml)"
 )
 
+_TRIAL_ROUNDS = 12  # after which ``--engine auto`` has chosen
+
 
 def peers(plan: Plan) -> Measured:
     """A round of ten clients in other simulators, over the same round in fedgan on the same cores.
 
     0.3 M parameters, steps of 32. Each builds what it builds by its own examples; BlazeFL in threads, pfl in a process
-    a core, the loop over copies with an intra-op thread a core. Fedgan in threads, and in a process a core as pfl.
+    a core, the loop over copies with an intra-op thread a core. Fedgan in threads, in a process a core
+    as pfl, and as --engine auto chooses between the two.
     """
     workers = available_cores()
     for steps in (1,) if plan.quick else (1, 20):
@@ -37,9 +40,11 @@ def peers(plan: Plan) -> Measured:
         with ExitStack() as stack:
             ours = stack.enter_context(Federation(config, workers))
             in_processes = stack.enter_context(Federation(config, workers, engine="processes"))
+            chosen = stack.enter_context(Federation(config, workers, engine="auto"))
+            chosen.round(1 if plan.quick else _TRIAL_ROUNDS)
             rounds = 1 if plan.quick else max(1, 20 // steps)
-            names = ["fedgan's processes", "a loop over deep copies"]
-            sides: list[Callable[[], float]] = [in_processes.round, Copying(config, workers).round]
+            names = ["fedgan's processes", "fedgan with --engine auto", "a loop over deep copies"]
+            sides: list[Callable[[], float]] = [in_processes.round, chosen.round, Copying(config, workers).round]
             for name, package, make in (("BlazeFL", "blazefl", _blazefl), ("pfl", "pfl", _pfl)):
                 if importlib.util.find_spec(package) is None:
                     yield Skipped(what=f"{name}, {steps} steps", why=INSTALL)
@@ -54,6 +59,9 @@ def peers(plan: Plan) -> Measured:
             key = f"{name.split()[-1].lower()}-{steps}"
             what = f"a round of {steps} step{'s' * (steps > 1)} in {name}, over fedgan"
             yield Figure(key=key, what=what, values=tuple(row[number] / row[0] for row in rows))
+            if name in ("BlazeFL", "pfl"):
+                values = tuple(row[number] / row[2] for row in rows)
+                yield Figure(key=key.replace("-", "-auto-"), what=f"{what} with --engine auto", values=values)
             if name == "pfl":
                 values = tuple(row[number] / row[1] for row in rows)
                 yield Figure(key=f"pfl-processes-{steps}", what=f"{what} in processes", values=values)
