@@ -93,8 +93,8 @@ class FasterOfTwo:
                 self._in_processes = next(self._plan) if self._seconds is None else self._plan.send(self._seconds)
             except StopIteration as end:
                 self._in_processes, self._is_settled = end.value, True
-                if not self._in_processes:
-                    self.close()
+        if self._is_settled and not self._in_processes:
+            self.close()
         start = self._clock()
         yield
         self._seconds = (self._clock() - start) / num_clients
@@ -119,7 +119,8 @@ class FasterOfTwo:
         if why_not := self._reason_against(each):
             log.info("engine: threads, as %s", why_not)
             return False
-        self._processes = self._begin(self._num)
+        if not self._begun():
+            return False
         yield True  # they import what they need, and build networks
         seconds: dict[bool, list[float]] = {True: [], False: []}
         for in_processes in _ORDER:
@@ -144,8 +145,9 @@ class FasterOfTwo:
         if expected < _LEAST_SECONDS_KNOWN or self._lacks_memory():
             log.info("engine: threads, as the run takes some %.0f s, or memory is short, though %s", expected, words)
             return False
+        if not self._begun():
+            return False
         log.info("engine: processes, as %s as threads", words)
-        self._processes = self._begin(self._num)
         return True
 
     def _reason_against(self, each: float) -> str:
@@ -154,6 +156,15 @@ class FasterOfTwo:
         if expected < _LEAST_SECONDS:
             return f"the run takes some {expected:.0f} s, too few to try processes"
         return f"memory is short for {self._num} processes" if self._lacks_memory() else ""
+
+    def _begun(self) -> bool:
+        """Begins the processes, and returns whether they could be."""
+        try:
+            self._processes = self._begin(self._num)
+        except OSError as error:
+            log.info("engine: threads, as processes cannot begin: %s", error)
+            return False
+        return True
 
     def _lacks_memory(self) -> bool:
         free = free_memory()

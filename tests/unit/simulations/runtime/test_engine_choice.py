@@ -133,6 +133,19 @@ def test_a_client_whose_process_dies_is_trained_in_a_thread_and_so_are_all_after
     workers.dead = True
     assert run(make(), clock, {T: 8.0}, range(1, 10)) == [T] * 9
     assert [r.getMessage() for r in caplog.records] == ["engine: threads from here on, as it has died"]
+    assert workers.closed
+
+
+def test_where_no_process_can_begin_the_run_goes_on_in_threads(kept, begun, caplog):
+    make, workers, clock = begun
+
+    def begin(num):
+        raise OSError("no room")
+
+    workers.begin = begin
+    with caplog.at_level(logging.INFO):
+        assert run(make(), clock, {T: 8.0}, range(1, 10)) == [T] * 9
+    assert [r.getMessage() for r in caplog.records] == ["engine: threads, as processes cannot begin: no room"]
 
 
 def test_a_file_that_cannot_be_read_is_as_none_and_is_written_anew(kept):
