@@ -24,7 +24,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Unit:
-    """Another unit in which a figure is told.
+    """Another unit in which a figure is given.
 
     Attributes:
         name: Of the unit: ``bits``.
@@ -45,7 +45,7 @@ class Plot:
         chart: The chart.
         labels: By name of each figure, what people call it.
         are_scores: Whether the figures are scores, which some rounds have only.
-        others: By name, those figures that are told in another unit too.
+        others: By name, those figures that are given in another unit too.
     """
 
     chart: Chart

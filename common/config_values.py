@@ -25,14 +25,14 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def fault(value: object, wanted: type) -> str | None:
+def fault(value: object, expected: type) -> str | None:
     """Returns why a value cannot be one of the expected type; None if it may be."""
     if not isinstance(value, bool | int | float | str):
         return "expected a number, a string, true or false"
     kinds = {bool: bool, int: int, float: int | float, str: str}
-    if not isinstance(value, kinds[wanted]) or isinstance(value, bool) != (wanted is bool):
+    if not isinstance(value, kinds[expected]) or isinstance(value, bool) != (expected is bool):
         plain = value.strip().lower() if isinstance(value, str) else ""
-        return f"expected {_NAMES[wanted]}" + (f": {plain}, without quotes" if _READABLE.fullmatch(plain) else "")
+        return f"expected {_NAMES[expected]}" + (f": {plain}, without quotes" if _READABLE.fullmatch(plain) else "")
     if isinstance(value, str):
         return _fault_of_text(value)
     return None

@@ -78,7 +78,7 @@ class CheckpointError(FedGANError):
 
 
 class OtherRunError(CheckpointError):
-    """A run that was asked to go on as another one: another configuration, other data."""
+    """A run that was to go on as another one: another configuration, other data."""
 
     exit_code: ClassVar[int] = 2
 
@@ -116,8 +116,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether memory was asked for that is not there: by Python, the system, or torch on whatever device."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    told = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-    return told or isinstance(error, MemoryError)
+    says_so = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    return says_so or isinstance(error, MemoryError)
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # torch has no type for the CPU's

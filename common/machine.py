@@ -21,16 +21,16 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")
-        told.setdefault(key.strip(), " ".join(value.split()))
-    names = [told.get(key, "") for key in _KEYS]
+        fields.setdefault(key.strip(), " ".join(value.split()))
+    names = [fields.get(key, "") for key in _KEYS]
     if not text:
         names += [_of_macos(), platform.processor()]
     kind = platform.machine()
-    if "CPU part" in told:  # ARM has numbers for names
-        names.append(f"{kind}, implementer {told.get('CPU implementer', UNKNOWN)}, part {told['CPU part']}")
+    if "CPU part" in fields:  # ARM has numbers for names
+        names.append(f"{kind}, implementer {fields.get('CPU implementer', UNKNOWN)}, part {fields['CPU part']}")
     return next((name for name in [*names, kind] if name), UNKNOWN)
 
 

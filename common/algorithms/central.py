@@ -191,10 +191,10 @@ def _make(network: nn.Module, latents: Tensor, labels: Tensor, context: ServerCo
 
 def _of_own(fakes: Tensor, labels: Tensor, trainer: LocalTrainer) -> tuple[Tensor, Tensor]:
     """Returns as many of the fakes and their labels, with repeats, with the labels' distribution in the shard."""
-    wanted = trainer.real(len(labels), "labels-of-fakes")[1].cpu()
+    requested = trainer.real(len(labels), "labels-of-fakes")[1].cpu()
     rows = torch.arange(len(labels))
-    for label in set(wanted.tolist()):
-        places, found = torch.nonzero(wanted == label)[:, 0], torch.nonzero(labels == label)[:, 0]
+    for label in set(requested.tolist()):
+        places, found = torch.nonzero(requested == label)[:, 0], torch.nonzero(labels == label)[:, 0]
         if len(found):  # else the server happened to send none, and others stand in
             rows[places] = found[torch.arange(len(places)) % len(found)]
     return fakes[rows], labels[rows]

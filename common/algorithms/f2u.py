@@ -18,7 +18,7 @@ class F2U(CentralGenerator):
     """The generator descends its loss before max_k D_k: an image is real if it is so to any one client.
 
     Deviation: with ``by-label``, where clients disclose their labels, the largest logit is taken over the clients that
-    hold the image's label, as the others' discriminators have never been told what such an image looks like.
+    hold the image's label, as the others' discriminators have never seen what such an image looks like.
     """
 
     source: ClassVar[str] = "Yonetani, Takahashi, Hashimoto, Ushiku 2019 (arXiv 1905.09684), forgiver-first update"

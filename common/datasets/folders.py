@@ -59,7 +59,7 @@ def scan(
     root: Path,
     endings: Container[str] | None,
     remarks: Remarks,
-    wanted: Container[str] = (),
+    exempt: Container[str] = (),
     kind: str = "images",
 ) -> Folder:
     """Returns the tree at ``root``; symbolic links are followed.
@@ -68,20 +68,20 @@ def scan(
         root: A folder.
         endings: Of the files to take, in lower case with the dot; None: any.
         remarks: Where what is left out is counted.
-        wanted: Names that are taken although they look like those of hidden or system folders.
+        exempt: Names that are taken although they look like those of hidden or system folders.
         kind: What the files are read as, for remarks.
 
     Raises:
         DataError: A folder that cannot be read, or a link that leads back to a folder it lies in; names it.
     """
-    return _scanned(root, _Rules(endings, remarks, wanted, kind), ())
+    return _scanned(root, _Rules(endings, remarks, exempt, kind), ())
 
 
 @dataclass(frozen=True)
 class _Rules:
     endings: Container[str] | None
     remarks: Remarks
-    wanted: Container[str]
+    exempt: Container[str]
     kind: str
 
 
@@ -105,7 +105,7 @@ def _scanned(path: Path, rules: _Rules, above: tuple[tuple[int, int], ...]) -> F
     except OSError as error:
         raise DataError(f"{printable(path)}: the folder cannot be read ({error.strerror})") from error
     for entry in ordered:
-        if _is_system(entry.name) and printable(entry.name) not in rules.wanted:
+        if _is_system(entry.name) and printable(entry.name) not in rules.exempt:
             rules.remarks.add(HIDDEN, entry.name)
         else:
             _take(entry, found, rules, above)

@@ -82,12 +82,12 @@ class ImageFolder(DataSource):
         except DataError as error:
             return f"missing: {error}"
         counts = [len(part) for part in layout.parts]
-        told = (
+        found = (
             f"{counts[0]} training and {counts[1]} test images"
             if len(counts) == 2
             else f"{counts[0]} images, of which a share of {self.held_out:g} is held out"
         )
-        return f"there, not checked: {printable(place)} ({told}; classes: {listed(layout.names)})"
+        return f"there, not checked: {printable(place)} ({found}; classes: {listed(layout.names)})"
 
     def _layout(self, root: Path, remarks: Remarks) -> Layout:
         if not root.is_dir():

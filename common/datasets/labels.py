@@ -34,17 +34,17 @@ def classes_of(
     names = " and ".join(name for name, _, _ in arrays)
     if all(labels.dtype.kind in "US" for labels in flat):
         words, codes = np.unique(np.concatenate(flat), return_inverse=True)
-        told = tuple(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in words)
-        if odd := [word for word in told if not word.strip() or not word.isprintable() or len(word) > _LONGEST]:
+        class_names = tuple(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in words)
+        if odd := [word for word in class_names if not word.strip() or not word.isprintable() or len(word) > _LONGEST]:
             raise DataError(
                 f"{names}: {odd[0][:_LONGEST]!r} is no name of a class; leave such images out, or {RELABEL}"
             )
         if not declared:
             _refuse_ids(names, codes)
-        elif declared != len(told):
-            raise DataError(f"{names}: {len(told)} classes ({listed(told)}), not num-classes={declared}")
+        elif declared != len(class_names):
+            raise DataError(f"{names}: {len(class_names)} classes ({listed(class_names)}), not num-classes={declared}")
         ends = np.cumsum([len(labels) for labels in flat])[:-1]
-        return [part.astype(np.int64) for part in np.split(codes, ends)], told
+        return [part.astype(np.int64) for part in np.split(codes, ends)], class_names
     numbers = [_whole(name, labels) for (name, _, _), labels in zip(arrays, flat, strict=True)]
     together = np.concatenate(numbers)
     widths = [array.shape[1] for _, array, num in arrays if _is_one_hot(array, num)]

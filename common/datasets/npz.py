@@ -72,14 +72,14 @@ class Npz(DataSource):
         archive = Archive(path)
         with naming(path):
             roles, remarks = roles_of(archive)
-            read = {name: archive.read(name) for name in self._wanted(archive, roles)}
+            read = {name: archive.read(name) for name in self._arrays_to_read(archive, roles)}
             labels, names = self._labels(read, roles)
             parts = []
             for part in ("train", "test"):
                 if part in roles:
                     name = roles[part]["images"]
-                    pixels, told = self._pixels(name, read.pop(name))
-                    remarks += told
+                    pixels, added = self._pixels(name, read.pop(name))
+                    remarks += added
                     own = labels.get(part, np.zeros(len(pixels), np.int64))
                     parts.append(ImageSet(squared(pixels, image_size), torch.from_numpy(own)))
             if len(parts) == 1:
@@ -99,7 +99,7 @@ class Npz(DataSource):
             return f"{'unusable' if path.is_file() else 'missing'}: {error}"
         return f"there, not checked: {path} ({path.stat().st_size / 1e6:.1f} MB; {archive})"
 
-    def _wanted(self, archive: Archive, roles: Roles) -> list[str]:
+    def _arrays_to_read(self, archive: Archive, roles: Roles) -> list[str]:
         """Returns the arrays to read, once it is known that they and what becomes of them fit into memory."""
         needed = 0
         for arrays in roles.values():
@@ -123,11 +123,11 @@ class Npz(DataSource):
 
     def _pixels(self, name: str, array: npt.NDArray[Any]) -> tuple[torch.Tensor, list[str]]:
         axes = channels_first(name, array.shape)
-        values, told = as_bytes(name, array, _limits(self.value_range))
+        values, added = as_bytes(name, array, _limits(self.value_range))
         ordered = values.transpose(axes)
         if len(axes) == 3:
             ordered = ordered[:, None]
-        return torch.from_numpy(np.ascontiguousarray(ordered)), told
+        return torch.from_numpy(np.ascontiguousarray(ordered)), added
 
 
 def roles_of(archive: Archive) -> tuple[Roles, list[str]]:
@@ -152,8 +152,8 @@ def roles_of(archive: Archive) -> tuple[Roles, list[str]]:
         roles["test"] = roles.pop("val")
         remarks.append(f"{roles['test']['images']} is what is held out")
     elif unused := roles.pop("val", None):
-        told = f"the validation images were left out ({', '.join(unused.values())})"
-        remarks.append(f"{told}: those of train are trained on, those of test are held out")
+        left_out = f"the validation images were left out ({', '.join(unused.values())})"
+        remarks.append(f"{left_out}: those of train are trained on, those of test are held out")
     if "test" in roles and ("labels" in roles["train"]) != ("labels" in roles["test"]):
         raise DataError(f"holds {archive}; give labels of both training and test images, or of neither")
     used = {name: f"{part} {role}" for part, arrays in roles.items() for role, name in arrays.items()}

@@ -86,13 +86,13 @@ def as_bytes(
         chunk = array[start : start + _CHUNK].astype(np.float64)
         outside += int(((chunk < first - slack) | (chunk > last + slack)).sum())
         scaled[start : start + _CHUNK] = np.rint(((chunk - first) * (255 / (last - first))).clip(0, 255))
-    told = [f"{name} was scaled from [{first:g}, {last:g}] to bytes"]
+    remarks = [f"{name} was scaled from [{first:g}, {last:g}] to bytes"]
     if outside:
-        told.append(
+        remarks.append(
             f"{outside / array.size:.2%} of the values of {name}, which go from {low:g} to {high:g}, lie outside"
             f" range={first:g},{last:g} and were cut off there"
         )
-    return scaled, told
+    return scaled, remarks
 
 
 def _require_finite(name: str, array: npt.NDArray[Any]) -> None:

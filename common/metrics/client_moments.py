@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.metrics.moments import Moments
 from common.tree import Tree
 
-UNTOLD = -1
+UNDISCLOSED = -1
 """In place of a label: of images whose class is not disclosed."""
 
 _MOST_BYTES = 64 * 2**20  # of one client's second moments; above, they are sent as one group
@@ -25,7 +25,7 @@ class ClientMoments:
     """What one client sends of its real images.
 
     Attributes:
-        groups: Moments of the features, by label; ``UNTOLD`` for the images whose class is not disclosed.
+        groups: Moments of the features, by label; ``UNDISCLOSED`` for the images whose class is not disclosed.
         label_counts: Images of each class; None from a client that keeps them to itself.
     """
 
@@ -51,18 +51,18 @@ class ClientMoments:
         if len(features) < max(fewest, 1):
             raise DataError(f"{len(features)} images are too few to give moments of: {max(fewest, 1)} at least")
         if labels is None:
-            return cls({UNTOLD: Moments.of(features)})
+            return cls({UNDISCLOSED: Moments.of(features)})
         counts = torch.bincount(labels, minlength=num_classes).tolist()
-        told = [k for k, count in enumerate(counts) if count]
+        held = [k for k, count in enumerate(counts) if count]
         together: list[int] = []
-        for k in sorted(told, key=lambda k: (counts[k], k)):  # the smallest first, until they are enough
+        for k in sorted(held, key=lambda k: (counts[k], k)):  # the smallest first, until they are enough
             if counts[k] < fewest or 0 < sum(counts[j] for j in together) < fewest:
                 together.append(k)
-        if len(told) * _packed(features.shape[1]) * 8 > _MOST_BYTES:
-            together = told
-        groups = {k: Moments.of(features[labels == k]) for k in told if k not in together}
+        if len(held) * _packed(features.shape[1]) * 8 > _MOST_BYTES:
+            together = held
+        groups = {k: Moments.of(features[labels == k]) for k in held if k not in together}
         if together:
-            groups[UNTOLD] = Moments.of(features[torch.isin(labels, torch.tensor(together, device=labels.device))])
+            groups[UNDISCLOSED] = Moments.of(features[torch.isin(labels, torch.tensor(together, device=labels.device))])
         return cls(groups, tuple(counts))
 
     @property
@@ -107,14 +107,14 @@ class ClientMoments:
             _require(found == (shapes[key], kind), f"{key} is {found}, not {(shapes[key], kind)}")
             _require(bool(torch.isfinite(value).all()), f"{key} is not finite")
         labels, counts = tree["labels"].tolist(), tree["counts"].tolist()
-        known = len(set(labels)) == size and all(UNTOLD <= k < num_classes for k in labels)
+        known = len(set(labels)) == size and all(UNDISCLOSED <= k < num_classes for k in labels)
         _require(size > 0 and known, f"groups {labels[:20]} of {num_classes} classes")
         _require(min(counts) > 0 and sum(counts) == num_images, f"groups of {counts[:20]} of {num_images} images")
-        told = tuple(tree["label-counts"].tolist()) if "label-counts" in tree else None
-        if told is not None:
-            few = min(told) < 0 or sum(told) != num_images
-            few |= any(told[k] != n for k, n in zip(labels, counts, strict=True) if k != UNTOLD)
-            _require(not few, f"label counts {list(told)} do not fit groups of {counts[:20]} images")
+        label_counts = tuple(tree["label-counts"].tolist()) if "label-counts" in tree else None
+        if label_counts is not None:
+            few = min(label_counts) < 0 or sum(label_counts) != num_images
+            few |= any(label_counts[k] != n for k, n in zip(labels, counts, strict=True) if k != UNDISCLOSED)
+            _require(not few, f"label counts {list(label_counts)} do not fit groups of {counts[:20]} images")
         groups = {}
         for k, n, total, packed in zip(labels, counts, tree["totals"], tree["outers"], strict=True):
             outer = total.new_zeros(dimension, dimension)
@@ -127,13 +127,13 @@ class ClientMoments:
             fits = bool(torch.linalg.eigvalsh(spread)[0] >= -slack)  # no combination of features has less than none
             _require(fits, "second moments that are smaller than the first ones allow")
             groups[k] = Moments(n, total, outer)
-        return cls(groups, told)
+        return cls(groups, label_counts)
 
 
 def moments_by_label(features: Tensor, labels: Tensor | None, num_classes: int) -> dict[int, Moments]:
     """Returns the moments of generated features (N, D) by the requested labels; None: there are none."""
     if labels is None:
-        return {UNTOLD: Moments.of(features)}
+        return {UNDISCLOSED: Moments.of(features)}
     return {k: Moments.of(features[labels == k]) for k in range(num_classes) if bool((labels == k).any())}
 
 

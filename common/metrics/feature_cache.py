@@ -72,8 +72,8 @@ def cache_folder() -> Path | None:
 
     None if the variable is empty, or there is no such place.
     """
-    if (told := os.environ.get(FOLDER)) is not None:
-        return Path(told).expanduser() if told else None
+    if (named := os.environ.get(FOLDER)) is not None:
+        return Path(named).expanduser() if named else None
     try:
         Path.home()
     except RuntimeError:

@@ -10,7 +10,7 @@ from operator import add
 from typing import Any
 
 from common.metrics.base import DISTANCES, Metric, Names, Score, Scores
-from common.metrics.client_moments import UNTOLD, ClientMoments
+from common.metrics.client_moments import UNDISCLOSED, ClientMoments
 from common.metrics.fid import frechet_distance
 from common.metrics.moments import Moments, mixed
 
@@ -33,26 +33,26 @@ def federated_scores(
 
     Args:
         clients: By partition, one or more; summed up in ascending order.
-        fakes: Of generated images, by label; only ``UNTOLD`` for a generator that takes no labels. Of every class that
-            a client holds at least two images.
+        fakes: Of generated images, by label; only ``UNDISCLOSED`` for a generator that takes no labels. Of every class
+            that a client holds at least two images.
         num_clients: In the federation.
         num_classes: How many there are.
     """
     ordered = [clients[k] for k in sorted(clients)]
-    told = [_counts(client, num_classes) for client in ordered]
-    known = [counts for counts in told if counts is not None]
-    pooled = [sum(column) for column in zip(*known, strict=True)] if len(known) == len(told) else None
+    all_counts = [_counts(client, num_classes) for client in ordered]
+    known = [counts for counts in all_counts if counts is not None]
+    pooled = [sum(column) for column in zip(*known, strict=True)] if len(known) == len(all_counts) else None
     everything = reduce(add, (client.total for client in ordered))
     figures: Scores = {"federated-fid": frechet_distance(everything, _mixture(fakes, pooled or [1] * num_classes))}
 
     of_clients: list[float | None] = [None] * num_clients
-    for partition, client, counts in zip(sorted(clients), ordered, told, strict=True):
-        if client.total.count > 1 and (counts is not None or UNTOLD in fakes):
+    for partition, client, counts in zip(sorted(clients), ordered, all_counts, strict=True):
+        if client.total.count > 1 and (counts is not None or UNDISCLOSED in fakes):
             of_clients[partition] = frechet_distance(client.total, _mixture(fakes, counts or [1] * num_classes))
     figures |= {OF_CLIENTS: of_clients, **_worst("client", of_clients)}
     if len(clients) < num_clients:
         figures["federated-clients"] = sorted(clients)
-    if UNTOLD in fakes or num_classes == 1:
+    if UNDISCLOSED in fakes or num_classes == 1:
         return figures
     of_classes: list[float | None] = []
     for k in range(num_classes):
@@ -65,10 +65,10 @@ def federated_scores(
 
 
 def _mixture(fakes: Mapping[int, Moments], counts: Sequence[int]) -> Moments:
-    if UNTOLD in fakes:
-        return fakes[UNTOLD]
-    wanted = [k for k, count in enumerate(counts) if count and k in fakes]
-    return mixed([fakes[k] for k in wanted], [counts[k] for k in wanted])
+    if UNDISCLOSED in fakes:
+        return fakes[UNDISCLOSED]
+    drawn = [k for k, count in enumerate(counts) if count and k in fakes]
+    return mixed([fakes[k] for k in drawn], [counts[k] for k in drawn])
 
 
 def _worst(what: str, figures: Sequence[float | None]) -> Scores:
@@ -94,8 +94,8 @@ def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
             f"It makes class {names.of_class(which)} worst: fid {scores['worst-class-fid']:.4g} to its images."
         )
     if {"federated-clients", "client-fid"} <= scores.keys():
-        told = ", ".join(names.of_client(client) for client in scores["federated-clients"])
-        words.append(f"Only clients {told} of {len(scores['client-fid'])} have told moments of their images.")
+        listed = ", ".join(names.of_client(client) for client in scores["federated-clients"])
+        words.append(f"Only clients {listed} of {len(scores['client-fid'])} have sent moments of their images.")
     return words
 
 
@@ -125,7 +125,7 @@ FEDERATED_FID = Metric(
         _distance(
             "federated-fid",
             "federated FID",
-            "Fréchet distance to the images of all clients, from moments that they told, lower is better",
+            "Fréchet distance to the images of all clients, from moments that they sent, lower is better",
             selects_rounds=True,
         ),
         _distance(
@@ -175,7 +175,7 @@ FEDERATED_FID = Metric(
         ),
         Score(
             "federated-clients",
-            "clients that told moments",
+            "clients that sent moments",
             "the clients that federated scores are over, where they are not over all",
             form="numbers",
             of="client",

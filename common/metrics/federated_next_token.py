@@ -49,7 +49,7 @@ FEDERATED_NEXT_TOKEN = Metric(
         Score(
             "federated-bits-per-character",
             "federated bits per character",
-            "bits a character over the held-out texts of all clients, from sums that they told; lower is better",
+            "bits a character over the held-out texts of all clients, from sums that they sent; lower is better",
             "lower",
             chart=BITS,
             is_log2=True,

@@ -47,8 +47,8 @@ class MemorisationRatio(ClientQuery[tuple[float, float]]):
         draw = numpy_generator(seed, "chosen")
         chosen = [draw.choice(len(part), num, replace=False) for part in (images, held_out)]
         sides = [part.subset(rows).stored for part, rows in zip((images, held_out), chosen, strict=True)]
-        asked = images.labels[torch.from_numpy(draw.integers(len(images.labels), size=config.evaluation.num_samples))]
-        fakes = generate(load_sampler(config.model_component, client.spec, question, client.device), asked, seed)
+        labels = images.labels[torch.from_numpy(draw.integers(len(images.labels), size=config.evaluation.num_samples))]
+        fakes = generate(load_sampler(config.model_component, client.spec, question, client.device), labels, seed)
         ratio, error = metrics.memorisation(*(described(part) for part in (*sides, fakes)))
         return {"ratio": torch.tensor(ratio, dtype=torch.float64), "error": torch.tensor(error, dtype=torch.float64)}
 

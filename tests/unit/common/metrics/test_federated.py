@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.errors import DataError
 from common.metrics import ClientMoments, Moments, federated_scores, frechet_distance, mixed, moments_by_label
-from common.metrics.client_moments import UNTOLD
+from common.metrics.client_moments import UNDISCLOSED
 from common.seeding import torch_generator
 
 CLASSES, DIMENSION = 3, 4
@@ -90,7 +90,7 @@ def test_a_generator_without_labels_has_figures_of_clients_and_none_of_classes()
 def test_small_classes_are_put_together_until_no_group_is_small():
     labels = torch.tensor([0] * 3 + [1] * 20 + [2] * 30)
     one = client(labels, fewest=10)
-    assert {k: group.count for k, group in one.groups.items()} == {2: 30, UNTOLD: 23}  # 3 alone would be too few
+    assert {k: group.count for k, group in one.groups.items()} == {2: 30, UNDISCLOSED: 23}  # 3 alone would be too few
     assert one.label_counts == (3, 20, 30)
     assert {k: group.count for k, group in client(labels[3:], fewest=10).groups.items()} == {1: 20, 2: 30}
     with pytest.raises(DataError, match="9 images are too few to give moments of: 10"):
@@ -100,7 +100,7 @@ def test_small_classes_are_put_together_until_no_group_is_small():
 def test_moments_of_many_features_are_sent_in_one_group():
     features, labels = torch.zeros(8, 2048), torch.arange(8) % 4
     one = ClientMoments.of(features, labels, 4)
-    assert set(one.groups) == {UNTOLD}
+    assert set(one.groups) == {UNDISCLOSED}
     assert one.label_counts == (2, 2, 2, 2)
 
 

@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.examples import ImageSpec
 from common.examples.text import unpack
 from common.metrics import ClientMoments, Moments
-from common.metrics.client_moments import UNTOLD
+from common.metrics.client_moments import UNDISCLOSED
 from common.metrics.longest_copy import Runs
 from common.models import Sampler
 from common.queries import QUERIES, Known, RefusalError, longest_copy, memorisation_ratio
@@ -158,7 +158,7 @@ class TestMoments:
         open_one, silent = (told(config(), site(disclose_labels=tells), shard) for tells in (True, False))
         assert {k: group.count for k, group in open_one.groups.items()} == {k: n for k, n in enumerate(counts) if n}
         assert open_one.label_counts == tuple(counts)
-        assert set(silent.groups) == {UNTOLD}
+        assert set(silent.groups) == {UNDISCLOSED}
         assert silent.label_counts is None
         torch.testing.assert_close(open_one.total.outer, silent.total.outer)
 
