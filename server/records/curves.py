@@ -82,11 +82,11 @@ def plots(means: Iterable[str], scores: Container[str], objective: Objective | N
         scores: Those of scores.
         objective: The run's; None: it is not known.
     """
-    told, of_scores = list(means), table.plots(scores)
+    names, of_scores = list(means), table.plots(scores)
     declared = (*objective.losses(), *objective.diagnostics()) if objective else ()
-    rows = [(figure.chart, (figure.name, figure.label)) for figure in declared if figure.name in told]
+    rows = [(figure.chart, (figure.name, figure.label)) for figure in declared if figure.name in names]
     known = {figure.name for figure in declared}
-    rows += [(LOSSES if n.endswith("-loss") else _OTHERS, (n, _words(n))) for n in told if n not in known]
+    rows += [(LOSSES if n.endswith("-loss") else _OTHERS, (n, _words(n))) for n in names if n not in known]
     training = [Plot(chart, dict(those)) for chart, those in grouped(rows).items()]
     others = {figure.name: figure.other for figure in declared if figure.other}
     training = [replace(plot, others={k: others[k] for k in plot.labels if k in others}) for plot in training]

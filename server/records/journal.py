@@ -150,8 +150,8 @@ def describe(line: RoundLine, num_rounds: int, losses: Sequence[Loss]) -> str:
             parts.append(f"{loss.label} {value:.3f}{other}")
     parts.append(f"{sum(line['seconds'].values()):.2f} s")
     parts += _scores_in_words(line["scores"])
-    if told := line.get("scored-with"):
-        parts.append(f"({scored_with(told)})")
+    if made_with := line.get("scored-with"):
+        parts.append(f"({scored_with(made_with)})")
     parts += filter(None, (metric.remark(line["scores"]) for metric in METRICS.values()))
     if line["refused"]:
         parts.append(f"{len(line['refused'])} left out")

@@ -218,9 +218,9 @@ def _svg(draw: Callable[[], "Figure"], alt: str) -> str:
     return f"<svg class=plot role=img aria-label='{html.escape(alt)}' {style} viewBox='0 0 {width} {height}'>{body}"
 
 
-def _client(told: Mapping[str, Any]) -> str:
-    name = _short(f"{told['partition']} {told.get('site', '')}".strip(), _LONGEST_CLIENT)
-    return f"{name}  ({told['num-examples']})"
+def _client(row: Mapping[str, Any]) -> str:
+    name = _short(f"{row['partition']} {row.get('site', '')}".strip(), _LONGEST_CLIENT)
+    return f"{name}  ({row['num-examples']})"
 
 
 def _short(name: str, most: int = 16) -> str:

@@ -176,10 +176,10 @@ def _facts(path: Path) -> dict[str, Any]:
     try:
         with Image.open(io.BytesIO(read_file(path, _LONGEST_PICTURE))) as picture:
             picture.load()
-            told = json.loads(getattr(picture, "text", {}).get(provenance.KEY, "{}"))
+            found = json.loads(getattr(picture, "text", {}).get(provenance.KEY, "{}"))
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _row_names(path: Path, names: Sequence[str]) -> list[str]:
@@ -203,10 +203,10 @@ def _with_rows(picture: str, rows: Sequence[str]) -> str:
 def _training(lines: Sequence[RoundLine], objective: Objective) -> str:
     if not lines:
         return ""
-    told = [line["scored-with"] for line in lines if "scored-with" in line]
+    made_with = [line["scored-with"] for line in lines if "scored-with" in line]
     found = curves.curves(lines)
     charts = curves.plots(found.means, found.scores, objective)
-    drawn = plots.curves_svg(found, charts, scored_with_words(told[-1]) if told else "")
+    drawn = plots.curves_svg(found, charts, scored_with_words(made_with[-1]) if made_with else "")
     return f"<h2>Training</h2><div class=plots>{drawn}</div>" if drawn else ""
 
 

@@ -37,10 +37,10 @@ def draw_samples(
     """
     columns = generator.spec.preview_columns
     labels = sample_labels(held, columns)
-    told = {**origin, "number": len(labels), "labels": labels.tolist()}
-    told |= {"way": generator.way} if generator.way else {}
+    facts = {**origin, "number": len(labels), "labels": labels.tolist()}
+    facts |= {"way": generator.way} if generator.way else {}
     made = generate(generator, labels, origin["seed"], generator.preview_shape)
-    write_preview(generator.spec.preview(made, columns, _headings(labels, columns, class_names)), told, path)
+    write_preview(generator.spec.preview(made, columns, _headings(labels, columns, class_names)), facts, path)
 
 
 def draw_real(
@@ -54,20 +54,20 @@ def draw_real(
         write_preview(real, None, path)
 
 
-def write_preview(preview: npt.NDArray[np.uint8] | str, told: Mapping[str, Any] | None, path: Path) -> None:
+def write_preview(preview: npt.NDArray[np.uint8] | str, facts: Mapping[str, Any] | None, path: Path) -> None:
     """Writes what ``ExampleSpec.preview`` gives.
 
     Args:
         preview: A picture, or text.
-        told: What the file says of itself (``common.provenance``); None: nothing.
+        facts: What the file says of itself (``common.provenance``); None: nothing.
         path: Where to, as ``.png``; text is written beside it, as ``.txt``.
     """
     if isinstance(preview, str):
-        first = "" if told is None else f"{provenance.written(told)}\n\n"
+        first = "" if facts is None else f"{provenance.written(facts)}\n\n"
         write_atomically(path.with_suffix(".txt"), f"{first}{preview}\n".encode())
         return
     buffer = io.BytesIO()
-    text = None if told is None else provenance.png_text(told)
+    text = None if facts is None else provenance.png_text(facts)
     Image.fromarray(preview).save(buffer, format="png", pnginfo=text)
     write_atomically(path, buffer.getvalue())
 

@@ -13,7 +13,7 @@ from server.records.tracking.tracker_sync import TrackerSync
 log = logging.getLogger("fedgan.server")
 
 _EVERY = 1.0  # seconds between two looks at the journal
-_PATIENCE = 30.0  # seconds that the end of a run waits for what was not told yet
+_PATIENCE = 30.0  # seconds that the end of a run waits for what was not sent yet
 
 
 @contextmanager
@@ -52,7 +52,7 @@ class Follower(threading.Thread):
         self._ended = False
 
     def stop(self, ended: bool) -> None:
-        """Lets the tracker be told of the rest, for at most half a minute."""
+        """Lets the rest be sent to the tracker, for at most half a minute."""
         self._ended = ended
         self._over.set()
         self.join(_PATIENCE)

@@ -17,7 +17,7 @@ class SyncState:
     """What a tracker has.
 
     Attributes:
-        identity: What the tracker calls the run; empty: it was never told of it.
+        identity: What the tracker calls the run; empty: it has none of it.
         rounds: A digest of what each round was when it was sent.
         end: A digest of the end that was sent; empty: none was.
     """
@@ -56,10 +56,10 @@ class SyncState:
 
     def keep(self, last: int) -> None:
         """Forgets the rounds after ``last``, and the end."""
-        self.rounds = {round: told for round, told in self.rounds.items() if round <= last}
+        self.rounds = {round: sent for round, sent in self.rounds.items() if round <= last}
         self.end = ""
 
 
-def digest(told: object) -> str:
+def digest(line: object) -> str:
     """Returns a digest of something that JSON can hold."""
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()[:_DIGITS]

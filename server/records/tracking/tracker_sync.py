@@ -44,7 +44,7 @@ class TrackerSync:
     def __init__(self, name: str, config: RunConfig, run: RunDirectory, *, anew: bool = False) -> None:
         self._name, self._config, self._run = name, config, run
         self._path = run.path / FOLDER / f"{name}.json"
-        self._told = SyncState() if anew else SyncState.read(self._path)
+        self._sent = SyncState() if anew else SyncState.read(self._path)
         self._lines = _Lines(run.journal)
         self._tracker: Tracker | None = None
 
@@ -72,23 +72,23 @@ class TrackerSync:
         Raises:
             ConfigError: Its package is not installed; says how to get it.
         """
-        kept = self._told.agreed(_by_round(journal.read(self._run.journal)))
-        if self._told.rounds and not kept:
-            self._told = SyncState()  # of another run in this folder, or one that begins again
-        self._told.keep(kept)
+        kept = self._sent.agreed(_by_round(journal.read(self._run.journal)))
+        if self._sent.rounds and not kept:
+            self._sent = SyncState()  # of another run in this folder, or one that begins again
+        self._sent.keep(kept)
         place = self._path.parent / self._name
         place.mkdir(parents=True, exist_ok=True)
-        tracked = Tracked(self._run.path.name, self._told_config(), place, self._told.identity, kept)
+        tracked = Tracked(self._run.path.name, self._config_to_send(), place, self._sent.identity, kept)
         module, kind = TRACKERS[self._name]
         try:
             tracker: Tracker = getattr(import_module(module), kind)(tracked)
         except ImportError as error:
             raise ConfigError(f"{error}; pip install 'fedgan[{self._name}]' where the server runs") from None
-        self._tracker, self._told.identity = tracker, tracker.identity
-        self._told.write(self._path)
+        self._tracker, self._sent.identity = tracker, tracker.identity
+        self._sent.write(self._path)
         return tracker
 
-    def _told_config(self) -> dict[str, Scalar]:
+    def _config_to_send(self) -> dict[str, Scalar]:
         """Returns the configuration, with the extractor that the run's images have, as scores say nothing without."""
         config, evaluation = self._config.flat(), self._config.evaluation
         try:
@@ -105,22 +105,22 @@ class TrackerSync:
         Rounds that have become others since they were sent are taken back, as far as the tracker can.
         """
         tracker, whole, lines = self._open, *self._lines.read()
-        rounds, told = _by_round(lines), self._told
-        if whole and (kept := told.agreed(rounds)) < told.last:
+        rounds, sent = _by_round(lines), self._sent
+        if whole and (kept := sent.agreed(rounds)) < sent.last:
             tracker.rewind(kept)
-            told.keep(kept)
-        news = [line for round, line in rounds.items() if round > told.last]
+            sent.keep(kept)
+        news = [line for round, line in rounds.items() if round > sent.last]
         try:
-            if news and not told.last:
+            if news and not sent.last:
                 self._send_samples(tracker, 0)
             for line in news:
                 round = line["round"]
                 tracker.figures(round, figures(line))
-                told.rounds[round] = digest(line)
+                sent.rounds[round] = digest(line)
                 self._send_samples(tracker, round)
         finally:
             if news or whole:
-                told.write(self._path)
+                sent.write(self._path)
         return len(news)
 
     def _send_samples(self, tracker: Tracker, round: int) -> None:
@@ -132,14 +132,14 @@ class TrackerSync:
     def end(self, *, ended: bool) -> None:
         """Sends the final scores, if the run came to its end, and closes the tracker."""
         self._open.finish(self._scores(ended), ended)
-        self._told.end = self._digest(ended)
-        self._told.write(self._path)
+        self._sent.end = self._digest(ended)
+        self._sent.write(self._path)
 
     def is_told(self, *, ended: bool) -> bool:
         """Returns whether the tracker knows all that there is to tell, the end included."""
-        rounds, told = _by_round(journal.read(self._run.journal)), self._told
+        rounds, sent = _by_round(journal.read(self._run.journal)), self._sent
         return (
-            told.end == self._digest(ended) and list(rounds) == list(told.rounds) and told.agreed(rounds) == told.last
+            sent.end == self._digest(ended) and list(rounds) == list(sent.rounds) and sent.agreed(rounds) == sent.last
         )
 
     @property

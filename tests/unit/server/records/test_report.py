@@ -267,7 +267,7 @@ def test_the_report_says_which_clients_and_classes_the_generator_serves_worst(tm
     for words in (
         "It serves client 1 worst: fid 88.1 to that client's images, 36.2 to those of all.",
         "It makes class 1 (dog) worst: fid 120.4 to its images.",
-        "Only clients 0, 1 of 3 have told",
+        "Only clients 0, 1 of 3 have sent",
         "The images that client 0 trained on lie 0.50 ± 0.10 times as far from generated ones as images that it held "
         "out: a sign that it repeats them.",
         "<tr><td>memorisation</td><td>0.5</td><td>1</td><td></td></tr>",
