@@ -45,9 +45,9 @@ def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
 def _score(config: RunConfig, dataset: Dataset) -> dict[str, object]:
     """Returns the scores of training images drawn without replacement, as many as are generated of a network."""
     evaluator = Evaluator(config, dataset)
-    train, wanted = dataset.train, config.evaluation
+    train, settings = dataset.train, config.evaluation
     order = torch.from_numpy(numpy_generator(config.seed, "real-images").permutation(len(train)))
-    few, many = order[: wanted.final_num_samples], order[: wanted.utility_num_samples]
+    few, many = order[: settings.final_num_samples], order[: settings.utility_num_samples]
     shared = [name for name in evaluator.available if METRICS[name].sample == "shared"]
     alone = [name for name in evaluator.available if METRICS[name].sample == "balanced"]
     scores: Scores = evaluator.compare(train.stored[few], shared)

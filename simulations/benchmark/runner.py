@@ -194,7 +194,7 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
     best = summary["best"]
     if best is None or (file.exists() and json.loads(file.read_text(encoding="utf-8"))["round"] == best["round"]):
         return
-    told: dict[str, Any] = {key: summary[key] for key in ("scores", "scored-with") if key in summary}
+    found: dict[str, Any] = {key: summary[key] for key in ("scores", "scored-with") if key in summary}
     if best["round"] != summary["rounds"]:
         if not checkpoint.path_of(run.checkpoints, best["round"]).exists():
             log.warning("%s: no checkpoint of its best round %d", run.path, best["round"])
@@ -202,10 +202,10 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
         torch.set_num_threads(config.local.num_threads)  # utility depends on it, to the bit
         trained = load_trained(run.path, best["round"])
         evaluator = Evaluator(config, load(config.data))
-        told = evaluator.summary(trained.generator, table.held_out(), config.evaluation.final_num_samples)
-        told.pop("not-scored")
+        found = evaluator.summary(trained.generator, table.held_out(), config.evaluation.final_num_samples)
+        found.pop("not-scored")
     seen = next(line["examples-seen"] for line in journal.read(run.journal) if line["round"] == best["round"])
-    _write(file, {"round": best["round"], "examples-seen": seen, **told})
+    _write(file, {"round": best["round"], "examples-seen": seen, **found})
 
 
 def machine(num_workers: int | None) -> dict[str, Any]:

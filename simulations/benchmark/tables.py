@@ -193,8 +193,8 @@ def write_table(folder: Path, real: Path | None = None) -> Results:
 
 def _made_with(rows: Iterable[Mapping[str, Any]], when: str) -> str:
     """Returns the extractors and numbers of images of scores, in words; nothing where no run tells them."""
-    told = [run.get("scored-with", {}).get(when) for row in rows for run in row["runs"]]
-    kinds = dict.fromkeys(scored_with(one) for one in told if one)
+    made_with = [run.get("scored-with", {}).get(when) for row in rows for run in row["runs"]]
+    kinds = dict.fromkeys(scored_with(one) for one in made_with if one)
     return f" ({'; '.join(kinds)})" if kinds else ""
 
 
