@@ -40,12 +40,12 @@ def data(
     from common.errors import ConfigError
 
     given = read_overrides(config)
-    asked = (
+    arguments = (
         ("data.name", name, "NAME"),
         ("data.root", root, "--root"),
         ("data.image-size", image_size, "--image-size"),
     )
-    for key, value, word in asked:
+    for key, value, word in arguments:
         if value is None:
             continue
         if given.get(key, value) != value:

@@ -34,8 +34,8 @@ app = typer.Typer(
 )
 
 
-def _say_versions(asked: bool) -> None:
-    if asked:
+def _say_versions(requested: bool) -> None:
+    if requested:
         others = ", ".join(f"{name} {_version_of(name)}" for name in ("torch", "flwr"))
         typer.echo(f"fedgan {_version_of('fedgan')} (Python {platform.python_version()}, {others})")
         raise typer.Exit

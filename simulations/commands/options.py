@@ -19,15 +19,15 @@ Overrides = Annotated[
 _MOST_LISTED = 40  # figures of clients or classes in a line; of more it is said how they are spread
 
 
-def print_scores(told: Mapping[str, Any]) -> None:
+def print_scores(summary: Mapping[str, Any]) -> None:
     """Prints scores, one a line, then what they were made with; on stderr why there are no others.
 
     Args:
-        told: ``scores`` and what stands beside them in a summary: ``scored-with`` and ``not-scored``.
+        summary: ``scores`` and what stands beside them in a summary: ``scored-with`` and ``not-scored``.
     """
     from server.records.scored_with import scored_with_words
 
-    scores, missing = told["scores"], told.get("not-scored", ())
+    scores, missing = summary["scores"], summary.get("not-scored", ())
     if not scores:
         typer.echo(f"no scores: {'; '.join(missing)}" if missing else "no scores")
         return
@@ -37,8 +37,8 @@ def print_scores(told: Mapping[str, Any]) -> None:
             typer.echo(f"{key:{width}}{_listed(value)}")
         else:
             typer.echo(f"{key:{width}}{value:.4g}")
-    typer.echo(f"{'scored with':{width}}{scored_with_words(told.get('scored-with'))}")
-    for warning in filter(None, [(told.get("scored-with") or {}).get("warning")]):
+    typer.echo(f"{'scored with':{width}}{scored_with_words(summary.get('scored-with'))}")
+    for warning in filter(None, [(summary.get("scored-with") or {}).get("warning")]):
         typer.echo(f"warning: {warning}", err=True)
     for reason in missing:
         typer.echo(reason, err=True)

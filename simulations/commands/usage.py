@@ -79,8 +79,10 @@ class Command(TyperCommand):
         except click.NoSuchOption as error:
             raise click.UsageError(_of_option(error.option_name, given, ctx), ctx) from None
         except click.MissingParameter as error:
-            told = getattr(error.param, "help", None)
-            raise click.UsageError(error.format_message().rstrip(".") + (f": {told}" if told else ""), ctx) from None
+            help_text = getattr(error.param, "help", None)
+            raise click.UsageError(
+                error.format_message().rstrip(".") + (f": {help_text}" if help_text else ""), ctx
+            ) from None
         except click.BadParameter as error:
             words = error.message.replace("integer range", "whole number").replace("valid integer", "whole number")
             raise click.BadParameter(words, error.ctx, error.param, error.param_hint) from None
@@ -129,24 +131,24 @@ def _of_option(name: str, given: Sequence[str], ctx: click.Context) -> str:
     from simulations.runtime.settings import shown
 
     written, value = _as_written(name, given)
-    told, word = f"No such option {written!r}", written.lstrip("-").lower().replace("_", "-")
+    problem, word = f"No such option {written!r}", written.lstrip("-").lower().replace("_", "-")
     own = _options_of(ctx.command)
     other = next((option for option, words in _OPTIONS.items() if option in own and word in words.split()), None)
     close = [other] if other else difflib.get_close_matches(f"--{word}", own, n=2, cutoff=0.75)
     if close:
-        return f"{told}; did you mean {' or '.join(close)}?"
+        return f"{problem}; did you mean {' or '.join(close)}?"
     is_group = isinstance(ctx.command, click.Group)
     if isinstance(ctx.command, click.Group) and any(written in _options_of(it) for it in ctx.command.commands.values()):
-        return f"{told} here; options of a command stand after it: fedgan COMMAND {written}"
+        return f"{problem} here; options of a command stand after it: fedgan COMMAND {written}"
     if word in _BY_ITSELF:
-        return f"{told}; {_BY_ITSELF[word]}"
+        return f"{problem}; {_BY_ITSELF[word]}"
     keys = RunConfig().flat()
     if (is_group or "--config" in own) and (found := nearest(word, keys, 1)):
         start = "fedgan simulate " if is_group else ""
-        return f"{told}; it is a setting: {start}{shown(found[0], _typed(value, keys[found[0]]))}"
+        return f"{problem}; it is a setting: {start}{shown(found[0], _typed(value, keys[found[0]]))}"
     if not is_group and word in ("c", "config"):
-        return f"{told}; {ctx.command.name} takes no settings, but the run's own"
-    return f"{told}; {'fedgan' if is_group else f'fedgan {ctx.command.name}'} --help lists them"
+        return f"{problem}; {ctx.command.name} takes no settings, but the run's own"
+    return f"{problem}; {'fedgan' if is_group else f'fedgan {ctx.command.name}'} --help lists them"
 
 
 def _options_of(command: click.Command) -> set[str]:
@@ -178,7 +180,7 @@ def _typed(text: str | None, default: object) -> object:
 
 
 def _of_extra(words: Sequence[str]) -> str:
-    told = f"Unexpected word{'s' if len(words) > 1 else ''} {' '.join(words)!r}"
+    problem = f"Unexpected word{'s' if len(words) > 1 else ''} {' '.join(words)!r}"
     if any("=" in word for word in words):
-        return f"{told}; several settings stand in one pair of quotes: -c 'KEY=VALUE KEY=VALUE'"
-    return f"{told}; words with spaces in between want quotes"
+        return f"{problem}; several settings stand in one pair of quotes: -c 'KEY=VALUE KEY=VALUE'"
+    return f"{problem}; words with spaces in between want quotes"
