@@ -204,7 +204,8 @@ class Result:
             round: As in ``generate``.
             client: As in ``generate``.
             options: ``licence``; for a data set ``layout``, ``num``, ``validation``, ``seed``, ``label``
-                (``export.wanted.DatasetExport``); else ``precisions`` and ``fid_images`` (``ModelExport`` beside it).
+                (``DatasetExport`` in ``simulations/export/export_requests.py``); else ``precisions`` and ``fid_images``
+                (``ModelExport`` there).
 
         Raises:
             ConfigError: What cannot be exported so, by its value.

@@ -112,9 +112,9 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         lines += ["", f"| client | {noun} | of each class |", "|---|---|---|"]
         for client in clients[:_MOST_CLIENTS]:
             known = client["label-counts"]
-            told = "kept to itself" if known is None else " ".join(f"{count}" for count in known)
+            of_classes = "kept to itself" if known is None else " ".join(f"{count}" for count in known)
             called = names.of_client(client["partition"])
-            lines.append(f"| {called} | {client['num-examples']:,} | {told} |")
+            lines.append(f"| {called} | {client['num-examples']:,} | {of_classes} |")
         if len(clients) > _MOST_CLIENTS:
             lines.append(f"| ... | | {len(clients) - _MOST_CLIENTS} more |")
         lines.append("")
@@ -123,14 +123,14 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
 
 def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) -> list[str]:
     """Returns the scores of this very round: those of the summary, of the journal, or that there are none."""
-    told: Mapping[str, Any] = run.read_summary()
-    if told.get("rounds") == trained.round:
+    record: Mapping[str, Any] = run.read_summary()
+    if record.get("rounds") == trained.round:
         when = "at the run's end"
     else:
         lines = journal.read(run.journal)
-        told = next((line for line in lines if line["round"] == trained.round), {})
+        record = next((line for line in lines if line["round"] == trained.round), {})
         when = f"after round {trained.round}"
-    found = told.get("scores", {})
+    found = record.get("scores", {})
     known = [score for score in table.figures().values() if isinstance(found.get(score.name), float)]
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
@@ -139,7 +139,7 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
     return [
         "## Scores",
         "",
-        f"Measured {when}: {_made_with(told)}.",
+        f"Measured {when}: {_made_with(record)}.",
         "",
         "| | | |",
         "|---|---|---|",
@@ -150,9 +150,9 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
     ]
 
 
-def _made_with(told: Mapping[str, Any]) -> str:
-    words = scored_with_words(told.get("scored-with"))
-    warning = (told.get("scored-with") or {}).get("warning", "")
+def _made_with(record: Mapping[str, Any]) -> str:
+    words = scored_with_words(record.get("scored-with"))
+    warning = (record.get("scored-with") or {}).get("warning", "")
     return f"{words}. **Note**: {warning.removesuffix('.')}" if warning else words
 
 
@@ -162,17 +162,19 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     one, many = _words(trained)
     if repeated := MEMORISATION.weak_spots(found, Names(clients=client_names(run.read_partition()))):
         words = " ".join(repeated)
-        told = f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
+        memorisation = (
+            f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
+        )
     else:
-        told = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
-    told += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
-    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=told, one=one, many=many)
+        memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
+    memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
+    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
 
 
 def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:
-    told = any(client["label-counts"] is not None for client in _clients(run))
+    disclosed = any(client["label-counts"] is not None for client in _clients(run))
     noun = noun_of(trained)
-    counts = f", numbers of {noun} of each class" if told else ""
+    counts = f", numbers of {noun} of each class" if disclosed else ""
     what = _SUMS.get(trained.spec.kind, "features of the images")
     moments = f", sums of {what}" if trained.config.evaluation.federated else ""
     return f"weights or gradients of networks{counts}{moments}, numbers of {noun} and losses"

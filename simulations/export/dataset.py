@@ -32,7 +32,7 @@ LAYOUTS: dict[str, dict[str, type[Layout]]] = {
 """By kind of example and name, the default first."""
 
 
-def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: DatasetExport) -> dict[str, Any]:
+def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, request: DatasetExport) -> dict[str, Any]:
     """Writes a data set of generated images or texts, and returns what ``dataset.json`` says of it.
 
     Example number i, which is in its file name or in its row, is that which ``fedgan generate`` makes as number i with
@@ -42,7 +42,7 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
         run: The run.
         trained: Its generator.
         out: A new folder for the examples, ``dataset.json`` and the data card, ``README.md``.
-        wanted: Which of them.
+        request: Which of them.
 
     Raises:
         ConfigError: A class that the generator does not know, an optional package that is missing, a folder that is
@@ -51,31 +51,31 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
     """
     subject = subject_of(trained, "fedgan export --to dataset")
     layouts = LAYOUTS[trained.spec.kind]
-    layout: str = wanted.layout or next(iter(layouts))
+    layout: str = request.layout or next(iter(layouts))
     if layout not in layouts:
         raise ConfigError(f"layout={layout!r} is not for {subject.noun}: take {' or '.join(layouts)}")
     writer = layouts[layout]()
     if writer.needs:
         require(*writer.needs, layout)
-    if wanted.label is not None and not trained.conditional:
-        raise ConfigError(f"label={wanted.label}: this run's generator is not conditional and takes no label")
-    if wanted.label is not None:
-        trained.require_known([wanted.label], "label={}")
-    asked = torch.full((wanted.num,), wanted.label) if wanted.label is not None else trained.in_turn(wanted.num)
-    labels, names = (asked, list(trained.class_names)) if trained.conditional else (asked * 0, list(UNLABELLED))
-    places = _split(labels, wanted.validation)
-    shared = provenance.origin(run.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
+    if request.label is not None and not trained.conditional:
+        raise ConfigError(f"label={request.label}: this run's generator is not conditional and takes no label")
+    if request.label is not None:
+        trained.require_known([request.label], "label={}")
+    requested = torch.full((request.num,), request.label) if request.label is not None else trained.in_turn(request.num)
+    labels, names = (requested, list(trained.class_names)) if trained.conditional else (requested * 0, list(UNLABELLED))
+    places = _split(labels, request.validation)
+    shared = provenance.origin(run.name, trained.config.data.name, trained.round, request.seed, trained.digest)
     with new_folder(out) as folder:
         about = About(
             {name: len(rows) for name, rows in places.items() if len(rows)}, names, trained.conditional, shared
         )
-        files = writer.write(folder, _batches(subject, asked, wanted.seed, labels, places), about)
+        files = writer.write(folder, _batches(subject, requested, request.seed, labels, places), about)
         manifest = {
             **card.facts(run, trained),
             "layout": layout,
             "examples": subject.noun,
-            "seed": wanted.seed,
-            "label": wanted.label,
+            "seed": request.seed,
+            "label": request.label,
             "labelled": trained.conditional,
             "class-names": names,
             "train": len(places["train"]),
@@ -83,18 +83,18 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, wante
             "label-counts": {name: _counts(labels[rows], len(names)) for name, rows in places.items()},
             "files": files,
         }
-        text = data_card(run, subject, manifest, writer.usage, wanted.licence)
+        text = data_card(run, subject, manifest, writer.usage, request.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
 
 
 def _batches(
-    subject: Subject, asked: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
+    subject: Subject, requested: Tensor, seed: int, labels: Tensor, places: Mapping[str, Tensor]
 ) -> Iterator[Batch]:
     """Yields the examples as they are made, so that a data set may be larger than memory."""
     first = 0
-    for made in subject.in_parts(asked, seed):
+    for made in subject.in_parts(requested, seed):
         for part, rows in places.items():
             start, end = torch.searchsorted(rows, torch.tensor([first, first + len(made)])).tolist()
             own = rows[start:end]

@@ -31,7 +31,7 @@ MANIFEST = "export.json"
 REFERENCE = "reference.npz"
 
 
-def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted: ModelExport) -> dict[str, Any]:
+def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, request: ModelExport) -> dict[str, Any]:
     """Writes a run's generator for other programs, and returns what ``export.json`` says of it.
 
     Every file is read back by the program that it is for and compared with the run's generator before it is written;
@@ -43,25 +43,25 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
         out: A new folder for ``generator<ending>``, ``generator-float16<ending>``, ``generator-int8<ending>``,
             ``export.json``, ``reference.npz`` (noise, labels and the images that must come of them) and the model
             card, ``README.md``.
-        wanted: Which files, and how they are measured.
+        request: Which files, and how they are measured.
 
     Raises:
         ConfigError: An optional package that is missing, a folder that is there already or cannot be written.
         FedGANError: The exported generator makes other images.
     """
-    kind = FORMATS[wanted.to]()
-    kind.require(wanted.to)
-    subject = subject_of(trained, f"fedgan export --to {wanted.to}")
-    fid_images = trained.config.evaluation.num_samples if wanted.fid_images is None else wanted.fid_images
+    kind = FORMATS[request.to]()
+    kind.require(request.to)
+    subject = subject_of(trained, f"fedgan export --to {request.to}")
+    fid_images = trained.config.evaluation.num_samples if request.fid_images is None else request.fid_images
     with new_folder(out) as folder:
         ruler = check.Ruler(trained, fid_images)
         own = ruler.measure()
         files = [
-            _write(folder, kind, _facts(run, trained, each), subject, each, ruler, own) for each in wanted.precisions
+            _write(folder, kind, _facts(run, trained, each), subject, each, ruler, own) for each in request.precisions
         ]
         manifest = {
             **card.facts(run, trained),
-            "to": wanted.to,
+            "to": request.to,
             "inputs": subject.inputs(),
             "outputs": subject.outputs(),
             "labels-are-used": trained.conditional,
@@ -77,7 +77,7 @@ def export_model(run: RunDirectory, trained: LoadedGenerator, out: Path, wanted:
         }
         (folder / REFERENCE).write_bytes(_archive(subject.reference()))
         code = kind.usage[trained.spec.kind].format(**subject.usage())
-        text = model_card(run, subject, manifest, code, wanted.licence)
+        text = model_card(run, subject, manifest, code, request.licence)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return manifest
