@@ -63,11 +63,13 @@ def _gaps(view: View) -> Iterator[str]:
 
 def _scoring(view: View) -> Iterator[Alert]:
     """Yields why there are no scores, or why not to believe them: as the run says, once for each reason."""
-    told = {(it["event"], it["reason"]): it["round"] for it in view.events if it["event"] in ("not-scored", "features")}
-    for (kind, reason), round in told.items():
+    reasons = {
+        (it["event"], it["reason"]): it["round"] for it in view.events if it["event"] in ("not-scored", "features")
+    }
+    for (kind, reason), round in reasons.items():
         words = f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
         yield Alert(kind=kind, severity="warning", round=round, words=words)
-    if is_finished(view) and not last_scores(view) and not any(kind == "not-scored" for kind, _ in told):
+    if is_finished(view) and not last_scores(view) and not any(kind == "not-scored" for kind, _ in reasons):
         why = "no generator reaches the server" if not keeps_one(view) else "the record does not say why"
         words = f"The run has ended without scores: {why}."
         yield Alert(kind="not-scored", severity="warning", round=view.last_round, words=words)

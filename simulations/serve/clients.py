@@ -76,13 +76,13 @@ def _weights(view: View) -> dict[int, float]:
     if view.config is None or view.config.algorithm_component.own_weighting:
         return {}
     found: dict[int, float] = {}
-    wanted = {entry["partition"] for entry in view.roster.get("clients", ())}
+    partitions = {entry["partition"] for entry in view.roster.get("clients", ())}
     for line in reversed(view.lines):
         new = {client["partition"] for client in line["clients"]} - found.keys()
         if new:
             shares = _shares(view.config, line, view.roster)
             found |= {k: shares[k] for k in new if k in shares}
-        if wanted <= found.keys():
+        if partitions <= found.keys():
             break
     return found
 

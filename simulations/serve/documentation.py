@@ -61,7 +61,7 @@ def page(document: Mapping[str, Any]) -> str:
             parts.append(_parameters(operation.get("parameters", ())))
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 parts.append(f"<p>Body: {_kind(content['schema'])}</p>")
-            rows = "".join(_answer(status, told) for status, told in sorted(operation["responses"].items()))
+            rows = "".join(_answer(status, response) for status, response in sorted(operation["responses"].items()))
             head = "<tr><th>status</th><th>content</th><th>meaning</th></tr>"
             parts.append(f"<div class=wide><table>{head}{rows}</table></div>")
     parts.append("<h1 class=later>Objects</h1>")
@@ -87,11 +87,11 @@ def _parameters(parameters: Any) -> str:
     return f"<div class=wide><table>{head}{rows}</table></div>" if rows else ""
 
 
-def _answer(status: str, told: Mapping[str, Any]) -> str:
+def _answer(status: str, response: Mapping[str, Any]) -> str:
     content = ", ".join(
-        f"{_(media)} {_kind(entry.get('schema', {}))}" for media, entry in told.get("content", {}).items()
+        f"{_(media)} {_kind(entry.get('schema', {}))}" for media, entry in response.get("content", {}).items()
     )
-    return f"<tr><td>{_(status)}</td><td>{content}</td><td>{_(told.get('description', ''))}</td></tr>"
+    return f"<tr><td>{_(status)}</td><td>{content}</td><td>{_(response.get('description', ''))}</td></tr>"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class FigureInfo(Answer):
 
 
 class UnitInfo(Answer):
-    """Another unit in which figures are told."""
+    """Another unit in which figures are given."""
 
     name: str
     factor: float = Field(description="what a figure is multiplied by")

@@ -41,17 +41,17 @@ def make_generate_routes(service: Service) -> APIRouter:
     @router.post("/{run}/generate", response_class=Response, responses=_ANSWERS)
     async def generate(
         run: RunName,
-        wanted: GenerateRequest,
+        request: GenerateRequest,
         accept: Annotated[str, Header(max_length=1000, description="of text, where no format is given")] = "",
     ) -> Response:
         """Makes images or texts with a run's generator. The same request gives the same bytes."""
         record = find(service, run)
         try:
-            made = await service.generate(record, wanted, accept)
+            made = await service.generate(record, request, accept)
         except ConfigError as error:
-            raise HTTPException(422, _told(error, record)) from None
+            raise HTTPException(422, _in_words(error, record)) from None
         except (CheckpointError, DivergenceError) as error:
-            raise HTTPException(409, _told(error, record)) from None
+            raise HTTPException(409, _in_words(error, record)) from None
         except BusyError:
             raise HTTPException(429, "too much is being made: try again later", {"Retry-After": "1"}) from None
         except StoppedError:
@@ -74,6 +74,6 @@ def make_generate_routes(service: Service) -> APIRouter:
     return router
 
 
-def _told(error: Exception, record: RunReader) -> str:
+def _in_words(error: Exception, record: RunReader) -> str:
     """Returns an error's words for somebody who does not know this machine's folders."""
     return str(error).replace(str(record.run.path), record.name)

@@ -33,13 +33,13 @@ class Task:
     Attributes:
         run: The run's name in addresses.
         path: Its directory.
-        wanted: The request.
+        request: The request.
         accept: What HTTP's header of that name says.
     """
 
     run: str
     path: Path
-    wanted: GenerateRequest
+    request: GenerateRequest
     accept: str = ""
 
 
@@ -155,16 +155,16 @@ class Generation:
         return Answered(content, way.media[way.format], way.endings[way.format], facts)
 
     def _prepared(self, task: Task) -> tuple[Way, dict[str, Any], Maker, tuple[Tensor, ...]]:
-        wanted = task.wanted
-        if (most := sampling.candidates(wanted)) > self._limits.images:
+        request = task.request
+        if (most := sampling.candidates(request)) > self._limits.images:
             raise ConfigError(
                 f"{most} examples would be made, and {self._limits.images} a request are allowed: ask in parts"
             )
         record = self._record(task)
-        network = self.models.get(record, wanted.round, wanted.client)
+        network = self.models.get(record, request.round, request.client)
         self._counts.set(loads=self.models.loads)
-        way = way_for(network.trained)(wanted, network, self._limits, task.accept)
-        return way, _facts(record, network, wanted), *way.rows()
+        way = way_for(network.trained)(request, network, self._limits, task.accept)
+        return way, _facts(record, network, request), *way.rows()
 
     def _record(self, task: Task) -> RunReader:
         key = (task.run, task.path)
@@ -179,11 +179,11 @@ class Generation:
         self._counts.set(waiting=self._waiting)
 
 
-def _facts(record: RunReader, network: Network, wanted: GenerateRequest) -> dict[str, Any]:
-    request = wanted.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+def _facts(record: RunReader, network: Network, request: GenerateRequest) -> dict[str, Any]:
+    written = request.model_dump(by_alias=True, exclude_defaults=True, mode="json")
     for key in ("labels", "noise"):
-        if isinstance(request.get(key), list) and (key == "noise" or len(request[key]) > _MOST_LABELS):
-            request[key] = f"sha256:{hashlib.sha256(provenance.written({key: request[key]}).encode()).hexdigest()}"
+        if isinstance(written.get(key), list) and (key == "noise" or len(written[key]) > _MOST_LABELS):
+            written[key] = f"sha256:{hashlib.sha256(provenance.written({key: written[key]}).encode()).hexdigest()}"
     trained = network.trained
-    shared = provenance.origin(record.name, trained.config.data.name, trained.round, wanted.seed, trained.digest)
-    return shared | {"request": request, "rejected": 0}
+    shared = provenance.origin(record.name, trained.config.data.name, trained.round, request.seed, trained.digest)
+    return shared | {"request": written, "rejected": 0}

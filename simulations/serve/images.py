@@ -65,66 +65,66 @@ class Made:
         return facts | {"labels": list(self.labels[:_MOST_LISTED]), "indices": list(self.places[:_MOST_LISTED])}
 
 
-def encode(made: Made, wanted: GenerateRequest) -> bytes:
+def encode(made: Made, request: GenerateRequest) -> bytes:
     """Returns the answer to a request: the same bytes for the same images.
 
     Raises:
         ConfigError: A crop outside the image, or a picture that is too large.
     """
-    pictures = _pictures(made.images, wanted)
-    if wanted.format == "npz":
+    pictures = _pictures(made.images, request)
+    if request.format == "npz":
         return _npz(pictures, made)
-    if wanted.format == "zip":
-        return _zip(pictures, made, wanted)
-    if len(pictures) == 1 and wanted.grid is None:
-        return _encoded(pictures[0], wanted.format, wanted.quality, made.facts_of(0))
-    return _encoded(_tiled(pictures, wanted.grid or Grid()), wanted.format, wanted.quality, made.facts_of_all())
+    if request.format == "zip":
+        return _zip(pictures, made, request)
+    if len(pictures) == 1 and request.grid is None:
+        return _encoded(pictures[0], request.format, request.quality, made.facts_of(0))
+    return _encoded(_tiled(pictures, request.grid or Grid()), request.format, request.quality, made.facts_of_all())
 
 
-def pixels_of(wanted: GenerateRequest, side: int) -> int:
+def pixels_of(request: GenerateRequest, side: int) -> int:
     """Returns an upper bound for the pixels of an answer, without making it."""
     width = height = side
-    if wanted.crop:
-        width, height = wanted.crop.width, wanted.crop.height
-    if wanted.resize:
-        width, height = wanted.resize.width, wanted.resize.height
-    if wanted.rotate and wanted.rotate.degrees % 180:
+    if request.crop:
+        width, height = request.crop.width, request.crop.height
+    if request.resize:
+        width, height = request.resize.width, request.resize.height
+    if request.rotate and request.rotate.degrees % 180:
         width = height = width + height
-    if wanted.pad:
-        width += wanted.pad.left + wanted.pad.right
-        height += wanted.pad.top + wanted.pad.bottom
-    grid = wanted.grid or Grid()
-    columns = min(grid.columns, wanted.count)
-    cells = -(-wanted.count // columns) * columns
+    if request.pad:
+        width += request.pad.left + request.pad.right
+        height += request.pad.top + request.pad.bottom
+    grid = request.grid or Grid()
+    columns = min(grid.columns, request.count)
+    cells = -(-request.count // columns) * columns
     return cells * (width + 2 * grid.padding) * (height + 2 * grid.padding)
 
 
-def _pictures(images: Tensor, wanted: GenerateRequest) -> Pixels:
+def _pictures(images: Tensor, request: GenerateRequest) -> Pixels:
     """Returns the images as they are to be shown, uint8 (N, height, width) if grey, else (N, height, width, 3)."""
     pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
-    steps = (wanted.crop, wanted.resize, wanted.rotate, wanted.pad, wanted.mark)
-    if wanted.colour == "as-is" and not any(steps):
+    steps = (request.crop, request.resize, request.rotate, request.pad, request.mark)
+    if request.colour == "as-is" and not any(steps):
         return pixels
-    return np.stack([np.asarray(_processed(Image.fromarray(picture), wanted)) for picture in pixels])
+    return np.stack([np.asarray(_processed(Image.fromarray(picture), request)) for picture in pixels])
 
 
-def _processed(picture: Image.Image, wanted: GenerateRequest) -> Image.Image:
-    if crop := wanted.crop:
+def _processed(picture: Image.Image, request: GenerateRequest) -> Image.Image:
+    if crop := request.crop:
         right, bottom = crop.left + crop.width, crop.top + crop.height
         if right > picture.width or bottom > picture.height:
             raise ConfigError(f"crop ends at {right} x {bottom}, the image at {picture.width} x {picture.height}")
         picture = picture.crop((crop.left, crop.top, right, bottom))
-    if resize := wanted.resize:
+    if resize := request.resize:
         picture = picture.resize((resize.width, resize.height), _METHODS[resize.method])
-    if rotate := wanted.rotate:
+    if rotate := request.rotate:
         fill = rotate.fill if picture.mode == "L" else (rotate.fill,) * 3
         picture = picture.rotate(rotate.degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=fill)
-    if pad := wanted.pad:
+    if pad := request.pad:
         fill = pad.fill if picture.mode == "L" else (pad.fill,) * 3
         picture = ImageOps.expand(picture, (pad.left, pad.top, pad.right, pad.bottom), fill)
-    if wanted.colour != "as-is":
-        picture = picture.convert("L" if wanted.colour == "grey" else "RGB")
-    if wanted.mark:
+    if request.colour != "as-is":
+        picture = picture.convert("L" if request.colour == "grey" else "RGB")
+    if request.mark:
         picture = _marked(picture)
     if max(picture.size) > _LONGEST_SIDE:
         raise ConfigError(
@@ -206,12 +206,12 @@ def _npz(pictures: Pixels, made: Made) -> bytes:
     return buffer.getvalue()
 
 
-def _zip(pictures: Pixels, made: Made, wanted: GenerateRequest) -> bytes:
+def _zip(pictures: Pixels, made: Made, request: GenerateRequest) -> bytes:
     buffer = io.BytesIO()
-    ending = ENDINGS[wanted.entries]
+    ending = ENDINGS[request.entries]
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
         for index, (picture, label) in enumerate(zip(pictures, made.labels, strict=True)):
-            content = _encoded(picture, wanted.entries, wanted.quality, made.facts_of(index))
+            content = _encoded(picture, request.entries, request.quality, made.facts_of(index))
             archive.writestr(zipfile.ZipInfo(f"{index:05d}-label-{label}.{ending}", _EPOCH), content)
         text = provenance.written(made.facts_of_all())
         archive.writestr(zipfile.ZipInfo(provenance.MANIFEST, _EPOCH), text)

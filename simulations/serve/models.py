@@ -142,9 +142,9 @@ class Writer:
 def _padded_pass(network: nn.Module, values: Tensor, labels: Tensor) -> Tensor:
     rows = values.new_zeros(ROWS, *values.shape[1:])
     rows[: len(values)] = values
-    asked = labels.new_zeros(ROWS)
-    asked[: len(labels)] = labels
-    result: Tensor = network(rows, asked)
+    row_labels = labels.new_zeros(ROWS)
+    row_labels[: len(labels)] = labels
+    result: Tensor = network(rows, row_labels)
     return result[: len(values)]
 
 
@@ -233,8 +233,8 @@ class Models:
 
     def _file(self, record: RunReader, which: Which) -> _File:
         """Returns the checkpoint file that is meant; it is looked for only where the run has changed."""
-        asked, state = (record.name, which), _state_of(record)
-        known = self._files.get(asked)
+        key, state = (record.name, which), _state_of(record)
+        known = self._files.get(key)
         if known is not None and state is not None and known[0] == state:
             return known[1]
         paths = {checkpoint.round_of(path): path for path in checkpoint.list_checkpoints(record.run.checkpoints)}
@@ -247,7 +247,7 @@ class Models:
             kept = ", ".join(map(str, paths))
             raise ConfigError(f"run {record.name!r} has no checkpoint of round {round}; rounds with one: {kept}")
         found = _File(round, is_last, _mark(paths[round]))
-        self._files[asked] = (state, found)
+        self._files[key] = (state, found)
         return found
 
 

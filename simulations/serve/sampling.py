@@ -24,36 +24,36 @@ class Draw:
     Attributes:
         noise: float32 (N, Z).
         labels: int64 (N,).
-        wanted: The labels of the images that are to be kept, in order; None: all are.
+        kept_labels: The labels of the images that are to be kept, in order; None: all are.
     """
 
     noise: Tensor
     labels: Tensor
-    wanted: list[int] | None = None
+    kept_labels: list[int] | None = None
 
 
-def draw(wanted: GenerateRequest, network: Network) -> Draw:
+def draw(request: GenerateRequest, network: Network) -> Draw:
     """Returns noise and labels for a request.
 
     Raises:
         ConfigError: Labels, noise or a filter that this generator does not have.
     """
     size = network.noise_size
-    labels = labels_of(wanted, network.trained)
-    if wanted.keep is not None and wanted.keep < 1:
-        _require_trust(wanted, network)
+    labels = labels_of(request, network.trained)
+    if request.keep is not None and request.keep < 1:
+        _require_trust(request, network)
         if not network.trained.conditional:
             labels = torch.zeros_like(labels)  # all of one kind
         kept = [int(label) for label in labels]
         counts = sorted(Counter(kept).items())
-        labels = torch.cat([torch.full((math.ceil(count / wanted.keep),), label) for label, count in counts])
-        return Draw(_noise(wanted, len(labels), size), labels, kept)
-    return Draw(_noise(wanted, len(labels), size), labels)
+        labels = torch.cat([torch.full((math.ceil(count / request.keep),), label) for label, count in counts])
+        return Draw(_noise(request, len(labels), size), labels, kept)
+    return Draw(_noise(request, len(labels), size), labels)
 
 
-def candidates(wanted: GenerateRequest) -> int:
+def candidates(request: GenerateRequest) -> int:
     """Returns how many images at most are made for a request."""
-    return math.ceil(wanted.count / (wanted.keep or 1)) + (wanted.count if wanted.keep else 0)
+    return math.ceil(request.count / (request.keep or 1)) + (request.count if request.keep else 0)
 
 
 def most_trusted(drawn: Draw, images: Tensor, trust: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -64,20 +64,20 @@ def most_trusted(drawn: Draw, images: Tensor, trust: Callable[[Tensor, Tensor], 
         images: uint8 (N, C, S, S).
         trust: Gives a value an image, from images and labels; higher is better, and of equals the first is taken.
     """
-    if drawn.wanted is None:
+    if drawn.kept_labels is None:
         return torch.arange(len(images))
     values = trust(images, drawn.labels)
     best: dict[int, Iterator[int]] = {}
-    for label, count in Counter(drawn.wanted).items():
+    for label, count in Counter(drawn.kept_labels).items():
         own = (drawn.labels == label).nonzero().squeeze(1)
         chosen = own[values[own].argsort(descending=True, stable=True)[:count]]
         best[label] = iter(sorted(chosen.tolist()))  # as drawn: a rank would make the first ones look like the rule
-    return torch.tensor([next(best[label]) for label in drawn.wanted])
+    return torch.tensor([next(best[label]) for label in drawn.kept_labels])
 
 
-def trust_of(wanted: GenerateRequest, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
+def trust_of(request: GenerateRequest, network: Network) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns what ``most_trusted`` goes by: the adversary's logit, or the probability of the label."""
-    return network.trust if wanted.trust == "adversary" else _believed
+    return network.trust if request.trust == "adversary" else _believed
 
 
 @torch.inference_mode()
@@ -91,7 +91,7 @@ def _believed(images: Tensor, labels: Tensor) -> Tensor:
     return torch.cat(chunks).gather(1, labels[:, None]).squeeze(1)
 
 
-def _require_trust(wanted: GenerateRequest, network: Network) -> None:
+def _require_trust(request: GenerateRequest, network: Network) -> None:
     trained = network.trained
     spec = trained.images("keep")
     known = trusts_of(
@@ -100,37 +100,37 @@ def _require_trust(wanted: GenerateRequest, network: Network) -> None:
         holds_digits=trained.config.source.holds_digits,
         conditional=trained.conditional,
     )
-    if wanted.trust not in known:
-        raise ConfigError(why_not(wanted.trust, known))
+    if request.trust not in known:
+        raise ConfigError(why_not(request.trust, known))
 
 
-def labels_of(wanted: GenerateRequest, trained: LoadedGenerator) -> Tensor:
+def labels_of(request: GenerateRequest, trained: LoadedGenerator) -> Tensor:
     """Returns the label of each example of a request, int64 (N,).
 
     Raises:
         ConfigError: The generator takes none, or does not know one.
     """
-    count = wanted.count
-    if wanted.labels is None or wanted.labels == "balanced":
-        if wanted.interpolate:
+    count = request.count
+    if request.labels is None or request.labels == "balanced":
+        if request.interpolate:
             return trained.in_turn(1).repeat(count)
         return trained.in_turn(count)
     if not trained.conditional:
         raise ConfigError("this run's generator is not conditional: it takes no labels")
-    trained.require_known(wanted.labels, "labels has {}")
-    return torch.tensor(wanted.labels, dtype=torch.int64).repeat(-(-count // len(wanted.labels)))[:count]
+    trained.require_known(request.labels, "labels has {}")
+    return torch.tensor(request.labels, dtype=torch.int64).repeat(-(-count // len(request.labels)))[:count]
 
 
-def _noise(wanted: GenerateRequest, count: int, size: int) -> Tensor:
-    if wanted.noise is not None:
-        if wrong := [len(row) for row in wanted.noise if len(row) != size]:
+def _noise(request: GenerateRequest, count: int, size: int) -> Tensor:
+    if request.noise is not None:
+        if wrong := [len(row) for row in request.noise if len(row) != size]:
             raise ConfigError(f"a noise vector has {wrong[0]} numbers: this generator takes {size}")
-        return torch.tensor(wanted.noise, dtype=torch.float32)
-    if wanted.interpolate is not None:
-        start, end = (draw_noise(1, (size,), seed)[0] for seed in (wanted.seed, wanted.interpolate.to))
+        return torch.tensor(request.noise, dtype=torch.float32)
+    if request.interpolate is not None:
+        start, end = (draw_noise(1, (size,), seed)[0] for seed in (request.seed, request.interpolate.to))
         return along_sphere(start, end, count)
-    noise = draw_noise(count, (size,), wanted.seed)
-    return truncated(noise, wanted.truncation) if wanted.truncation else noise
+    noise = draw_noise(count, (size,), request.seed)
+    return truncated(noise, request.truncation) if request.truncation else noise
 
 
 def along_sphere(start: Tensor, end: Tensor, count: int) -> Tensor:

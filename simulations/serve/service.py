@@ -80,7 +80,7 @@ class Service:
         self._streams = self._requests = 0
         self._lock = threading.Lock()
 
-    async def generate(self, record: RunReader, wanted: GenerateRequest, accept: str = "") -> Answered:
+    async def generate(self, record: RunReader, request: GenerateRequest, accept: str = "") -> Answered:
         """Returns an answer; ``accept`` is what HTTP's header of that name says.
 
         Raises:
@@ -96,7 +96,7 @@ class Service:
             raise BusyError
         self._requests += 1
         try:
-            return await self.making.answer(Task(record.name, record.run.path, wanted, accept))
+            return await self.making.answer(Task(record.name, record.run.path, request, accept))
         except BusyError:
             self.refused += 1
             raise

@@ -47,7 +47,7 @@ def read_summary(record: RunReader) -> RunSummary:
     try:
         return summary_of(record.view())
     except Exception as error:  # nobody has foreseen it
-        return _untold(record.name, error)
+        return _unreadable(record.name, error)
 
 
 def read_detail(record: RunReader) -> RunDetail:
@@ -57,7 +57,7 @@ def read_detail(record: RunReader) -> RunDetail:
     except Exception as error:  # nobody has foreseen it
         empty = Curves(rounds=[], means={}, scores={}, seconds=[], bytes_up=[], bytes_down=[])
         return RunDetail(
-            **dict(_untold(record.name, error)),
+            **dict(_unreadable(record.name, error)),
             now=None,
             config={},
             curves=empty,
@@ -70,7 +70,7 @@ def read_detail(record: RunReader) -> RunDetail:
         )
 
 
-def _untold(name: str, error: Exception) -> RunSummary:
+def _unreadable(name: str, error: Exception) -> RunSummary:
     """Returns what is said of a run whose record leads to a defect here."""
     log.error("the record of run %r cannot be shown", name, exc_info=error)
     words = f"Its record cannot be shown: {type(error).__name__}, a defect of the server, whose log says more."

@@ -29,7 +29,7 @@ class Way(ABC):
     """How a request for one kind of example is carried out.
 
     Args:
-        wanted: The request.
+        request: The request.
         network: What makes them.
         limits: How much is taken on.
 
@@ -43,9 +43,9 @@ class Way(ABC):
     endings: ClassVar[Mapping[str, str]]
     """That of a file, by its format."""
 
-    def __init__(self, wanted: GenerateRequest, network: Network, limits: Limits, accept: str) -> None:
-        self.wanted, self.network, self.trained = wanted, network, network.trained
-        self.format: str = wanted.format
+    def __init__(self, request: GenerateRequest, network: Network, limits: Limits, accept: str) -> None:
+        self.request, self.network, self.trained = request, network, network.trained
+        self.format: str = request.format
         self.check(limits, accept)
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Way(ABC):
     def _refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Raises ConfigError where one of these options is given."""
         for name in names:
-            if name in self.wanted.model_fields_set and getattr(self.wanted, name) is not None:
+            if name in self.request.model_fields_set and getattr(self.request, name) is not None:
                 key = name.replace("_", "-")
                 raise ConfigError(f"{key} is for {kind}, and this run makes {self.trained.spec.kind}: leave it out")
 
@@ -92,19 +92,19 @@ class ImageWay(Way):
         self._refuse(_OF_TEXT, "text")
         if self.format not in self.media:
             raise ConfigError(f"format={self.format!r} is for text: {', '.join(self.media)}")
-        if (pixels := images.pixels_of(self.wanted, spec.size)) > limits.pixels:
+        if (pixels := images.pixels_of(self.request, spec.size)) > limits.pixels:
             raise ConfigError(f"the answer would have up to {pixels:,} pixels, and {limits.pixels:,} are allowed")
 
     def rows(self) -> tuple[Maker, tuple[Tensor, ...]]:
-        self._drawn = sampling.draw(self.wanted, self.network)
+        self._drawn = sampling.draw(self.request, self.network)
         return self.network, (self._drawn.noise, self._drawn.labels)
 
     def encode(self, made: Tensor, facts: dict[str, Any]) -> bytes:
         drawn = self._drawn
-        places = sampling.most_trusted(drawn, made, sampling.trust_of(self.wanted, self.network))
+        places = sampling.most_trusted(drawn, made, sampling.trust_of(self.request, self.network))
         labels = drawn.labels[places].tolist() if self.trained.conditional else [-1] * len(places)
         facts["rejected"] = len(made) - len(places)
-        return images.encode(Made(made[places], labels, places.tolist(), facts), self.wanted)
+        return images.encode(Made(made[places], labels, places.tolist(), facts), self.request)
 
 
 class TextWay(Way):
@@ -119,26 +119,26 @@ class TextWay(Way):
     endings = {name: name for name in media}  # noqa: RUF012
 
     def check(self, limits: Limits, accept: str) -> None:
-        wanted = self.wanted
+        request = self.request
         own = (*_OF_ALL, *_OF_TEXT)
         self._refuse(tuple(name for name in GenerateRequest.model_fields if name not in own), "images")
-        if "format" not in wanted.model_fields_set:
+        if "format" not in request.model_fields_set:
             self.format = self._preferred(accept)
         if self.format not in self.media:
             raise ConfigError(f"format={self.format!r} is for images: {', '.join(self.media)}")
-        if wanted.split is not None and self.format not in ("json", "jsonl"):
+        if request.split is not None and self.format not in ("json", "jsonl"):
             raise ConfigError(
-                f"split={wanted.split!r} is for json and jsonl: format={self.format!r} has no place for it"
+                f"split={request.split!r} is for json and jsonl: format={self.format!r} has no place for it"
             )
         spec = self.trained.spec
         assert isinstance(spec, TextSpec)
-        tokens = tokens_of(spec, wanted.prompts or [""])
-        longest = tokens.shape[1] + wanted.length
+        tokens = tokens_of(spec, request.prompts or [""])
+        longest = tokens.shape[1] + request.length
         if longest > limits.characters:
             raise ConfigError(
                 f"a text would have up to {longest:,} characters with its prompt, and {limits.characters:,} are allowed"
             )
-        if (total := longest * wanted.count) > limits.all_characters:
+        if (total := longest * request.count) > limits.all_characters:
             raise ConfigError(
                 f"all texts would have up to {total:,} characters, and {limits.all_characters:,} a request are allowed:"
                 " ask in parts"
@@ -151,22 +151,22 @@ class TextWay(Way):
         return next((known[media] for media in named if media in known), "json")
 
     def rows(self) -> tuple[Maker, tuple[Tensor, ...]]:
-        wanted, trained, spec = self.wanted, self.trained, self.trained.spec
+        request, trained, spec = self.request, self.trained, self.trained.spec
         assert isinstance(spec, TextSpec)
-        self.labels = sampling.labels_of(wanted, trained)
-        prompts = wanted.prompts or [""]
-        if not isinstance(wanted.labels, list):
+        self.labels = sampling.labels_of(request, trained)
+        prompts = request.prompts or [""]
+        if not isinstance(request.labels, list):
             self.labels = labels_beside(trained, prompts, self.labels)
         tokens = tokens_of(spec, in_turn_of(prompts, len(self.labels)))
         tokens = torch.nn.functional.pad(tokens, (0, -tokens.shape[1] % _PROMPT_STEP))
-        noise = noise_of_texts(len(self.labels), trained.generator.noise_shape, wanted.length, wanted.seed)
-        return self.network.adapted(wanted.temperature, wanted.top_p), (noise, self.labels, tokens)
+        noise = noise_of_texts(len(self.labels), trained.generator.noise_shape, request.length, request.seed)
+        return self.network.adapted(request.temperature, request.top_p), (noise, self.labels, tokens)
 
     def encode(self, made: Tensor, facts: dict[str, Any]) -> bytes:
-        wanted = self.wanted
-        prompts = wanted.prompts or ()
-        every = texts_of(self.trained, made, self.labels, prompts, wanted.stop, wanted.seed)
-        given = {name: getattr(wanted, name) for name in Processing.model_fields if name in wanted.model_fields_set}
+        request = self.request
+        prompts = request.prompts or ()
+        every = texts_of(self.trained, made, self.labels, prompts, request.stop, request.seed)
+        given = {name: getattr(request, name) for name in Processing.model_fields if name in request.model_fields_set}
         texts, dropped = processed(every, Processing.of({k: v for k, v in given.items() if v is not None}))
         facts |= {"made": len(every), "dropped": dropped, "rejected": len(every) - len(texts)}
         remarks = (*remarks_on(self.trained.spec, prompts), *said_of(dropped, len(every)))

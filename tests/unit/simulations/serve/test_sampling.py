@@ -74,7 +74,7 @@ def test_truncated_latents_stay_within_the_limit_in_the_same_order():
 
 
 def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
-    drawn = Draw(torch.zeros(6, 1), torch.tensor([1, 1, 1, 2, 2, 2]), wanted=[2, 1, 2])
+    drawn = Draw(torch.zeros(6, 1), torch.tensor([1, 1, 1, 2, 2, 2]), kept_labels=[2, 1, 2])
     values = torch.tensor([0.0, 9.0, 1.0, 5.0, 0.0, 6.0])
     assert most_trusted(drawn, torch.zeros(6, 1, 4, 4), lambda images, labels: values).tolist() == [3, 1, 5]
 
@@ -83,7 +83,7 @@ def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(networ
     for trust in ("adversary", "classifier"):
         wanted = GenerateRequest(num=10, labels=[3], keep=0.25, trust=trust)
         drawn = draw(wanted, network)
-        assert (len(drawn.labels), drawn.wanted, candidates(wanted) >= 40) == (40, [3] * 10, True)
+        assert (len(drawn.labels), drawn.kept_labels, candidates(wanted) >= 40) == (40, [3] * 10, True)
     images = network.make(drawn.noise, drawn.labels)[0]
     kept = most_trusted(drawn, images, network.trust)
     values = network.trust(images, drawn.labels)
