@@ -10,7 +10,18 @@ from simulations.performance.bars import BARS
 from simulations.performance.page import read_results
 
 ROOT = Path(__file__).parents[2]
-CHEAP = ("roofline", "families", "step", "overhead", "aggregation", "checkpoints", "compression", "serve", "host", "gpu")
+CHEAP = (
+    "roofline",
+    "families",
+    "step",
+    "overhead",
+    "aggregation",
+    "checkpoints",
+    "compression",
+    "serve",
+    "host",
+    "gpu",
+)
 
 
 def run(*arguments):
