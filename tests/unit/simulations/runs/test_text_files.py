@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError, DataError
@@ -19,6 +19,8 @@ def text(said, label=1, index=0, **more):
     return Text(said, "a", label, "tragedy" if label >= 0 else "", 7, index, **more)
 
 
+@example(["a\n---\nb", "---"])
+@example(["\\---", "\\\\---\n"])
 @given(st.lists(st.text(st.sampled_from("-\\\n a"), max_size=12), min_size=1, max_size=4))
 def test_a_txt_is_read_back_to_the_character(said):
     assert texts_of_txt(as_txt([text(it) for it in said])) == said
