@@ -48,6 +48,7 @@ def test_what_is_written_says_where_it_comes_from(tmp_path, name):
     write_texts([text("b\r\n", index=12)], out, {"run": "r", "seed": 7})
     assert provenance.read(out) == {"run": "r", "seed": 7}
     if name == "folder":
+        assert sorted(path.name for path in out.iterdir()) == ["00012-label-1.txt", "provenance.json"]
         write_texts([text("c", label=-1, index=0)], out, {"run": "s"})
         assert sorted(path.name for path in out.iterdir()) == ["00000.txt", "provenance.json"]
     elif name == "a.txt":
