@@ -75,6 +75,7 @@ BARS = (
     _bar("serve", "png-64", "32 clients at once, over the generator by itself: 64 images as a PNG", "at least", 0.8),
     _bar("serve", "npz-64", "the same as arrays", "at least", 0.8),
     _bar("host", "us-50", "the host's time for a client's step, 50 clients as one computation", "at most", 20, "us"),
+    _bar("host", "us-50-replayed", "the same where steps are replayed from graphs", "at most", 20, "us"),
     _bar("gpu", "batched-50", "GPU, 50 clients: batched over the loop", "at least", 40),
     _bar("gpu", "over-one", "GPU, images a second of 50 clients over one network's", "at least", 0.25),
     _bar("gpu", "profile-idle", "GPU, idle in a round of 50 clients", "at most", 10, "%"),
