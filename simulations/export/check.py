@@ -86,7 +86,7 @@ class Ruler:
         self.num_samples = num_samples
         metric, self._adapted = _MEASURED.get(trained.spec.kind, _MEASURED["images"])
         self.scores = tuple(score for score in metric.scores if score.selects_rounds or score.at_a_glance)
-        self.reason = "it was not asked for (fid-images 0)" if num_samples == 0 else ""
+        self.reason = "fid-images is 0" if num_samples == 0 else ""
         self._metric, self._trained = metric, trained
         self._evaluator: Evaluator | None = None
         config = trained.config

@@ -30,7 +30,7 @@ def data_card(
     if not trained.conditional:
         table = [f"The generator is not conditional: the {noun} have **no labels**."]
     else:
-        table += ["", "A label is the class that the generator was asked for, not what anyone saw in it."]
+        table += ["", "A label is the class that the generator was given, not what anyone saw in it."]
     return "\n".join(
         [
             *card.front_matter(
