@@ -92,12 +92,12 @@ const generatePath = (id) => `${runPath(id)}/generate`;
 export const generateAddress = (id) => addressOf(generatePath(id));
 
 /* Returns images as a file, and where they come from. Comes again a few times when the server is busy. */
-export async function generate(id, wanted, onBusy) {
+export async function generate(id, request, onBusy) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const answer = await ask(
         generatePath(id),
-        { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wanted) },
+        { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) },
         LONG_PATIENCE,
       );
       const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "images";

@@ -16,12 +16,12 @@ function isShown(child) {
   return child !== null && child !== undefined && child !== false && child !== "";
 }
 
-/* Makes the children of an element those that are wanted: one, or a list of lists. */
-export function patch(parent, wanted) {
+/* Makes the children of an element `children`: one, or a list of lists. */
+export function patch(parent, children) {
   const keyed = new Map();
   for (const node of parent.childNodes) if (node.fedganKey !== undefined) keyed.set(node.fedganKey, node);
   let at = parent.firstChild;
-  for (const item of [wanted].flat(Infinity).filter(isShown)) {
+  for (const item of [children].flat(Infinity).filter(isShown)) {
     const old = item.key === undefined ? at : keyed.get(item.key);
     const node = fits(old, item) ? old : create(item, parent);
     if (node === at) at = at.nextSibling;
@@ -76,9 +76,9 @@ function set(node, name, value, old) {
   else node.setAttribute(name, value === true ? "" : String(value));
 }
 
-function restyle(node, wanted, old) {
-  for (const name of Object.keys(old)) if (!(name in wanted)) node.style.removeProperty(name);
-  for (const [name, value] of Object.entries(wanted)) if (old[name] !== value) node.style.setProperty(name, value);
+function restyle(node, style, old) {
+  for (const name of Object.keys(old)) if (!(name in style)) node.style.removeProperty(name);
+  for (const [name, value] of Object.entries(style)) if (old[name] !== value) node.style.setProperty(name, value);
 }
 
 const kept = new Map();

@@ -9,8 +9,8 @@ import { redraw } from "./store.js";
 export function makeWhenChanged(run, own, request, pause, make) {
   const newest = own.round === "best" ? (run.best?.round ?? run.round) : own.round === "last" ? run["checkpoint-rounds"].at(-1) : own.round;
   const key = JSON.stringify([run.id, request, newest]);
-  if (key === own.asked) return;
-  own.asked = key;
+  if (key === own.requested) return;
+  own.requested = key;
   clearTimeout(own.timer);
   own.timer = setTimeout(() => show(own, () => make(request, noted(own))), own.shown ? pause : 0);
 }

@@ -21,7 +21,7 @@ export function playgroundTab(run) {
     return h("section", { class: "card" }, h("h2", {}, "Playground"), h("p", { class: "quiet empty" }, run["checkpoint-rounds"].length ? "In this algorithm each client keeps its own generator, and the server has none to ask." : isAtWork(run) ? "There is no generator yet: it is there once the first checkpoint is written." : "This run left no checkpoint, so there is no generator to ask."));
   }
   if (run.texts) return writing(run);
-  const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  const own = local(`playground ${run.id}`, () => ({ mode: "draw", classes: new Set(), seed: 0, to: 1, num: 40, steps: 24, round: "last", truncation: null, keep: null, format: "png", scale: 1, mark: false, shown: null, url: "", note: "", failure: "", requested: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
 }
@@ -94,7 +94,7 @@ function result(run, own) {
   return h("section", { class: "card result", "aria-labelledby": "result-title", "aria-busy": String(own.isBusy) },
     h("h2", { id: "result-title" }, shown?.request.interpolate ? `From seed ${shown.request.seed} to seed ${shown.request.interpolate.to}` : "Images"),
     h("div", { role: "status" },
-      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
+      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.requested = ""; redraw(); } }, "try again")),
       own.note && h("p", { class: "note warning" }, own.note),
       shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.request.num, "image")} of round ${shown.round}`, shown.rejected > 0 && `; ${shown.rejected} made and not kept`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
     shown && (shown.request.interpolate ? morph(run, own) : h("div", { class: `images-made${own.isBusy ? " stale" : ""}` }, h("img", { src: own.url, alt: `${plural(shown.request.num, "generated image")}, ${shown.columns} a row`, style: { "max-width": `${Math.min(110 * shown.columns, 960)}px` } }))),

@@ -6,17 +6,17 @@ const STEPS = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 5], [1, 3], [1]];
 const FEWEST_TICKS = 3;
 const MOST_TICKS = 7;
 
-/* Returns ticks at round figures, about as many as wanted, and not fewer than three where there is room. */
-export function ticks(low, high, wanted, isWhole = false) {
+/* Returns ticks at round figures, about `number` of them, and not fewer than three where there is room. */
+export function ticks(low, high, number, isWhole = false) {
   if (!(high > low)) return [low];
-  const raw = (high - low) / Math.max(1, wanted);
+  const raw = (high - low) / Math.max(1, number);
   const power = 10 ** Math.floor(Math.log10(raw));
   let step = power * ((isWhole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).find((it) => it * power >= raw) ?? 10);
   if (isWhole) step = Math.max(1, Math.round(step));
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
-  const isTooFew = found.length < FEWEST_TICKS && !(isWhole && step === 1) && wanted < MOST_TICKS;
-  return isTooFew ? ticks(low, high, wanted + 1, isWhole) : found;
+  const isTooFew = found.length < FEWEST_TICKS && !(isWhole && step === 1) && number < MOST_TICKS;
+  return isTooFew ? ticks(low, high, number + 1, isWhole) : found;
 }
 
 /* Returns ticks for a logarithmic scale: from three to seven at round figures. */

@@ -106,10 +106,10 @@ export const manyOf = (run) => run.examples?.many ?? "examples";
 export const isAtWork = (run) => run.state === "running" || run.state === "waiting for nodes";
 
 /* What scores were computed from: how many images, and whose features. Records of earlier versions do not tell. */
-export function scoredWith(told, count = told?.["num-samples"]) {
-  if (!isKnown(count) && !isKnown(told?.extractor)) return "images and extractor unknown";
-  if (told && !isKnown(told.extractor)) return isKnown(count) ? plural(count, "sample") : "number of samples unknown"; /* without features */
-  return `${isKnown(count) ? plural(count, "image") : "number of images unknown"}, ${isKnown(told?.extractor) ? (EXTRACTORS[told.extractor] ?? `features of ${told.extractor}`) : "extractor unknown"}`;
+export function scoredWith(madeWith, count = madeWith?.["num-samples"]) {
+  if (!isKnown(count) && !isKnown(madeWith?.extractor)) return "images and extractor unknown";
+  if (madeWith && !isKnown(madeWith.extractor)) return isKnown(count) ? plural(count, "sample") : "number of samples unknown"; /* without features */
+  return `${isKnown(count) ? plural(count, "image") : "number of images unknown"}, ${isKnown(madeWith?.extractor) ? (EXTRACTORS[madeWith.extractor] ?? `features of ${madeWith.extractor}`) : "extractor unknown"}`;
 }
 
 /* The same of the scores of rounds, which are of fewer images than the final ones. */

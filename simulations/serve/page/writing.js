@@ -13,28 +13,28 @@ const MOST_TEXTS = 40;
 const FORMATS = { txt: "text, apart by a line ---", jsonl: "jsonl, a line of JSON a text", csv: "csv, a table", json: "JSON" };
 
 export function writing(run) {
-  const own = local(`writing ${run.id}`, () => ({ prompt: "", classes: new Set(), seed: 0, num: 4, length: 300, temperature: 0.8, topP: null, normalise: false, unique: false, sort: false, without: "", round: "last", format: "txt", shown: null, note: "", failure: "", asked: "", timer: 0, turn: 0, isBusy: false }));
+  const own = local(`writing ${run.id}`, () => ({ prompt: "", classes: new Set(), seed: 0, num: 4, length: 300, temperature: 0.8, topP: null, normalise: false, unique: false, sort: false, without: "", round: "last", format: "txt", shown: null, note: "", failure: "", requested: "", timer: 0, turn: 0, isBusy: false }));
   want(run, own);
   return h("div", { class: "playground" }, controls(run, own), result(run, own));
 }
 
 /* The request that the controls stand for. */
 function requestOf(run, own) {
-  const wanted = { num: own.num, seed: own.seed, length: own.length, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
-  if (own.prompt) wanted.prompts = [own.prompt];
-  if (own.temperature !== null) wanted.temperature = own.temperature;
-  if (own.topP !== null) wanted["top-p"] = own.topP;
-  for (const name of ["normalise", "unique", "sort"]) if (own[name]) wanted[name] = true;
+  const request = { num: own.num, seed: own.seed, length: own.length, round: /^\d+$/.test(own.round) ? Number(own.round) : own.round };
+  if (own.prompt) request.prompts = [own.prompt];
+  if (own.temperature !== null) request.temperature = own.temperature;
+  if (own.topP !== null) request["top-p"] = own.topP;
+  for (const name of ["normalise", "unique", "sort"]) if (own[name]) request[name] = true;
   const words = own.without.split(",").map((it) => it.trim()).filter(Boolean);
-  if (words.length) wanted["without-words"] = words;
-  if (hasClasses(run) && own.classes.size) wanted.labels = [...own.classes].sort((a, b) => a - b);
-  return wanted;
+  if (words.length) request["without-words"] = words;
+  if (hasClasses(run) && own.classes.size) request.labels = [...own.classes].sort((a, b) => a - b);
+  return request;
 }
 
 const want = (run, own) => makeWhenChanged(run, own, requestOf(run, own), PAUSE, async (request, noted) => {
   const made = await generate(run.id, { ...request, format: "json" }, noted);
   const found = JSON.parse(await made.blob.text());
-  return { ...made, wanted: request, texts: found.texts, remarks: found.remarks };
+  return { ...made, texts: found.texts, remarks: found.remarks };
 });
 
 function controls(run, own) {
@@ -65,7 +65,7 @@ function result(run, own) {
   return h("section", { class: "card result", "aria-labelledby": "result-title", "aria-busy": String(own.isBusy) },
     h("h2", { id: "result-title" }, "Texts"),
     h("div", { role: "status" },
-      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.asked = ""; redraw(); } }, "try again")),
+      own.failure && h("p", { class: "note error" }, own.failure, " ", h("button", { type: "button", class: "small", onclick: () => { own.requested = ""; redraw(); } }, "try again")),
       own.note && h("p", { class: "note warning" }, own.note),
       shown && !own.failure && shown.remarks.map((remark) => h("p", { class: "note warning" }, `${remark[0].toUpperCase()}${remark.slice(1)}.`)),
       shown && !own.failure && h("p", { class: "quiet made" }, `${plural(shown.texts.length, "text")} of round ${shown.round}`, shown.model && [". Weights ", h("code", { title: shown.model }, shown.model.slice(0, 12))], ". ", scoreOf(run, Number(shown.round)))),
@@ -77,12 +77,12 @@ function result(run, own) {
 }
 
 function downloads(run, own) {
-  const wanted = { ...requestOf(run, own), format: own.format };
-  const body = JSON.stringify(wanted).replaceAll("'", "'\\''");
+  const request = { ...requestOf(run, own), format: own.format };
+  const body = JSON.stringify(request).replaceAll("'", "'\\''");
   const command = `curl -s ${generateAddress(run.id)} -H 'Content-Type: application/json' -d '${body}' -o texts.${own.format}`;
   return h("div", { class: "downloads" },
     h("div", { class: "row" },
       choice("File", own.format, Object.entries(FORMATS), (format) => { own.format = format; redraw(); }),
-      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own, wanted) }, own.isSaving ? "Writing…" : "Download")),
+      h("button", { type: "button", class: "main", disabled: own.isSaving, onclick: () => save(run, own, request) }, own.isSaving ? "Writing…" : "Download")),
     h("details", {}, h("summary", {}, "The same with curl"), h("pre", {}, h("code", {}, command)), h("p", { class: "quiet" }, "A server with a token needs it too: -H 'Authorization: Bearer ...'")));
 }
