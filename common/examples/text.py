@@ -81,9 +81,16 @@ class TextSpec(ExampleSpec):
         points = [ord(character) for character in self.vocabulary] or list(range(_NUM_BYTES))
         return torch.tensor(points, dtype=torch.int32)
 
+    @cached_property
+    def _copies(self) -> dict[torch.device, torch.Tensor]:
+        """``_points`` by device: a step that is recorded as a CUDA graph may not copy from the CPU."""
+        return {self._points.device: self._points}
+
     def to_input(self, stored: torch.Tensor) -> torch.Tensor:
         """Returns token ids (B, length), int64, of rows as they are stored, (B, length), int32."""
-        points = self._points.to(stored.device)
+        points = self._copies.get(stored.device)
+        if points is None:
+            points = self._copies[stored.device] = self._points.to(stored.device)
         place = torch.searchsorted(points, stored).clamp_max(len(points) - 1)
         tokens = torch.where(points[place] == stored, place + NUM_SPECIAL, UNKNOWN_TOKEN)
         tokens = torch.where(stored == PAD, PAD_TOKEN, tokens)
