@@ -47,7 +47,7 @@ def steps(folder: Path, data: str, *, has_gpu: bool) -> tuple[Step, ...]:
     performance = "-m", "simulations.performance", "--only"
     return (
         Step("tests", ("-m", "pytest", "-q", "-m", "gpu", "tests/unit/client", "tests/unit/simulations/runtime"), 180),
-        Step("host", (*performance, "host", *quick, "--json", str(folder / "figures.json")), 60),
+        Step("host", (*performance, "host", *quick, "--json", str(folder / "figures.json")), 90),
         Step("gpu", (*performance, "gpu", "--repeats", "3", *quick, "--json", str(folder / "figures.json")), 240),
         Step("p1-full", _recipe(folder, "p1-full", data, (500, 100) if has_gpu else (1, 1)), 150),
         Step("p1", _recipe(folder, "p1", data, (60, 20) if has_gpu else (1, 1)), 60),
