@@ -7,7 +7,6 @@ one of them ends, what was under way fails, and two new ones begin. Both end wit
 import asyncio
 import itertools
 import logging
-import os
 import signal
 import socket
 import time
@@ -182,7 +181,7 @@ def run_generator(encoders: socket.socket, threads: int, limits: Limits, counts:
 
 
 def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs ``main``, waits for the event, and ends this process at once, whatever its threads do."""
+    """Runs ``main``, and waits for the event; then this process ends, whatever the generator's thread does."""
 
     async def until_the_end() -> None:
         ended = asyncio.Event()
@@ -191,13 +190,7 @@ def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server has had it too, and will end this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    code = 1
-    try:
-        asyncio.run(until_the_end())
-        code = 0
-    finally:
-        logging.shutdown()
-        os._exit(code)
+    asyncio.run(until_the_end())
 
 
 class RemoteGenerator:

@@ -35,6 +35,7 @@ GENERATE = "/api/runs/digits/generate"
 @pytest.fixture(scope="module")
 def apart(trained):
     with listening(trained, in_processes=True) as client:
+        client.post(GENERATE, json={}, timeout=120)  # which waits until they have begun, on a busy machine for long
         yield client
 
 
