@@ -32,7 +32,8 @@ def vae_loss(networks: nn.ModuleDict, images: Tensor, labels: Tensor, random: to
     chance = ((found + 1) / 2).clamp(1e-6, 1 - 1e-6)
     reconstruction = F.binary_cross_entropy(chance, (images + 1) / 2, reduction="sum")
     divergence = 0.5 * (log_variances.exp() + means.square() - 1 - log_variances).sum()
-    return (reconstruction + divergence) / len(images)
+    bound: Tensor = (reconstruction + divergence) / len(images)
+    return bound
 
 
 def flow_loss(networks: nn.ModuleDict, images: Tensor, labels: Tensor, random: torch.Generator) -> Tensor:
