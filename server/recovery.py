@@ -168,8 +168,9 @@ class Recovery:
     def save(self, snapshot: Snapshot, *, scored: bool) -> None:
         """Has a checkpoint of a round written, beside the rounds to come.
 
-        One of a round that was not scored may be left out where later ones follow soon, as ``output.checkpoint-seconds``
-        says, but not where clients keep their memories: these would have to keep as many as there are rounds in between.
+        One of a round that was not scored may be left out where later ones follow soon, see
+        ``output.checkpoint-seconds``, but not where clients keep their own memories: they would have to keep as many
+        as there are rounds in between.
 
         Raises:
             OSError: This one, or one before it, cannot be written.

@@ -70,7 +70,7 @@ def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
 def _shared(*fields: tuple[str, int | float | str]) -> ConfigRecord:
     """Returns a record that a cohort's messages have in common, as most of their fields say the same.
 
-    Flower looks at each field, which costs as much as all else of a message. As of all that travels, nobody writes to it.
+    Flower looks at each field, which costs as much as all else of a message. Nobody writes to what travels.
     """
     return ConfigRecord(dict(fields))
 
