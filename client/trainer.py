@@ -23,6 +23,7 @@ from common.examples import ExampleSpec
 from common.models import Model, Roles
 from common.objectives import Batch, Objective, Phase
 from common.optimisers import Optimiser, Stepper
+from common.optimisers.rate_schedule import rate_share
 from common.tree import Tree, clone, select
 
 
@@ -96,7 +97,7 @@ class Trainer:
         """Turns to another client: its shard, its random numbers, its rates, and its optimisers' slots (None: zero)."""
         self._assignment = assignment
         self._kept_share = self._average = None
-        share = self._local.rate_share(assignment.round, assignment.num_rounds)
+        share = rate_share(self._local, assignment.round, assignment.num_rounds)
         for name, stepper in self._steppers.items():
             stepper.learning_rate = self._rates[name] * share
         if not self._slots:

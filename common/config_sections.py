@@ -1,6 +1,5 @@
 """The sections of a configuration: ``data``, ``federation``, ``local`` training, and the others, with their keys."""
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -68,25 +67,6 @@ class LocalConfig(Options):
     )
     mixed_precision: bool = Field(False, description="bfloat16 autocast on CUDA; on the CPU without effect")
     num_threads: int = Field(1, ge=1, description="intra-op threads of a client on the CPU; results depend on it")
-
-    def rate_share(self, round: int, num_rounds: int) -> float:
-        """Returns what to multiply both rates by in a round: 1 after the warm-up, ``final_rate`` in the last.
-
-        Linear, or half a cosine (Loshchilov, Hutter 2017, arXiv 1608.03983, eq. 5, without restarts), in the number of
-        rounds done. A run of one round has the full rates. Round k of ``warmup_rounds`` W has k / (W + 1) of them.
-
-        Args:
-            round: From 1.
-            num_rounds: Rounds of the run.
-        """
-        if round <= self.warmup_rounds:
-            return round / (self.warmup_rounds + 1)
-        falling = num_rounds - 1 - self.warmup_rounds
-        if self.schedule == "constant" or falling <= 0:
-            return 1.0
-        done = min(1.0, (round - 1 - self.warmup_rounds) / falling)
-        left = 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-        return self.final_rate + (1.0 - self.final_rate) * left
 
 
 class AdmissionConfig(Options):

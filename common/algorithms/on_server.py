@@ -15,6 +15,7 @@ from common.models import AdversarialModel, Model
 from common.objectives import Objective
 from common.objectives.adversarial import AdversarialObjective, squared_gradient_norm
 from common.optimisers import Stepper
+from common.optimisers.rate_schedule import rate_share
 from common.seeding import torch_generator
 from common.tree import clone
 
@@ -100,7 +101,7 @@ class OnServer(Algorithm):
         network = load(state.parameters, GENERATOR, context)
         local = context.local
         rate = self.generator_learning_rate or local.learning_rate
-        share = local.rate_share(state.round + 1, context.num_rounds)
+        share = rate_share(local, state.round + 1, context.num_rounds)
         stepper = Stepper(network, context.optimiser, rate * share)
         for key, value in state.slots.get(_MOMENTS, {}).items():
             stepper.slots[key].copy_(value)

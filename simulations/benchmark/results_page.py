@@ -28,7 +28,7 @@ from simulations.benchmark.figures import CURVES, FINAL, SAMPLES
 from simulations.benchmark.protocols import written
 from simulations.benchmark.tables import Results, machines_of, markdown, noun_of
 
-PUBLISHED = Path(__file__).parent / "published.toml"
+PUBLISHED = Path(__file__).parent / "published_figures.toml"
 
 _FIGURES = {
     CURVES: "fid over images seen: mean of the seeds, and the range from the least to the greatest",

@@ -4,6 +4,7 @@ import pytest
 
 from common.config import RunConfig
 from common.config_sections import LocalConfig
+from common.optimisers.rate_schedule import rate_share
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ from common.config_sections import LocalConfig
 )
 def test_rates_fall_from_the_first_round_to_the_last(schedule, final_rate, expected):
     local = LocalConfig(schedule=schedule, final_rate=final_rate)
-    assert [local.rate_share(k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
-    assert local.rate_share(1, 1) == 1
+    assert [rate_share(local, k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
+    assert rate_share(local, 1, 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_rates_fall_from_the_first_round_to_the_last(schedule, final_rate, expec
 )
 def test_rates_rise_over_the_first_rounds_and_fall_over_the_others(schedule, warmup_rounds, expected):
     local = LocalConfig(schedule=schedule, final_rate=0.2, warmup_rounds=warmup_rounds)
-    assert [local.rate_share(k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
+    assert [rate_share(local, k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_run_whose_rates_fall_goes_on_only_under_its_own_number_of_rounds():
