@@ -205,14 +205,14 @@ class TestInTheFinalScores:
         from common.errors import DivergenceError
         from server.evaluation import evaluator
 
-        generate = evaluator.generate
+        generate = evaluator.generate_on_all_cores
 
         def broken(generator, labels, seed):
             if len(labels) == 150:
                 raise DivergenceError("the generator's images are not finite")
             return generate(generator, labels, seed)
 
-        monkeypatch.setattr(evaluator, "generate", broken)
+        monkeypatch.setattr(evaluator, "generate_on_all_cores", broken)
         config = small(**NO_ROUND, evaluation__final_num_samples=150, evaluation__federated=False)
         simulate(config)
         summary = json.loads(folder(config).summary.read_text())

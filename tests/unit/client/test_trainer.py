@@ -7,7 +7,7 @@ import torch
 from client.batches import Assignment
 from client.trainer import Trainer, TrainerSpec
 from common import tree
-from common.config import LocalConfig
+from common.config_sections import LocalConfig
 from common.errors import ConfigError, DivergenceError
 from common.models import MODELS
 from common.objectives import OBJECTIVES, AdversarialObjective

@@ -4,7 +4,7 @@ import torch
 
 from client.batches import Assignment
 from client.trainer import Trainer, TrainerSpec
-from common.config import LocalConfig
+from common.config_sections import LocalConfig
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from tests.unit.kinds import SMALL_SPECS, small_model, small_set, spec_of

@@ -12,7 +12,7 @@ from client.batches import Assignment, BatchMaker
 from client.trainer import Trainer, TrainerSpec
 from common import tree
 from common.components import parse
-from common.config import LocalConfig
+from common.config_sections import LocalConfig
 from common.errors import DivergenceError
 from common.examples import ImageSpec
 from common.models import MODELS, AdversarialModel, Model

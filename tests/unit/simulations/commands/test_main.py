@@ -25,7 +25,7 @@ TINY = (
     'model="mlp width=16 latent-size=8" partition="shards per-client=2 examples-per-client=40" '
     "federation.num-clients=4 federation.num-rounds=3 local.steps=2 local.batch-size=8 evaluation.every=0 "
     'evaluation.num-samples=100 evaluation.final-num-samples=100 evaluation.extractor="none" '
-    'evaluation.utility-num-samples=0 output.checkpoint-every=1 local.schedule="constant"'
+    'evaluation.utility-num-samples=0 output.checkpoint-every=1 output.checkpoint-seconds=0 local.schedule="constant"'
 )
 
 
