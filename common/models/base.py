@@ -107,6 +107,9 @@ class Model(Component):
     """Whether its networks are counts of examples, and nothing that is trained: entries ``keys``, ascending, and how
     often each was seen, ``counts``; both (N,) int64, of any N."""
 
+    sampling: ClassVar[tuple[str, ...]] = ()
+    """The options that say how samples are drawn, and nothing of the networks: a trained model can take others."""
+
     reconstructs_with: ClassVar[tuple[str, ...]] = ()
     """The networks that encode an example and decode it again; empty: the family has none."""
 

@@ -48,6 +48,7 @@ class TextModel(Model):
     kind: ClassVar[str] = TextSpec.kind
     roles: ClassVar[Roles] = Roles(("tokens",))
     family: ClassVar[str] = "language model"
+    sampling: ClassVar[tuple[str, ...]] = ("temperature", "top_p")
 
     temperature: float = Field(1.0, ge=0.05, le=10, description="of samples: below 1 likely tokens are preferred")
     top_p: float = Field(1.0, gt=0, le=1, description="samples are of the likeliest tokens of this much probability")

@@ -23,6 +23,10 @@ RoundOption = Annotated[
 ClientOption = Annotated[
     int | None, typer.Option("--client", help="A client's own generator, where clients keep theirs.")
 ]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option("--sampler", metavar="'KEY=VALUE ...'", help="Of flows: steps, solver, guidance; of text: top-p, ..."),
+]
 
 
 def generate(  # noqa: PLR0913, PLR0917  a command has many options
@@ -70,6 +74,7 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
     split: Annotated[
         str | None, typer.Option("--split", metavar="sentences|words", help="Put these into a .jsonl too.")
     ] = None,
+    sampler: SamplerOption = None,
     round: RoundOption = None,
     client: ClientOption = None,
     overwrite: OverwriteOption = False,
@@ -94,7 +99,7 @@ def generate(  # noqa: PLR0913, PLR0917  a command has many options
         "sort": sort or None,
         "split": split,
     }
-    trained = load_trained(run, parse_round(round), client)
+    trained = load_trained(run, parse_round(round), client, sampler or "")
     request, samples = request_of(trained.spec.kind, arguments), samples_of(trained.spec.kind)
     samples.check_place(trained.spec.kind, request, out, overwrite, "add --overwrite")
     labels = _labels(trained, request.num, label, balanced)
@@ -139,6 +144,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
     temperatures: Annotated[
         str | None, typer.Option("--temperatures", metavar="A,B", help="Of text: bleu at each, as 0.7,0.85,1.")
     ] = None,
+    sampler: SamplerOption = None,
     client: ClientOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -150,7 +156,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
     from simulations.runs.generator import load_trained, parse_round
     from simulations.runtime.progress import scoring
 
-    trained = load_trained(run, parse_round(round), client)
+    trained = load_trained(run, parse_round(round), client, sampler or "")
     sweep = _at(temperatures, trained.generator) if temperatures else {}
     changes: dict[str, Scalar] = {}
     if data is not None:
@@ -172,7 +178,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
         if sweep:
             summary["temperatures"] = {at: evaluator.score(sampler, [BLEU.name], num) for at, sampler in sweep.items()}
     if as_json:
-        typer.echo(json.dumps({"run": str(run.absolute()), "round": trained.round, **summary}))
+        made_by = {"round": trained.round} | ({"sampler": sampler} if sampler else {})
+        typer.echo(json.dumps({"run": str(run.absolute()), **made_by, **summary}))
     else:
         print_scores(summary)
         for at, scores in summary.get("temperatures", {}).items():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from common.algorithms.fedavg import PERSONAL
+from common.components import kebab, parse, suggestion
 from common.config import RunConfig
 from common.datasets.base import listed
 from common.errors import CheckpointError, ConfigError
@@ -41,6 +42,7 @@ class LoadedGenerator:
             to logits (B,); None where the checkpoint has none.
         held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
         class_names: What each class is called; its number, where nobody said.
+        sampling: The model's options of sampling that are other than the run's, as a user wrote them; else empty.
         conditional: Whether its images show the labels that they are asked for.
     """
 
@@ -52,6 +54,7 @@ class LoadedGenerator:
     adversary: nn.Module | None
     held: tuple[int, ...]
     class_names: tuple[str, ...] = ()
+    sampling: str = ""
 
     @property
     def conditional(self) -> bool:
@@ -63,7 +66,8 @@ class LoadedGenerator:
 
     def origin(self, run: str, seed: int) -> dict[str, Any]:
         """Returns where examples of this generator come from (``provenance.origin``); ``run`` is its run's name."""
-        return provenance.origin(run, self.config.data.name, self.round, seed, self.digest)
+        facts = provenance.origin(run, self.config.data.name, self.round, seed, self.digest)
+        return facts | ({"sampler": self.sampling} if self.sampling else {})
 
     def images(self, way: str) -> ImageSpec:
         """Returns the specification of the images that are made.
@@ -120,7 +124,7 @@ def parse_round(text: str | None) -> Round:
     return int(text)
 
 
-def load_trained(path: Path, round: Round = None, client: int | None = None) -> LoadedGenerator:
+def load_trained(path: Path, round: Round = None, client: int | None = None, sampling: str = "") -> LoadedGenerator:
     """Returns a run's generator.
 
     Args:
@@ -128,10 +132,12 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
         round: A round with a checkpoint, or ``"best"``, the one of the best fid; None: the last.
         client: A partition whose own generator is meant, where the algorithm leaves generators with the clients;
             None: the server's.
+        sampling: Other options of sampling than the run's, ``"guidance=2 steps=16"``, where its model has any.
 
     Raises:
-        ConfigError: Not a run directory, a configuration that is not whole or not that of the checkpoint, a round
-            without a checkpoint, or a client without a generator of its own.
+        ConfigError: Not a run directory, options that the model's sampler does not have, a configuration that is not
+            whole or not that of the checkpoint, a round without a checkpoint, or a client without a generator of its
+            own.
         CheckpointError: No checkpoint yet, or none that is whole.
     """
     require_whole(round, client)
@@ -139,6 +145,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     config = run.read_config()
     found = _find(run, round)
     _require_same(config, found, run)
+    config = _sampled_otherwise(config, sampling)
     done = found.snapshot.state.round
     spec = spec_from(found.roster["shape"])
     roles = config.model_component.roles
@@ -160,7 +167,28 @@ def load_trained(path: Path, round: Round = None, client: int | None = None) -> 
     generator = load_sampler(config.model_component, spec, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
     names = _class_names(run, spec.num_classes)
-    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names)
+    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names, sampling)
+
+
+def _sampled_otherwise(config: RunConfig, sampling: str) -> RunConfig:
+    """Returns the configuration with other options of its model that concern sampling alone.
+
+    Raises:
+        ConfigError: Another option, or a value outside its range.
+    """
+    if not sampling.strip():
+        return config
+    model = config.model_component
+    name, known = model.component_name(), [kebab(option) for option in model.sampling]
+    if not known:
+        raise ConfigError(f"--sampler {sampling!r}: samples of the model {name} have no options: leave it out")
+    chosen = parse("--sampler", {name: type(model)}, f"{name} {sampling}")
+    if other := [kebab(option) for option in chosen.model_fields_set - set(model.sampling)]:
+        raise ConfigError(
+            f"--sampler {sampling!r}: {name} was trained with its {other[0]}; {suggestion(other[0], known)}"
+        )
+    changes = {option: getattr(chosen, option) for option in chosen.model_fields_set}
+    return config.replaced({"model": model.model_copy(update=changes).spec()})
 
 
 def _class_names(run: RunDirectory, num_classes: int) -> tuple[str, ...]:
