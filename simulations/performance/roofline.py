@@ -18,8 +18,8 @@ _LEAST_STEPS = 80  # of a measurement
 def roofline(plan: Plan) -> Measured:
     """Speed of a federation in process, of that of a hand-written loop of the same steps with the same threads.
 
-    Rounds have all that belongs to them but scores: messages, aggregation, journal; a checkpoint every few seconds, beside
-    the rounds.
+    Rounds have all that belongs to them but scores: messages, aggregation, journal; a checkpoint every few seconds,
+    beside the rounds.
     """
     cores = available_cores()
     for millions, width in WIDTHS.items():
