@@ -11,7 +11,7 @@ from server.records.run_directory import RunDirectory
 from server.rounds.ended_early import why_over
 
 
-def told(config: RunConfig, directory: RunDirectory) -> str | None:
+def remark(config: RunConfig, directory: RunDirectory) -> str | None:
     """Returns in words that a run has all its rounds and its final scores; None if there is something left to do.
 
     Args:

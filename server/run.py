@@ -60,7 +60,7 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
     """
     directory.check(config.output.resume)
-    if config.output.resume and (over := finished.told(config, directory)):
+    if config.output.resume and (over := finished.remark(config, directory)):
         log.info("%s", over)
         return
     directory.create()
@@ -173,11 +173,11 @@ class Run:
                 )
             except RoundError as error:
                 self._repeat(error)
-            except _LeftLoopError as told:
-                if isinstance(told.answer, GoBack):
-                    self._go_back(told.answer.why)
+            except _LeftLoopError as leaving:
+                if isinstance(leaving.answer, GoBack):
+                    self._go_back(leaving.answer.why)
                 else:
-                    over = told.answer.why
+                    over = leaving.answer.why
 
     def save_what_is_done(self) -> None:
         """Saves what is done when the run ends before its last round; does not raise what keeps it from that."""
@@ -194,12 +194,12 @@ class Run:
         """Saves the last round, scores its generator in full, and writes summary and report."""
         self._recovery.save_now(self._done)
         lines, names = self._recovery.scores.lines, self._roster.class_names
-        told = summary.write(
+        written = summary.write(
             self._directory, self._strategy.snapshot, self._scoring, self._notes, lines, names, self._start
         )
         self._partition.draw()
         report.write_report(self._directory)
-        log.info("report: %s", self._directory.report, extra={"summary": told})
+        log.info("report: %s", self._directory.report, extra={"summary": written})
 
     def close(self) -> None:
         """Ends what writes checkpoints."""

@@ -40,7 +40,7 @@ def write(
     scores = scoring.final(published)
     notes.add_new("not-scored", state.round, scoring.reasons)
     best = model_selection.best(lines)
-    told = {
+    content = {
         "rounds": state.round,
         "examples-seen": snapshot.examples_seen,
         "rollbacks": snapshot.rollbacks,
@@ -52,5 +52,5 @@ def write(
         "scores": scores,
         **scoring.summary(scores),
     }
-    write_atomically(directory.summary, json.dumps(told, indent=2).encode())
-    return told
+    write_atomically(directory.summary, json.dumps(content, indent=2).encode())
+    return content

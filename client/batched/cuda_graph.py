@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from client.batched.tape import Tape
+from client.batched.step_buffers import StepBuffers
 from common.optimisers import Stepper
 
 Record = Callable[[Callable[[], object]], Callable[[], object]]
@@ -31,13 +31,13 @@ class GraphCache:
     Attributes:
         record: Records a computation; None: nothing is recorded.
         steps: Recorded local steps, by all that their course depends on.
-        tapes: What they read and write, by the number and the requests of clients.
+        buffers: What they read and write, by the number and the requests of clients.
         rates: Of the networks, float32 scalars that they read.
     """
 
     record: Record | None = None
     steps: dict[object, Callable[[], object]] = field(default_factory=dict)
-    tapes: dict[object, Tape] = field(default_factory=dict)
+    buffers: dict[object, StepBuffers] = field(default_factory=dict)
     rates: dict[str, Tensor] = field(default_factory=dict)
     _address: object = None
 

@@ -13,7 +13,7 @@ from client.batched.borrowing import BorrowingNetworks
 from client.batched.cuda_graph import GraphCache
 from client.batched.joint_steps import JointSteps, agree
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
-from client.batched.tape import DRAWS, ExamplePool, Tape, Tensors, stacked
+from client.batched.step_buffers import DRAWS, ExamplePool, StepBuffers, Tensors, stacked
 from client.batched.vectorised import Generators, vectorised
 from client.step_average import StepAverage
 from client.steps import first_counts, needed_networks, takes_own_batch
@@ -68,13 +68,13 @@ class BatchedFit:
             joint.begin()
         average = self._begin_average()
         found: list[Tensors] = []
-        for first, num_steps, tape in self._tapes():
-            is_at = False  # whether the tape's own count of steps is that of the step at hand
+        for first, num_steps, buffers in self._step_buffers():
+            is_at = False  # whether the buffers' own count of steps is that of the step at hand
             for number in range(num_steps):
-                is_at = self._step(tape, first + number, number, is_at)
+                is_at = self._step(buffers, first + number, number, is_at)
                 if average is not None:
                     average.take()
-            found.append(tape.found(num_steps))
+            found.append(buffers.found(num_steps))
         for joint in self._joint.values():
             joint.end(len(self._members))
         if average is not None:
@@ -104,8 +104,8 @@ class BatchedFit:
         weights = {key: value[: len(self._members)] for key, value in self._all.items()}
         return StepAverage(select(weights, self._members[0].roles.published), decay)
 
-    def _tapes(self) -> Iterator[tuple[int, int, Tape]]:
-        """Yields the tape of each block of steps, with the first of them and their number."""
+    def _step_buffers(self) -> Iterator[tuple[int, int, StepBuffers]]:
+        """Yields the buffers of each block of steps, with the first of them and their number."""
         places = self._pool.place([member.examples for member in self._members])
         generators, blocks = zip(
             *(
@@ -120,15 +120,15 @@ class BatchedFit:
         for own in zip(*blocks, strict=True):
             first, num_steps, drawn = stacked(own, places, self._device)
             if self._graphs.record is None:
-                yield first, num_steps, Tape(self._pool, drawn, num_steps)
+                yield first, num_steps, StepBuffers(self._pool, drawn, num_steps)
                 continue
-            tape = self._graphs.tapes.get(key)
-            if tape is not None and tape.fits(drawn):
-                tape.fill(drawn)
+            buffers = self._graphs.buffers.get(key)
+            if buffers is not None and buffers.fits(drawn):
+                buffers.fill(drawn)
             else:
-                self._graphs.steps.clear()  # they know the memory of a tape before
-                tape = self._graphs.tapes[key] = Tape(self._pool, drawn, num_steps)
-            yield first, num_steps, tape
+                self._graphs.steps.clear()  # they know the memory of buffers before
+                buffers = self._graphs.buffers[key] = StepBuffers(self._pool, drawn, num_steps)
+            yield first, num_steps, buffers
 
     def _take_weights(self) -> None:
         self._weights = {key: value[: len(self._members)].detach() for key, value in self._all.items()}
@@ -137,27 +137,27 @@ class BatchedFit:
             for network, module in self._functional.items()
         }
 
-    def _step(self, tape: Tape, step: int, number: int, is_at: bool) -> bool:
-        """Runs a local step: the phases, on the batches of step ``number`` of the tape; returns ``is_at`` after it."""
+    def _step(self, buffers: StepBuffers, step: int, number: int, is_at: bool) -> bool:
+        """Runs a local step: the phases, on the batches of the buffers' step ``number``; returns ``is_at`` after."""
         counts = [self._count(phase) for phase in self._phases]
         turns = tuple(count % (phase.period or 1) for count, phase in zip(counts, self._phases, strict=True))
         key = len(self._members), self._requests[0].kind, bool(self._joint), turns
         graphs = self._graphs
         if graphs.record is None or not self._is_steady() or (step == 0 and key not in graphs.steps):
-            self._pass(tape, counts, number, None)
+            self._pass(buffers, counts, number, None)
             return False
         if key not in graphs.steps:
 
             def compute() -> None:
                 self._take_weights()  # leaves that no earlier stream has seen
-                self._pass(tape, counts, None, graphs.rates)
-                tape.at.add_(1)
+                self._pass(buffers, counts, None, graphs.rates)
+                buffers.at.add_(1)
 
             graphs.set_rates(self._members[0].steppers, self._device)
             graphs.steps[key] = graphs.record(compute)
         if step == 0 or not is_at:
             graphs.set_rates(self._members[0].steppers, self._device)
-            tape.at.fill_(number)
+            buffers.at.fill_(number)
         graphs.steps[key]()
         return True
 
@@ -174,7 +174,9 @@ class BatchedFit:
             and all(phase.period is not None for phase in self._phases)
         )
 
-    def _pass(self, tape: Tape, counts: Sequence[int], number: int | None, rates: Mapping[str, Tensor] | None) -> None:
+    def _pass(
+        self, buffers: StepBuffers, counts: Sequence[int], number: int | None, rates: Mapping[str, Tensor] | None
+    ) -> None:
         """Runs the phases of one local step."""
         scalars: dict[str, list[Tensor]] = {}
         turns: Counter[str] = Counter()
@@ -182,13 +184,13 @@ class BatchedFit:
         kept: Tensors = {}
         for phase, needed, own, count in zip(self._phases, self._needed, self._fresh, counts, strict=True):
             if own:
-                tensors, kept = tape.batch(phase.name, turns[phase.name], number), {}
+                tensors, kept = buffers.batch(phase.name, turns[phase.name], number), {}
                 turns[phase.name] += 1
             self._freeze_all_but(needed)
             loss, watched, kept = self._phase(phase, tensors, kept, count, rates)
             for name, values in {phase.loss_name: loss, **watched}.items():
                 scalars.setdefault(name, []).append(values)
-        tape.write(scalars, number)
+        buffers.write(scalars, number)
 
     def _freeze_all_but(self, networks: frozenset[str]) -> None:
         for network, weights in self._of_network.items():

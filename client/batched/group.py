@@ -23,7 +23,7 @@ from client.batched.cuda_graph import GraphCache, cuda_graph
 from client.batched.fit import BatchedFit
 from client.batched.joint_steps import JointSteps
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
-from client.batched.tape import ExamplePool
+from client.batched.step_buffers import ExamplePool
 from client.trainer import TrainerSpec
 from common.tree import Tree
 

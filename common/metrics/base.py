@@ -48,7 +48,7 @@ class Score:
         decimals: In tables.
         heading: In tables, and above lists of ``figures``; empty: its name.
         is_log2: Whether it is a logarithm to the base of 2, as bits are: how many times worse one value is than another
-            is then told by their difference.
+            is then their difference.
         selects_rounds: Whether rounds are compared by it, where they have none that does and stands before it in the
             table; lower must be better.
         benchmark: How benchmarks show it: not, in a column of their tables, or in a panel of their figures as well.

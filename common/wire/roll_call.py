@@ -22,7 +22,7 @@ class RollCall:
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
         data_digest: Of examples and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
-        without_moments: Why the site will tell no moments of its examples' features; empty: it will.
+        without_moments: Why the site will send no moments of its examples' features; empty: it will.
         site: What people call the client; empty: it has no name. Says nothing of who it is.
     """
 

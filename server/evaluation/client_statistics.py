@@ -90,18 +90,18 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     """
     if roster.spec.kind not in FEDERATED_FID.kinds:
         return {}
-    withheld = {k: one_line(told.without_moments) for k, told in roster.clients.items() if told.without_moments}
+    withheld = {k: one_line(client.without_moments) for k, client in roster.clients.items() if client.without_moments}
     if not config.evaluation.federated:
         return dict.fromkeys(NAMES, "evaluation.federated=false")
     if extractor is None:
         return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.spec))
     if len(withheld) == len(roster.clients):
-        return dict.fromkeys(NAMES, f"no client tells moments of its images ({named(withheld, roster)})")
-    if (total := sum(told.num_examples for told in roster.clients.values())) < FEWEST:
+        return dict.fromkeys(NAMES, f"no client sends moments of its images ({named(withheld, roster)})")
+    if (total := sum(client.num_examples for client in roster.clients.values())) < FEWEST:
         return dict.fromkeys(NAMES, f"the clients' {total} image(s) are too few, it takes {FEWEST}")
     found = {}
     if withheld:
-        found[f"{OF_CLIENTS} of some clients"] = f"they tell no moments of their images ({named(withheld, roster)})"
+        found[f"{OF_CLIENTS} of some clients"] = f"they send no moments of their images ({named(withheld, roster)})"
     if not config.model_component.conditional:
         found[OF_CLASSES] = "the generator is not conditional"
     elif roster.spec.num_classes == 1:
@@ -176,7 +176,7 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
     for name, value in tensors.items():
         partition, _, key = name.partition("/")
         trees.setdefault(int(partition), {})[key] = value
-    log.info("federated scores are over the %d client(s) that told moments already", len(trees))
+    log.info("federated scores are over the %d client(s) that sent moments already", len(trees))
     return dict(sorted(trees.items()))
 
 
@@ -199,8 +199,8 @@ def ask_of_model(
     if not weights or not query.needed(config):
         return {}, {}
     answers, silent = grid.ask(name, wire.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
-    told = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
-    return dict(query.scores(told, len(roster.clients))) if told else {}, silent
+    figures = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
+    return dict(query.scores(figures, len(roster.clients))) if figures else {}, silent
 
 
 def _read(

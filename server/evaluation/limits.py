@@ -75,8 +75,8 @@ class Limits:
             name, setting = self._extractor.name, self._evaluation.extractor
             found += filter(None, [doubt_of_features(name, setting, self.digits)])
             if held_out <= self._extractor.dimension:
-                told = {"held_out": held_out, "extractor": self._extractor}
-                found += [metric.few_images.format(**told) for metric in computed if metric.few_images]
+                values = {"held_out": held_out, "extractor": self._extractor}
+                found += [metric.few_images.format(**values) for metric in computed if metric.few_images]
         found += [
             f"{metric.name} is of {num_samples:,} generated images, and published figures are of "
             f"{metric.usual_images:,}: set evaluation.final-num-samples={metric.usual_images}"

@@ -147,10 +147,10 @@ class Scoring:
         title = QUERIES[name].title
         ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
         nothing: tuple[Scores, dict[int, str]] = ({}, {})
-        told, silent = steps.run(title, ask, nothing)
-        if silent and not told:
+        scores, silent = steps.run(title, ask, nothing)
+        if silent and not scores:
             steps.failed.setdefault(title, f"no client tells it ({client_statistics.named(silent, self._roster)})")
-        return told
+        return scores
 
     def made_with(self, scores: Mapping[str, object]) -> ScoredWith | None:
         """Returns what scores between rounds were made with; None where there are none."""
@@ -212,17 +212,17 @@ class Scoring:
         scorer, silent = client_statistics.ask_moments(
             self._config, self._roster, self._grid, self._extractor, self._moments
         )
-        known = [k for k, told in self._roster.clients.items() if told.without_moments]
+        known = [k for k, client in self._roster.clients.items() if client.without_moments]
         if scorer is None:
             self._add(
                 dict.fromkeys(
                     client_statistics.NAMES,
-                    f"no client told moments of its images ({client_statistics.named(silent, self._roster)})",
+                    f"no client sent moments of its images ({client_statistics.named(silent, self._roster)})",
                 )
             )
         elif others := {k: reason for k, reason in silent.items() if k not in known}:
-            told = client_statistics.named(others, self._roster)
-            self._add({f"{OF_CLIENTS} of some clients": f"they told no moments of their images ({told})"})
+            names = client_statistics.named(others, self._roster)
+            self._add({f"{OF_CLIENTS} of some clients": f"they sent no moments of their images ({names})"})
         return scorer
 
     def _add(self, failed: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def fault(scores: Mapping[str, Any], lines: Sequence[ScoredRound], ratio: float)
 def _limit(name: str, lowest: float, ratio: float) -> float:
     """Returns the value of a score that is ``ratio`` times worse than ``lowest``.
 
-    Bits a character are told by the perplexity, 2 to their power: that of no model of text is 5 times another's bits.
+    Bits a character are compared by perplexity, 2 to their power: that of no model of text is 5 times another's bits.
     """
     return lowest + math.log2(ratio) if table.scores()[name].is_log2 else ratio * lowest
 

@@ -65,7 +65,7 @@ BARS = (
     _bar("overhead", "growth-1000", "the same with 1000 clients, over 10", "at most", 1.2),
     _bar("scale", "clients-10000-cohort-100-peak", "memory of 10,000 clients, 100 a round", "at most", 1.5, "GB"),
     _bar("scale", "clients-10000-cohort-100-peak-growth", "the same over 10 clients", "at most", 1.3),
-    _bar("aggregation", "over-sum", "aggregation of 100 replies, over a running torch sum", "at most", 1.5),
+    _bar("aggregation", "over-sum", "aggregation of 100 replies, over a running torch sum", "at most", 1.3),
     _bar("aggregation", "extra-models", "its extra memory", "at most", 4, "models"),
     _bar("quality", SCORE.name, "federated time to score 9, over centralised", "at most", 3),
     _bar("quality", UTILITY.name, "federated time to utility 0.9, over centralised", "at most", 3),

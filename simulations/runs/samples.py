@@ -144,6 +144,6 @@ def write_arrays(out: Path, arrays: Mapping[str, NDArray[Any]], origin: Mapping[
         ConfigError: It cannot be written.
     """
     number = max(map(len, arrays.values()))
-    told = {provenance.KEY: np.array(provenance.written({**origin, "number": number}))}
+    provenance_array = {provenance.KEY: np.array(provenance.written({**origin, "number": number}))}
     with new_file(out) as path, path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays, **told)
+        np.savez_compressed(file, allow_pickle=False, **arrays, **provenance_array)

@@ -98,17 +98,17 @@ def write_texts(texts: Sequence[Text], out: Path, origin: Mapping[str, Any]) -> 
     """
     if not texts:
         raise ConfigError(f"{str(out)!r}: there is no text to write")
-    told = f"{json.dumps(origin, indent=2, ensure_ascii=False)}\n".encode()
+    facts = f"{json.dumps(origin, indent=2, ensure_ascii=False)}\n".encode()
     form = FORMS.get(out.suffix.lower())
     if form is None:
         with new_folder(out, stale=_TEXT) as folder:
             for text in texts:
                 label = "" if text.label < 0 else f"-label-{text.label}"
                 (folder / f"{text.index:05d}{label}.txt").write_bytes(text.text.encode())
-            (folder / provenance.MANIFEST).write_bytes(told)
+            (folder / provenance.MANIFEST).write_bytes(facts)
         return
     with new_file(provenance.beside(out)) as place:
-        place.write_bytes(told)
+        place.write_bytes(facts)
     with new_file(out) as place:
         place.write_bytes(form(texts).encode())
 

@@ -181,8 +181,8 @@ def open_barriers(
                 ).result()
                 ratio = statistics.median(found.ratios)
                 known = engine_memory.remember(job, "batched" if ratio >= _WINS else "threads", ratio)
-            told = "engine: %s, as a trial of %d clients ran %.2f times as fast batched (%s)"
-            log.info(told, known.engine, num_rows, known.ratio, known.date)
+            message = "engine: %s, as a trial of %d clients ran %.2f times as fast batched (%s)"
+            log.info(message, known.engine, num_rows, known.ratio, known.date)
             if known.engine == "threads":
                 return None
     if device.type == "cuda":

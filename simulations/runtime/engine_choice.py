@@ -187,8 +187,8 @@ def rows_before(config: RunConfig) -> int | None:
     try:
         if not journal.read(path):
             return None
-        told = [event["reason"] for event in journal.events(path) if event["event"] == "engine"]
+        reasons = [event["reason"] for event in journal.events(path) if event["event"] == "engine"]
     except CheckpointError:  # whoever goes on with it will say so
         return None
-    found = re.fullmatch(_TOGETHER.format(r"(\d+)"), told[-1]) if told else None
+    found = re.fullmatch(_TOGETHER.format(r"(\d+)"), reasons[-1]) if reasons else None
     return int(found[1]) if found else 0

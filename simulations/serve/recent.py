@@ -1,4 +1,4 @@
-"""What was last said of each run: the many windows that ask for the same at once are told what one of them was told."""
+"""The latest answer about each run, kept until its record changes: windows that request the same share one."""
 
 import threading
 import time

@@ -245,7 +245,7 @@ class TestWhatIsNotScored:
                 site["disclose-moments"] = False
             federate(config, *sites)
             (why,) = [reason for reason in told(config) if "disclose-moments=false" in reason]
-            assert ("no client tells moments" in why) == (refusing == 2)
+            assert ("no client sends moments" in why) == (refusing == 2)
 
     def test_a_generator_that_clients_keep(self, small):
         config = small(**NO_ROUND, algorithm="fedavg sync=discriminator")

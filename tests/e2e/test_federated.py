@@ -1,4 +1,4 @@
-"""Federated evaluation in process: sites that tell moments of their images, and a server that has none."""
+"""Federated evaluation in process: sites that send moments of their images, and a server that has none."""
 
 import json
 

@@ -50,18 +50,18 @@ def test_a_checkpoint_that_is_torn_is_made_again(done):
     config, directory = done
     last = sorted(directory.checkpoints.iterdir())[-1]
     last.write_bytes(last.read_bytes()[:100])
-    assert finished.told(config, directory) is None
+    assert finished.remark(config, directory) is None
 
 
 @pytest.mark.parametrize("lost", ["summary", "journal"])
 def test_what_is_missing_is_something_to_do(done, lost):
     config, directory = done
     getattr(directory, lost).unlink()
-    assert finished.told(config, directory) is None
+    assert finished.remark(config, directory) is None
 
 
 def test_more_rounds_are_trained_and_another_run_is_refused(done):
     config, directory = done
-    assert finished.told(config.replaced({"federation.num-rounds": 4}), directory) is None
+    assert finished.remark(config.replaced({"federation.num-rounds": 4}), directory) is None
     with pytest.raises(OtherRunError):
         in_process.simulate(config.replaced({"local.steps": 3}), num_workers=1)

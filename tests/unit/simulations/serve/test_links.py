@@ -93,8 +93,9 @@ def test_a_call_that_nobody_waits_for_is_cancelled_at_the_other_end_too():
         waiting.cancel()
         await until(lambda: seen == ["begun", "ended"])
         caller.close()
+        return seen
 
-    asyncio.run(main())
+    assert asyncio.run(main()) == ["begun", "ended"]
 
 
 def test_when_one_end_goes_calls_fail_there_and_the_other_end_gives_up_its_work():

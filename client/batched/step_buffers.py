@@ -1,4 +1,4 @@
-"""What the steps of several clients are made of and what they give, moved to and from the device at once."""
+"""Buffers on a device for the steps of several clients: their examples and draws, and the scalars that they give."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,7 @@ class ExamplePool:
         return examples.reshape(*places.shape, *examples.shape[1:]), take(self._labels, flat).view_as(places)
 
 
-class Tape:
+class StepBuffers:
     """A block of steps of N clients: what their batches are made of, and the scalars that they give.
 
     Args:

@@ -5,7 +5,7 @@ import torch
 
 from client import batches
 from client.batched.stacked_trainer import Request
-from client.batched.tape import ExamplePool, Tape, stacked
+from client.batched.step_buffers import ExamplePool, StepBuffers, stacked
 from client.batches import Assignment, Block, Drawn
 from client.residence import resident, take
 from client.trainer import Trainer
@@ -48,7 +48,7 @@ def drawn(start, num):
     return Drawn(torch.arange(start, start + num)[:, None], {"noise": 10.0 * torch.arange(start, start + num)[:, None]})
 
 
-def test_a_tape_gives_the_batches_of_a_step_by_number_and_by_its_own_count():
+def test_step_buffers_give_the_batches_of_a_step_by_number_and_by_its_own_count():
     """Two clients, two steps of two batches: client 0 has examples 0 to 3, client 1 4 to 7."""
     whole = small_set(SPEC, 8, 0, (1, 2))
     pool = ExamplePool(SPEC, CPU)
@@ -56,18 +56,18 @@ def test_a_tape_gives_the_batches_of_a_step_by_number_and_by_its_own_count():
     places = pool.place([whole.view(rows(0, 1, 2, 3)), whole.view(rows(4, 5, 6, 7))])
     first, num_steps, together = stacked(blocks, places, CPU)
     assert (first, num_steps) == (6, 2)
-    tape = Tape(pool, together, num_steps)
-    tape.at.fill_(1)
+    buffers = StepBuffers(pool, together, num_steps)
+    buffers.at.fill_(1)
     for step in (1, None):
-        batch = tape.batch("d", 1, step)
+        batch = buffers.batch("d", 1, step)
         assert torch.equal(batch["examples"][:, 0], SPEC.to_input(whole.stored[[3, 7]]))
         assert batch["draws.noise"].tolist() == [[30.0], [30.0]]
     for step, value in ((0, 1.0), (None, 2.0)):
-        tape.write({"loss": [torch.tensor([value, -value])]}, step)
-    assert tape.found(2)["loss"].tolist() == [[1.0, -1.0], [2.0, -2.0]]
-    assert tape.fits(stacked([Block(8, 1, {"d": drawn(0, 2)})] * 2, places, CPU)[2])
-    assert not tape.fits(stacked([Block(8, 3, {"d": drawn(0, 6)})] * 2, [0, 0], CPU)[2])
-    assert not tape.fits(stacked([Block(8, 2, {"d": drawn(0, 4)})] * 3, [0, 0, 0], CPU)[2])
+        buffers.write({"loss": [torch.tensor([value, -value])]}, step)
+    assert buffers.found(2)["loss"].tolist() == [[1.0, -1.0], [2.0, -2.0]]
+    assert buffers.fits(stacked([Block(8, 1, {"d": drawn(0, 2)})] * 2, places, CPU)[2])
+    assert not buffers.fits(stacked([Block(8, 3, {"d": drawn(0, 6)})] * 2, [0, 0], CPU)[2])
+    assert not buffers.fits(stacked([Block(8, 2, {"d": drawn(0, 4)})] * 3, [0, 0, 0], CPU)[2])
 
 
 @pytest.mark.parametrize("recorded", [False, True])
