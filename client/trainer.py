@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.residence import on_device
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
 from common.config import RunConfig
@@ -133,6 +134,7 @@ class Trainer:
         Raises:
             KeyError: ``tree`` has an entry that the networks have not.
         """
+        tree = on_device(tree, self._device)
         torch._foreach_copy_([self._state[key] for key in tree], list(tree.values()))
 
     def parameters(self) -> dict[str, Tensor]:

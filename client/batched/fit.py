@@ -19,7 +19,7 @@ from client.step_average import StepAverage
 from client.steps import first_counts, needed_networks, takes_own_batch
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
-from common.tree import select
+from common.tree import select, split
 
 
 class BatchedFit:
@@ -80,7 +80,18 @@ class BatchedFit:
         if average is not None:
             for k, member in enumerate(self._members):
                 member.keep_average(average.row(k))
+        self._copy_weights()
         return self._results(found, time.perf_counter() - start)
+
+    def _copy_weights(self) -> None:
+        """Gives each client a copy of its weights on the CPU: all in one go, as each by itself waits for the device."""
+        packed = {key: value for key, value in sorted(self._weights.items()) if value.dtype == torch.float32}
+        if not packed:
+            return
+        rows = torch.cat([value.detach().flatten(1) for value in packed.values()], 1).cpu().numpy()
+        like = {key: value[0] for key, value in packed.items()}
+        for member, row in zip(self._members, rows, strict=True):
+            member.keep_copy(split(torch.from_numpy(row), like))  # whose versions are its own
 
     def _results(self, found: Sequence[Tensors], seconds: float) -> list[Result]:
         """Returns each client's means; waits for the device, once."""

@@ -14,7 +14,7 @@ from client.step_average import StepAverage
 from client.trainer import Trainer, TrainerSpec
 from common.examples import ExampleSet
 from common.objectives import Phase
-from common.tree import Tree
+from common.tree import Tree, clone
 
 Result = dict[str, float] | Exception
 """What a client gets of ``fit``: its means, or what to raise."""
@@ -57,6 +57,7 @@ class StackedTrainer(Trainer):
         self.networks, self.steppers = self._networks, self._steppers
         self._modules = nn.ModuleDict(self._networks)
         self._drawn: tuple[Request, torch.Generator, Iterator[Block]] | None = None
+        self._copy: dict[str, Tensor] = {}
 
     def fit(
         self,
@@ -66,11 +67,25 @@ class StackedTrainer(Trainer):
         extra_loss: Callable[[str, nn.Module], Tensor] | None = None,
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
+        self._copy = {}
         asked = None if networks is None else tuple(networks)
         request = Request(asked, given, extra_loss, gradient_hook)
         generator, blocks = self._draw(self.step_phases(asked), request)
         self._drawn = request, generator, itertools.chain([next(blocks)], blocks)  # while others do so in their threads
         return self._fit(self, request)
+
+    def load(self, tree: Tree) -> None:
+        self._copy = {}
+        super().load(tree)
+
+    def parameters(self) -> dict[str, Tensor]:
+        copy, self._copy = self._copy, {}  # who is given it may write to it
+        rest = {key: value for key, value in self._state.items() if key not in copy}
+        return (copy | clone(rest)) if copy else super().parameters()
+
+    def keep_copy(self, weights: dict[str, Tensor]) -> None:
+        """Takes a copy of its float32 weights on the CPU, which ``parameters`` returns until they change."""
+        self._copy = weights
 
     def fit_alone(self, request: Request) -> dict[str, float]:
         """Trains this client by itself, in the loop."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from client.batches import Block, Drawn
-from client.residence import resident, take
+from client.residence import numbered, resident, take
 from common.examples import ExampleSet, ExampleSpec
 
 Tensors = dict[str, Tensor]
@@ -25,7 +25,7 @@ class ExamplePool:
     """
 
     def __init__(self, spec: ExampleSpec, device: torch.device) -> None:
-        self._spec, self._device = spec, device
+        self._spec, self._device = spec, numbered(device)
         self._stored, self._labels = torch.empty(0), torch.empty(0)
         self._own: tuple[Tensor, Tensor] | None = None
 

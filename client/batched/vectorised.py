@@ -8,6 +8,7 @@ Objectives are written for one client. ``vmap`` carries most of their arithmetic
   outputs is every client's own;
 - attention, which ``vmap`` carries out client by client: here it is one call for the examples of all clients;
 - ``torch.lstm``, which is written out here;
+- convolutions on a GPU, which ``vmap`` makes one of many groups; see ``client.batched.convolutions``;
 - ``clamp_`` in place, for losses that bound weights.
 
 A mode of torch's intercepts these calls; nothing else is changed. It stands on private functions of functorch, which a
@@ -23,7 +24,10 @@ from torch import Tensor
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch._functorch.vmap import lazy_load_decompositions  # type: ignore[attr-defined]
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
+
+from client.batched.convolutions import convolution, transposed_convolution
 
 _REQUIRES_GRAD = torch.Tensor.requires_grad.__get__  # type: ignore[attr-defined]
 
@@ -117,14 +121,14 @@ class _Interception(TorchFunctionMode):
 
 def _attention(*given: Tensor, **options: Any) -> Any:
     """Returns what queries, keys and values (B, heads, L, D) of each client attend to."""
-    level, places = _functorch.current_level(), [_functorch.maybe_get_bdim(value) for value in given]
-    if min(places) < 0:
+    if not all(_functorch.is_batchedtensor(value) for value in given):
         raise NotImplementedError("attention to what all clients have in common")
-    with temporarily_pop_interpreter_stack():
-        whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
+
+    def together(*whole: Tensor) -> Tensor:
         queries, keys, values = (value.flatten(0, 1) for value in whole)
-        together = F.scaled_dot_product_attention(queries, keys, values, **options).view(whole[0].shape)
-    return _functorch._add_batch_dim(together, 0, level)
+        return F.scaled_dot_product_attention(queries, keys, values, **options).view(whole[0].shape)
+
+    return _all_clients(together, *given)
 
 
 def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
@@ -162,4 +166,67 @@ def _memory(
     return torch.stack(remembered, dim=1), hidden[None], cells[None]
 
 
-_WRITTEN_OUT: dict[Any, Callable[..., Any]] = {F.scaled_dot_product_attention: _attention, torch.lstm: _memory}
+def _convolution(
+    images: Tensor,
+    weights: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if not _are_products(images, weights) or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups > 1:
+        return F.conv2d(images, weights, bias, stride, padding, dilation, groups)
+
+    def together(images: Tensor, weights: Tensor) -> Tensor:
+        return convolution(images, weights, _pair(stride), _pair(padding))
+
+    return _with_bias(_all_clients(together, images, weights), bias)
+
+
+def _transposed_convolution(
+    maps: Tensor,
+    weights: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    if not _are_products(maps, weights) or _pair(dilation) != (1, 1) or groups > 1:
+        return F.conv_transpose2d(maps, weights, bias, stride, padding, output_padding, groups, dilation)
+
+    def together(maps: Tensor, weights: Tensor) -> Tensor:
+        return transposed_convolution(maps, weights, _pair(stride), _pair(padding), _pair(output_padding))
+
+    return _with_bias(_all_clients(together, maps, weights), bias)
+
+
+def _are_products(*given: Tensor) -> bool:
+    return all(_on_gpu(value) and value.dim() == 4 and _functorch.is_batchedtensor(value) for value in given)
+
+
+def _on_gpu(value: Tensor) -> bool:
+    return value.is_cuda
+
+
+def _all_clients(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """Returns ``function`` of the tensors of all clients, (N, ...) each."""
+    level, places = _functorch.current_level(), [_functorch.maybe_get_bdim(value) for value in given]
+    with temporarily_pop_interpreter_stack():
+        whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
+        together = function(*whole)
+    return _functorch._add_batch_dim(together, 0, level)  # type: ignore[no-any-return]
+
+
+def _with_bias(maps: Tensor, bias: Tensor | None) -> Tensor:
+    return maps if bias is None else maps + bias[:, None, None].to(maps.dtype)
+
+
+_WRITTEN_OUT: dict[Any, Callable[..., Any]] = {
+    F.scaled_dot_product_attention: _attention,
+    torch.lstm: _memory,
+    F.conv2d: _convolution,
+    F.conv_transpose2d: _transposed_convolution,
+}

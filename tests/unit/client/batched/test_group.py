@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from client.batched import group
+from client.batched import group, vectorised
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment, BatchMaker
@@ -446,6 +446,33 @@ def test_clients_are_trained_together_where_a_recording_fails(in_float64):
     together(stacked, members)
     assert not stacked._refused
     assert all(apart(member, by_itself(spec, k)[0]) < EXACT for k, member in enumerate(members))
+
+
+def test_weights_that_are_copied_for_all_clients_are_those_of_each_until_they_change():
+    stacked, members = cohort(making())
+    together(stacked, members)
+    expected = [{key: value.clone() for key, value in member._state.items()} for member in members]
+    copies = [member.parameters() for member in members]
+    for own, copy, member in zip(expected, copies, members, strict=True):
+        assert all(torch.equal(copy[key], own[key]) for key in own)
+        assert copy.keys() == own.keys() == member.parameters().keys()
+    before = [value._version for value in copies[1].values()]
+    next(iter(copies[0].values())).zero_()
+    assert [value._version for value in copies[1].values()] == before, "a client's own copy, whatever others write"
+    assert all(torch.equal(members[0].parameters()[key], value) for key, value in expected[0].items())
+    together(stacked, members)
+    members[2].load(members[2].initial())
+    assert all(torch.equal(members[2].parameters()[key], value) for key, value in members[2].initial().items())
+
+
+def test_convolutions_of_clients_that_train_together_may_be_products(in_float64, monkeypatch):
+    monkeypatch.setattr(vectorised, "_on_gpu", lambda value: True)
+    products = []
+    for name in ("convolution", "transposed_convolution"):
+        function = getattr(vectorised, name)
+        monkeypatch.setattr(vectorised, name, lambda *given, f=function: products.append(f) or f(*given))
+    assert largest_difference(making("dcgan", HINGE(r1=1.0), width=4, steps=10, batch_size=2), num=2) < EXACT
+    assert len(set(products)) == 2
 
 
 @pytest.mark.gpu

@@ -7,9 +7,10 @@ from client import batches
 from client.batched.stacked_trainer import Request
 from client.batched.step_buffers import ExamplePool, StepBuffers, stacked
 from client.batches import Assignment, Block, Drawn
-from client.residence import resident, take
+from client.residence import numbered, on_device, resident, take
 from client.trainer import Trainer
 from common.examples import ImageSpec
+from common.tree import FrozenTree
 from tests.unit.client.batched.test_group import EXACT, apart, assigned, cohort, in_float64, making, together
 from tests.unit.kinds import small_set
 
@@ -115,3 +116,22 @@ def test_a_copy_on_another_device_is_made_once():
     assert resident(values, meta) is resident(values, meta)
     assert resident(values.clone(), meta) is not resident(values, meta)
     assert take(values, torch.tensor([4, 0])).tolist() == [4.0, 0.0]
+
+
+def test_a_device_is_known_by_its_number_as_that_of_its_tensors_is():
+    assert numbered(torch.device("cpu:0")) == CPU  # as cuda is cuda:0, where there is one
+    assert torch.device("cpu:0") != CPU
+    assert ExamplePool(SPEC, torch.device("cpu:0"))._device == CPU
+
+
+def test_weights_are_moved_to_a_device_once_for_all_who_load_them():
+    meta = torch.device("meta")
+    weights = FrozenTree({"b": torch.ones(2), "a": torch.zeros(2, 3)})
+    moved, again = on_device(weights, meta), on_device(weights, meta)
+    assert {key: (value.shape, value.device) for key, value in moved.items()} == {
+        key: (value.shape, meta) for key, value in weights.items()
+    }
+    assert moved["a"]._base is again["a"]._base
+    assert on_device(weights, CPU) is weights
+    counted = FrozenTree({"a": torch.zeros(2), "steps": torch.zeros((), dtype=torch.int64)})
+    assert on_device(counted, meta) is counted
