@@ -2,10 +2,13 @@
 
 Clients run as always, each in a thread of its own: what a client's half of an algorithm does before ``fit`` and after
 it is its own. ``fit`` waits until every client at the barrier has called it, or has left; whoever comes last trains
-all of them (``client/batched/group.py``).
+all of them (``client/batched/group.py``). Only one of them runs at a time: many at once would take the interpreter from
+each other at every operation, which costs more than the operations.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request, Result, StackedTrainer
@@ -29,14 +32,18 @@ class CohortBarrier:
         self._results: dict[int, Result] = {}
 
     def expect(self, num: int) -> None:
-        """Says how many clients, in the first rows, are about to come; each of them must ``leave``."""
+        """Says how many clients, in the first rows, are about to come; each of them must ``visit``."""
         self._present = num
 
-    def leave(self) -> None:
-        """Says that a client is done, trained or not: the others do not wait for it any longer."""
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Has the calling thread run a client; when it is done, trained or not, the others wait for it no longer."""
         with self._changed:
-            self._present -= 1
-            self._train_if_complete()
+            try:
+                yield
+            finally:
+                self._present -= 1
+                self._train_if_complete()
 
     def member(self, number: int, spec: TrainerSpec) -> StackedTrainer:
         """Returns a new trainer for a row, from 0."""

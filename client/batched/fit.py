@@ -15,11 +15,12 @@ from client.batched.joint_steps import JointSteps, agree
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.step_buffers import DRAWS, ExamplePool, StepBuffers, Tensors, stacked
 from client.batched.vectorised import Generators, vectorised
+from client.batched.weight_copies import WeightCopies
 from client.step_average import StepAverage
 from client.steps import first_counts, needed_networks, takes_own_batch
 from common.objectives import Batch, Phase
 from common.optimisers import step_together
-from common.tree import select, split
+from common.tree import select
 
 
 class BatchedFit:
@@ -36,6 +37,7 @@ class BatchedFit:
         members: The clients at hand, on the first rows.
         requests: Theirs, all of one kind.
         graphs: Recorded steps of these weights.
+        copies: What clients take their trained weights from.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class BatchedFit:
         members: Sequence[StackedTrainer],
         requests: Sequence[Request],
         graphs: GraphCache,
+        copies: WeightCopies,
     ) -> None:
-        self._functional, self._all, self._pool = functional, weights, pool
+        self._functional, self._all, self._pool, self._copies = functional, weights, pool, copies
         self._members, self._requests, self._graphs = members, requests, graphs
         self._device = next(iter(weights.values())).device
         self._phases = members[0].step_phases(requests[0].networks)
@@ -80,18 +83,9 @@ class BatchedFit:
         if average is not None:
             for k, member in enumerate(self._members):
                 member.keep_average(average.row(k))
-        self._copy_weights()
+        for member, copy in zip(self._members, self._copies.take(self._weights), strict=True):
+            member.keep_copy(copy)
         return self._results(found, time.perf_counter() - start)
-
-    def _copy_weights(self) -> None:
-        """Gives each client a copy of its weights on the CPU: all in one go, as each by itself waits for the device."""
-        packed = {key: value for key, value in sorted(self._weights.items()) if value.dtype == torch.float32}
-        if not packed:
-            return
-        rows = torch.cat([value.detach().flatten(1) for value in packed.values()], 1).cpu().numpy()
-        like = {key: value[0] for key, value in packed.items()}
-        for member, row in zip(self._members, rows, strict=True):
-            member.keep_copy(split(torch.from_numpy(row), like))  # whose versions are its own
 
     def _results(self, found: Sequence[Tensors], seconds: float) -> list[Result]:
         """Returns each client's means; waits for the device, once."""

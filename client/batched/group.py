@@ -24,6 +24,7 @@ from client.batched.fit import BatchedFit
 from client.batched.joint_steps import JointSteps
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.step_buffers import ExamplePool
+from client.batched.weight_copies import WeightCopies
 from client.trainer import TrainerSpec
 from common.tree import Tree
 
@@ -44,6 +45,7 @@ class StackedWeights:
         self._functional = BorrowingNetworks()
         self._joint: dict[str, JointSteps] = {}
         self._pool = ExamplePool(spec.example_spec, spec.device)
+        self._copies = WeightCopies()
         self._graphs = GraphCache(cuda_graph if spec.device.type == "cuda" else None)
         self._proven: set[tuple[object, ...]] = set()  # numbers and kinds that have been trained together
         self._refused: set[tuple[object, ...]] = set()
@@ -104,8 +106,8 @@ class StackedWeights:
         return results
 
     def _together(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
-        fit = BatchedFit(self._functional, self._weights, self._joint, self._pool, members, requests, self._graphs)
-        return fit.run()
+        shared = self._functional, self._weights, self._joint, self._pool
+        return BatchedFit(*shared, members, requests, self._graphs, self._copies).run()
 
 
 def _take_back(members: Sequence[StackedTrainer], kept: Sequence[tuple[Tree, Tree]]) -> None:

@@ -130,10 +130,8 @@ def _take_row(barrier: CohortBarrier, number: int) -> None:
 
 
 def _visit(barrier: CohortBarrier, call: Callable[[T], R], item: T) -> R:
-    try:
+    with barrier.visit():
         return call(item)
-    finally:
-        barrier.leave()
 
 
 def _grouped(groups: Sequence[object]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Where clients meet: who waits for whom, and who gets what."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -47,11 +48,10 @@ def meeting(monkeypatch):
 
         def visit(member, wanted):
             try:
-                return [member.ask(request) for request in wanted]
+                with barrier.visit():
+                    return [member.ask(request) for request in wanted]
             except ValueError as error:
                 return error
-            finally:
-                barrier.leave()
 
         with ThreadPoolExecutor(len(requests)) as pool:
             futures = [pool.submit(visit, member, wanted) for member, wanted in zip(members, requests, strict=False)]
@@ -63,6 +63,21 @@ def meeting(monkeypatch):
 def test_clients_are_trained_once_all_have_asked_and_each_gets_its_own(meeting):
     assert meeting([{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]) == [[{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]]
     assert StackedWeights.made[0].fits == [[0, 1, 2]]
+
+
+def test_one_client_runs_at_a_time_and_others_while_it_waits_to_be_trained(meeting):
+    running, most = [], []
+
+    def requests(name):  # made in the client's own part, before it waits and after
+        for value in (1.0, 2.0):
+            running.append(name)
+            threading.Event().wait(0.01)  # lets other threads in, if they may
+            most.append(len(running))
+            running.remove(name)
+            yield {name: value}
+
+    assert meeting(requests("a"), requests("b"), requests("c"))[1] == [{"b": 1.0}, {"b": 2.0}]
+    assert most == [1] * 6
 
 
 def test_whoever_asks_no_more_is_not_waited_for(meeting):
