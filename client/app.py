@@ -126,6 +126,8 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = True  # as torch has it for convolutions by itself
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"device={name!r} in the node configuration: {reason}") from None

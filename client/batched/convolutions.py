@@ -51,5 +51,5 @@ def transposed_convolution(maps: Tensor, weights: Tensor, stride: Pair, padding:
     patches = patches.view(num, outputs, *kernel, batch, height, width).permute(0, 4, 1, 5, 6, 2, 3)
     back = torch.ops.aten.unfold_backward
     lines = back(patches, (num, batch, outputs, height, columns, kernel[0]), 4, kernel[1], stride[1])
-    found = back(lines, (num, batch, outputs, rows, columns), 3, kernel[0], stride[0])
+    found: Tensor = back(lines, (num, batch, outputs, rows, columns), 3, kernel[0], stride[0])
     return found[..., padding[0] : rows - padding[0], padding[1] : columns - padding[1]]

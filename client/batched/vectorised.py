@@ -217,7 +217,7 @@ def _all_clients(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
     with temporarily_pop_interpreter_stack():
         whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
         together = function(*whole)
-    return _functorch._add_batch_dim(together, 0, level)  # type: ignore[no-any-return]
+    return _functorch._add_batch_dim(together, 0, level)
 
 
 def _with_bias(maps: Tensor, bias: Tensor | None) -> Tensor:

@@ -144,7 +144,7 @@ def finished(run: RunDirectory) -> bool:
     return bool(lines) and bool(lines[-1]["round"] == rounds)
 
 
-def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
+def execute(cell: Cell, num_workers: int | None, stream: TextIO, engine: str = "threads") -> bool:
     """Runs a cell to its end, from where it was left, and scores its best round; returns whether it got there.
 
     A finished run is only read. Why a run failed is in its folder; the next call tries again.
@@ -153,6 +153,7 @@ def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
         cell: See ``plan``.
         num_workers: Clients at a time; None: one a core.
         stream: Where progress is shown.
+        engine: See ``simulate``; that a cohort is trained together changes the last digits of a row's figures.
 
     Raises:
         OutputError, OSError: The folder cannot be written, so no run can go on.
@@ -160,9 +161,9 @@ def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
     if state_of(cell) != "finished":
         cell.path.mkdir(parents=True, exist_ok=True)
         cell.failure.unlink(missing_ok=True)
-        _note_machine(cell.path, num_workers)
+        _note_machine(cell.path, num_workers, engine)
         try:
-            _train(cell, num_workers, stream)
+            _train(cell, num_workers, stream, engine)
         except (OutputError, OSError):
             raise
         except Exception as error:  # whatever ends one run, the others go on
@@ -175,13 +176,13 @@ def execute(cell: Cell, num_workers: int | None, stream: TextIO) -> bool:
     return True
 
 
-def _train(cell: Cell, num_workers: int | None, stream: TextIO) -> None:
+def _train(cell: Cell, num_workers: int | None, stream: TextIO, engine: str) -> None:
     if cell.entry.kind == "alone":
         alone.train_alone(cell.config, cell.path, num_workers, stream)
         return
     config = cell.config.replaced({"output.resume": RunDirectory(cell.path).config.exists()})
     with watching(config, stream) as on_reply:
-        simulate(config, num_workers=num_workers, on_reply=on_reply)
+        simulate(config, num_workers=num_workers, on_reply=on_reply, engine=engine)
 
 
 def score_best(run: RunDirectory, config: RunConfig) -> None:
@@ -208,13 +209,14 @@ def score_best(run: RunDirectory, config: RunConfig) -> None:
     _write(file, {"round": best["round"], "examples-seen": seen, **found})
 
 
-def machine(num_workers: int | None) -> dict[str, Any]:
-    """Returns on what a run is made, and by which code."""
+def machine(num_workers: int | None, engine: str) -> dict[str, Any]:
+    """Returns on what a run is made, how, and by which code."""
     return {
         "processor": processor(),
         "instructions": instructions(),
         "cores": available_cores(),
         "workers": num_workers or available_cores(),
+        "engine": engine,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -223,10 +225,10 @@ def machine(num_workers: int | None) -> dict[str, Any]:
     }
 
 
-def _note_machine(path: Path, num_workers: int | None) -> None:
+def _note_machine(path: Path, num_workers: int | None, engine: str) -> None:
     file = path / "machines.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    if (here := machine(num_workers)) not in known:
+    if (here := machine(num_workers, engine)) not in known:
         _write(file, [*known, here])
 
 

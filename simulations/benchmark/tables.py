@@ -173,6 +173,8 @@ def _machine(found: Mapping[str, Any]) -> str:
     gpu = f", {found['gpu']}" if found.get("gpu") else ""
     workers = found.get("workers", UNKNOWN)
     at_a_time = f"{workers} client{'' if workers == 1 else 's'} at a time"
+    if found.get("engine") == "batched":
+        at_a_time = "clients trained together"
     versions = f"Python {found.get('python', UNKNOWN)}, torch {found.get('torch', UNKNOWN)}"
     return f"{_on(found)}, {found.get('cores', UNKNOWN)} cores{gpu}, {at_a_time}, {versions}"
 

@@ -51,12 +51,17 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
         ),
     ] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="As of fedgan simulate; on a GPU batched is many times as fast.")
+    ] = "threads",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs; start nothing.")] = False,
 ) -> None:
     """Run a protocol over algorithms and seeds, and write one table; the same command goes on after Ctrl-C."""
     from simulations.benchmark import runner as bench
     from simulations.benchmark.protocols import check_distinct
+    from simulations.runtime.in_process import check_engine
 
+    check_engine(engine)
     which, base, overrides = _protocol(protocol, budget, data, config)
     entries = _entries(which, base, algorithms, variant, read_overrides(centralised))
     check_distinct(entries)
@@ -75,7 +80,7 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     bench.open_table(folder, description, base, entries)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
     try:
-        failed = _run_all(cells, base, folder, workers)
+        failed = _run_all(cells, base, folder, workers, engine)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on", err=True)
         raise
@@ -167,7 +172,7 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int | None) -> list[str]:
+def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int | None, engine: str) -> list[str]:
     """Runs what is not done, writes the table after each run, and returns a phrase for each run that failed."""
     from simulations.benchmark import runner as bench
     from simulations.benchmark.figures import write_figures
@@ -181,7 +186,7 @@ def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int 
         state = bench.state_of(cell)
         said = {"finished": "is read", "begun": "goes on", "failed": "failed, and is tried again"}.get(state, "begins")
         typer.echo(f"[{number}/{len(cells)}] {cell.entry.label}, seed {cell.seed}: {said}", err=True)
-        if not bench.execute(cell, workers, sys.stderr):
+        if not bench.execute(cell, workers, sys.stderr, engine):
             reason = json.loads(cell.failure.read_text(encoding="utf-8"))["reason"]
             failed.append(f"{cell.entry.label}, seed {cell.seed}: {reason}")
         write_table(folder, real)

@@ -19,6 +19,7 @@ from simulations.performance.aggregation import aggregation
 from simulations.performance.attacks import attacks
 from simulations.performance.checkpoint_cost import checkpoints
 from simulations.performance.compression import compression
+from simulations.performance.convolutions import convolutions
 from simulations.performance.deployed import deployed
 from simulations.performance.families import families
 from simulations.performance.figures import Benchmark, Figure, Plan, Result, this_machine
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "serve": serve,
     "host": host,
     "gpu": gpu,
+    "convolutions": convolutions,
     "deployed": deployed,
     "attacks": attacks,
 }
