@@ -28,7 +28,7 @@ def convolution(images: Tensor, weights: Tensor, stride: Pair, padding: Pair) ->
     _, batch, _, height, width, _, _ = patches.shape  # (N, B, I, H', W', k, l)
     side_by_side = patches.permute(0, 2, 5, 6, 1, 3, 4).flatten(4).flatten(1, 3)  # (N, I k l, B H' W')
     found = torch.bmm(weights.flatten(2), side_by_side)
-    return found.unflatten(2, (batch, height, width)).transpose(1, 2)
+    return found.view(*found.shape[:2], batch, height, width).transpose(1, 2)
 
 
 def transposed_convolution(maps: Tensor, weights: Tensor, stride: Pair, padding: Pair, extra: Pair) -> Tensor:

@@ -16,6 +16,7 @@ from simulations.performance.gpu_profile import profiled, shares
 from simulations.performance.loops import Work
 
 COHORTS = (1, 10, 50, 200)
+_EVERY_WAY = (10, 50)
 MOST_BY_THEMSELVES = 50
 """Clients of the largest cohort that the loop trains too: what a step takes there does not depend on their number."""
 
@@ -85,7 +86,8 @@ def cohorts(plan: Plan, sizes: tuple[int, ...]) -> Measured:
     peaks = {mixed: _peak(torch.bfloat16 if mixed else torch.float32) for mixed in (False, True)}
     for size in sizes:
         config = RunConfig().replaced({"partition": "iid", "federation.num-clients": size, "local.steps": steps})
-        ways = {name: way for name, way in WAYS.items() if name != "loop" or size <= MOST_BY_THEMSELVES}
+        names = WAYS if size in _EVERY_WAY else ("loop", "batched") if size <= MOST_BY_THEMSELVES else ("batched",)
+        ways = {name: WAYS[name] for name in names}
         with ExitStack() as stack:
             federations = [stack.enter_context(_started(config, *way)) for way in ways.values()]
             rows = in_turn(plan.times, *(federation.round for federation in federations))
