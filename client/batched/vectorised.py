@@ -204,7 +204,11 @@ def _transposed_convolution(
 
 
 def _are_products(*given: Tensor) -> bool:
-    return all(_on_gpu(value) and value.dim() == 4 and _functorch.is_batchedtensor(value) for value in given)
+    """Returns whether a convolution is carried out as products: on a GPU, but not in bfloat16, where groups are faster.
+
+    As docs/performance.md has it of every layer of the default networks (convolutions).
+    """
+    return not torch.is_autocast_enabled("cuda") and all(_on_gpu(value) and value.dim() == 4 and _functorch.is_batchedtensor(value) for value in given)
 
 
 def _on_gpu(value: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """``python -m simulations.tools.gpu_session FOLDER``: all that a GPU is needed for, in one go of under twelve minutes.
 
-Tests, the benchmark ``gpu`` and whole recipes, each with a limit of its own; what one of them prints is in the folder
+Tests, benchmarks and whole recipes, each with a limit of its own; what one of them prints is in the folder
 as it comes, and a line a step in ``session.txt``. Where there is no GPU it does the least that runs all of it, and says
 so.
 """
@@ -45,13 +45,23 @@ def steps(folder: Path, data: str, *, has_gpu: bool) -> tuple[Step, ...]:
     """
     quick = () if has_gpu else ("--quick",)
     performance = "-m", "simulations.performance", "--only"
+    figures = *quick, "--json", str(folder / "figures.json")
     return (
-        Step("tests", ("-m", "pytest", "-q", "-m", "gpu", "tests/unit/client", "tests/unit/simulations/runtime"), 180),
-        Step("host", (*performance, "host", *quick, "--json", str(folder / "figures.json")), 90),
-        Step("gpu", (*performance, "gpu", "--repeats", "3", *quick, "--json", str(folder / "figures.json")), 240),
-        Step("p1-full", _recipe(folder, "p1-full", data, (500, 100) if has_gpu else (1, 1)), 150),
-        Step("p1", _recipe(folder, "p1", data, (60, 20) if has_gpu else (1, 1)), 60),
+        Step("tests", ("-m", "pytest", "-q", "-m", "gpu", "tests/unit/client", "tests/unit/simulations/runtime"), 60),
+        Step("host", (*performance, "host", *figures), 60),
+        Step("gpu", (*performance, "gpu", "--repeats", "3", *figures), 180),
+        Step("convolutions", (*performance, "convolutions", "--repeats", "3", *figures), 60),
+        Step("p1-full", _recipe(folder, "p1-full", data, (500, 100) if has_gpu else (1, 1)), 240),
+        Step("p1", _recipe(folder, "p1", data, (60, 20) if has_gpu else (1, 1)), 40),
+        Step("t1", _text_recipe(folder, 120 if has_gpu else 1), 70),
     )
+
+
+def _text_recipe(folder: Path, rounds: int) -> tuple[str, ...]:
+    size = "" if rounds > 1 else " local.steps=1 evaluation.every=0 evaluation.final-num-samples=100"
+    settings = f"federation.num-rounds={rounds} evaluation.federated=false output.checkpoint-every=200{size}"
+    arguments = "simulate", "t1", "--engine", "batched", "--out", str(folder / "t1"), "-c", settings
+    return "-m", "simulations.commands.main", *arguments
 
 
 def _recipe(folder: Path, name: str, data: str, size: tuple[int, int]) -> tuple[str, ...]:

@@ -314,7 +314,7 @@ def write_run(path, seed, **changes):
     (path / "machines.json").write_text(
         json.dumps(
             [
-                bench.machine(2)
+                bench.machine(2, "threads")
                 | {"processor": "Abacus", "instructions": "BEADS", "date": f"2026-01-0{seed + 1}", "code": "c0de"}
             ]
         )
@@ -377,6 +377,8 @@ def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_k
     assert row["runs"][0]["processors"] == ["Abacus (instructions: BEADS)"]
     assert "Machine: Abacus (instructions: BEADS), " in (table / "table.md").read_text()
     assert "kinds of processor" not in tables.machines_of(found)
+    assert "2 clients at a time" in tables.machines_of(found)
+    assert "clients trained together" in tables.machines_of({"rows": [{"machines": [bench.machine(2, "batched")]}]})
     for machine in row["machines"]:  # as tables were stored before
         del machine["instructions"]
     del row["machines"][0]["processor"]

@@ -12,7 +12,7 @@ def test_its_limits_are_under_twelve_minutes_and_without_a_gpu_it_is_quick(tmp_p
     (full,) = [step for step in todo if step.name == "p1-full"]
     assert "federation.num-rounds=500 local.steps=100" in full.arguments[-1]
     quick = [step for step in steps(tmp_path, "", has_gpu=False) if "--quick" in step.arguments]
-    assert {step.name for step in quick} == {"host", "gpu"}
+    assert {step.name for step in quick} == {"host", "gpu", "convolutions"}
 
 
 def test_a_step_that_fails_or_takes_too_long_is_said_and_the_others_run(tmp_path, capsys):
