@@ -14,6 +14,7 @@ Event = Literal[
     "rollback",
     "diverged",
     "early-stop",
+    "training-sign",
     "stopped",
     "not-scored",
     "features",

@@ -16,6 +16,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.hooks import GoBack, RoundHook, Stop
+from common.journal_lines import RoundLine
 from server import finished, summary
 from server.clients.live_status import LiveStatus
 from server.clients.reply_spill import ReplySpill
@@ -33,6 +34,7 @@ from server.rounds.guard import Guard
 from server.rounds.patience import Patience
 from server.rounds.previews import DrawPartition, DrawSamples, described
 from server.rounds.scores import ScoreRound
+from server.rounds.training_signs import TrainingSigns
 from server.rounds.write_journal import WriteLine
 from server.strategy import FederatedStrategy, RoundError
 
@@ -125,7 +127,7 @@ class Run:
         self._notes.add_new("features", 0, self._scoring.warnings)
         self._notes.add_new("not-scored", 0, self._scoring.reasons)
 
-    def _listed_hooks(self) -> Sequence[Hook]:
+    def _listed_hooks(self, earlier: Sequence[RoundLine]) -> Sequence[Hook]:
         """Returns what looks at each finished round, in this order.
 
         One that answers ``GoBack`` has the rest skipped: the round is not kept. After ``Stop`` the rest follow, and
@@ -139,6 +141,7 @@ class Run:
             Guard(config),
             *config.round_hooks,  # what the user has added: common/hooks
             self._partition,
+            TrainingSigns(config, self._notes, earlier),
             WriteLine(config, self._recovery.scores, self._notes, self._scoring, engine),
             CheckpointSchedule(config, self._recovery.save),
             Patience(config),
@@ -157,8 +160,9 @@ class Run:
             FederationError: A round failed more often than ``federation.round-retries`` allows.
             DivergenceError: The generator is no longer finite, and the run has gone back often enough.
         """
-        self._hooks = self._listed_hooks()
-        over = why_over(self._config, journal.read(self._directory.journal), self._done)
+        earlier = journal.read(self._directory.journal)
+        self._hooks = self._listed_hooks(earlier)
+        over = why_over(self._config, earlier, self._done)
         while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
             if over:
                 self._end_early(over)

@@ -19,6 +19,7 @@ _REAL, _FAKE, _JUDGED = (
     "judged",
 )  # what the discriminator sees: twice in its own phase, then in the other
 _SURE = 4.6  # a logit of which the sigmoid is 0.99
+_ALIKE = 0.05  # logits that are no further apart do not tell real from generated
 _LOGITS = Chart(
     "logits",
     "D(real) and D(fake)",
@@ -105,15 +106,22 @@ class AdversarialObjective(Objective):
         return Diagnostic("d-real", "D(real)", _LOGITS), Diagnostic("d-fake", "D(fake)", _LOGITS)
 
     def trouble(self, recent: Sequence[Mapping[str, float]]) -> str | None:
-        nan = float("nan")  # of what a round does not tell, which is never sure
+        nan = float("nan")  # of what a round does not tell, which is never a sign
         logits = [(means.get("d-real", nan), means.get("d-fake", nan)) for means in recent]
-        if not self.is_logistic or not all(real > _SURE and fake < -_SURE for real, fake in logits):
-            return None
         real, fake = logits[-1]
-        return (
-            f"The discriminator tells real from generated images nearly always (D(real) {real:.1f}, D(fake) "
-            f"{fake:.1f}, for {len(recent)} rounds): the generator learns little from it. R1 or DiffAugment help."
-        )
+        seen = f"(D(real) {real:.2f}, D(fake) {fake:.2f}, for {len(recent)} rounds)"
+        if self.is_logistic and all(real > _SURE and fake < -_SURE for real, fake in logits):
+            return (
+                f"The discriminator wins: it tells real from generated images nearly always {seen}, and the generator "
+                "learns little from it. R1 (r1=0.1) or DiffAugment (augment=) in the objective help."
+            )
+        if self.is_logistic and all(abs(real - fake) < _ALIKE for real, fake in logits):
+            return (
+                f"The discriminator is dead: it says the same of real and generated images {seen}, and the generator "
+                'learns nothing from it. Lower learning rates help, or local.moments="keep", as with Adam\'s moments '
+                "reset the first steps of each round are at full rate."
+            )
+        return None
 
     def check(self, spec: ExampleSpec) -> None:
         require_colour(parse_changes(self.augment), spec)

@@ -12,14 +12,14 @@ from common.metrics import METRICS, table
 from common.metrics.base import Course
 from server.records import model_selection
 from server.records.curves import averaged, score_curves
-from server.records.journal import mean_of
+from server.rounds.training_signs import NUM_ROUNDS, means_of
 from simulations.runs.run_reader import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.answer_base import finite
 from simulations.serve.answers import Alert, Check
 from simulations.serve.clients import last_scores
 
-_RECENT = 5  # rounds that a sign of now is read from
+_RECENT = NUM_ROUNDS
 _WORSE = 2.0  # times the best distance that is called divergence
 _FAR = 3.0  # times the median drift that is called far
 _FEWEST = 3
@@ -113,10 +113,7 @@ def _losses(view: View) -> Iterator[Alert]:
         )
     if objective is None or len(lines) < _RECENT:
         return
-    recent = [
-        {key: mean for key in averaged(line) if (mean := mean_of(line, key)) is not None} for line in lines[-_RECENT:]
-    ]
-    if words := objective.trouble(recent):
+    if words := objective.trouble([means_of(line) for line in lines[-_RECENT:]]):
         yield Alert(kind="collapse", severity="warning", round=view.last_round, words=words)
 
 

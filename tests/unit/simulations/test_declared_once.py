@@ -183,6 +183,17 @@ def test_logits_far_apart_are_a_sign_of_trouble_where_they_are_log_odds():
     assert OBJECTIVES["hinge"]().trouble([*sure, {}]) is None
 
 
+def test_a_discriminator_that_wins_and_one_that_is_dead_are_told_apart_and_what_helps_is_said():
+    objective = OBJECTIVES["non-saturating"]()
+    wins, dead = [{"d-real": 5.0, "d-fake": -5.0}] * 5, [{"d-real": 0.02, "d-fake": -0.02}] * 5
+    assert "wins" in objective.trouble(wins)
+    assert "r1=0.1" in objective.trouble(wins)
+    assert "dead" in objective.trouble(dead)
+    assert 'local.moments="keep"' in objective.trouble(dead)
+    assert objective.trouble([*dead, {"d-real": 0.5, "d-fake": -0.5}]) is None
+    assert OBJECTIVES["wgan"]().trouble(dead) is None, "a critic's outputs may be as near to each other as they like"
+
+
 NO_SCORE = {  # the same word for something else, or a name of its own for something that is made with the score
     "common/queries/__init__.py": {"longest-copy"},  # the query that it is made of
     "common/queries/longest_copy.py": {"longest-copy"},
