@@ -1,6 +1,7 @@
 """Sources of examples, one a file. ``DATASETS`` is what ``data.name`` may say."""
 
 from common.datasets.base import UNLABELLED, Dataset, DataSource, load_once
+from common.datasets.cifar_10 import Cifar10
 from common.datasets.fashion_mnist import FashionMnist
 from common.datasets.image_folder import ImageFolder
 from common.datasets.jsonl import Jsonl
@@ -17,6 +18,7 @@ DATASETS: dict[str, type[DataSource]] = {
     "mnist-10k": Mnist10k,
     "mnist": Mnist,
     "fashion-mnist": FashionMnist,
+    "cifar-10": Cifar10,
     "stacked-mnist": StackedMnist,
     "image-folder": ImageFolder,
     "npz": Npz,
