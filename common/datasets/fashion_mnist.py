@@ -9,7 +9,7 @@ class FashionMnist(IdxSource):
     """Articles of clothing, read from ``data.root``/FashionMNIST/raw or downloaded to there."""
 
     source: ClassVar[str] = "Xiao, Rasul and Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747"
-    folder: ClassVar[str] = "FashionMNIST"
+    below_root: ClassVar[str] = "FashionMNIST/raw"
     class_names: ClassVar[tuple[str, ...]] = (
         "T-shirt/top",
         "Trouser",

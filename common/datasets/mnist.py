@@ -9,7 +9,7 @@ class Mnist(IdxSource):
     """Handwritten digits, read from ``data.root``/MNIST/raw or downloaded to there."""
 
     source: ClassVar[str] = "LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to documents"
-    folder: ClassVar[str] = "MNIST"
+    below_root: ClassVar[str] = "MNIST/raw"
     holds_digits: ClassVar[bool] = True
     class_names: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
 

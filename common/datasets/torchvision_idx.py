@@ -1,79 +1,58 @@
 """Data sets in MNIST's IDX files, in the folders where torchvision keeps them; torchvision itself only downloads."""
 
-import contextlib
 import gzip
-import logging
 import math
-import os
-import sys
-import tempfile
 import zlib
-from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from common.datasets.archives import kind_of
-from common.datasets.base import Dataset, DataSource, naming, squared
-from common.errors import DataError, FetchError
+from common.datasets.base import Dataset, naming, squared
+from common.datasets.torchvision_source import TorchvisionSource
+from common.errors import DataError
 from common.examples import ImageSet
-
-logger = logging.getLogger(__name__)
 
 _GZIP, _IDX = b"\x1f\x8b", b"\0\0\x08"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-class IdxSource(DataSource):
+class IdxSource(TorchvisionSource):
     """Base of the sources in ``ROOT/FOLDER/raw``: four IDX files, each plain or with ``.gz``; ROOT may be read-only.
 
     ROOT may also be one of these folders, or any folder with the four files.
     """
 
-    folder: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = FILES
     class_names: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def archive(self) -> Any:
-        """Returns the torchvision class that downloads the files (imported only here, for its import is slow)."""
 
     def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
         """Returns the images of ``root``, downloading them if they are not there; see ``DataSource.load``."""
-        place = self.located(root)
-        if self.missing(place):
-            self._obtain(place, download)
-        raw = self.raw(place)
+        raw = self.obtain(self.located(root), download)
         with naming(raw):
             train, test = (self._read(raw, prefix, image_size) for prefix in ("train", "t10k"))
             return Dataset(f"{self.component_name()} {raw}", train, test, self.class_names)
 
-    def status(self, root: Path | None) -> str:
-        """Returns which files are in ``root`` and which are missing; see ``DataSource.status``."""
-        place = self.located(root)
-        missing = self.missing(place)
-        if not missing:
-            return f"there, not checked: {self.raw(place)}"
-        return f"missing in {self.raw(place)}: {', '.join(missing)} (downloaded on first use)"
-
-    def raw(self, root: Path) -> Path:
+    def folder_in(self, root: Path) -> Path:
         """Returns the folder of the IDX files: ``ROOT/FOLDER/raw``, or the part of it that ``root`` is already.
 
         A folder that holds all of the files is it too, unless it is that of another data set.
         """
-        usual = root / self.folder / "raw"
-        others = {"MNIST", "EMNIST", "KMNIST", "QMNIST", "FashionMNIST"} - {self.folder}
+        usual = root / self.below_root
+        own = usual.parent.name
+        others = {"MNIST", "EMNIST", "KMNIST", "QMNIST", "FashionMNIST"} - {own}
         for folder in (usual, root / "raw", root):
-            own = folder == usual or not others & {folder.name, folder.parent.name}
-            if own and not _missing(folder):
+            is_own = folder == usual or not others & {folder.name, folder.parent.name}
+            if is_own and not _missing(folder):
                 return folder
         return usual
 
     def missing(self, root: Path) -> list[str]:
         """Returns the names of the IDX files that ``root`` lacks."""
-        return _missing(self.raw(root))
+        return _missing(self.folder_in(root))
 
     def _read(self, raw: Path, prefix: str, image_size: int) -> ImageSet:
         pixels, labels = (
@@ -83,33 +62,6 @@ class IdxSource(DataSource):
             raise DataError(f"{raw}: {len(pixels)} images and {len(labels)} labels of {prefix}; replace these files")
         images = squared(torch.from_numpy(pixels).unsqueeze(1), image_size)
         return ImageSet(images, torch.from_numpy(labels).long())
-
-    def _obtain(self, root: Path, download: bool) -> None:
-        kind, reason = DataError, "downloading is switched off"
-        if root.exists() and not root.is_dir():
-            reason = f"{root} is no folder"
-        elif download:
-            try:
-                return self._download(root)
-            except (OSError, RuntimeError) as error:
-                kind, reason = FetchError, f"the download failed: {' '.join(str(error).split())}"
-        raise kind(
-            f"data {self.component_name()!r}: {self.raw(root)} lacks {', '.join(self.missing(root))}, and {reason}."
-            " Put these files there, or set data.root to the folder that holds"
-            f" {self.folder}/raw, or use the embedded images, which need no download: data.name=mnist-10k"
-        )
-
-    def _download(self, root: Path) -> None:
-        raw = root / self.folder / "raw"
-        logger.info("downloading %s into %s", self.component_name(), raw)
-        root.mkdir(parents=True, exist_ok=True)
-        # Into a folder aside, then file by file into place: of processes that start together, none reads a torn file.
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as aside:
-            with contextlib.redirect_stdout(sys.stderr):  # torchvision prints its progress
-                self.archive()(aside, download=True)
-            raw.mkdir(parents=True, exist_ok=True)
-            for file in FILES:
-                os.replace(self.raw(Path(aside)) / file, raw / file)
 
 
 def _missing(folder: Path) -> list[str]:
