@@ -208,7 +208,9 @@ def _are_products(*given: Tensor) -> bool:
 
     As docs/performance.md has it of every layer of the default networks (convolutions).
     """
-    return not torch.is_autocast_enabled("cuda") and all(_on_gpu(value) and value.dim() == 4 and _functorch.is_batchedtensor(value) for value in given)
+    return not torch.is_autocast_enabled("cuda") and all(
+        _on_gpu(value) and value.dim() == 4 and _functorch.is_batchedtensor(value) for value in given
+    )
 
 
 def _on_gpu(value: Tensor) -> bool:

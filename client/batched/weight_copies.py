@@ -1,7 +1,8 @@
 """Copies of several clients' weights on the CPU, made in one go, in memory that is used again from round to round."""
 
-import sys
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,17 @@ from torch import Tensor
 
 from common.tree import split
 
-_OWN = 3  # references to an array that nobody else holds: the list's, the loop's, and that of the call which counts
+
+@dataclass
+class _Memory:
+    """Rows of weights, and those that were handed out, for as long as anybody holds them."""
+
+    rows: NDArray[np.float32]
+    given: list[weakref.ref[Any]] = field(default_factory=list)
+
+    @property
+    def is_free(self) -> bool:
+        return all(row() is None for row in self.given)
 
 
 class WeightCopies:
@@ -22,7 +33,7 @@ class WeightCopies:
     """
 
     def __init__(self) -> None:
-        self._arrays: list[NDArray[np.float32]] = []
+        self._all: list[_Memory] = []
 
     def take(self, weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Returns each client's own copy of its float32 weights, in order of their names.
@@ -33,26 +44,25 @@ class WeightCopies:
         packed = {key: value.detach() for key, value in sorted(weights.items()) if value.dtype == torch.float32}
         if not packed:
             return [{} for _ in next(iter(weights.values()))]
-        rows = torch.cat([value.flatten(1) for value in packed.values()], 1) if _on_gpu(packed) else None
-        num, size = len(next(iter(packed.values()))), sum(value[0].numel() for value in packed.values())
-        array = self._free(num, size, is_pinned=rows is not None)[:num]
-        if rows is not None:
-            torch.from_numpy(array).copy_(rows)
-        else:
-            torch.cat([value.flatten(1) for value in packed.values()], 1, out=torch.from_numpy(array))
         like = {key: value[0] for key, value in packed.items()}
+        flat = [value.flatten(1) for value in packed.values()]
+        num, size, on_gpu = len(flat[0]), sum(value.numel() for value in like.values()), flat[0].is_cuda
+        memory = self._free(num, size, is_pinned=on_gpu)
+        together = torch.from_numpy(memory.rows[:num])
+        if on_gpu:
+            together.copy_(torch.cat(flat, 1))
+        else:
+            torch.cat(flat, 1, out=together)
+        rows = list(memory.rows[:num])
+        memory.given = [weakref.ref(row) for row in rows]  # a tensor of its memory holds on to a row
         # Tensors of their own, which do not count it as theirs if another client's copy is written to.
-        return [split(torch.from_numpy(row), like) for row in array]
+        return [split(torch.from_numpy(row), like) for row in rows]
 
-    def _free(self, num: int, size: int, *, is_pinned: bool) -> NDArray[Any]:
-        """Returns an array of at least ``num`` rows that nobody else holds."""
-        for array in self._arrays:
-            if sys.getrefcount(array) == _OWN and array.shape[1] == size and len(array) >= num:
-                return array
-        self._arrays = [array for array in self._arrays if sys.getrefcount(array) > _OWN]
-        self._arrays.append(torch.empty(num, size, pin_memory=is_pinned).numpy())
-        return self._arrays[-1]
-
-
-def _on_gpu(weights: Mapping[str, Tensor]) -> bool:
-    return next(iter(weights.values())).is_cuda
+    def _free(self, num: int, size: int, *, is_pinned: bool) -> _Memory:
+        """Returns memory of at least ``num`` rows of which nobody holds any."""
+        for memory in self._all:
+            if memory.is_free and memory.rows.shape[1] == size and len(memory.rows) >= num:
+                return memory
+        self._all = [memory for memory in self._all if not memory.is_free]
+        self._all.append(_Memory(torch.empty(num, size, pin_memory=is_pinned).numpy()))
+        return self._all[-1]
