@@ -2,8 +2,8 @@
 
 Clients run as always, each in a thread of its own: what a client's half of an algorithm does before ``fit`` and after
 it is its own. ``fit`` waits until every client at the barrier has called it, or has left; whoever comes last trains
-all of them (``client/batched/group.py``). Only one of them runs at a time: many at once would take the interpreter from
-each other at every operation, which costs more than the operations.
+all of them (``client/batched/group.py``). Only one of them runs at a time, so that they do not take the interpreter
+from each other at every operation.
 """
 
 import threading
