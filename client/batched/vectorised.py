@@ -16,6 +16,7 @@ test pins: ``torch.func.vmap`` itself takes a fifth of a small step to look thro
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -177,10 +178,7 @@ def _convolution(
 ) -> Tensor:
     if not _are_products(images, weights) or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups > 1:
         return F.conv2d(images, weights, bias, stride, padding, dilation, groups)
-
-    def together(images: Tensor, weights: Tensor) -> Tensor:
-        return convolution(images, weights, _pair(stride), _pair(padding))
-
+    together = partial(convolution, stride=_pair(stride), padding=_pair(padding))
     return _with_bias(_all_clients(together, images, weights), bias)
 
 
@@ -196,11 +194,8 @@ def _transposed_convolution(
 ) -> Tensor:
     if not _are_products(maps, weights) or _pair(dilation) != (1, 1) or groups > 1:
         return F.conv_transpose2d(maps, weights, bias, stride, padding, output_padding, groups, dilation)
-
-    def together(maps: Tensor, weights: Tensor) -> Tensor:
-        return transposed_convolution(maps, weights, _pair(stride), _pair(padding), _pair(output_padding))
-
-    return _with_bias(_all_clients(together, maps, weights), bias)
+    options = {"stride": _pair(stride), "padding": _pair(padding), "extra": _pair(output_padding)}
+    return _with_bias(_all_clients(partial(transposed_convolution, **options), maps, weights), bias)
 
 
 def _are_products(*given: Tensor) -> bool:

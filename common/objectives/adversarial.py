@@ -117,9 +117,9 @@ class AdversarialObjective(Objective):
             )
         if self.is_logistic and all(abs(real - fake) < _ALIKE for real, fake in logits):
             return (
-                f"The discriminator is dead: it says the same of real and generated images {seen}, and the generator "
-                'learns nothing from it. Lower learning rates help, or local.moments="keep", as with Adam\'s moments '
-                "reset the first steps of each round are at full rate."
+                "The discriminator is dead, or has not begun to learn: it says the same of real and generated images "
+                f"{seen}, and the generator learns nothing from it. If it goes on, lower learning rates help, or "
+                'local.moments="keep", as with Adam\'s moments reset the first steps of each round are at full rate.'
             )
         return None
 

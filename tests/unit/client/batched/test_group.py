@@ -470,7 +470,9 @@ def test_convolutions_of_clients_that_train_together_may_be_products(in_float64,
     products = []
     for name in ("convolution", "transposed_convolution"):
         function = getattr(vectorised, name)
-        monkeypatch.setattr(vectorised, name, lambda *given, f=function: products.append(f) or f(*given))
+        monkeypatch.setattr(
+            vectorised, name, lambda *given, f=function, **options: products.append(f) or f(*given, **options)
+        )
     assert largest_difference(making("dcgan", HINGE(r1=1.0), width=4, steps=10, batch_size=2), num=2) < EXACT
     assert len(set(products)) == 2
 

@@ -122,6 +122,8 @@ def test_a_device_is_known_by_its_number_as_that_of_its_tensors_is():
     assert numbered(torch.device("cpu:0")) == CPU  # as cuda is cuda:0, where there is one
     assert torch.device("cpu:0") != CPU
     assert ExamplePool(SPEC, torch.device("cpu:0"))._device == CPU
+    values = torch.ones(2)
+    assert resident(values, torch.device("cpu:0")) is values
 
 
 def test_weights_are_moved_to_a_device_once_for_all_who_load_them():

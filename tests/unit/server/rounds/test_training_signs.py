@@ -7,9 +7,12 @@ import pytest
 
 from common.config import RunConfig
 from common.hooks import Keep
-from server.records import journal
+from common.objectives import adversarial
+from server.records import journal, run_directory
 from server.records.notes import Notes
+from server.records.run_directory import RunDirectory
 from server.rounds.training_signs import NUM_ROUNDS, TrainingSigns, means_of
+from simulations.runtime.in_process import simulate
 
 CONFIG = RunConfig()
 
@@ -69,3 +72,12 @@ def test_rounds_that_are_undone_do_not_count(signs):
     hook = begin()
     show(hook, *((k, 0.0) for k in range(1, NUM_ROUNDS)), (2, 0.0), (3, 0.0))
     assert noted() == []
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_run_notes_what_its_objective_says(small, monkeypatch):
+    monkeypatch.setattr(adversarial, "_ALIKE", 1e9)
+    config = small(federation__num_rounds=NUM_ROUNDS + 1)
+    simulate(config, num_workers=1)
+    events = journal.events(RunDirectory(run_directory.resolve(config.output.dir).path).journal)
+    assert [event["round"] for event in events if event["event"] == "training-sign"] == [NUM_ROUNDS]
