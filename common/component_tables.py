@@ -14,6 +14,7 @@ from common.models import MODELS
 from common.objectives import OBJECTIVES
 from common.optimisers import OPTIMISERS
 from common.partitioners import PARTITIONERS
+from common.privacy import PRIVACIES
 from common.transforms import TRANSFORMS, Pipeline
 from common.weightings import WEIGHTINGS
 
@@ -25,6 +26,7 @@ TABLES: dict[str, Mapping[str, type[Component]]] = {
     "aggregate": AGGREGATORS,
     "weighting": WEIGHTINGS,
     "transforms": TRANSFORMS,
+    "privacy": PRIVACIES,
     "partition": PARTITIONERS,
     "hooks": ROUND_HOOKS,
     "data.name": DATASETS,

@@ -95,6 +95,8 @@ class RunConfig(ConfigKeys):
             free.add("federation.num-rounds")
         if not self.local.warmup_rounds:  # which earlier versions did not have
             free.add("local.warmup-rounds")
+        if not self.privacy_component.private:  # nor this
+            free.add("privacy")
         waiting = ("min-replies", "round-retries", "patience", "wait-seconds", "round-seconds", "reply-megabytes")
         free |= {f"federation.{key}" for key in waiting}
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}

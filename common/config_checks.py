@@ -27,6 +27,13 @@ def check(config: ConfigKeys) -> None:
     _check_weighting(config)
     _check_scores_between_rounds(config)
     _check_min_replies(config)
+    _check_privacy(config)
+
+
+def _check_privacy(config: ConfigKeys) -> None:
+    """Refuses a promise that nothing keeps yet."""
+    if config.privacy_component.private:
+        raise ConfigError(f"privacy={config.privacy!r}: no runtime keeps this promise yet: take privacy='none'")
 
 
 def _check_replies(config: ConfigKeys) -> None:

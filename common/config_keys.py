@@ -28,6 +28,7 @@ from common.models import MODELS, Model
 from common.objectives import OBJECTIVES, Objective
 from common.optimisers import OPTIMISERS, Optimiser
 from common.partitioners import PARTITIONERS, Partitioner
+from common.privacy import PRIVACIES, Privacy
 from common.transforms import TRANSFORMS, Pipeline
 from common.weightings import WEIGHTINGS, Weighting
 
@@ -44,6 +45,9 @@ class ConfigKeys(Options):
     weighting: Annotated[str, spelling_out("weighting")] = Field("examples", description="clients' weights in the mean")
     transforms: Annotated[str, spelling_out("transforms")] = Field(
         "", description="what is done to updates on their way to the server, in order, with | between; empty: nothing"
+    )
+    privacy: Annotated[str, spelling_out("privacy")] = Field(
+        "none", description="what is promised of the examples that clients hold, by noise"
     )
     partition: Annotated[str, spelling_out("partition")] = Field("shards", description="split of the data over clients")
     hooks: Annotated[str, spelling_out("hooks")] = Field(
@@ -100,6 +104,11 @@ class ConfigKeys(Options):
     def pipeline(self) -> Pipeline:
         """The transforms of updates."""
         return Pipeline.parse(self.transforms, TRANSFORMS)
+
+    @cached_property
+    def privacy_component(self) -> Privacy:
+        """What is promised of clients' examples."""
+        return components.parse("privacy", PRIVACIES, self.privacy)
 
     @cached_property
     def partitioner(self) -> Partitioner:

@@ -1,0 +1,19 @@
+"""What a privacy is: one promise of what a run reveals of its clients' examples, and what it takes to keep it."""
+
+from typing import ClassVar, Literal
+
+from common.components import Component
+
+Unit = Literal["", "example", "client"]
+
+
+class Privacy(Component):
+    """Base of every promise."""
+
+    unit: ClassVar[Unit] = ""
+    """What two neighbouring federations differ in: one example of one client, or one client; empty: no promise."""
+
+    @property
+    def private(self) -> bool:
+        """Whether a promise is made, so that all that leaves a client is noised, charged or switched off."""
+        return bool(self.unit)
