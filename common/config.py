@@ -17,6 +17,8 @@ from common.components import CHAINED, Options, kebab
 from common.config_keys import ConfigKeys
 from common.config_values import fault, flatten
 from common.errors import ConfigError
+from common.privacy import ExamplePrivacy
+from common.privacy.plan import PrivacyPlan
 
 Scalar = bool | int | float | str
 
@@ -107,6 +109,26 @@ class RunConfig(ConfigKeys):
     def least_replies(self, cohort: int) -> int:
         """Returns the usable replies without which a round of ``cohort`` clients fails."""
         return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.min_replies())
+
+    def privacy_plan(self, num_examples: int) -> PrivacyPlan | None:
+        """Returns what a client with so many examples does to keep the run's promise; None: there is none.
+
+        The server and the client compute the same one.
+
+        Raises:
+            ConfigError: No noise keeps it.
+        """
+        promise = self.privacy_component
+        if not isinstance(promise, ExamplePrivacy):
+            return None
+        uses = sum(phase.repeats for phase in self.objective_component.phases() if phase.uses_examples)
+        return promise.plan(
+            self.algorithm_component.private_mechanism,
+            num_examples,
+            self.local.batch_size,
+            uses * self.local.steps,
+            self.federation.num_rounds,
+        )
 
     @property
     def needs_label_counts(self) -> bool:

@@ -17,6 +17,7 @@ from common.generation import MIXTURE
 from common.models import Model, Roles
 from common.objectives import Objective
 from common.optimisers import Optimiser
+from common.privacy import PrivateMechanism
 from common.seeding import numpy_generator
 from common.transforms import UNTRANSFORMED, Pipeline
 from common.tree import Tree, select
@@ -133,6 +134,10 @@ class Algorithm(MovingAverage):
 
     averages_weights: ClassVar[bool] = True
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
+
+    private_mechanism: ClassVar[PrivateMechanism] = ""
+    """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where nothing
+    else of ``run`` looks at examples; ``sums`` over all examples, once a run. Empty: no promise can be kept."""
 
     counts: ClassVar[bool] = False
     """Whether replies are counts, of any length, that the server adds up: of models that are counts, in one round."""

@@ -13,6 +13,7 @@ from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Model, Roles
 from common.objectives import Objective
+from common.privacy import PrivateMechanism
 from common.tree import Tree, interpolate, networks_of, select
 from common.weightings import Weighting
 
@@ -42,6 +43,8 @@ class FedAvg(Algorithm):
         "McMahan et al. 2017 (arXiv 1602.05629); FedGAN, Rasouli et al. 2020 (arXiv 2006.07228); "
         "sync: Fan, Liu 2020 (arXiv 2005.03793)"
     )
+
+    private_mechanism: ClassVar[PrivateMechanism] = "steps"
 
     ema_steps: bool = Field(
         False, description="that average is over clients' steps instead of rounds; their uploads grow by it"

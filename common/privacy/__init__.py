@@ -1,6 +1,6 @@
 """What a run promises of its clients' examples: one promise a file."""
 
-from common.privacy.base import Privacy
+from common.privacy.base import Privacy, PrivateMechanism
 from common.privacy.example import ExamplePrivacy
 from common.privacy.none import NoPrivacy
 
@@ -9,4 +9,4 @@ PRIVACIES: dict[str, type[Privacy]] = {
     "example": ExamplePrivacy,
 }
 
-__all__ = ["PRIVACIES", "ExamplePrivacy", "NoPrivacy", "Privacy"]
+__all__ = ["PRIVACIES", "ExamplePrivacy", "NoPrivacy", "Privacy", "PrivateMechanism"]

@@ -6,6 +6,9 @@ from common.components import Component
 
 Unit = Literal["", "example", "client"]
 
+PrivateMechanism = Literal["", "steps", "sums"]
+"""What noise is added to: gradients of steps, or sums over all of a client's examples, once a run."""
+
 
 class Privacy(Component):
     """Base of every promise."""

@@ -4,7 +4,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from common.privacy.base import Privacy, Unit
+from common.privacy.accounting import Mechanism, noise_multiplier
+from common.privacy.base import Privacy, PrivateMechanism, Unit
+from common.privacy.plan import PrivacyPlan
 
 
 class ExamplePrivacy(Privacy):
@@ -22,3 +24,25 @@ class ExamplePrivacy(Privacy):
     delta: float = Field(1e-5, gt=0, lt=1, description="probability with which epsilon need not hold")
     clip: float = Field(1.0, gt=0, description="longest gradient of an example, over all weights that a phase steps")
     batch_size: int = Field(0, ge=0, description="examples of a step on average, drawn by chance; 0: local.batch-size")
+
+    def plan(
+        self, mechanism: PrivateMechanism, num_examples: int, batch_size: int, uses_per_round: int, num_rounds: int
+    ) -> PrivacyPlan:
+        """Returns what a client with so many examples does, as if it took part in every round.
+
+        Args:
+            mechanism: What noise is added to.
+            num_examples: That the client holds.
+            batch_size: Of ``local``; of steps.
+            uses_per_round: Of steps, that take real examples.
+            num_rounds: Of the run.
+
+        Raises:
+            ConfigError: See ``noise_multiplier``.
+        """
+        if mechanism == "sums":
+            noise = noise_multiplier(self.epsilon, self.delta, 1.0, 1)
+            return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta)
+        rate = min(1.0, (self.batch_size or batch_size) / num_examples)
+        noise = noise_multiplier(self.epsilon, self.delta, rate, uses_per_round * num_rounds)
+        return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta)
