@@ -136,8 +136,8 @@ class Algorithm(MovingAverage):
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 
     private_mechanism: ClassVar[PrivateMechanism] = ""
-    """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where nothing
-    else of ``run`` looks at examples; ``sums`` over all examples, once a run. Empty: no promise can be kept."""
+    """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where
+    nothing else of ``run`` looks at examples; ``sums`` over all examples, once a run. Empty: no promise can be kept."""
 
     counts: ClassVar[bool] = False
     """Whether replies are counts, of any length, that the server adds up: of models that are counts, in one round."""
