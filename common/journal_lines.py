@@ -66,8 +66,17 @@ _OfAllRounds = TypedDict(
     },
 )
 
-OfSomeRounds = TypedDict("OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith}, total=False)
-"""What only some rounds have: transforms of updates, and scores."""
+
+class PrivacyLine(TypedDict):
+    """What a private run has spent after a round: the largest epsilon of a client."""
+
+    epsilon: float
+
+
+OfSomeRounds = TypedDict(
+    "OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith, "privacy": PrivacyLine}, total=False
+)
+"""What only some rounds have: transforms of updates, scores, and what a private run has spent."""
 
 
 class RoundLine(ScoredRound, _OfAllRounds, OfSomeRounds):

@@ -19,11 +19,12 @@ from common.config import RunConfig
 from common.errors import FederationError, MismatchError, ProtocolError
 from common.journal_lines import ClientLine
 from common.seeding import derive_seed
-from common.tree import FrozenTree, Tree, not_finite, rough_distance
+from common.tree import FrozenTree, Tree, digest, not_finite, rough_distance
 from server.clients import admission
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
+from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -45,6 +46,7 @@ class FederatedStrategy(Strategy):
             clients keep it to themselves.
         spill: Holds replies that come smaller than they are; None: memory does.
         returnable: Returns the ``memory_rounds`` of rounds that the run may go back to: clients keep those memories.
+        ledger: Where releases of private examples are noted before they are asked for; None: nothing is promised.
 
     Attributes:
         snapshot: The last round that is done.
@@ -60,6 +62,7 @@ class FederatedStrategy(Strategy):
         client_states: Callable[[Mapping[int, int]], ClientStates] = lambda rounds: {},
         spill: ReplySpill | None = None,
         returnable: Callable[[], Sequence[Mapping[int, int]]] = lambda: (),
+        ledger: PrivacyLedger | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.record = RoundRecord(snapshot.state.round, [])
@@ -70,6 +73,7 @@ class FederatedStrategy(Strategy):
         self._client_states = client_states
         self._spill = spill or ReplySpill(Path(), 0)
         self._returnable = returnable
+        self._ledger = ledger
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
@@ -90,6 +94,9 @@ class FederatedStrategy(Strategy):
         """Samples the cohort of the next round and returns a message for each of its clients.
 
         Flower counts rounds from 1 at every start; a resumed run goes on counting from its state.
+
+        Raises:
+            SpentError: The round would release more than the run promises.
         """
         start = time.perf_counter()
         self._spill.clear()
@@ -102,6 +109,7 @@ class FederatedStrategy(Strategy):
         messages = []
         with _threads(self._config.local.num_threads):
             payloads = self._algorithm.broadcast(state, cohort, context)
+        self._charge(payloads)
         if self._config.pipeline.steps:
             published = self._config.model_component.roles.published
             self._sent = {k: self._algorithm.received(payload.arrays, published) for k, payload in payloads.items()}
@@ -160,6 +168,7 @@ class FederatedStrategy(Strategy):
             clients=self._client_states(heard),
             examples_seen=before.examples_seen + examples,
             memory_rounds=heard,
+            releases=self._ledger.num_lines if self._ledger else 0,
         )
         self.record.seconds["aggregate"] = time.perf_counter() - start
         return encoded, None
@@ -184,6 +193,26 @@ class FederatedStrategy(Strategy):
             rollbacks=self.snapshot.rollbacks,
             spec=self._roster.shared_spec,
         )
+
+    def _charge(self, payloads: Mapping[int, Payload]) -> None:
+        if self._ledger is None:
+            return
+        digests = {id(payload.arrays): "" for payload in payloads.values()}
+        for payload in payloads.values():
+            digests[id(payload.arrays)] = digests[id(payload.arrays)] or digest(payload.arrays)[:16]
+        heard = self.snapshot.memory_rounds
+        starts = {k: f"{digests[id(payload.arrays)]}-{heard.get(k, 0)}" for k, payload in payloads.items()}
+        self._ledger.charge(self.record.round, self.snapshot.rollbacks, starts)
+
+    def charge_again(self, partition: int) -> str:
+        """Notes that a client gets its task of the round at hand once more; returns why it may not, or nothing."""
+        if self._ledger is None or self._ledger.accounts[partition].noise != wire.SYSTEM:
+            return ""
+        try:
+            self._ledger.charge(self.record.round, self.snapshot.rollbacks, {partition: "again"})
+        except SpentError as error:
+            return str(error)
+        return ""
 
     def _admit(self, messages: list[Message]) -> tuple[list[Reply], set[int]]:
         """Returns the replies that may be aggregated, by partition, and who has lost its memory and begins anew.

@@ -93,6 +93,8 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     withheld = {k: one_line(client.without_moments) for k, client in roster.clients.items() if client.without_moments}
     if not config.evaluation.federated:
         return dict.fromkeys(NAMES, "evaluation.federated=false")
+    if config.privacy_component.private:
+        return dict.fromkeys(NAMES, "under a promise of privacy clients send no moments of their images")
     if extractor is None:
         return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.spec))
     if len(withheld) == len(roster.clients):
@@ -116,7 +118,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
         ConfigError: It does not take the clients' images.
         DataError: Its weights are missing or unusable.
     """
-    if not config.evaluation.federated:
+    if not config.evaluation.federated or config.privacy_component.private:
         return None
     return evaluator.extractor if evaluator else extractor_of(config, roster.spec)
 

@@ -65,6 +65,8 @@ def journal_line(content: bytes) -> tuple[JournalLine, list[str]]:
     line["scores"] = _scores(line, problems)
     if "scored-with" in line:
         line["scored-with"] = _scored_with(line, problems)
+    if "privacy" in line and not is_figure(dict_of(line, "privacy", problems).get("epsilon")):
+        problems.append(f"privacy={shown(line.pop('privacy'))}")
     return cast(RoundLine, bounded(line, problems)), problems
 
 
