@@ -91,10 +91,9 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     if roster.spec.kind not in FEDERATED_FID.kinds:
         return {}
     withheld = {k: one_line(client.without_moments) for k, client in roster.clients.items() if client.without_moments}
-    if not config.evaluation.federated:
-        return dict.fromkeys(NAMES, "evaluation.federated=false")
-    if config.privacy_component.private:
-        return dict.fromkeys(NAMES, "under a promise of privacy clients send no moments of their images")
+    if not config.evaluation.federated or config.privacy_component.private:
+        private = "under a promise of privacy clients send no moments of their images"
+        return dict.fromkeys(NAMES, private if config.evaluation.federated else "evaluation.federated=false")
     if extractor is None:
         return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.spec))
     if len(withheld) == len(roster.clients):
