@@ -8,6 +8,7 @@ from common.metrics import Names, table
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
+from server.records.privacy_words import sentence
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from simulations.runs import provenance
@@ -21,6 +22,13 @@ _PRIVACY = """- Training {many} never left their clients. Clients and server exc
 - This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
   training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
   before you publish either, where those are sensitive.
+- {memorisation}"""
+
+_PROMISE = """- Training {many} never left their clients. {said}
+- The generator, and all that is made with it, is covered by the same bound. It is for each single training {one}: what
+  many {many} have in common is learned, and {many} that stand in the data several times are protected less. The rest of
+  what left the clients is taken as public (`fedgan privacy RUN` lists it).
+- There is no secure aggregation: the server has seen each client's weights, with their noise.
 - {memorisation}"""
 
 
@@ -168,6 +176,8 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     else:
         memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
+    if said := run.read_summary().get("privacy"):
+        return _PROMISE.format(said=sentence(said), memorisation=memorisation, one=one, many=many)
     return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
 
 
