@@ -1,5 +1,6 @@
 """Which values of a configuration do not go together, and what to set instead."""
 
+from common import privacy_checks
 from common.algorithms import ALGORITHMS
 from common.config_keys import ConfigKeys
 from common.config_sections import LocalConfig
@@ -27,13 +28,7 @@ def check(config: ConfigKeys) -> None:
     _check_weighting(config)
     _check_scores_between_rounds(config)
     _check_min_replies(config)
-    _check_privacy(config)
-
-
-def _check_privacy(config: ConfigKeys) -> None:
-    """Refuses a promise that nothing keeps yet."""
-    if config.privacy_component.private:
-        raise ConfigError(f"privacy={config.privacy!r}: no runtime keeps this promise yet: take privacy='none'")
+    privacy_checks.check(config)
 
 
 def _check_replies(config: ConfigKeys) -> None:
