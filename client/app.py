@@ -89,7 +89,10 @@ def train(message: Message, context: Context) -> Message:
     carried = {name: (kept or {}).pop(name, {}) for name in config.pipeline.kept_as}
     memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
-    assignment = Assignment(shard.examples, seed, partition, task.round, config.federation.num_rounds)
+    plan = config.privacy_plan(len(shard.examples))
+    assignment = Assignment(
+        shard.examples, seed, partition, task.round, config.federation.num_rounds, plan, has_own_data=bool(site.data)
+    )
     trainer.assign(assignment, moments)
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
     measured = config.weighting_component.measure(trainer)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from client.noise import PrivateRound, SeededNoise, SystemNoise
 from client.residence import resident, take
 from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
 from common.examples import ExampleSet, ExampleSpec
 from common.objectives import Batch, DrawSource, Objective, Phase
+from common.privacy.plan import PrivacyPlan
 from common.seeding import torch_generator
 from common.tree import Tree
 
@@ -29,6 +31,8 @@ class Assignment:
         partition: The client's partition id.
         round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
         num_rounds: Rounds of the run, which rates that fall depend on.
+        plan: How the client keeps the run's promise of privacy; None: there is none.
+        has_own_data: Whether the examples are the site's own, so that noise must come from nowhere but here.
     """
 
     examples: ExampleSet
@@ -36,6 +40,15 @@ class Assignment:
     partition: int
     round: int
     num_rounds: int = 1
+    plan: PrivacyPlan | None = None
+    has_own_data: bool = False
+
+    def private_round(self) -> PrivateRound | None:
+        """Returns what may be released of the examples in this round; None without a plan."""
+        if self.plan is None:
+            return None
+        source = SystemNoise() if self.has_own_data else SeededNoise(self.generator("privacy"))
+        return PrivateRound(self.plan, source, f"partition {self.partition} in round {self.round}")
 
     def generator(self, *scope: str) -> torch.Generator:
         """Returns the client's own random numbers in this round, for the purpose that ``scope`` names."""

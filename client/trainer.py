@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.noise import PrivateRound
+from client.private_sums import clipped_sum
 from client.residence import on_device
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
@@ -91,12 +93,14 @@ class Trainer:
         }
         self._slots = self._all_slots()
         self._assignment: Assignment | None = None
+        self._private: PrivateRound | None = None
         self._kept_share: float | None = None
         self._average: StepAverage | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
         """Turns to another client: its shard, its random numbers, its rates, and its optimisers' slots (None: zero)."""
         self._assignment = assignment
+        self._private = assignment.private_round()
         self._kept_share = self._average = None
         share = rate_share(self._local, assignment.round, assignment.num_rounds)
         for name, stepper in self._steppers.items():
@@ -259,6 +263,11 @@ class Trainer:
         chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
+
+    def noisy_sum(self, rows: Callable[[Tensor, Tensor], Tensor], clip: float) -> Tensor:
+        """Returns the sum over all examples of what ``rows`` makes of each, (D,); see ``LocalTrainer``."""
+        total = clipped_sum(rows, self._assigned.examples, self._spec, self._device, clip)
+        return total if self._private is None else self._private.hidden(total, clip)
 
     def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loaded adversary's logits of examples, and their gradients; see ``LocalTrainer``."""
