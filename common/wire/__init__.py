@@ -7,6 +7,8 @@ from common.wire.code_fingerprint import source_fingerprint
 from common.wire.fields import PROTOCOL
 from common.wire.queries import Answer, decode_answer, decode_question, encode_answer, encode_question
 from common.wire.roll_call import (
+    SEED,
+    SYSTEM,
     RollCall,
     check_site_name,
     decode_roll_call,
@@ -20,6 +22,8 @@ from common.wire.trees import decode_tree, encode_tree, message_bytes
 
 __all__ = [
     "PROTOCOL",
+    "SEED",
+    "SYSTEM",
     "Answer",
     "RollCall",
     "Task",

@@ -49,14 +49,15 @@ def test_texts_are_bytes_as_the_characters_that_occur_would_say_what_is_in_them(
 
 
 def test_all_that_is_in_the_way_is_said_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"weighting='mmd' .*local\.fake-labels=\"own\" .*evaluation\.holdout=0\.1 "):
+    with pytest.raises(ConfigError, match=r"weighting='mmd.*local\.fake-labels=\"own\" .*evaluation\.holdout=0\.1 "):
         RunConfig.from_flat({"privacy": "example", "weighting": "mmd", "evaluation.holdout": 0.1})
 
 
 def test_more_examples_in_a_batch_than_a_client_has_are_a_rate_of_one() -> None:
     config = RunConfig.from_flat(PRIVATE | {"privacy": "example epsilon=10 batch-size=600"})
     plan = config.privacy_plan(100)
-    assert plan is not None and plan.mechanism.rate == 1.0
+    assert plan is not None
+    assert plan.mechanism.rate == 1.0
 
 
 def test_an_algorithm_that_looks_at_examples_or_labels_itself_cannot_be_private() -> None:
