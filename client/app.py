@@ -14,7 +14,8 @@ from client import data, ledger, queries, state
 from client.batches import Assignment
 from client.discretion import discreet
 from client.site import Site
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common import wire
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError, DivergenceError

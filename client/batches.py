@@ -11,6 +11,7 @@ from client.noise import PrivateRound, SeededNoise, SystemNoise
 from client.residence import resident, take
 from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
+from common.errors import ConfigError
 from common.examples import ExampleSet, ExampleSpec
 from common.objectives import Batch, DrawSource, Objective, Phase
 from common.privacy.plan import PrivacyPlan
@@ -48,7 +49,18 @@ class Assignment:
         if self.plan is None:
             return None
         source = SystemNoise() if self.has_own_data else SeededNoise(self.generator("privacy"))
-        return PrivateRound(self.plan, source, f"partition {self.partition} in round {self.round}")
+        return PrivateRound(self.plan, source, len(self.examples), f"partition {self.partition} in round {self.round}")
+
+    def refuse_if_private(self, what: str) -> None:
+        """Checks that no privacy is promised, for something that looks at examples without noise.
+
+        Raises:
+            ConfigError: One is; says ``what`` the algorithm does.
+        """
+        if self.plan is not None:
+            raise ConfigError(
+                f"privacy pays for steps and sums with noise, and this algorithm {what}: take algorithm='fedavg'"
+            )
 
     def generator(self, *scope: str) -> torch.Generator:
         """Returns the client's own random numbers in this round, for the purpose that ``scope`` names."""

@@ -73,13 +73,19 @@ class PrivateRound:
     Args:
         plan: The client's.
         source: Of the noise.
+        num_examples: That the client holds, which is public.
         where: Names client and round in errors.
     """
 
-    def __init__(self, plan: PrivacyPlan, source: NoiseSource, where: str) -> None:
-        self.plan, self.source = plan, source
+    def __init__(self, plan: PrivacyPlan, source: NoiseSource, num_examples: int, where: str) -> None:
+        self.plan, self.source, self.num_examples = plan, source, num_examples
         self._where = where
         self._uses = 0
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Examples in a batch on average."""
+        return self.plan.mechanism.rate * self.num_examples
 
     def hidden(self, total: Tensor, clip: float, rate: float = 1.0) -> Tensor:
         """Returns a sum over examples, float64 on the CPU, with noise in every coordinate.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from client.functional.clipping import clip_shares
 from client.residence import resident, take
 from common.examples import ExampleSet, ExampleSpec
 
@@ -32,13 +33,3 @@ def clipped_sum(
         found = rows(spec.to_input(take(stored, some)), take(labels, some)).double()
         parts.append(clip_shares(found.square().sum(1), clip) @ torch.nan_to_num(found))
     return torch.stack(parts).sum(0).cpu()
-
-
-def clip_shares(squared_norms: Tensor, clip: float) -> Tensor:
-    """Returns what is kept of vectors (N,) with these squared lengths so that none is longer than ``clip``.
-
-    Nothing of one that is not finite: it must not show in a sum. After rounding none is longer than ``clip`` but by
-    rounding itself.
-    """
-    shares = (clip / squared_norms.sqrt()).clamp(max=1.0)  # of a length of zero: 1
-    return torch.where(squared_norms.isfinite(), shares, torch.zeros_like(shares))

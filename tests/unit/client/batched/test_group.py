@@ -9,7 +9,8 @@ from client.batched import group, vectorised
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment, BatchMaker
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common import tree
 from common.components import parse
 from common.config_sections import LocalConfig
