@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from client.batched import group, vectorised
+from client.batched import group
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment, BatchMaker
+from client.functional import vectorised
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
 from common import tree
