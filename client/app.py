@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import data, queries, state
+from client import data, masking, queries, state
 from client.batches import Assignment
 from client.site import Site
 from client.trainer import Trainer, TrainerSpec
@@ -48,6 +48,7 @@ def query(message: Message, context: Context) -> Message:
         fingerprint=wire.source_fingerprint(),
         without_moments=QUERIES["feature-moments"].reason_against(asked_of),
         site=site.site_name or shard.name,
+        site_key=_lasting_key(config, site, context),
     )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 
@@ -67,6 +68,20 @@ def answer(message: Message, context: Context) -> Message:
     return Message(wire.encode_answer(answer), reply_to=message)
 
 
+@app.query("masks")
+def mask(message: Message, context: Context) -> Message:
+    """Takes a step of secure aggregation beside the training."""
+    config, site = _config(context), Site.of(context.node_config)
+    keeper = state.ContextKeeper(context.state)
+    keys = masking.SiteKeys(keeper, site.state_path, site.partition_id)
+    answer = masking.answer(wire.decode_mask_request(message.content), config, keeper, keys, site.partition_id)
+    if isinstance(answer, bytes):
+        content = wire.encode_keys(answer)
+    else:
+        content = wire.encode_revealed(answer) if isinstance(answer, dict) else wire.encode_shares(answer)
+    return Message(content, reply_to=message)
+
+
 def make_trainers_by(make: Callable[[TrainerSpec], Trainer]) -> None:
     """Has trainers of the calling thread made by ``make``."""
     _RESIDENT.make = make
@@ -83,6 +98,8 @@ def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(config.local.num_threads)
     trainer = _trainer(config, task.spec or shard.spec, device_of(site))
 
+    keeper = state.ContextKeeper(context.state)
+    member = masking.open_letters(task.letters, config, keeper)
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
     moments = (kept or {}).pop(MOMENTS, None)
@@ -107,8 +124,27 @@ def train(message: Message, context: Context) -> Message:
     for tree in carried.values():
         _require_finite(tree, task.round, partition)
     reply, memory = replace(reply, arrays=arrays), memory | carried
+    if member is not None and task.letters is not None:
+        reply = masking.masked(reply, received, member, task.letters.total, config, keeper)
     memories.save(task.round, memory, task.keep_from)
     return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
+
+
+def _lasting_key(config: RunConfig, site: Site, context: Context) -> str:
+    """Returns the public half of the site's key in hexadecimal digits; empty where none is needed, or it does not last.
+
+    Raises:
+        ConfigError: A site with examples of its own, whose key would not last.
+    """
+    if not config.aggregator.sums_alone:
+        return ""
+    keys = masking.SiteKeys(state.ContextKeeper(context.state), site.state_path, site.partition_id)
+    if not keys.lasts and site.data:
+        raise ConfigError(
+            f"aggregate={config.aggregate!r} knows a site by a key that lasts: give the site a state-path in its node "
+            "configuration"
+        )
+    return keys.own().public.hex() if keys.lasts else ""
 
 
 def device_of(site: Site) -> torch.device:

@@ -30,6 +30,7 @@ class FeGAN(FedAvg):
 
     needs_label_counts: ClassVar[bool] = True
     own_weighting: ClassVar[bool] = True
+    takes_means_alone: ClassVar[bool] = False
 
     def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
         super().check(objective, aggregator, model)

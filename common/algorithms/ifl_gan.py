@@ -24,6 +24,7 @@ class IFLGAN(FedAvg):
     source: ClassVar[str] = "IFL-GAN, Li et al., TNNLS 2022"
 
     own_weighting: ClassVar[bool] = True
+    takes_means_alone: ClassVar[bool] = False
 
     sync: Literal["both", "generator", "discriminator"] = Field("generator", description="which networks are averaged")
     temperature: float = Field(1.0, gt=0, description="divides the MMD in the weights' exponent")

@@ -8,6 +8,8 @@ from common.errors import ProtocolError
 from common.examples import ExampleSpec
 from common.wire.fields import LONGEST_NAME, META, PROTOCOL, integer, integers, meta_of, spec_fields, spec_of, strings
 
+_LONGEST_KEY = 64  # hexadecimal digits
+
 
 @dataclass(frozen=True)
 class RollCall:
@@ -24,6 +26,7 @@ class RollCall:
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
         without_moments: Why the site will send no moments of its examples' features; empty: it will.
         site: What people call the client; empty: it has no name. Says nothing of who it is.
+        site_key: Public half of the site's long-lived key, in hexadecimal digits, where the run needs one and it lasts.
     """
 
     partition: int
@@ -36,6 +39,7 @@ class RollCall:
     fingerprint: str
     without_moments: str = field(default="", compare=False)
     site: str = field(default="", compare=False)
+    site_key: str = ""
 
     @property
     def label(self) -> str:
@@ -97,6 +101,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "fingerprint": value.fingerprint,
             "without-moments": value.without_moments,
             "site": value.site,
+            "site-key": value.site_key,
         }
     )
     if value.label_counts is not None:
@@ -129,4 +134,5 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         fingerprint=str(meta.get("fingerprint", "")),
         without_moments=str(meta.get("without-moments", "")),
         site=site,
+        site_key=str(meta.get("site-key", ""))[:_LONGEST_KEY],
     )
