@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import data, ledger, queries, state
+from client import data, ledger, masking, queries, state
 from client.batches import Assignment
 from client.discretion import discreet
 from client.site import Site
@@ -58,6 +58,7 @@ def query(message: Message, context: Context) -> Message:
             fingerprint=wire.source_fingerprint(),
             without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(asked_of),
             site=site.site_name or shard.name,
+            site_key=_lasting_key(config, site, context),
             noise="" if promise is None else wire.SYSTEM if site.data else wire.SEED,
         )
     return Message(wire.encode_roll_call(answer), reply_to=message)
@@ -80,6 +81,20 @@ def answer(message: Message, context: Context) -> Message:
     return Message(wire.encode_answer(answer), reply_to=message)
 
 
+@app.query("masks")
+def mask(message: Message, context: Context) -> Message:
+    """Takes a step of secure aggregation beside the training."""
+    config, site = _config(context), Site.of(context.node_config)
+    keeper = state.ContextKeeper(context.state)
+    keys = masking.SiteKeys(keeper, site.state_path, site.partition_id)
+    answer = masking.answer(wire.decode_mask_request(message.content), config, keeper, keys, site.partition_id)
+    if isinstance(answer, bytes):
+        content = wire.encode_keys(answer)
+    else:
+        content = wire.encode_revealed(answer) if isinstance(answer, dict) else wire.encode_shares(answer)
+    return Message(content, reply_to=message)
+
+
 def make_trainers_by(make: Callable[[TrainerSpec], Trainer]) -> None:
     """Has trainers of the calling thread made by ``make``."""
     _RESIDENT.make = make
@@ -92,11 +107,11 @@ def train(message: Message, context: Context) -> Message:
     ledger.check_promise(site, config.promise_of_examples)
     task = wire.decode_task(message.content)
     with discreet(config):
-        reply, memory_round = _trained(config, site, task, _memories(context, site, task))
+        reply, memory_round = _trained(config, site, task, context)
     return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
 
 
-def _trained(config: RunConfig, site: Site, task: wire.Task, memories: state.Memories) -> tuple[Reply, int]:
+def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -> tuple[Reply, int]:
     """Returns what a client sends after a round, and the round of the memory that it trained from."""
     partition, promise = site.partition_id, config.promise_of_examples
     shard = data.shard(config, site)
@@ -104,6 +119,9 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, memories: state.Mem
         torch.set_num_threads(config.local.num_threads)
     trainer = _trainer(config, task.spec or shard.spec, device_of(site))
 
+    keeper = state.ContextKeeper(context.state)
+    member = masking.open_letters(task.letters, config, keeper)
+    memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
     moments = (kept or {}).pop(MOMENTS, None)
     carried = {name: (kept or {}).pop(name, {}) for name in config.pipeline.kept_as}
@@ -136,8 +154,11 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, memories: state.Mem
     arrays, carried = config.pipeline.encode(reply.arrays, received, carried)
     for tree in carried.values():
         _require_finite(tree, task.round, partition)
+    reply = replace(reply, arrays=arrays)
+    if member is not None and task.letters is not None:
+        reply = masking.masked(reply, received, member, task.letters.total, config, keeper)
     memories.save(task.round, memory | carried, task.keep_from)
-    return replace(reply, arrays=arrays), memory_round
+    return reply, memory_round
 
 
 def _seed_of_task(seed: int, *trees: Tree) -> int:
@@ -146,6 +167,23 @@ def _seed_of_task(seed: int, *trees: Tree) -> int:
     The same noise on gradients at other weights could be taken off by subtraction, so it depends on these.
     """
     return derive_seed(seed, "starts-from", *map(digest, trees))
+
+
+def _lasting_key(config: RunConfig, site: Site, context: Context) -> str:
+    """Returns the public half of the site's key in hexadecimal digits; empty where none is needed, or it does not last.
+
+    Raises:
+        ConfigError: A site with examples of its own, whose key would not last.
+    """
+    if not config.aggregator.sums_alone:
+        return ""
+    keys = masking.SiteKeys(state.ContextKeeper(context.state), site.state_path, site.partition_id)
+    if not keys.lasts and site.data:
+        raise ConfigError(
+            f"aggregate={config.aggregate!r} knows a site by a key that lasts: give the site a state-path in its node "
+            "configuration"
+        )
+    return keys.own().public.hex() if keys.lasts else ""
 
 
 def device_of(site: Site) -> torch.device:

@@ -104,6 +104,8 @@ class RunConfig(ConfigKeys):
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
         if back := CHAINED.join(hook.spec() for hook in self.round_hooks if hook.may_go_back):
             kept["hooks"] = back
+        if self.evaluation.canaries:  # which earlier versions did not have
+            kept["evaluation.canaries"] = self.evaluation.canaries
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 
     def least_replies(self, cohort: int) -> int:
@@ -115,6 +117,11 @@ class RunConfig(ConfigKeys):
         """What each client keeps of its examples, by itself; None: nothing is promised of single ones."""
         promise = self.privacy_component
         return promise if isinstance(promise, ExamplePrivacy) else None
+
+    def counted_times(self, num_examples: int) -> int:
+        """Returns how often a client with so many examples counts in a sum, where its weight depends on them alone."""
+        alike = self.pipeline.equal_weights or self.weighting_component.component_name() == "uniform"
+        return 1 if alike else num_examples
 
     def privacy_plan(self, num_examples: int) -> PrivacyPlan | None:
         """Returns what a client with so many examples does to keep the run's promise; None: there is none.

@@ -73,10 +73,17 @@ class PrivacyLine(TypedDict):
     epsilon: float
 
 
-OfSomeRounds = TypedDict(
-    "OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith, "privacy": PrivacyLine}, total=False
+MaskLine = TypedDict(
+    "MaskLine", {"seconds": float, "bytes-down": int, "bytes-up": int, "dropped": dict[str, list[RefusedLine]]}
 )
-"""What only some rounds have: transforms of updates, scores, and what a private run has spent."""
+"""What secure aggregation took beside a round's training, and who dropped out in which of its steps."""
+
+OfSomeRounds = TypedDict(
+    "OfSomeRounds",
+    {"transforms": list[str], "scored-with": ScoredWith, "privacy": PrivacyLine, "masks": MaskLine},
+    total=False,
+)
+"""What only some rounds have: transforms of updates, scores, what a private run has spent, and masks."""
 
 
 class RoundLine(ScoredRound, _OfAllRounds, OfSomeRounds):

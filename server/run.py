@@ -19,6 +19,7 @@ from common.hooks import GoBack, RoundHook, Stop
 from common.journal_lines import RoundLine
 from server import finished, summary
 from server.clients.live_status import LiveStatus
+from server.clients.masked_rounds import MaskedRounds
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.evaluation.scoring import Scoring
@@ -120,6 +121,9 @@ class Run:
         if self._ledger is not None:
             self._ledger.require(snapshot.releases, snapshot.state.round)
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
+        masked = None
+        if self._config.aggregator.sums_alone:
+            masked = MaskedRounds(self._config, self._roster, self._grid, self._directory.site_keys)
         self._strategy = FederatedStrategy(
             self._config,
             self._roster,
@@ -128,8 +132,9 @@ class Run:
             states,
             self._spill,
             self._recovery.returnable,
-            self._ledger,
+            masked,
         )
+        self._strategy.ledger = self._ledger
         self._grid.may_not_ask_again = self._strategy.charge_again
         self._notes = Notes(self._directory.journal)
         for sentence in self._scoring.reasons:

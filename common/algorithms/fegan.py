@@ -32,6 +32,7 @@ class FeGAN(FedAvg):
     needs_label_counts: ClassVar[bool] = True
     own_weighting: ClassVar[bool] = True
     private_mechanism: ClassVar[PrivateMechanism] = ""  # needs label counts
+    takes_means_alone: ClassVar[bool] = False
 
     def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
         super().check(objective, aggregator, model)

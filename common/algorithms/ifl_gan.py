@@ -26,6 +26,7 @@ class IFLGAN(FedAvg):
 
     own_weighting: ClassVar[bool] = True
     private_mechanism: ClassVar[PrivateMechanism] = ""  # measures examples after training
+    takes_means_alone: ClassVar[bool] = False
 
     sync: Literal["both", "generator", "discriminator"] = Field("generator", description="which networks are averaged")
     temperature: float = Field(1.0, gt=0, description="divides the MMD in the weights' exponent")

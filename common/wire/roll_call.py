@@ -8,6 +8,7 @@ from common.errors import ProtocolError
 from common.examples import ExampleSpec
 from common.wire.fields import LONGEST_NAME, META, PROTOCOL, integer, integers, meta_of, spec_fields, spec_of, strings
 
+_LONGEST_KEY = 64  # hexadecimal digits
 SEED, SYSTEM = "seed", "system"
 """Where noise comes from: the run's seed, so that the same task gives the same noise; or the client's system, anew each
 time."""
@@ -31,6 +32,7 @@ class RollCall:
         without_moments: Why the site will send no moments of its examples' features; empty: it will.
         site: What people call the client; empty: it has no name. Says nothing of who it is.
         noise: Where the noise of a promise of privacy comes from: ``SEED`` or ``SYSTEM``; empty: there is none.
+        site_key: Public half of the site's long-lived key, in hexadecimal digits, where the run needs one and it lasts.
     """
 
     partition: int
@@ -44,6 +46,7 @@ class RollCall:
     without_moments: str = field(default="", compare=False)
     site: str = field(default="", compare=False)
     noise: str = ""
+    site_key: str = ""
 
     @property
     def label(self) -> str:
@@ -106,6 +109,7 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "without-moments": value.without_moments,
             "site": value.site,
             "noise": value.noise,
+            "site-key": value.site_key,
         }
     )
     if value.label_counts is not None:
@@ -141,4 +145,5 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         without_moments=str(meta.get("without-moments", "")),
         site=site,
         noise=noise,
+        site_key=str(meta.get("site-key", ""))[:_LONGEST_KEY],
     )

@@ -1,4 +1,4 @@
-"""What a run has released of each client's examples, and what that has cost: written before it is asked for.
+"""What a run has released of each client's examples, and what that has cost: written before tasks are sent.
 
 ``privacy.jsonl`` of the run directory has a line that says what every client does, and a line for each time that tasks
 were sent. Where noise follows from the run's seed, the same task is the same release, however often it is sent, and is

@@ -1,4 +1,4 @@
-"""What was released is known before it is asked for, is charged once where it is the same, and is never forgotten."""
+"""What was released is known before tasks are sent, is charged once where it is the same, and is never forgotten."""
 
 import json
 

@@ -24,7 +24,7 @@ def whats(config, roster=IMAGES):
 def test_every_field_that_a_client_sends_beside_arrays_is_known_here():
     # Whoever adds a field says in privacy_words what it reveals, and what becomes of it under a promise.
     assert {field.name for field in fields(RollCall)} == {
-        *("partition", "num_partitions", "fingerprint", "noise", "without_moments"),  # of settings alone
+        *("partition", "num_partitions", "fingerprint", "noise", "without_moments", "site_key"),  # of settings alone
         *("num_examples", "spec", "class_names", "site"),  # taken as public
         *("label_counts", "data_digest"),  # switched off
     }
