@@ -120,5 +120,7 @@ def _without_a_promise(config: RunConfig, roster: Mapping[str, Any], many: str) 
         )
     if config.evaluation.holdout and not text:
         found.append("how near generated images are to training images, one ratio a client")
+    if config.evaluation.holdout or config.evaluation.canaries:
+        found.append("how well training examples can be told from held-out ones: the figures of an audit")
     found.append("the words of errors, which may name files")
     return [Release(what, NO_NOISE, unknown) for what in found]

@@ -8,7 +8,7 @@ from common.metrics import Names, table
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
-from server.records.privacy_words import sentence
+from server.records.privacy_words import ledger_of, sentence
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from simulations.runs import provenance
@@ -176,7 +176,8 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     else:
         memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
-    if said := run.read_summary().get("privacy"):
+    ledger = ledger_of(run) if trained.config.privacy_component.private else None
+    if said := ledger and ledger.summary():
         return _PROMISE.format(said=sentence(said), memorisation=memorisation, one=one, many=many)
     return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
 
