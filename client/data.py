@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from client.site import Site
 from common import components, wire
+from common.audit import Canaries, with_canaries
 from common.config import RunConfig
 from common.config_sections import DataConfig
 from common.datasets import DATASETS, DataSource, load_once
@@ -42,6 +43,7 @@ class Shard:
         held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
         test: What the data hold out of the sources of the examples; None where the data name no sources.
         name: What people call the source of the examples; empty: they are of several, or the data do not name any.
+        canaries: Those of ``evaluation.canaries``; what is trained on of them stands at the end of ``examples``.
     """
 
     examples: ExampleSet
@@ -49,6 +51,7 @@ class Shard:
     held_out: ExampleSet | None = None
     test: ExampleSet | None = None
     name: str = ""
+    canaries: Canaries | None = None
 
     @property
     def spec(self) -> ExampleSpec:
@@ -72,6 +75,11 @@ def shard(config: RunConfig, site: Site) -> Shard:
         raise ConfigError(
             f"partition-id={site.partition_id}: federation.num-clients={num_clients} has 0 to {num_clients - 1}"
         )
+    if site.data and config.evaluation.canaries:
+        raise ConfigError(
+            f"evaluation.canaries={config.evaluation.canaries}: a site's own examples take no canaries, which are for "
+            "simulations: set evaluation.canaries=0"
+        )
     with _LOCK:  # clients in threads share one copy
         if site.data:
             whole = _own(site.data, config.data.image_size, site.state_path)
@@ -80,7 +88,15 @@ def shard(config: RunConfig, site: Site) -> Shard:
             rows = split(config)[site.partition_id]
             held_out, name = _test(config, site.partition_id), source_name(config.partitioner, data, rows)
             whole = Shard(data.train.view(rows), data.class_names, test=held_out, name=name)
-    return _without(whole, config.evaluation.holdout)
+    return _with_canaries(_without(whole, config.evaluation.holdout), config, site.partition_id)
+
+
+def _with_canaries(whole: Shard, config: RunConfig, partition: int) -> Shard:
+    """Returns the shard with the canaries of ``evaluation.canaries`` in it; the same where there are none."""
+    if not config.evaluation.canaries:
+        return whole
+    examples, canaries = with_canaries(whole.examples, whole.spec, config.evaluation.canaries, config.seed, partition)
+    return replace(whole, examples=examples, canaries=canaries)
 
 
 def _without(whole: Shard, share: float) -> Shard:

@@ -37,4 +37,5 @@ def respondent(
         discloses_labels=site.disclose_labels,
         discloses_moments=site.disclose_moments,
         device=device,
+        canaries=shard.canaries,
     )

@@ -104,6 +104,8 @@ class RunConfig(ConfigKeys):
         kept = {k: v for k, v in self.flat().items() if not k.startswith(ignored) and k not in free}
         if back := CHAINED.join(hook.spec() for hook in self.round_hooks if hook.may_go_back):
             kept["hooks"] = back
+        if self.evaluation.canaries:  # which earlier versions did not have
+            kept["evaluation.canaries"] = self.evaluation.canaries
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 
     def least_replies(self, cohort: int) -> int:

@@ -112,6 +112,12 @@ class EvaluationConfig(Options):
     holdout: float = Field(
         0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"
     )
+    canaries: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="examples of nobody's to give each client of a split, a coin says which it trains on; 0: none",
+    )
 
 
 class OutputConfig(Options):

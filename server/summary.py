@@ -37,7 +37,10 @@ def write(
     """
     state, start = snapshot.state, time.perf_counter()
     published = scoring.published(state)
-    scores = scoring.final(published)
+    scores = scoring.final(state)
+    audit = scoring.audit(state.round)
+    if audit is not None:
+        write_atomically(directory.audit, json.dumps(audit, indent=2).encode())
     notes.add_new("not-scored", state.round, scoring.reasons)
     best = model_selection.best(lines)
     content = {

@@ -59,7 +59,8 @@ class Attack:
         *shares, members, others = values.double().tolist()
         if not (all(0 <= share <= 1 for share in shares) and members >= 1 and others >= 1):
             raise DataError(f"{values.tolist()} are not of an attack: shares lie in [0, 1]")
-        return cls(*shares, num_members=int(members), num_others=int(others))
+        area, low, high, rate, rate_low, rate_high = shares
+        return cls(area, low, high, rate, rate_low, rate_high, int(members), int(others))
 
     def record(self) -> dict[str, float]:
         """Returns the attributes by kebab-case names."""

@@ -12,6 +12,7 @@ from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN
 from common.metrics.fid import FID
 from common.metrics.kid import KID
 from common.metrics.longest_copy import LONGEST_COPY
+from common.metrics.membership import MEMBERSHIP
 from common.metrics.memorisation import MEMORISATION
 from common.metrics.modes import MODES
 from common.metrics.next_token import NEXT_TOKEN
@@ -22,7 +23,7 @@ from common.metrics.utility import UTILITY
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(FID, FEDERATED_FID, KID, PRDC, SCORE, MODES, PER_CLASS_RECALL, UTILITY, MEMORISATION),
+        *(FID, FEDERATED_FID, KID, PRDC, SCORE, MODES, PER_CLASS_RECALL, UTILITY, MEMORISATION, MEMBERSHIP),
         *(NEXT_TOKEN, FEDERATED_NEXT_TOKEN, BLEU, ROUGE, DISTINCT, LONGEST_COPY),
     )
 }

@@ -4,11 +4,13 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
 import torch
 
 from common import metrics
+from common.audit import Canaries
 from common.config import RunConfig
 from common.examples import ExampleSet, ExampleSpec, ImageSpec, TextSpec
 from common.tree import Tree
@@ -30,7 +32,7 @@ class Respondent:
     Attributes:
         config: The run's.
         partition: The client's partition id.
-        examples: What it trains on.
+        examples: What it trains on, canaries among them.
         held_out: Images that nobody trains on; None without ``evaluation.holdout``.
         test: What the data hold out of the sources of its examples; None where the data name no sources.
         spec: Of the examples, and the number of classes.
@@ -38,6 +40,7 @@ class Respondent:
         discloses_labels: Whether the server may know how many images each class has.
         discloses_moments: Whether the server may have sums over its examples: moments of features, or likelihoods.
         device: Where to compute.
+        canaries: Those of ``evaluation.canaries``; what is trained on of them stands at the end of ``examples``.
     """
 
     config: RunConfig
@@ -50,6 +53,14 @@ class Respondent:
     discloses_labels: bool
     discloses_moments: bool
     device: torch.device
+    canaries: Canaries | None = None
+
+    @property
+    def natural(self) -> ExampleSet:
+        """What it trains on, without canaries."""
+        if self.canaries is None:
+            return self.examples
+        return self.examples.subset(np.arange(len(self.examples) - int(self.canaries.included.sum())))
 
     @property
     def extractor(self) -> metrics.Extractor | None:
@@ -95,6 +106,9 @@ class ClientQuery(ABC, Generic[T]):
     of_model: ClassVar[bool] = True
     """Whether a run asks it at its end, of the published networks; else whatever needs the answers asks it."""
 
+    looks_at: ClassVar[Literal["published", "shared"]] = "published"
+    """Which weights a query ``of_model`` is about: those of the published networks, or all that the server holds."""
+
     between_rounds: ClassVar[bool] = False
     """Whether a run asks it of each round that is scored as well, where the server has no examples of its own to score
     with; each time the weights travel to every client once more."""
@@ -112,7 +126,8 @@ class ClientQuery(ABC, Generic[T]):
         """Returns what a client sends.
 
         Args:
-            question: The published weights where the query is ``of_model``, else empty; not to be written to.
+            question: The weights that it ``looks_at`` where the query is ``of_model``, else empty; not to be written
+                to.
             client: The client that answers.
 
         Raises:
@@ -130,6 +145,10 @@ class ClientQuery(ABC, Generic[T]):
         Raises:
             DataError: It cannot be an answer; says why.
         """
+
+    def findings(self, answer: T) -> dict[str, Any]:
+        """Returns what an answer adds to what an audit says of the client, as JSON has it; by default nothing."""
+        return {}
 
     def scores(self, answers: Mapping[int, T], num_clients: int) -> Figures:
         """Returns the scores that the answers make; by default none.

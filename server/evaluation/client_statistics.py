@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -182,7 +182,7 @@ def _kept(file: Path, features: Mapping[str, str]) -> dict[int, Tree] | None:
 
 def ask_of_model(
     name: str, config: RunConfig, roster: Roster, grid: ResilientGrid, weights: Tree
-) -> tuple[Scores, dict[int, str]]:
+) -> tuple[dict[int, Any], dict[int, str]]:
     """Queries all clients about the published networks; nothing if the run does not want it.
 
     Args:
@@ -190,17 +190,16 @@ def ask_of_model(
         config: The run's.
         roster: Its clients.
         grid: Where they are.
-        weights: The published networks'; empty: there are none.
+        weights: Those that the query looks at; empty: there are none.
 
     Returns:
-        The scores that the answers make, see the query; and why clients tell nothing, by partition.
+        What clients' answers mean, see the query, by partition; and why others tell nothing.
     """
     query = QUERIES[name]
     if not weights or not query.needed(config):
         return {}, {}
     answers, silent = grid.ask(name, wire.encode_tree(weights), config.evaluation.answer_seconds, roster.shared_spec)
-    figures = _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster)
-    return dict(query.scores(figures, len(roster.clients))) if figures else {}, silent
+    return _read(query, {partition: answer.arrays for partition, answer in answers.items()}, silent, roster), silent
 
 
 def _read(

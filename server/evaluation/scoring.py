@@ -18,6 +18,7 @@ from common.metrics import METRICS, Scores, table
 from common.metrics.federated import FEDERATED_FID, OF_CLIENTS
 from common.models import Sampler
 from common.queries import QUERIES
+from common.queries.findings import AUDITS, findings
 from common.tree import Tree
 from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster
@@ -53,6 +54,7 @@ class Scoring:
         self._config, self._roster, self._grid, self._moments = config, roster, grid, moments
         self._evaluator: Evaluator | None = None
         self._extractor: metrics.Extractor | None = None
+        self._answers: dict[str, dict[int, Any]] = {}
         self.reasons: list[str] = []
         self.warnings: list[str] = []
         if not config.algorithm_component.publishes_model:
@@ -126,29 +128,41 @@ class Scoring:
         self._add(steps.failed)
         return scores
 
-    def final(self, weights: Tree) -> Scores:
+    def final(self, state: ServerState) -> Scores:
         """Returns all scores of a run's last generator, and says how far it is; no metric that fails is raised.
 
         Raises:
             OSError: Something cannot be written, or there is no memory.
         """
         steps, num_samples = Final(), self._config.evaluation.final_num_samples
+        weights = self.published(state)
         if not weights:
             return {}
+        looked_at = {"published": weights, "shared": {**weights, **state.parameters}}
         announce(num_samples, self._steps())
         scores = self._score(weights, table.held_out(), num_samples, steps)
         for name in self._queries():
-            scores |= self._ask(name, weights, steps)
+            scores |= self._ask(name, looked_at[QUERIES[name].looks_at], steps)
         self._add(steps.failed)
         return scores
+
+    def audit(self, round: int) -> dict[str, Any] | None:
+        """Returns what ``findings`` makes of clients' last answers; None: nobody was asked what a model gives away."""
+        if not any(name in self._answers for name in AUDITS):
+            return None
+        titles = tuple(QUERIES[name].title for name in AUDITS)
+        missing = [reason for reason in self.reasons if reason.startswith(titles)]
+        return findings(self._answers, self._config, round, missing)
 
     def _ask(self, name: str, weights: Tree, steps: Forgiving) -> Scores:
         """Returns the scores that clients' answers to a query about these weights make; empty if none answers."""
         title = QUERIES[name].title
         ask = partial(client_statistics.ask_of_model, name, self._config, self._roster, self._grid, weights)
-        nothing: tuple[Scores, dict[int, str]] = ({}, {})
-        scores, silent = steps.run(title, ask, nothing)
-        if silent and not scores:
+        nothing: tuple[dict[int, Any], dict[int, str]] = ({}, {})
+        answers, silent = steps.run(title, ask, nothing)
+        self._answers[name] = answers
+        scores = dict(QUERIES[name].scores(answers, len(self._roster.clients))) if answers else {}
+        if silent and not answers:
             steps.failed.setdefault(title, f"no client tells it ({client_statistics.named(silent, self._roster)})")
         return scores
 

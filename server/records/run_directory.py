@@ -38,6 +38,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.moments = self.path / "moments.safetensors"
         self.summary = self.path / "summary.json"
+        self.audit = self.path / "audit.json"
         self.report = self.path / "report.html"
 
     @property
@@ -116,7 +117,7 @@ class RunDirectory:
         """Removes what an earlier start left, where a run begins from the beginning."""
         pictures = (self.partition_picture, self.reconstructions, *self.samples.glob("round-*.png"))
         pictures += tuple(self.samples.glob("*.txt"))
-        for path in (self.journal, self.now, self.moments, self.summary, self.report, *pictures):
+        for path in (self.journal, self.now, self.moments, self.summary, self.audit, self.report, *pictures):
             path.unlink(missing_ok=True)
 
     def read_config(self) -> RunConfig:

@@ -59,7 +59,8 @@ def told(config, site, shard):
 
 
 TABLE = QUERIES | {"brightness": Brightness()}
-EVERY = pytest.mark.parametrize("query", TABLE.values(), ids=TABLE)
+PAIRS = {f"{name} {kind}": (query, kind) for name, query in TABLE.items() for kind in sorted(query.kinds)}
+EVERY = pytest.mark.parametrize(("query", "kind"), PAIRS.values(), ids=PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +73,26 @@ def everyone():
         return {
             run.source.load(None).spec.kind: [queries.respondent(run, one, data.shard(run, one), CPU) for one in sites]
             for run in (of_images, RunConfig.from_flat(TEXT))
+        } | {
+            "held-out text": [
+                queries.respondent(run, one, data.shard(run, one), CPU)
+                for run in (RunConfig.from_flat(TEXT | {"evaluation.holdout": 0.2}),)
+                for one in sites
+            ]
         }
 
 
 @pytest.fixture
-def clients(everyone, query):
-    (kind,) = query.kinds
-    return everyone[kind]
+def clients(everyone, query, kind):
+    found = everyone[kind]
+    return found if query.needed(found[0].config) else everyone[f"held-out {kind}"]
 
 
 def question_of(query, client):
     model = client.config.model_component
     weights = model.build(client.spec, 0).state_dict()
-    return tree.FrozenTree(tree.select(tree.clone(weights), model.roles.published)) if query.of_model else {}
+    of = model.roles.published if query.looks_at == "published" else model.roles.networks
+    return tree.FrozenTree(tree.select(tree.clone(weights), of)) if query.of_model else {}
 
 
 def known_of(client):

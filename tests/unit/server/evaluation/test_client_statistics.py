@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from common import metrics
+from common.audit import Attack
 from common.config import RunConfig
 from common.examples import ImageSpec
 from common.metrics import ClientMoments, Sample
 from common.models import Sampler
+from common.queries import QUERIES
 from common.wire import Answer, RollCall
 from server.clients.roster import Roster
 from server.evaluation import client_statistics
@@ -177,10 +179,14 @@ class TestMemorisation:
     def ask(self, grid, trained=True, holdout=0.1):
         config = RunConfig.from_flat({"evaluation.holdout": holdout})
         weights = {"generator.w": torch.ones(1)} if trained else {}
-        return client_statistics.ask_of_model("memorisation-ratio", config, roster(3), grid, weights)[0]
+        query, found = QUERIES["memorisation-ratio"], client_statistics.ask_of_model
+        answers = found("memorisation-ratio", config, roster(3), grid, weights)[0]
+        return query.scores(answers, 3) if answers else {}
 
     def answer(self, ratio, error=0.1):
-        return Answer(0, {"ratio": torch.tensor(ratio).double(), "error": torch.tensor(error).double()})
+        nearest = Attack(0.7, 0.6, 0.8, 0.1, 0.05, 0.2, 30, 20).values()
+        figures = {"ratio": torch.tensor(ratio).double(), "error": torch.tensor(error).double()}
+        return Answer(0, {**figures, "copies": torch.tensor(-1.0), "nearest": nearest})
 
     def test_the_lowest_ratio_is_named(self):
         grid = Telling({0: self.answer(0.9), 2: self.answer(0.25)}, {1: "0 held-out image(s) are too few"})
@@ -189,6 +195,11 @@ class TestMemorisation:
             "memorisation-error": [pytest.approx(0.1), None, pytest.approx(0.1)],
             "most-memorised": 2,
             "most-memorised-ratio": 0.25,
+            "copying-z": [-1, None, -1],
+            "nearest-auc": [0.7, None, 0.7],
+            "nearest-auc-low": [0.6, None, 0.6],
+            "nearest-rate": [0.1, None, 0.1],
+            "worst-nearest-auc": 0.7,
         }
 
     @pytest.mark.parametrize("odd", [{}, {"ratio": torch.ones(2)}, {"ratio": torch.tensor(-1.0)}])
