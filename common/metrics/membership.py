@@ -13,7 +13,8 @@ _WHO = {
     NEAREST: ("the nearest of many generated images", "Whoever has the generator"),
     NETWORKS: ("what the networks say of an example", "Whoever has the server's networks"),
 }
-_FAR = -3.0  # standard errors
+_FAR = 3.0  # standard errors, so that the worst of many clients is seldom so far off by chance
+_QUANTILE = 1.959963984540054  # of the standard normal: how many of them the lower end of a 95 % interval is off
 
 
 class Achieved(Protocol):
@@ -68,18 +69,18 @@ def _worst(scores: Mapping[str, Any], names: Names) -> list[str]:
         known = [(auc, k) for k, auc in enumerate(scores.get(f"{which}-auc", ())) if auc is not None and lows.get(k)]
         if known:
             auc, k = max(known)
-            sign = "better than by chance" if lows[k] > 0.5 else "which chance explains"
+            error = (auc - lows[k]) / _QUANTILE
+            sign = "it is exposed" if auc - 0.5 > _FAR * error else "chance explains that"
             found.append(
                 f"{who} tells an example that client {names.of_client(k)} trained on from one that it held out with an "
-                f"AUC of {auc:.2f} (at least {lows[k]:.2f} with 97.5 % confidence; chance is 0.5): {sign}. No other "
-                "client's is higher."
+                f"AUC of {auc:.2f} ± {error:.2f}, where chance is 0.5: {sign}. No other client's is higher."
             )
     copies = [(z, k) for k, z in enumerate(scores.get("copying-z", ())) if z is not None]
-    if copies and min(copies)[0] < _FAR:
+    if copies and min(copies)[0] < -_FAR:
         z, k = min(copies)
         found.append(
             f"Generated images lie nearer to those that client {names.of_client(k)} trained on than held-out ones do "
-            f"(z = {z:.1f}; below {_FAR:.0f} is a sign of copies)."
+            f"(z = {z:.1f}; below {-_FAR:.0f} is a sign of copies)."
         )
     if (epsilon := scores.get("epsilon-bound")) is not None:
         found.append(
@@ -135,7 +136,7 @@ MEMBERSHIP = Metric(
         Score(
             "copying-z",
             "test of copies",
-            "z-score of how much further generated images lie from training ones than held-out ones do; below -3: copies",
+            "z-score of generated images being further from training ones than held-out ones are; below -3: copies",
             "higher",
             "figures",
             "client",

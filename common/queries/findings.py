@@ -5,8 +5,9 @@ from typing import Any
 
 from common.audit import CONFIDENCE, DELTA, FALSE_POSITIVES
 from common.config import RunConfig
+from common.metrics.membership import canary_scores
 from common.privacy import ExamplePrivacy
-from common.queries.base import ClientQuery
+from common.queries.base import ClientQuery, Figures
 from common.queries.membership import Membership
 from common.queries.memorisation_ratio import MemorisationRatio
 
@@ -15,7 +16,11 @@ AUDITS: dict[str, ClientQuery[Any]] = {"memorisation-ratio": MemorisationRatio()
 
 
 def findings(
-    answers: Mapping[str, Mapping[int, Any]], config: RunConfig, round: int, missing: Sequence[str] = ()
+    answers: Mapping[str, Mapping[int, Any]],
+    config: RunConfig,
+    round: int,
+    missing: Sequence[str],
+    num_clients: int,
 ) -> dict[str, Any]:
     """Returns what an audit found, as JSON has it.
 
@@ -24,6 +29,7 @@ def findings(
         config: The run's.
         round: That of the networks.
         missing: What could not be found out, and why, in sentences.
+        num_clients: In the federation.
     """
     promise = config.privacy_component
     delta = promise.delta if isinstance(promise, ExamplePrivacy) else DELTA
@@ -31,6 +37,10 @@ def findings(
     for name, query in AUDITS.items():
         for partition, answer in answers.get(name, {}).items():
             clients.setdefault(partition, {}).update(query.findings(answer))
+    scores: Figures = {}
+    for name, query in AUDITS.items():
+        if told := answers.get(name):
+            scores |= query.scores(told, num_clients)
     bound = Membership.bound(answers.get("membership", {}), delta)
     return {
         "round": round,
@@ -41,4 +51,5 @@ def findings(
         "clients": [{"partition": k, **clients[k]} for k in sorted(clients) if clients[k]],
         "canaries": bound and bound.record(),
         "missing": list(missing),
+        "scores": {**scores, **(canary_scores(bound.epsilon) if bound else {})},
     }

@@ -152,7 +152,7 @@ class Scoring:
             return None
         titles = tuple(QUERIES[name].title for name in AUDITS)
         missing = [reason for reason in self.reasons if reason.startswith(titles)]
-        return findings(self._answers, self._config, round, missing)
+        return findings(self._answers, self._config, round, missing, len(self._roster.clients))
 
     def _ask(self, name: str, weights: Tree, steps: Forgiving) -> Scores:
         """Returns the scores that clients' answers to a query about these weights make; empty if none answers."""

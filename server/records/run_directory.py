@@ -135,12 +135,13 @@ class RunDirectory:
         return RunConfig.from_flat(flat)
 
     def read_summary(self) -> dict[str, Any]:
-        """Returns the final scores and what is noted with them; empty before the run has ended.
+        """Returns the final scores, those of an audit among them, and what is noted with them; empty before the end.
 
         Raises:
-            CheckpointError: The file is not whole; names it.
+            CheckpointError: A file is not whole; names it.
         """
-        return self._read(self.summary, run_files.summary)
+        audit = self._read(self.audit, run_files.audit, f"fedgan audit {shlex.quote(str(self.path))}")
+        return run_files.with_audit(self._read(self.summary, run_files.summary), audit)
 
     def read_partition(self) -> dict[str, Any]:
         """Returns who holds what, and the names of the classes; empty before the clients have answered.
@@ -150,7 +151,9 @@ class RunDirectory:
         """
         return self._read(self.partition, run_files.roster)
 
-    def _read(self, path: Path, form: Callable[[Any], tuple[dict[str, Any], list[str]]]) -> dict[str, Any]:
+    def _read(
+        self, path: Path, form: Callable[[Any], tuple[dict[str, Any], list[str]]], again: str = ""
+    ) -> dict[str, Any]:
         try:
             found, problems = form(json_values.document(read_file(path, _LONGEST_FILE)))
             problems = json_values.wrong(problems)
@@ -161,9 +164,9 @@ class RunDirectory:
         except ValueError as error:
             problems = [str(error)]
         if problems:
+            again = again or f"resume the run (fedgan simulate --resume --out {shlex.quote(str(self.path))})"
             raise CheckpointError(
-                f"{path} is not whole ({'; '.join(problems[:3])}): remove it, and resume the run, which writes it "
-                f"again (fedgan simulate --resume --out {shlex.quote(str(self.path))})"
+                f"{path} is not whole ({'; '.join(problems[:3])}): remove it, and to have it written again {again}"
             )
         return found
 

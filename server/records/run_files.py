@@ -136,6 +136,23 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
     return bounded(kept, problems), problems
 
 
+def audit(found: Any) -> tuple[dict[str, Any], list[str]]:
+    """Returns what ``audit.json`` says, and what in it does not fit; empty if it is no audit."""
+    if not isinstance(found, dict):
+        return {}, ["it is no JSON object"]
+    problems: list[str] = []
+    kept = fitting(found, {"round": (is_count, 0)}, "", problems)
+    kept["scores"] = _scores(kept, problems)
+    return bounded(kept, problems), problems
+
+
+def with_audit(summary: Mapping[str, Any], audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a summary with the scores of an audit of the same networks, which may have been made after the run."""
+    if not summary or audit.get("round") != summary.get("rounds"):
+        return dict(summary)
+    return {**summary, "scores": {**summary.get("scores", {}), **audit.get("scores", {})}}
+
+
 def _clients(line: Mapping[str, Any], problems: list[str]) -> list[ClientLine]:
     kept: list[ClientLine] = []
     for index, client in enumerate(list_of(line, "clients", problems)):

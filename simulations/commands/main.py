@@ -12,6 +12,7 @@ import click
 import typer
 
 from common.errors import ConfigError, in_words
+from simulations.commands.audit import audit
 from simulations.commands.benchmark import benchmark, results
 from simulations.commands.data import data, partition
 from simulations.commands.export import export
@@ -63,7 +64,7 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command(cls=Command)(command)
 
 
-_add(simulate, submit, sites, generate, evaluate, partition, data)
+_add(simulate, submit, sites, generate, evaluate, audit, partition, data)
 
 
 @app.command(cls=Command)

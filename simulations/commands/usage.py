@@ -22,6 +22,7 @@ _COMMANDS = {
     "export": "convert onnx save",
     "submit": "deploy",
     "inspect": "info origin",
+    "audit": "attack membership leak privacy mia canaries",
 }
 _OPTIONS = {
     "--out": "o output output-dir out-dir dir save-dir outdir dest",

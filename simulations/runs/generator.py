@@ -141,10 +141,7 @@ def load_trained(path: Path, round: Round = None, client: int | None = None, sam
         CheckpointError: No checkpoint yet, or none that is whole.
     """
     require_whole(round, client)
-    run = RunDirectory.existing(path)
-    config = run.read_config()
-    found = _find(run, round)
-    _require_same(config, found, run)
+    run, config, found = open_checkpoint(path, round)
     config = _sampled_otherwise(config, sampling)
     done = found.snapshot.state.round
     spec = spec_from(found.roster["shape"])
@@ -168,6 +165,15 @@ def load_trained(path: Path, round: Round = None, client: int | None = None, sam
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
     names = _class_names(run, spec.num_classes)
     return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names, sampling)
+
+
+def open_checkpoint(path: Path, round: Round = None) -> tuple[RunDirectory, RunConfig, Checkpoint]:
+    """Returns a run, its configuration, and its checkpoint of a round; see ``load_trained`` for what is raised."""
+    run = RunDirectory.existing(path)
+    config = run.read_config()
+    found = _find(run, round)
+    _require_same(config, found, run)
+    return run, config, found
 
 
 def _sampled_otherwise(config: RunConfig, sampling: str) -> RunConfig:

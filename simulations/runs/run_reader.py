@@ -44,7 +44,7 @@ class View:
         columns: Their figures by client, a value a round.
         events: What happened beside them; see ``docs/reliability.md``.
         roster: ``partition.json``: who holds what; empty before the clients have answered.
-        summary: ``summary.json`` of a finished run; else empty.
+        summary: ``summary.json`` of a finished run, with the scores of ``audit.json``; else empty.
         now: ``now.json``: what clients do in the round that is under way; None where it is not told.
         sample_rounds: Rounds with samples.
         samples_are_text: Whether the latest of them are text, and no picture.
@@ -151,6 +151,7 @@ class RunReader:
             config, settings, problem = self._config()
             roster, of_roster = self._file(self.run.partition, run_files.roster)
             summary, of_summary = self._file(self.run.summary, run_files.summary)
+            audit, of_audit = self._file(self.run.audit, run_files.audit)
             now, of_now = self._file(self.run.now, _now)
             problems = [problem] if problem else []
             return View(
@@ -162,7 +163,7 @@ class RunReader:
                 self._whole,
                 [line for line in self._journal if is_event(line)],
                 roster=roster or {},
-                summary=summary or {},
+                summary=run_files.with_audit(summary or {}, audit or {}),
                 now=now,
                 sample_rounds=(sampled := _sample_rounds(self.run)),
                 samples_are_text=bool(sampled) and self.run.sample(sampled[-1]).suffix == ".txt",
@@ -170,11 +171,13 @@ class RunReader:
                 at_work=held(self.run.path / ".lock"),
                 began=_modified(self.run.path / ".lock"),
                 roster_at=_modified(self.run.partition),
-                updated=max(_modified(p) or 0.0 for p in (self.run.journal, self.run.config, self.run.summary)),
+                updated=max(
+                    _modified(p) or 0.0 for p in (self.run.journal, self.run.config, self.run.summary, self.run.audit)
+                ),
                 unreadable=self._tail.unreadable,
                 cuts=self._cuts,
                 problem=problem,
-                problems=[*problems, *self._tail.problems, *of_roster, *of_summary, *of_now],
+                problems=[*problems, *self._tail.problems, *of_roster, *of_summary, *of_audit, *of_now],
             )
 
     def _follow(self) -> None:
