@@ -21,8 +21,10 @@ from simulations.runtime.in_process import simulate
 
 SHARED: dict[str, Scalar] = {
     "federation.num-clients": 4,
-    "federation.num-rounds": 40,
+    "federation.num-rounds": 12,
     "local.steps": 50,
+    "local.batch-size": 32,
+    "local.learning-rate": 0.002,
     "evaluation.every": 0,
     "evaluation.holdout": 0.5,
     "evaluation.canaries": 50,
@@ -33,13 +35,13 @@ SHARED: dict[str, Scalar] = {
     "output.checkpoint-every": 1000,
 }
 FAMILIES: dict[str, dict[str, Scalar]] = {
-    "GAN": {"model": "mlp", "optimiser": "adam"},
+    "GAN": {"model": "mlp"},
     "VAE": {"model": "vae width=16", "objective": "elbo"},
     "flow": {
         "model": "unet width=16 steps=4",
         "objective": "flow-matching",
         "evaluation.num-samples": 200,
-        "federation.num-rounds": 10,
+        "federation.num-rounds": 6,
     },
     "text": {
         "data.name": "shakespeare context=64",
@@ -55,7 +57,7 @@ ALGORITHMS = {
     "effgan": "effgan finetune=0.2",
     "local only": "effgan finetune=1",
 }
-IMAGES = {"GAN": (30, 300, 1000), "VAE": (30, 300, 1000), "flow": (30, 300), "text": (300,)}
+IMAGES = {"GAN": (30, 300, 1000), "VAE": (30, 300, 1000), "flow": (300,), "text": (300,)}
 
 
 def rows() -> dict[tuple[str, str, int, str], dict[str, Scalar]]:
