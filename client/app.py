@@ -10,22 +10,26 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import data, queries, state
+from client import data, ledger, masking, queries, state
 from client.batches import Assignment
+from client.discretion import discreet
 from client.site import Site
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common import wire
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError, DivergenceError
 from common.examples import ExampleSpec
+from common.exchange import Reply
 from common.logs import make_heard
 from common.queries import QUERIES, RefusalError
 from common.seeding import derive_seed
-from common.tree import FrozenTree, Tree, clone, not_finite
+from common.tree import FrozenTree, Tree, clone, digest, not_finite
 
 app = ClientApp()
 
 MOMENTS = "moments"
+_PUBLIC = ("examples", "seconds")  # what a reply says beside weights under a promise of privacy
 _RESIDENT = threading.local()  # networks and optimisers of this thread, loaded in place; holds nothing between rounds
 
 
@@ -33,22 +37,30 @@ _RESIDENT = threading.local()  # networks and optimisers of this thread, loaded 
 def query(message: Message, context: Context) -> Message:
     """Answers the roll call."""
     config, site = _config(context), Site.of(context.node_config)
+    promise = config.promise_of_examples
+    ledger.check_promise(site, promise)
     asked = wire.decode_roll_call_request(message.content)
-    shard = data.shard(config, site)
-    asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
-    tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
-    answer = wire.RollCall(
-        partition=site.partition_id,
-        num_partitions=site.num_partitions,
-        num_examples=len(shard.examples),
-        label_counts=tuple(shard.examples.label_counts(shard.spec.num_classes)) if tells else None,
-        spec=shard.spec,
-        class_names=shard.class_names,
-        data_digest=shard.digest(),
-        fingerprint=wire.source_fingerprint(),
-        without_moments=QUERIES["feature-moments"].reason_against(asked_of),
-        site=site.site_name or shard.name,
-    )
+    with discreet(config):
+        shard = data.shard(config, site)
+        if promise is not None:
+            queries.check_kept_private(shard)
+        asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
+        tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
+        tells = tells and promise is None
+        answer = wire.RollCall(
+            partition=site.partition_id,
+            num_partitions=site.num_partitions,
+            num_examples=len(shard.examples),
+            label_counts=tuple(shard.examples.label_counts(shard.spec.num_classes)) if tells else None,
+            spec=shard.spec,
+            class_names=shard.class_names,
+            data_digest="" if promise else shard.digest(),
+            fingerprint=wire.source_fingerprint(),
+            without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(asked_of),
+            site=site.site_name or shard.name,
+            site_key=_lasting_key(config, site, context),
+            noise="" if promise is None else wire.SYSTEM if site.data else wire.SEED,
+        )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 
 
@@ -56,15 +68,31 @@ def query(message: Message, context: Context) -> Message:
 def answer(message: Message, context: Context) -> Message:
     """Answers what it is asked beside the rounds."""
     config, site = _config(context), Site.of(context.node_config)
+    ledger.check_promise(site, config.promise_of_examples)
     name, question, spec = wire.decode_question(message.content)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
-    respondent = queries.respondent(config, site, data.shard(config, site), device_of(site), spec)
-    try:
-        answer = wire.Answer(site.partition_id, queries.answer(name, question, respondent))
-    except RefusalError as refusal:
-        answer = wire.Answer(site.partition_id, refusal=str(refusal))
+    with discreet(config):
+        respondent = queries.respondent(config, site, data.shard(config, site), device_of(site), spec)
+        try:
+            answer = wire.Answer(site.partition_id, queries.answer(name, question, respondent))
+        except RefusalError as refusal:
+            answer = wire.Answer(site.partition_id, refusal=str(refusal))
     return Message(wire.encode_answer(answer), reply_to=message)
+
+
+@app.query("masks")
+def mask(message: Message, context: Context) -> Message:
+    """Takes a step of secure aggregation beside the training."""
+    config, site = _config(context), Site.of(context.node_config)
+    keeper = state.ContextKeeper(context.state)
+    keys = masking.SiteKeys(keeper, site.state_path, site.partition_id)
+    answer = masking.answer(wire.decode_mask_request(message.content), config, keeper, keys, site.partition_id)
+    if isinstance(answer, bytes):
+        content = wire.encode_keys(answer)
+    else:
+        content = wire.encode_revealed(answer) if isinstance(answer, dict) else wire.encode_shares(answer)
+    return Message(content, reply_to=message)
 
 
 def make_trainers_by(make: Callable[[TrainerSpec], Trainer]) -> None:
@@ -76,24 +104,44 @@ def make_trainers_by(make: Callable[[TrainerSpec], Trainer]) -> None:
 def train(message: Message, context: Context) -> Message:
     """Trains on the client's shard for one round."""
     config, site = _config(context), Site.of(context.node_config)
+    ledger.check_promise(site, config.promise_of_examples)
     task = wire.decode_task(message.content)
-    partition = site.partition_id
+    with discreet(config):
+        reply, memory_round = _trained(config, site, task, context)
+    return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
+
+
+def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -> tuple[Reply, int]:
+    """Returns what a client sends after a round, and the round of the memory that it trained from."""
+    partition, promise = site.partition_id, config.promise_of_examples
     shard = data.shard(config, site)
     if torch.get_num_threads() != config.local.num_threads:
         torch.set_num_threads(config.local.num_threads)
     trainer = _trainer(config, task.spec or shard.spec, device_of(site))
 
+    keeper = state.ContextKeeper(context.state)
+    member = masking.open_letters(task.letters, config, keeper)
     memories = _memories(context, site, task)
     kept = memories.load(task.memory_round)
     moments = (kept or {}).pop(MOMENTS, None)
     carried = {name: (kept or {}).pop(name, {}) for name in config.pipeline.kept_as}
     memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
-    assignment = Assignment(shard.examples, seed, partition, task.round, config.federation.num_rounds)
+    plan = config.privacy_plan(len(shard.examples))
+    if promise is not None and plan is not None:
+        if own := ledger.SiteLedger.of(site):
+            own.charge(task.run, task.round, promise, plan)
+        seed = _seed_of_task(seed, task.payload.arrays, moments or {}, *memory.values())
+    assignment = Assignment(
+        shard.examples, seed, partition, task.round, config.federation.num_rounds, plan, has_own_data=bool(site.data)
+    )
     trainer.assign(assignment, moments)
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
-    measured = config.weighting_component.measure(trainer)
-    reply = replace(reply, metrics={**reply.metrics, **measured})
+    if promise is None:
+        measured = config.weighting_component.measure(trainer)
+        reply = replace(reply, metrics={**reply.metrics, **measured})
+    else:
+        reply = replace(reply, metrics={name: reply.metrics[name] for name in _PUBLIC if name in reply.metrics})
     if config.local.moments == "keep":
         memory[MOMENTS] = trainer.moments()
     reply = replace(reply, arrays=FrozenTree(dict(sorted(reply.arrays.items()))))
@@ -106,9 +154,36 @@ def train(message: Message, context: Context) -> Message:
     arrays, carried = config.pipeline.encode(reply.arrays, received, carried)
     for tree in carried.values():
         _require_finite(tree, task.round, partition)
-    reply, memory = replace(reply, arrays=arrays), memory | carried
-    memories.save(task.round, memory, task.keep_from)
-    return Message(wire.encode_reply(reply, task.round, memory_round), reply_to=message)
+    reply = replace(reply, arrays=arrays)
+    if member is not None and task.letters is not None:
+        reply = masking.masked(reply, received, member, task.letters.total, config, keeper)
+    memories.save(task.round, memory | carried, task.keep_from)
+    return reply, memory_round
+
+
+def _seed_of_task(seed: int, *trees: Tree) -> int:
+    """Returns the seed of what a client draws under a promise, where that follows from the run's at all.
+
+    The same noise on gradients at other weights could be taken off by subtraction, so it depends on these.
+    """
+    return derive_seed(seed, "starts-from", *map(digest, trees))
+
+
+def _lasting_key(config: RunConfig, site: Site, context: Context) -> str:
+    """Returns the public half of the site's key in hexadecimal digits; empty where none is needed, or it does not last.
+
+    Raises:
+        ConfigError: A site with examples of its own, whose key would not last.
+    """
+    if not config.aggregator.sums_alone:
+        return ""
+    keys = masking.SiteKeys(state.ContextKeeper(context.state), site.state_path, site.partition_id)
+    if not keys.lasts and site.data:
+        raise ConfigError(
+            f"aggregate={config.aggregate!r} knows a site by a key that lasts: give the site a state-path in its node "
+            "configuration"
+        )
+    return keys.own().public.hex() if keys.lasts else ""
 
 
 def device_of(site: Site) -> torch.device:

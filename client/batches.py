@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from client.noise import PrivateRound, SeededNoise, SystemNoise
 from client.residence import resident, take
 from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
+from common.errors import ConfigError
 from common.examples import ExampleSet, ExampleSpec
 from common.objectives import Batch, DrawSource, Objective, Phase
+from common.privacy.plan import PrivacyPlan
 from common.seeding import torch_generator
 from common.tree import Tree
 
@@ -29,6 +32,8 @@ class Assignment:
         partition: The client's partition id.
         round: The round, from 1. A client draws the same numbers in the same round of any run with this seed.
         num_rounds: Rounds of the run, which rates that fall depend on.
+        plan: How the client keeps the run's promise of privacy; None: there is none.
+        has_own_data: Whether the examples are the site's own, so that noise must come from nowhere but here.
     """
 
     examples: ExampleSet
@@ -36,6 +41,26 @@ class Assignment:
     partition: int
     round: int
     num_rounds: int = 1
+    plan: PrivacyPlan | None = None
+    has_own_data: bool = False
+
+    def private_round(self) -> PrivateRound | None:
+        """Returns what may be released of the examples in this round; None without a plan."""
+        if self.plan is None:
+            return None
+        source = SystemNoise() if self.has_own_data else SeededNoise(self.generator("privacy"))
+        return PrivateRound(self.plan, source, len(self.examples), f"partition {self.partition} in round {self.round}")
+
+    def refuse_if_private(self, what: str) -> None:
+        """Checks that no privacy is promised, for something that looks at examples without noise.
+
+        Raises:
+            ConfigError: One is; says ``what`` the algorithm does.
+        """
+        if self.plan is not None:
+            raise ConfigError(
+                f"privacy pays for steps and sums with noise, and this algorithm {what}: take algorithm='fedavg'"
+            )
 
     def generator(self, *scope: str) -> torch.Generator:
         """Returns the client's own random numbers in this round, for the purpose that ``scope`` names."""

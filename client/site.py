@@ -1,9 +1,9 @@
 """What a site says of itself in its node configuration; where its examples are read from is in ``data.py``."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from common import wire
 from common.components import Options, explain
@@ -27,7 +27,20 @@ class Site(Options):
         True, description="whether the server may know how many examples each class has, if it asks"
     )
     disclose_moments: bool = Field(True, description="whether the server may have moments of the examples' features")
+    privacy_epsilon: float = Field(
+        0.0, ge=0, description="what all runs together may spend of the site's examples; 0: what each run promises"
+    )
+    privacy_delta: float = Field(1e-5, gt=0, lt=1, description="probability with which that need not hold")
     state_path: str = Field("", description="folder for what the client keeps between rounds; empty: in memory")
+
+    @model_validator(mode="after")
+    def _remembers_what_it_spent(self) -> Self:
+        if self.privacy_epsilon and not (self.data and self.state_path):
+            raise ValueError(
+                f"privacy-epsilon={self.privacy_epsilon:g} is a limit for the site's own data over all runs: give it "
+                "data= and a state-path=, where what was spent is kept"
+            )
+        return self
 
     @classmethod
     def of(cls, node_config: Mapping[str, object]) -> "Site":

@@ -28,6 +28,8 @@ log = logging.getLogger("fedgan.client")
 
 VERSION = 2
 _META = "fedgan.memory"
+_MEMORY = f"{_META}."
+_KEPT = "fedgan.kept."
 _KIND = "fedgan-memory"
 _KEPT_RUNS = 10
 _RUN = re.compile(r"[0-9a-f]{1,64}")
@@ -78,7 +80,7 @@ class ContextMemories:
     def save(self, round: int, memory: Mapping[str, Tree], keep_from: int) -> None:
         kept = [other for other in self._rounds() if keep_from <= other < round]
         prefixes = tuple(_prefix(other) for other in kept)
-        for name in [name for name in self._state if name != _META and not name.startswith(prefixes)]:
+        for name in [name for name in self._state if name.startswith(_MEMORY) and not name.startswith(prefixes)]:
             del self._state[name]
         self._state[_META] = ConfigRecord({"version": VERSION, "rounds": [*kept, round]})
         for name, tree in memory.items():
@@ -87,6 +89,29 @@ class ContextMemories:
     def _rounds(self) -> list[int]:
         meta = self._state.get(_META)
         return list(meta["rounds"]) if isinstance(meta, ConfigRecord) else []  # type: ignore[arg-type]
+
+
+class ContextKeeper:
+    """Bytes in Flower's ``Context.state``, which a node holds in memory as long as it runs; memories leave it alone.
+
+    Args:
+        state: The context's.
+    """
+
+    def __init__(self, state: RecordDict) -> None:
+        self._state = state
+
+    def get(self, name: str) -> bytes | None:
+        record = self._state.get(_KEPT + name)
+        return record["content"] if isinstance(record, ConfigRecord) else None  # type: ignore[return-value]
+
+    def put(self, name: str, content: bytes) -> None:
+        self._state[_KEPT + name] = ConfigRecord({"content": content})
+
+
+def without_memories(state: RecordDict) -> RecordDict:
+    """Returns a state that holds only what is kept as long as the node runs."""
+    return RecordDict({name: record for name, record in state.items() if name.startswith(_KEPT)})
 
 
 class DiskMemories:
@@ -157,4 +182,4 @@ def _last_used(folder: Path) -> float:
 
 
 def _prefix(round: int) -> str:
-    return f"{_META}.{round}."
+    return f"{_MEMORY}{round}."

@@ -4,64 +4,27 @@ It knows phases (``common/objectives``) and nothing of any GAN. One trainer owns
 are loaded in place; whatever outlives a fit is read out by the caller (weights, the optimisers' slots).
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.losses import checked_means
+from client.private_steps import PrivateSteps
+from client.private_sums import clipped_sum
 from client.residence import on_device
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
-from common.config import RunConfig
-from common.config_sections import LocalConfig
-from common.errors import DivergenceError
-from common.examples import ExampleSpec
-from common.models import Model, Roles
-from common.objectives import Batch, Objective, Phase
-from common.optimisers import Optimiser, Stepper
+from client.trainer_spec import TrainerSpec
+from common.models import Roles
+from common.objectives import Batch, Phase
+from common.optimisers import Stepper
 from common.optimisers.rate_schedule import rate_share
 from common.tree import Tree, clone, select
-
-
-@dataclass(frozen=True)
-class TrainerSpec:
-    """All that a trainer is made of; equal ones give trainers that train alike.
-
-    Attributes:
-        model: Builds the networks.
-        objective: Gives the phases of a step.
-        optimiser: Steps each network.
-        example_spec: Of the data.
-        local: Steps, batch size, rates, precision.
-        seed: The run's seed, from which the initial weights follow.
-        device: Where to train.
-    """
-
-    model: Model
-    objective: Objective
-    optimiser: Optimiser
-    example_spec: ExampleSpec
-    local: LocalConfig
-    seed: int
-    device: torch.device
-
-    @classmethod
-    def of(cls, config: RunConfig, spec: ExampleSpec, device: torch.device) -> "TrainerSpec":
-        """Returns that of a run, for examples of this kind and shape."""
-        return cls(
-            config.model_component,
-            config.objective_component,
-            config.optimiser_component,
-            spec,
-            config.local,
-            config.seed,
-            device,
-        )
 
 
 class Trainer:
@@ -91,12 +54,17 @@ class Trainer:
         }
         self._slots = self._all_slots()
         self._assignment: Assignment | None = None
+        self._private: PrivateSteps | None = None
         self._kept_share: float | None = None
         self._average: StepAverage | None = None
 
     def assign(self, assignment: Assignment, moments: Tree | None) -> None:
         """Turns to another client: its shard, its random numbers, its rates, and its optimisers' slots (None: zero)."""
         self._assignment = assignment
+        release = assignment.private_round()
+        self._private = (
+            None if release is None else PrivateSteps(self._networks, self._batch_maker, assignment, release)
+        )
         self._kept_share = self._average = None
         share = rate_share(self._local, assignment.round, assignment.num_rounds)
         for name, stepper in self._steppers.items():
@@ -112,6 +80,11 @@ class Trainer:
     def num_examples(self) -> int:
         """Images in the shard of the client at hand."""
         return len(self._assigned.examples)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what leaves the client is under a promise of privacy."""
+        return self._private is not None
 
     @property
     def roles(self) -> Roles:
@@ -206,6 +179,7 @@ class Trainer:
     @torch.no_grad()
     def count(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Returns the counts that the examples make, and what ``fit`` returns; see ``LocalTrainer``."""
+        self._assigned.refuse_if_private("counts examples without noise")
         start = time.perf_counter()
         stored = self._assigned.examples.stored.to(self._device)
         counts = {
@@ -227,6 +201,8 @@ class Trainer:
     def step_phases(self, networks: Sequence[str] | None) -> list[Phase]:
         """Returns the phases of one step in turn; only those that step ``networks`` unless that is None."""
         phases = [phase for phase in self._phases if networks is None or set(phase.networks) <= set(networks)]
+        if self._private is not None:  # what a batch of real examples leaves to another phase is not private
+            phases = [replace(phase, reuses_batch=False) for phase in phases]
         return [phase for phase in phases for _ in range(phase.repeats)]
 
     def summary(
@@ -241,12 +217,17 @@ class Trainer:
         Raises:
             DivergenceError: See ``fit``.
         """
-        means = self._checked_means(losses) | {key: mean(values) for key, values in diagnostics.items()}
+        if self._private is not None:  # nothing but what is known anyway
+            return {"examples": self._private.expected_examples(phases), "seconds": seconds}
+        means = checked_means(losses, self._local, self._assigned) | {
+            key: mean(values) for key, values in diagnostics.items()
+        }
         examples = self._local.batch_size * self._local.steps * sum(phase.uses_examples for phase in phases)
         return means | {"examples": examples, "seconds": seconds}
 
     def real(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` examples and labels drawn from the shard; see ``LocalTrainer``."""
+        self._assigned.refuse_if_private("looks at real examples itself")
         shard = self._assigned.examples
         chosen = torch.randint(len(shard), (num,), generator=self._assigned.generator(scope, "real"))
         examples, labels = shard.take(chosen)
@@ -256,9 +237,16 @@ class Trainer:
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns ``num`` examples that the loaded networks make, and their labels; see ``LocalTrainer``."""
         generator, labels = self._assigned.generator(scope, "fake"), self._assigned.examples.labels
+        if self._private is not None:
+            labels = torch.arange(self._spec.num_classes)
         chosen = labels[torch.randint(len(labels), (num,), generator=generator)].to(self._device)
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
+
+    def noisy_sum(self, rows: Callable[[Tensor, Tensor], Tensor], clip: float) -> Tensor:
+        """Returns the sum over all examples of what ``rows`` makes of each, (D,); see ``LocalTrainer``."""
+        total = clipped_sum(rows, self._assigned.examples, self._spec, self._device, clip)
+        return total if self._private is None else self._private.release.hidden(total, clip)
 
     def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loaded adversary's logits of examples, and their gradients; see ``LocalTrainer``."""
@@ -269,7 +257,9 @@ class Trainer:
         return logits.detach().cpu(), gradients.cpu()
 
     def _batches(self, phases: Sequence[Phase], given: Tree | None = None) -> Iterator[Batch]:
-        """Yields a batch for each of the phases of each step; see ``BatchMaker``."""
+        """Yields a batch for each of the phases of each step; see ``BatchMaker`` and ``PrivateSteps``."""
+        if self._private is not None:
+            return self._private.batches(phases, given)
         return self._batch_maker.batches(self._assigned, phases, given, self._device)
 
     def _step(
@@ -279,14 +269,14 @@ class Trainer:
         extra_loss: Callable[[str, nn.Module], Tensor] | None,
         gradient_hook: Callable[[str, nn.Module], None] | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        with self.autocast():
-            loss, watched = phase.loss(self._networks, batch)
-        loss = loss.float()
+        for name in phase.networks:
+            self._steppers[name].zero_grad()
+        loss, watched = self._loss(phase, batch)
         for name in phase.networks:
             if extra_loss is not None:
                 loss = loss + extra_loss(name, self._networks[name])
-            self._steppers[name].zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
         for name in phase.networks:
             if gradient_hook is not None:
                 gradient_hook(name, self._networks[name])
@@ -295,6 +285,15 @@ class Trainer:
                 with torch.no_grad():
                     phase.after(self._networks[name])
         return loss.detach(), watched
+
+    def _loss(self, phase: Phase, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the phase's loss and what is worth watching; zero and nothing where gradients are set with noise."""
+        if self._private is None or not phase.uses_examples:
+            with self.autocast():
+                loss, watched = phase.loss(self._networks, batch)
+            return loss.float(), watched
+        self._private.take_gradients(phase, batch, self.autocast())
+        return torch.zeros((), device=self._device), {}
 
     def _all_slots(self) -> dict[str, Tensor]:
         return {
@@ -311,28 +310,6 @@ class Trainer:
             active = name in networks
             for parameter in parameters:
                 parameter.requires_grad = active
-
-    def _checked_means(self, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
-        """Returns the mean of each phase's losses.
-
-        Raises:
-            DivergenceError: See ``fit``; names the first loss that was not finite, later ones follow from it.
-        """
-        broken = [
-            (index // (len(values) // self._local.steps), order, name, value)
-            for order, (name, values) in enumerate(losses.items())
-            if not all(map(math.isfinite, values))
-            for index, value in enumerate(values)
-            if not math.isfinite(value)
-        ]
-        if broken:
-            step, _, name, value = min(broken)
-            raise DivergenceError(
-                f"{name} is {value} at round {self._assigned.round}, local step {step + 1} of {self._local.steps}, "
-                f"partition {self._assigned.partition}: try a lower local.learning-rate (now "
-                f"{self._local.learning_rate}) or r1 in the objective"
-            )
-        return {name: mean(values) for name, values in losses.items()}
 
     @property
     def _assigned(self) -> Assignment:

@@ -93,7 +93,7 @@ class RunConfig(ConfigKeys):
         """Returns the keys that the weights of every round depend on; a run resumes only under the same ones."""
         ignored = ("output.", "evaluation.")
         free = {"data.root", "tracking", "hooks"}
-        if self.local.schedule == "constant":
+        if self.local.schedule == "constant" and not self.privacy_component.private:  # noise is for so many rounds
             free.add("federation.num-rounds")
         if not self.local.warmup_rounds:  # which earlier versions did not have
             free.add("local.warmup-rounds")
@@ -112,6 +112,17 @@ class RunConfig(ConfigKeys):
         """Returns the usable replies without which a round of ``cohort`` clients fails."""
         return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.min_replies())
 
+    @property
+    def promise_of_examples(self) -> ExamplePrivacy | None:
+        """What each client keeps of its examples, by itself; None: nothing is promised of single ones."""
+        promise = self.privacy_component
+        return promise if isinstance(promise, ExamplePrivacy) else None
+
+    def counted_times(self, num_examples: int) -> int:
+        """Returns how often a client with so many examples counts in a sum, where its weight depends on them alone."""
+        alike = self.pipeline.equal_weights or self.weighting_component.component_name() == "uniform"
+        return 1 if alike else num_examples
+
     def privacy_plan(self, num_examples: int) -> PrivacyPlan | None:
         """Returns what a client with so many examples does to keep the run's promise; None: there is none.
 
@@ -120,8 +131,8 @@ class RunConfig(ConfigKeys):
         Raises:
             ConfigError: No noise keeps it.
         """
-        promise = self.privacy_component
-        if not isinstance(promise, ExamplePrivacy):
+        promise = self.promise_of_examples
+        if promise is None:
             return None
         uses = sum(phase.repeats for phase in self.objective_component.phases() if phase.uses_examples)
         return promise.plan(

@@ -1,8 +1,9 @@
 """Which values of a configuration do not go together, and what to set instead."""
 
+from common import privacy_checks
 from common.algorithms import ALGORITHMS
 from common.config_keys import ConfigKeys
-from common.config_sections import LocalConfig
+from common.config_sections import AdmissionConfig, LocalConfig
 from common.errors import ConfigError
 from common.models import MODELS
 from common.objectives import OBJECTIVES
@@ -27,13 +28,8 @@ def check(config: ConfigKeys) -> None:
     _check_weighting(config)
     _check_scores_between_rounds(config)
     _check_min_replies(config)
-    _check_privacy(config)
-
-
-def _check_privacy(config: ConfigKeys) -> None:
-    """Refuses a promise that nothing keeps yet."""
-    if config.privacy_component.private:
-        raise ConfigError(f"privacy={config.privacy!r}: no runtime keeps this promise yet: take privacy='none'")
+    _check_sums(config)
+    privacy_checks.check(config)
 
 
 def _check_replies(config: ConfigKeys) -> None:
@@ -46,6 +42,42 @@ def _check_replies(config: ConfigKeys) -> None:
             f"aggregate={config.aggregate!r} needs {needed} replies a round, federation.num-clients="
             f"{config.federation.num_clients} with federation.fraction={config.federation.fraction:g} gives {cohort}: "
             f"{', '.join(ways[:-1])} or {ways[-1]}"
+        )
+
+
+def _check_sums(config: ConfigKeys) -> None:
+    """Refuses what looks at single updates where the server learns their sum alone."""
+    if not config.aggregator.sums_alone:
+        return
+    name = f"aggregate={config.aggregate!r}"
+    algorithm = config.algorithm_component
+    if not algorithm.takes_means_alone or algorithm.own_weighting:
+        fitting = [key for key, kind in ALGORITHMS.items() if kind.takes_means_alone and not kind.own_weighting]
+        raise ConfigError(
+            f"{name}: algorithm={algorithm.component_name()!r} looks at what single clients send, and the server "
+            f"learns their sum alone: take algorithm={' or '.join(map(repr, fitting))}, or aggregate='mean'"
+        )
+    if config.weighting_component.component_name() not in _EQUAL:
+        raise ConfigError(
+            f"{name}: weighting={config.weighting!r} weighs clients by what they send, and each weighs its own update "
+            f"before it is masked: take weighting={' or '.join(map(repr, _EQUAL))}"
+        )
+    if form := [step.component_name() for step in config.pipeline.steps if step.changes_form]:
+        raise ConfigError(
+            f"{name}: transforms={config.transforms!r}: {form[0]} makes updates shorter, and under masks each number "
+            "has 64 bits: leave it out"
+        )
+    if (ratio := config.admission.max_norm_ratio) not in (0, AdmissionConfig().max_norm_ratio):
+        raise ConfigError(
+            f"{name}: admission.max-norm-ratio={ratio:g} compares norms of updates, which the server cannot see: leave "
+            "it out, or set 0"
+        )
+    threshold, cohort = config.aggregator.min_replies(), config.federation.cohort_size
+    if 2 * threshold <= cohort:
+        raise ConfigError(
+            f"{name}: with threshold={threshold} of the {cohort} clients of a round two halves of them could undo "
+            f"different masks of one client: take threshold={cohort // 2 + 1} or more, up to {cohort}; the more, the "
+            "more clients must collude and the fewer may be lost"
         )
 
 

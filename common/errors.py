@@ -55,6 +55,12 @@ class DivergenceError(FedGANError):
     lasting: ClassVar[bool] = True
 
 
+class PrivacyError(FedGANError):
+    """A release of private examples that no promise pays for."""
+
+    lasting: ClassVar[bool] = True
+
+
 class FederationError(FedGANError):
     """Too few clients, or too few usable replies, to go on."""
 

@@ -53,6 +53,31 @@ def synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Adds a line of JSON to a file, in place of a last one that was torn, and returns when it is safely on disk."""
+    new = not path.exists()
+    with path.open("ab") as stream:
+        stream.truncate(len(b"".join(row + b"\n" for row in whole_lines(path))))
+        stream.write(json.dumps(line).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new and os.name == "posix":
+        synchronise(path.parent)
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Returns the lines of a file of ``append_line``'s, without a torn last one; none where there is no file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        with open_file(path) as stream:
+            return stream.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
 def open_file(path: Path) -> IO[bytes]:
     """Opens a file to read. A pipe or a device in its place is refused: it would be waited for, without end.
 

@@ -66,8 +66,15 @@ _OfAllRounds = TypedDict(
     },
 )
 
-OfSomeRounds = TypedDict("OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith}, total=False)
-"""What only some rounds have: transforms of updates, and scores."""
+MaskLine = TypedDict(
+    "MaskLine", {"seconds": float, "bytes-down": int, "bytes-up": int, "dropped": dict[str, list[RefusedLine]]}
+)
+"""What secure aggregation took beside a round's training, and who dropped out in which of its steps."""
+
+OfSomeRounds = TypedDict(
+    "OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith, "masks": MaskLine}, total=False
+)
+"""What only some rounds have: transforms of updates, scores, and masks."""
 
 
 class RoundLine(ScoredRound, _OfAllRounds, OfSomeRounds):

@@ -178,7 +178,11 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
     """
     differences = differences_between(checkpoint.config, config.identity())
     if "federation.num-rounds" in config.identity() and any("federation.num-rounds" in text for text in differences):
-        differences.append('only with local.schedule="constant" do rates not depend on the number of rounds')
+        differences.append(
+            "noise is made for so many rounds"
+            if config.privacy_component.private
+            else 'only with local.schedule="constant" do rates not depend on the number of rounds'
+        )
     if not differences:
         differences = _other_data(checkpoint.roster, json.loads(json.dumps(roster)))
     if checkpoint.snapshot.state.round > config.federation.num_rounds:

@@ -19,6 +19,7 @@ from common.hooks import GoBack, RoundHook, Stop
 from common.journal_lines import RoundLine
 from server import finished, summary
 from server.clients.live_status import LiveStatus
+from server.clients.masked_rounds import MaskedRounds
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.evaluation.scoring import Scoring
@@ -116,8 +117,11 @@ class Run:
         snapshot = self._done = self._recovery.starting_point()
         write_atomically(self._directory.partition, json.dumps(described(self._roster), indent=1).encode())
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
+        masked = None
+        if self._config.aggregator.sums_alone:
+            masked = MaskedRounds(self._config, self._roster, self._grid, self._directory.site_keys)
         self._strategy = FederatedStrategy(
-            self._config, self._roster, self._grid, snapshot, states, self._spill, self._recovery.returnable
+            self._config, self._roster, self._grid, snapshot, states, self._spill, self._recovery.returnable, masked
         )
         self._notes = Notes(self._directory.journal)
         for sentence in self._scoring.reasons:

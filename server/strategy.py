@@ -14,19 +14,24 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
-from common.algorithms import Client, Payload, Reply, ServerContext, ServerState
+from common.algorithms import Payload, Reply, ServerState
 from common.config import RunConfig
-from common.errors import FederationError, MismatchError, ProtocolError
+from common.errors import FederationError, ProtocolError
 from common.journal_lines import ClientLine
-from common.seeding import derive_seed
+from common.secure_sum import Letters
 from common.tree import FrozenTree, Tree, not_finite, rough_distance
 from server.clients import admission
+from server.clients.masked_rounds import MaskedRounds, MaskRecord
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
+from server.context import context_of
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
+
+MASKS = "masks"
+"""What secure aggregation took beside the training, among the seconds of a line of the journal."""
 
 
 class RoundError(FederationError):
@@ -44,6 +49,7 @@ class FederatedStrategy(Strategy):
         client_states: Returns, by reference, what simulated clients kept after the given round of each; empty where
             clients keep it to themselves.
         spill: Holds replies that come smaller than they are; None: memory does.
+        masked: Asks clients for what masks take, where the server is to learn the sum of their updates alone.
         returnable: Returns the ``memory_rounds`` of rounds that the run may go back to: clients keep those memories.
 
     Attributes:
@@ -60,6 +66,7 @@ class FederatedStrategy(Strategy):
         client_states: Callable[[Mapping[int, int]], ClientStates] = lambda rounds: {},
         spill: ReplySpill | None = None,
         returnable: Callable[[], Sequence[Mapping[int, int]]] = lambda: (),
+        masked: MaskedRounds | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.record = RoundRecord(snapshot.state.round, [])
@@ -70,6 +77,7 @@ class FederatedStrategy(Strategy):
         self._client_states = client_states
         self._spill = spill or ReplySpill(Path(), 0)
         self._returnable = returnable
+        self._masked = masked
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
@@ -98,6 +106,7 @@ class FederatedStrategy(Strategy):
         cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
         context = self._context = replace(self._context, cohort=cohort, round=round)
         self.record = RoundRecord(round, cohort)
+        letters = self._begin_masks(cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
         with _threads(self._config.local.num_threads):
@@ -107,15 +116,19 @@ class FederatedStrategy(Strategy):
             self._sent = {k: self._algorithm.received(payload.arrays, published) for k, payload in payloads.items()}
         kept = (self.snapshot.memory_rounds, *self._returnable())
         for partition, payload in payloads.items():
+            if partition in self.record.refused:
+                continue
             record = encoded.get(id(payload.arrays))
             if record is None:
                 record = encoded[id(payload.arrays)] = wire.encode_tree(payload.arrays)
-            content = wire.encode_task(self._task(payload, partition, kept), record)
+            content = wire.encode_task(
+                replace(self._task(payload, partition, kept), letters=letters.get(partition)), record
+            )
             message = Message(content, self._grid.node_of(partition), MessageType.TRAIN, group_id=str(round))
             self.record.bytes_down += wire.message_bytes(message)
             messages.append(message)
         self._sent_at = time.perf_counter()
-        self.record.seconds["configure"] = self._sent_at - start
+        self.record.seconds["configure"] = self._sent_at - start - self.record.seconds.get(MASKS, 0.0)
         return messages
 
     def aggregate_train(
@@ -129,6 +142,7 @@ class FederatedStrategy(Strategy):
         received = list(replies)
         start = time.perf_counter()
         self.record.seconds["train"] = start - self._sent_at
+        masks = self.record.seconds.get(MASKS, 0.0)
         before = self.snapshot
         admitted, anew = self._admit(received)
         self._sent = {}
@@ -142,6 +156,7 @@ class FederatedStrategy(Strategy):
                 f"round {self.record.round}: {len(admitted)} usable replies of {len(cohort)}, the minimum is {minimum}"
                 + (f": {reasons}" if reasons else "")
             )
+        admitted = self._end_masks(admitted)
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with _threads(self._config.local.num_threads):
             state = self._algorithm.update(before.state, admitted, self._context)
@@ -161,7 +176,8 @@ class FederatedStrategy(Strategy):
             examples_seen=before.examples_seen + examples,
             memory_rounds=heard,
         )
-        self.record.seconds["aggregate"] = time.perf_counter() - start
+        after = self.record.seconds.get(MASKS, 0.0) - masks
+        self.record.seconds["aggregate"] = time.perf_counter() - start - after
         return encoded, None
 
     def configure_evaluate(
@@ -173,6 +189,45 @@ class FederatedStrategy(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Returns nothing, as nothing was asked."""
         return None
+
+    def _begin_masks(self, cohort: Sequence[int]) -> Mapping[int, Letters]:
+        """Returns what goes to clients with their tasks for masks; who takes no part any more is left out.
+
+        Raises:
+            RoundError: Too few do.
+        """
+        if self._masked is None:
+            return {}
+        try:
+            letters = self._masked.begin(self.record.round, self.snapshot.run, cohort)
+        except FederationError as error:
+            raise RoundError(f"round {self.record.round}: {error}") from None
+        finally:
+            self._note_masks(self._masked.record)
+        for step, reasons in self._masked.record.dropped.items():
+            for partition, why in reasons.items():
+                self._refuse(partition, f"in the step of {step} of secure aggregation: {why}")
+        return letters
+
+    def _end_masks(self, replies: list[Reply]) -> list[Reply]:
+        """Returns replies as the algorithm takes them: where they are masked, each with the mean of all.
+
+        Raises:
+            RoundError: The sum stays masked; says why.
+        """
+        if self._masked is None:
+            return replies
+        like = self._algorithm.reply_template(self.snapshot.state, self._context)
+        try:
+            return self._masked.end(replies, like, like, self.record.refused)
+        except FederationError as error:
+            raise RoundError(f"round {self.record.round}: {error}") from None
+        finally:
+            self._note_masks(self._masked.record)
+
+    def _note_masks(self, record: MaskRecord) -> None:
+        self.record.masks = record.line()
+        self.record.seconds[MASKS] = record.seconds
 
     def _task(self, payload: Payload, partition: int, kept: Sequence[Mapping[int, int]]) -> wire.Task:
         return wire.Task(
@@ -192,6 +247,7 @@ class FederatedStrategy(Strategy):
         """
         round = self.record.round
         template = self._algorithm.reply_template(self.snapshot.state, self._context)
+        sent = template if self._masked is None else self._masked.template(template)
         cohort = set(self.record.cohort)
         sound: dict[int, Reply] = {}
         anew: set[int] = set()
@@ -206,8 +262,9 @@ class FederatedStrategy(Strategy):
                 continue
             try:
                 reply, memory_round = self._read(message, partition)
-                admission.check(reply, self._roster.clients[partition], template, any_length=self._algorithm.counts)
-                self._algorithm.check_reply(reply, self._context)
+                admission.check(reply, self._roster.clients[partition], sent, any_length=self._algorithm.counts)
+                if self._masked is None:
+                    self._algorithm.check_reply(reply, self._context)
             except ProtocolError as error:
                 self._refuse(partition, str(error))
                 continue
@@ -220,16 +277,21 @@ class FederatedStrategy(Strategy):
                     partition,
                     f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
                 )
+        if self._masked is None:
+            self._refuse_outliers(sound, template)
+        for partition in self.record.cohort:
+            if partition not in sound and partition not in self.record.refused:
+                self._refuse(partition, self._grid.reason_of_silence(partition))
+        return [sound[partition] for partition in sorted(sound)], anew
+
+    def _refuse_outliers(self, sound: dict[int, Reply], template: Tree) -> None:
+        """Takes out of a round's sound replies, by partition, those whose updates are too long."""
         origins = {k: self._algorithm.origins(self.snapshot.state, k, template) for k in sound}
         for part in self._algorithm.reply_parts(template):
             found = admission.outliers(sound, origins, part.keys(), self._config.admission.max_norm_ratio)
             for partition, reason in found.items():
                 del sound[partition]
                 self._refuse(partition, reason)
-        for partition in self.record.cohort:
-            if partition not in sound and partition not in self.record.refused:
-                self._refuse(partition, self._grid.reason_of_silence(partition))
-        return [sound[partition] for partition in sorted(sound)], anew
 
     def _read(self, message: Message, partition: int) -> tuple[Reply, int]:
         """Returns a reply with whole weights, and the round of its client's memory; see ``wire.decode_reply``."""
@@ -252,7 +314,7 @@ class FederatedStrategy(Strategy):
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        if shared and not self._algorithm.counts:
+        if shared and not self._algorithm.counts and self._masked is None:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
 
@@ -266,33 +328,3 @@ def _threads(num: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def context_of(config: RunConfig, roster: Roster, rollbacks: int = 0) -> ServerContext:
-    """Returns what the server half of the run's algorithm works with.
-
-    Raises:
-        MismatchError: The algorithm or the weighting needs to know labels that a client keeps to itself.
-    """
-    silent = [k for k, client in roster.clients.items() if client.label_counts is None]
-    if silent and config.needs_label_counts:
-        which = ", ".join(roster.label(k) for k in silent)
-        raise MismatchError(
-            f"algorithm={config.algorithm!r} with weighting={config.weighting!r} needs to know how many examples of "
-            f"each class every client holds, and {which} keeps that to itself (disclose-labels=false): take "
-            "another algorithm or weighting, or ask these sites"
-        )
-    return ServerContext(
-        seed=derive_seed(config.seed, "rollback", rollbacks) if rollbacks else config.seed,
-        clients={k: Client(client.num_examples, client.label_counts) for k, client in roster.clients.items()},
-        aggregator=config.aggregator,
-        weighting=config.weighting_component,
-        transforms=config.pipeline,
-        model=config.model_component,
-        objective=config.objective_component,
-        optimiser=config.optimiser_component,
-        spec=roster.spec,
-        local=config.local,
-        num_rounds=config.federation.num_rounds,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )

@@ -33,7 +33,7 @@ MAY_IMPORT_FLOWER = {
 }
 # Packages of one layer, lowest first; a package imports those of lines above it alone, "" is the layer's own files.
 FLOORS = {
-    "client": [[""], ["batched"]],
+    "client": [["functional"], [""], ["batched"]],
     "server": [["clients", "records"], ["evaluation"], ["rounds"], [""]],
     "simulations": [
         ["runtime", "runs", "deployment", "presets", "tools"],

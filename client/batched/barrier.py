@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request, Result, StackedTrainer
-from client.trainer import TrainerSpec
+from client.trainer_spec import TrainerSpec
 
 
 class CohortBarrier:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.batched.borrowing import BorrowingNetworks
 from client.batched.cuda_graph import GraphCache
 from client.batched.joint_steps import JointSteps, agree
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.step_buffers import DRAWS, ExamplePool, StepBuffers, Tensors, stacked
-from client.batched.vectorised import Generators, vectorised
 from client.batched.weight_copies import WeightCopies
+from client.functional.borrowing import BorrowingNetworks
+from client.functional.vectorised import Generators, vectorised
 from client.step_average import StepAverage
 from client.steps import first_counts, needed_networks, takes_own_batch
 from common.objectives import Batch, Phase

@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from client.batched.borrowing import BorrowingNetworks
 from client.batched.cuda_graph import GraphCache, cuda_graph
 from client.batched.fit import BatchedFit
 from client.batched.joint_steps import JointSteps
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.step_buffers import ExamplePool
 from client.batched.weight_copies import WeightCopies
-from client.trainer import TrainerSpec
+from client.functional.borrowing import BorrowingNetworks
+from client.trainer_spec import TrainerSpec
 from common.tree import Tree
 
 log = logging.getLogger("fedgan.client")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from client.batched.joint_steps import Slots
 from client.batches import Block
 from client.step_average import StepAverage
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.examples import ExampleSet
 from common.objectives import Phase
 from common.tree import Tree, clone
@@ -70,6 +71,8 @@ class StackedTrainer(Trainer):
         self._copy = {}
         asked = None if networks is None else tuple(networks)
         request = Request(asked, given, extra_loss, gradient_hook)
+        if self.is_private:  # as batches differ in size
+            return self.fit_alone(request)
         generator, blocks = self._draw(self.step_phases(asked), request)
         self._drawn = request, generator, itertools.chain([next(blocks)], blocks)  # while others do so in their threads
         return self._fit(self, request)

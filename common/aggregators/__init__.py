@@ -6,6 +6,7 @@ from common.aggregators.mean import Mean
 from common.aggregators.median import Median
 from common.aggregators.multi_krum import MultiKrum
 from common.aggregators.norm_clipped import NormClipped
+from common.aggregators.secure_mean import SecureMean
 from common.aggregators.trimmed_mean import TrimmedMean
 
 AGGREGATORS: dict[str, type[Aggregator]] = {
@@ -15,6 +16,7 @@ AGGREGATORS: dict[str, type[Aggregator]] = {
     "krum": Krum,
     "multi-krum": MultiKrum,
     "norm-clipped": NormClipped,
+    "secure-mean": SecureMean,
 }
 
-__all__ = ["AGGREGATORS", "Aggregator", "Mean"]
+__all__ = ["AGGREGATORS", "Aggregator", "Mean", "SecureMean"]

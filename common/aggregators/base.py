@@ -1,5 +1,6 @@
 """What an aggregator is: one way to make the next weights of a round out of those that clients send."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -15,12 +16,21 @@ from common.tree import Tree, weighted_mean
 class Aggregator(Component):
     """Base of every aggregator. Call ``combine``, which checks what goes into ``merge``.
 
-    All but ``mean`` are robust: a few clients that send anything cannot lead the result away. They give each client one
-    vote, as the number of images is the client's own word: whoever lies about it would have as many votes as it likes.
+    All but ``mean`` and ``secure-mean`` are robust: a few clients that send anything cannot lead the result away. They
+    give each client one vote, as the number of images is the client's own word: whoever lies about it would have as
+    many votes as it likes.
     """
 
     one_vote_each: ClassVar[bool] = True
     """Whether weights are not looked at."""
+
+    sums_alone: ClassVar[bool] = False
+    """Whether the server learns the sum of a round's updates and no single one, so that nothing may look at one."""
+
+    @property
+    def largest_change(self) -> float:
+        """The largest change of an entry in a round that can be added up."""
+        return math.inf
 
     @abstractmethod
     def min_replies(self) -> int:

@@ -135,6 +135,10 @@ class Algorithm(MovingAverage):
     averages_weights: ClassVar[bool] = True
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 
+    takes_means_alone: ClassVar[bool] = False
+    """Whether the server's half uses arrays of replies in ``ServerContext.mean`` alone, and looks at no single one:
+    what ``aggregate="secure-mean"`` needs, under which every reply holds the mean of all."""
+
     private_mechanism: ClassVar[PrivateMechanism] = ""
     """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where
     nothing else of ``run`` looks at examples; ``sums`` over all examples, once a run. Empty: no promise can be kept."""

@@ -39,6 +39,7 @@ class EFFGAN(FedAvg):
 
     source: ClassVar[str] = "EFFGAN, Ekblom et al. 2022 (arXiv 2206.11682)"
     averages_weights: ClassVar[bool] = False
+    takes_means_alone: ClassVar[bool] = False
 
     finetune: float = Field(0.2, ge=0, le=1, description="share of the rounds, the last ones, without averaging")
 

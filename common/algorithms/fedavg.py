@@ -44,6 +44,7 @@ class FedAvg(Algorithm):
         "sync: Fan, Liu 2020 (arXiv 2005.03793)"
     )
 
+    takes_means_alone: ClassVar[bool] = True
     private_mechanism: ClassVar[PrivateMechanism] = "steps"
 
     ema_steps: bool = Field(

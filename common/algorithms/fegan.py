@@ -10,6 +10,7 @@ from common.algorithms.fedavg import FedAvg
 from common.errors import FederationError
 from common.models import Model
 from common.objectives import Objective
+from common.privacy import PrivateMechanism
 from common.seeding import numpy_generator
 from common.weightings import Weighting
 from common.weightings.kl_skewed import KLSkewed
@@ -30,6 +31,8 @@ class FeGAN(FedAvg):
 
     needs_label_counts: ClassVar[bool] = True
     own_weighting: ClassVar[bool] = True
+    private_mechanism: ClassVar[PrivateMechanism] = ""  # needs label counts
+    takes_means_alone: ClassVar[bool] = False
 
     def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
         super().check(objective, aggregator, model)

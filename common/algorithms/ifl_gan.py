@@ -11,6 +11,7 @@ from common.algorithms.fedavg import FedAvg
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Model
 from common.objectives import Objective
+from common.privacy import PrivateMechanism
 from common.weightings.mmd import MMD
 
 
@@ -24,6 +25,8 @@ class IFLGAN(FedAvg):
     source: ClassVar[str] = "IFL-GAN, Li et al., TNNLS 2022"
 
     own_weighting: ClassVar[bool] = True
+    private_mechanism: ClassVar[PrivateMechanism] = ""  # measures examples after training
+    takes_means_alone: ClassVar[bool] = False
 
     sync: Literal["both", "generator", "discriminator"] = Field("generator", description="which networks are averaged")
     temperature: float = Field(1.0, gt=0, description="divides the MMD in the weights' exponent")

@@ -34,6 +34,7 @@ class Scaffold(FedAvg):
 
     source: ClassVar[str] = "Karimireddy et al. 2020 (arXiv 1910.06378), algorithm 1"
     averages_weights: ClassVar[bool] = False
+    takes_means_alone: ClassVar[bool] = False
 
     def broadcast(self, state: ServerState, cohort: Sequence[int], context: ServerContext) -> dict[int, Payload]:
         payload = Payload({**state.parameters, **_prefixed(self._variate(state, context))})

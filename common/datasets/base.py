@@ -137,6 +137,11 @@ class DataSource(Component):
     is_public: ClassVar[bool] = True
     """Whether its name says which images these are; else they are whatever somebody has."""
 
+    @property
+    def vocabulary_of_data(self) -> bool:
+        """Whether what a network must know of the examples names what is in them, as the characters of texts."""
+        return False
+
     @abstractmethod
     def load(self, root: Path | None, *, image_size: int = 0, download: bool = True) -> Dataset:
         """Returns the whole data set, in memory.

@@ -46,6 +46,10 @@ class TextDataSource(DataSource):
     tokens: Tokens = Field("characters", description="what a token is: a character of the data, or a byte of UTF-8")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of each source's texts, the last ones, to hold out")
 
+    @property
+    def vocabulary_of_data(self) -> bool:
+        return self.tokens == "characters"
+
     def dataset(
         self,
         sources: Sequence[TextsOfSource],

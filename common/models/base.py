@@ -115,6 +115,11 @@ class Model(Component):
 
     conditional: bool = Field(True, description="condition the networks on the label")
 
+    @property
+    def has_batch_statistics(self) -> bool:
+        """Whether a network normalises by means over a batch, so that what it says of an example depends on others."""
+        return False
+
     def reconstructor(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> nn.Module:
         """Returns what encodes examples (B, ...), with labels (B,), and decodes them again, without chance.
 

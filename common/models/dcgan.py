@@ -34,6 +34,10 @@ class DCGAN(AdversarialModel):
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
 
+    @property
+    def has_batch_statistics(self) -> bool:
+        return self.norm == "batch"
+
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         images = require_images("dcgan", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0

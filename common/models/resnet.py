@@ -35,6 +35,10 @@ class ResNet(AdversarialModel):
     )
     spectral_norm: bool = Field(False, description="spectral normalisation of the discriminator (Miyato et al. 2018)")
 
+    @property
+    def has_batch_statistics(self) -> bool:
+        return self.norm == "batch"
+
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         images = require_images("resnet", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0

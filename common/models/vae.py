@@ -36,6 +36,10 @@ class VAE(Model):
     latent_size: int = Field(16, ge=1, le=4096, description="length of the latent vector")
     norm: Norm = Field("group", description="normalisation of hidden layers")
 
+    @property
+    def has_batch_statistics(self) -> bool:
+        return self.norm == "batch"
+
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         images = require_images("vae", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0

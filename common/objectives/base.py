@@ -49,6 +49,7 @@ class DrawSource:
         label_pool: Labels (K,), int64, each as likely as the others to be one that an example is generated for.
         noise_shape: Of the noise that the sampler makes one example of.
         example_shape: Of one example, as a network takes it.
+        own_labels: Of the examples that rows go with (R,), which are then those to generate for; None: any of the pool.
     """
 
     size: int
@@ -56,9 +57,12 @@ class DrawSource:
     label_pool: Tensor
     noise_shape: tuple[int, ...]
     example_shape: tuple[int, ...]
+    own_labels: Tensor | None = None
 
     def labels(self) -> Tensor:
         """Draws labels (R,), int64, to generate examples for."""
+        if self.own_labels is not None:
+            return self.own_labels
         return self.label_pool[torch.randint(len(self.label_pool), (self.size,), generator=self.generator)]
 
     def noise(self) -> Tensor:

@@ -45,4 +45,4 @@ class ExamplePrivacy(Privacy):
             return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta)
         rate = min(1.0, (self.batch_size or batch_size) / num_examples)
         noise = noise_multiplier(self.epsilon, self.delta, rate, uses_per_round * num_rounds)
-        return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta)
+        return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta, num_rounds)

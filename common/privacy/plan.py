@@ -14,12 +14,14 @@ class PrivacyPlan:
         uses_per_round: Uses of it in a round that the client takes part in.
         clip: The longest vector that an example adds to a sum.
         delta: Of the promise.
+        rounds: For how many rounds the noise is enough.
     """
 
     mechanism: Mechanism
     uses_per_round: int
     clip: float
     delta: float
+    rounds: int = 1
 
     def spent(self, rounds: int) -> float:
         """Returns epsilon after so many rounds."""

@@ -16,6 +16,9 @@ class Weighting(Component):
     needs_label_counts: ClassVar[bool] = False
     """Whether every client must say how many images of each class it holds."""
 
+    measures_examples: ClassVar[bool] = False
+    """Whether ``measure`` looks at the client's examples."""
+
     def measure(self, trainer: LocalTrainer) -> dict[str, float]:
         """Returns what a client adds to the metrics of its reply, from networks as they are after its training."""
         return {}

@@ -33,6 +33,8 @@ class MMD(Weighting):
 
     source: ClassVar[str] = "IFL-GAN, Li et al., TNNLS 2022; MMD: Gretton et al. 2012 (JMLR 13), lemma 6 and section 8"
 
+    measures_examples: ClassVar[bool] = True
+
     num: int = Field(256, ge=2, le=4096, description="real images, and as many generated ones, that are compared")
     temperature: float = Field(1.0, gt=0, description="divides the MMD; low ones leave the worst client alone to count")
 

@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, RecordDict
 from common.errors import ProtocolError
 from common.examples import ExampleSpec, spec_from
 
-PROTOCOL = 6
+PROTOCOL = 7
 """The version of all messages. A change of keys or of their meaning raises it."""
 
 META, ARRAYS = "meta", "arrays"

@@ -8,6 +8,11 @@ from common.errors import ProtocolError
 from common.examples import ExampleSpec
 from common.wire.fields import LONGEST_NAME, META, PROTOCOL, integer, integers, meta_of, spec_fields, spec_of, strings
 
+_LONGEST_KEY = 64  # hexadecimal digits
+SEED, SYSTEM = "seed", "system"
+"""Where noise comes from: the run's seed, so that the same task gives the same noise; or the client's system, anew each
+time."""
+
 
 @dataclass(frozen=True)
 class RollCall:
@@ -17,13 +22,17 @@ class RollCall:
         partition: The client's partition id, from 0.
         num_partitions: Partitions in the client's view of the federation.
         num_examples: Images that the client holds.
-        label_counts: Images of each class; None from a site that keeps them to itself, or was not asked.
+        label_counts: Images of each class; None from a site that keeps them to itself, or was not asked, and under a
+            promise of privacy.
         spec: Of the examples, and the number of classes.
         class_names: What each label means; sites must agree, or one's cats are another's dogs.
         data_digest: Of examples and labels (first 16 hex digits of a SHA-256): a resumed run must find the same ones.
+            Empty under a promise of privacy: it would tell examples that somebody guesses from all others.
         fingerprint: Of the source code that the client runs (``source_fingerprint``).
         without_moments: Why the site will send no moments of its examples' features; empty: it will.
         site: What people call the client; empty: it has no name. Says nothing of who it is.
+        noise: Where the noise of a promise of privacy comes from: ``SEED`` or ``SYSTEM``; empty: there is none.
+        site_key: Public half of the site's long-lived key, in hexadecimal digits, where the run needs one and it lasts.
     """
 
     partition: int
@@ -36,6 +45,8 @@ class RollCall:
     fingerprint: str
     without_moments: str = field(default="", compare=False)
     site: str = field(default="", compare=False)
+    noise: str = ""
+    site_key: str = ""
 
     @property
     def label(self) -> str:
@@ -97,6 +108,8 @@ def encode_roll_call(value: RollCall) -> RecordDict:
             "fingerprint": value.fingerprint,
             "without-moments": value.without_moments,
             "site": value.site,
+            "noise": value.noise,
+            "site-key": value.site_key,
         }
     )
     if value.label_counts is not None:
@@ -118,6 +131,8 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         site = check_site_name(str(meta.get("site", "")))
     except ValueError as error:
         raise ProtocolError(f"site is {str(meta['site'])[:80]!r}: {error}") from None
+    if (noise := str(meta.get("noise", ""))) not in ("", SEED, SYSTEM):
+        raise ProtocolError(f"noise is {noise[:80]!r}, neither {SEED!r} nor {SYSTEM!r}")
     return RollCall(
         partition=integer(meta, "partition"),
         num_partitions=integer(meta, "num-partitions"),
@@ -129,4 +144,6 @@ def decode_roll_call(content: RecordDict) -> RollCall:
         fingerprint=str(meta.get("fingerprint", "")),
         without_moments=str(meta.get("without-moments", "")),
         site=site,
+        noise=noise,
+        site_key=str(meta.get("site-key", ""))[:_LONGEST_KEY],
     )

@@ -9,6 +9,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from common.algorithms import Payload, Reply
 from common.errors import ProtocolError
 from common.examples import ExampleSpec
+from common.secure_sum import Letters
 from common.tree import FrozenTree
 from common.wire.fields import (
     ARRAYS,
@@ -22,6 +23,7 @@ from common.wire.fields import (
     spec_fields,
     spec_of,
 )
+from common.wire.masks import letters_of, put_letters
 from common.wire.trees import decode_tree, encode_tree
 
 _MOST_METRICS, _MOST_EXAMPLES = 64, 1e12
@@ -40,6 +42,7 @@ class Task:
         keep_from: The client keeps its memories from this round on, as the run may go back that far.
         rollbacks: How often the run has gone back; another number gives the client other random numbers.
         spec: Of the examples, where the client's own do not say it, as those of others differ; else None.
+        letters: What the client needs to mask its reply; None: replies are not masked.
     """
 
     payload: Payload
@@ -49,6 +52,7 @@ class Task:
     keep_from: int = 0
     rollbacks: int = 0
     spec: ExampleSpec | None = None
+    letters: Letters | None = None
 
 
 def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
@@ -63,7 +67,10 @@ def encode_task(task: Task, arrays: ArrayRecord) -> RecordDict:
         **spec_fields(task.spec),
     }
     scalars = {key: float(value) for key, value in task.payload.scalars.items()}
-    return RecordDict({ARRAYS: arrays, META: _shared(*meta.items()), _SCALARS: _shared(*scalars.items())})
+    content = RecordDict({ARRAYS: arrays, META: _shared(*meta.items()), _SCALARS: _shared(*scalars.items())})
+    if task.letters is not None:
+        put_letters(content, task.letters)
+    return content
 
 
 @functools.lru_cache(maxsize=16)
@@ -90,6 +97,7 @@ def decode_task(content: RecordDict) -> Task:
         keep_from=integer(meta, "keep-from"),
         rollbacks=integer(meta, "rollbacks"),
         spec=spec_of(meta),
+        letters=letters_of(content),
     )
 
 

@@ -123,7 +123,7 @@ class ResilientGrid(Grid):
         self._absent -= {partition for partition in requests.unsent if self._nodes[partition] in online}
         ready = {k: m for k, m in requests.unsent.items() if self._nodes[k] in online}
         for partition in requests.unsent:
-            now(partition, "asked" if partition in ready else "away")
+            now(partition, "requested" if partition in ready else "away")
         left = max((patience.of(k) for k in ready), default=0.0) - requests.waited
         requests.pending |= self._push(ready, left)
         sent = set(requests.pending.values())
@@ -183,21 +183,13 @@ class ResilientGrid(Grid):
         Returns:
             The answers by partition, ascending, and why the others have not answered.
         """
-        kind, question = f"{MessageType.QUERY}.ask", wire.encode_question(name, arrays, spec)
-        replies = self.send_and_receive(
-            [Message(RecordDict(dict(question)), node, kind, group_id=name) for node in self._nodes.values()],
-            timeout=seconds,
-        )
+        question = wire.encode_question(name, arrays, spec)
+        late = f"no answer within evaluation.answer-seconds={seconds:g}"
+        found, silent = self.ask_each("ask", dict.fromkeys(self._nodes, question), name, seconds, late)
         answers: dict[int, wire.Answer] = {}
-        silent: dict[int, str] = {}
-        for reply in replies:
-            partition = self.partition_of(reply)
-            assert partition is not None, "these are replies to the messages above"
-            if reply.has_error():
-                silent[partition] = reason_of(reply)
-                continue
+        for partition, content in found.items():
             try:
-                answer = wire.decode_answer(reply.content)
+                answer = wire.decode_answer(content)
                 if answer.partition != partition:
                     raise ProtocolError(f"the answer says partition {answer.partition}, its node holds {partition}")
             except ProtocolError as error:
@@ -207,8 +199,40 @@ class ResilientGrid(Grid):
                 silent[partition] = one_line(answer.refusal)
             else:
                 answers[partition] = answer
-        left = self._nodes.keys() - answers.keys() - silent.keys()
-        late = f"no answer within evaluation.answer-seconds={seconds:g}"
+        return answers, {k: silent[k] for k in sorted(silent)}
+
+    def ask_each(
+        self, kind: str, questions: Mapping[int, RecordDict], what: str, seconds: float, late: str
+    ) -> tuple[dict[int, RecordDict], dict[int, str]]:
+        """Sends clients a message each beside the rounds.
+
+        Args:
+            kind: Of the query, as the ClientApp names it.
+            questions: What each is asked, by partition; contents may be shared.
+            what: What it is about, for whoever waits.
+            seconds: How long to wait for answers; 0: what suits the clients.
+            late: Why there is no answer of a client that is there and has given none.
+
+        Returns:
+            The answers by partition, ascending, and why the others have not answered.
+        """
+        replies = self.send_and_receive(
+            [
+                Message(RecordDict(dict(content)), self._nodes[k], f"{MessageType.QUERY}.{kind}", group_id=what)
+                for k, content in questions.items()
+            ],
+            timeout=seconds,
+        )
+        answers: dict[int, RecordDict] = {}
+        silent: dict[int, str] = {}
+        for reply in replies:
+            partition = self.partition_of(reply)
+            assert partition is not None, "these are replies to the messages above"
+            if reply.has_error():
+                silent[partition] = reason_of(reply)
+            else:
+                answers[partition] = reply.content
+        left = questions.keys() - answers.keys() - silent.keys()
         silent |= {partition: self._silence.get(partition, late) for partition in left}
         return {k: answers[k] for k in sorted(answers)}, {k: silent[k] for k in sorted(silent)}
 

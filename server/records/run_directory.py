@@ -36,6 +36,7 @@ class RunDirectory:
         self.real = self.samples / "real.txt"
         self.reconstructions = self.path / "reconstructions.png"
         self.checkpoints = self.path / "checkpoints"
+        self.site_keys = self.path / "site-keys.json"
         self.moments = self.path / "moments.safetensors"
         self.summary = self.path / "summary.json"
         self.audit = self.path / "audit.json"

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from common.algorithms import ServerState
 from common.hooks import Answer, FinishedRound
-from common.journal_lines import ClientLine, OfSomeRounds, RefusedLine, RoundLine
+from common.journal_lines import ClientLine, MaskLine, OfSomeRounds, RefusedLine, RoundLine
 from common.tree import Tree
 
 ClientStates = Mapping[int, Mapping[str, Tree]]
@@ -26,6 +26,7 @@ class RoundRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_down: int = 0
     bytes_up: int = 0
+    masks: MaskLine | None = None
 
     def line(self, examples_seen: int, names: Mapping[int, str], transforms: Sequence[str]) -> RoundLine:
         """Returns the line of the journal that the round becomes, before it is scored.
@@ -36,6 +37,8 @@ class RoundRecord:
             transforms: What was done to updates on their way.
         """
         some: OfSomeRounds = {"transforms": list(transforms)} if transforms else {}
+        if self.masks is not None:
+            some["masks"] = self.masks
         return {
             "round": self.round,
             "examples-seen": examples_seen,

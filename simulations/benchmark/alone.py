@@ -22,7 +22,8 @@ from torch import Tensor
 from client import data
 from client.batches import Assignment
 from client.site import Site
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.config import RunConfig, Scalar
 from common.files import write_atomically
 from common.generation import load_sampler

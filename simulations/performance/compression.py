@@ -8,7 +8,8 @@ import torch
 from client import data
 from client.batches import Assignment
 from client.site import Site
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common import wire
 from common.config import RunConfig
 from common.transforms.compress import Compress

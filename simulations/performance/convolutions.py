@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from client.batched.convolutions import convolution, transposed_convolution
 from client.batched.cuda_graph import cuda_graph
+from client.functional.convolutions import convolution, transposed_convolution
 from simulations.performance.figures import Figure, Measured, Plan, Skipped
 
 Way = Callable[["Layer", Tensor, Tensor], Tensor]

@@ -11,7 +11,8 @@ from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment
 from client.data import load
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.config import RunConfig, Scalar
 from simulations.performance.figures import Figure, Measured, Plan, in_turn
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from client.batches import Assignment
 from client.data import load
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.config import RunConfig
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, in_turn

@@ -10,7 +10,8 @@ import torch
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.examples import ExampleSet

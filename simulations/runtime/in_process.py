@@ -19,7 +19,7 @@ from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
-from client.state import ContextMemories
+from client.state import ContextMemories, without_memories
 from common.components import suggestion
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
@@ -162,8 +162,8 @@ class InProcessGrid(Grid):
         return _StatesView(self._states, rounds)
 
     def restore_clients(self, states: ClientStates, rounds: Mapping[int, int]) -> None:
-        """Gives clients back what they kept after the given round of each; all others keep nothing."""
-        self._states = {partition: RecordDict() for partition in self._states}
+        """Gives clients back what they kept after the given round of each; all others keep nothing but their keys."""
+        self._states = {partition: without_memories(state) for partition, state in self._states.items()}
         for partition, round in rounds.items():
             if partition in states:
                 ContextMemories(self._states[partition]).save(round, states[partition], round)

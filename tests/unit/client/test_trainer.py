@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from client.batches import Assignment
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common import tree
 from common.config_sections import LocalConfig
 from common.errors import ConfigError, DivergenceError

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from client.batches import Assignment
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.algorithms.count_sums import CountSums, added
 from common.config import RunConfig
 from common.errors import ConfigError, ProtocolError

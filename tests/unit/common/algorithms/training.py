@@ -3,7 +3,8 @@
 import torch
 
 from client.batches import Assignment
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.aggregators import AGGREGATORS
 from common.algorithms import ServerContext
 from common.config_sections import LocalConfig

@@ -115,7 +115,8 @@ from client import data
 from client.app import train
 from client.site import Site
 from client.batches import Assignment
-from client.trainer import Trainer, TrainerSpec
+from client.trainer import Trainer
+from client.trainer_spec import TrainerSpec
 from common.config import RunConfig
 config = RunConfig.from_flat({"local.steps": 1, "local.batch-size": 4})
 shard = data.shard(config, Site(partition_id=0, num_partitions=10))

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from client.batched.convolutions import convolution, transposed_convolution
+from client.functional.convolutions import convolution, transposed_convolution
 
 GENERATOR = torch.Generator().manual_seed(0)
 FORMS = [((1, 1), (0, 0)), ((2, 1), (1, 0)), ((1, 2), (0, 1)), ((2, 2), (1, 1))]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch._C import _functorch
 from torch._functorch import pyfunctorch
 
-from client.batched.vectorised import Generators, vectorised
+from client.functional.vectorised import Generators, vectorised
 from common.objectives.augment import CHANGES, change, num_uniforms
 from common.seeding import torch_generator
 

@@ -8,14 +8,14 @@ Objectives are written for one client. ``vmap`` carries most of their arithmetic
   outputs is every client's own;
 - attention, which ``vmap`` carries out client by client: here it is one call for the examples of all clients;
 - ``torch.lstm``, which is written out here;
-- convolutions on a GPU, which ``vmap`` makes one of many groups; see ``client.batched.convolutions``;
+- convolutions on a GPU, which ``vmap`` makes one of many groups; see ``client.functional.convolutions``;
 - ``clamp_`` in place, for losses that bound weights.
 
 A mode of torch's intercepts these calls; nothing else is changed. It stands on private functions of functorch, which a
 test pins: ``torch.func.vmap`` itself takes a fifth of a small step to look through what it is given.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch._functorch.vmap import lazy_load_decompositions  # type: ignore[attr-
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
-from client.batched.convolutions import convolution, transposed_convolution
+from client.functional.convolutions import convolution, transposed_convolution
 
 _REQUIRES_GRAD = torch.Tensor.requires_grad.__get__  # type: ignore[attr-defined]
 
@@ -52,13 +52,19 @@ class Generators(torch.Generator):
         self.used = False
 
 
-def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
+Rules = Mapping[Any, Callable[..., Any]]
+"""What is carried out instead of functions of torch's, by these."""
+
+
+def vectorised(function: Callable[..., Any], rules: Rules | None = None) -> Callable[..., Any]:
     """Returns ``function`` over the first dimension of all its tensors; its results have that dimension too.
 
     Args:
         function: Of one client; takes and returns tensors, or dictionaries and tuples of them. It may draw from
             ``Generators`` that it holds, and differentiate.
+        rules: Beside those of this file.
     """
+    rules = {**_WRITTEN_OUT, **(rules or {})}
     lazy_load_decompositions()
 
     def together(*arguments: Any) -> Any:
@@ -66,13 +72,18 @@ def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
         level = _functorch._vmap_increment_nesting(num, "error")
         try:
             batched = _each(arguments, lambda value: _functorch._add_batch_dim(value, 0, level))
-            with _Interception():
+            with _Interception(rules):
                 results = function(*batched)
             return _each(results, lambda value: _functorch._remove_batch_dim(value, level, num, 0))
         finally:
             _functorch._vmap_decrement_nesting()
 
     return together
+
+
+def written_out(function: Any) -> Callable[..., Any]:
+    """Returns what is carried out instead of a function of torch's; itself where that is nothing else."""
+    return _WRITTEN_OUT.get(function, function)
 
 
 def _leaves(values: Any) -> Iterator[Tensor]:
@@ -94,6 +105,10 @@ def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 class _Interception(TorchFunctionMode):
     """Carries out for all clients what ``vmap`` refuses."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self._rules = rules
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -117,7 +132,7 @@ class _Interception(TorchFunctionMode):
             with temporarily_pop_interpreter_stack():
                 _functorch.get_unwrapped(args[0]).clamp_(*args[1:], **kwargs)  # by limits that all have in common
             return args[0]
-        return _WRITTEN_OUT.get(function, function)(*args, **kwargs)
+        return self._rules.get(function, function)(*args, **kwargs)
 
 
 def _attention(*given: Tensor, **options: Any) -> Any:
@@ -129,7 +144,7 @@ def _attention(*given: Tensor, **options: Any) -> Any:
         queries, keys, values = (value.flatten(0, 1) for value in whole)
         return F.scaled_dot_product_attention(queries, keys, values, **options).view(whole[0].shape)
 
-    return _all_clients(together, *given)
+    return each_whole(together, *given)
 
 
 def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
@@ -179,7 +194,7 @@ def _convolution(
     if not _are_products(images, weights) or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups > 1:
         return F.conv2d(images, weights, bias, stride, padding, dilation, groups)
     together = partial(convolution, stride=_pair(stride), padding=_pair(padding))
-    return _with_bias(_all_clients(together, images, weights), bias)
+    return with_bias(each_whole(together, images, weights), bias)
 
 
 def _transposed_convolution(
@@ -195,7 +210,7 @@ def _transposed_convolution(
     if not _are_products(maps, weights) or _pair(dilation) != (1, 1) or groups > 1:
         return F.conv_transpose2d(maps, weights, bias, stride, padding, output_padding, groups, dilation)
     options = {"stride": _pair(stride), "padding": _pair(padding), "extra": _pair(output_padding)}
-    return _with_bias(_all_clients(partial(transposed_convolution, **options), maps, weights), bias)
+    return with_bias(each_whole(partial(transposed_convolution, **options), maps, weights), bias)
 
 
 def _are_products(*given: Tensor) -> bool:
@@ -212,8 +227,8 @@ def _on_gpu(value: Tensor) -> bool:
     return value.is_cuda
 
 
-def _all_clients(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
-    """Returns ``function`` of the tensors of all clients, (N, ...) each."""
+def each_whole(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """Returns ``function``, of a rule, of the tensors of all clients, (N, ...) each."""
     level, places = _functorch.current_level(), [_functorch.maybe_get_bdim(value) for value in given]
     with temporarily_pop_interpreter_stack():
         whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
@@ -221,11 +236,12 @@ def _all_clients(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
     return _functorch._add_batch_dim(together, 0, level)
 
 
-def _with_bias(maps: Tensor, bias: Tensor | None) -> Tensor:
+def with_bias(maps: Tensor, bias: Tensor | None) -> Tensor:
+    """Returns maps (B, O, H, W) with a bias (O,) for each channel."""
     return maps if bias is None else maps + bias[:, None, None].to(maps.dtype)
 
 
-_WRITTEN_OUT: dict[Any, Callable[..., Any]] = {
+_WRITTEN_OUT: Rules = {
     F.scaled_dot_product_attention: _attention,
     torch.lstm: _memory,
     F.conv2d: _convolution,

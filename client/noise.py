@@ -1,0 +1,112 @@
+"""What a client hides its examples with: random numbers that nobody else can draw again, or the run's in a simulation.
+
+Noise is what a promise of privacy stands on: who could draw it again would subtract it. A site with data of its own
+takes it from the operating system's cryptographic source, so that a run there cannot be repeated. The shards of a
+simulation are parts of a data set that whoever started the run holds anyway: there it follows from the run's seed,
+which gives the same bits in every runtime.
+"""
+
+import math
+import secrets
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from common.errors import ConfigError
+from common.privacy.plan import PrivacyPlan
+
+
+class NoiseSource(Protocol):
+    """Random numbers, on the CPU."""
+
+    generator: torch.Generator
+    """For what is drawn beside noise, such as latents: never noise itself."""
+
+    def normals(self, *shape: int) -> Tensor:
+        """Draws standard normal numbers, float64."""
+
+    def uniforms(self, num: int) -> Tensor:
+        """Draws numbers (num,), float64, uniform in [0, 1)."""
+
+
+class SeededNoise:
+    """Noise that follows from the run's seed.
+
+    Args:
+        generator: The client's own of this round.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def normals(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+
+    def uniforms(self, num: int) -> Tensor:
+        return torch.rand(num, generator=self.generator, dtype=torch.float64)
+
+
+class SystemNoise:
+    """Noise of the operating system, by Box and Muller's transform; none of it is drawn from a generator of torch's.
+
+    Those have a state of 32 bits when they are seeded: few enough to try them all.
+    """
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(secrets.randbits(63))
+
+    def normals(self, *shape: int) -> Tensor:
+        num = math.prod(shape)
+        first, second = self.uniforms(num + num % 2).chunk(2)
+        radius, angle = (-2 * torch.log1p(-first)).sqrt(), 2 * math.pi * second
+        return torch.cat([radius * angle.cos(), radius * angle.sin()])[:num].view(shape)
+
+    def uniforms(self, num: int) -> Tensor:
+        bits = torch.frombuffer(bytearray(secrets.token_bytes(8 * num)), dtype=torch.int64) if num else torch.empty(0)
+        return (bits.long() & (2**53 - 1)).double() / 2**53
+
+
+class PrivateRound:
+    """What a client may release of its examples in a round, each sum with the noise of its plan.
+
+    Args:
+        plan: The client's.
+        source: Of the noise.
+        num_examples: That the client holds, which is public.
+        where: Names client and round in errors.
+    """
+
+    def __init__(self, plan: PrivacyPlan, source: NoiseSource, num_examples: int, where: str) -> None:
+        self.plan, self.source, self.num_examples = plan, source, num_examples
+        self._where = where
+        self._uses = 0
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Examples in a batch on average."""
+        return self.plan.mechanism.rate * self.num_examples
+
+    def hidden(self, total: Tensor, clip: float, rate: float = 1.0) -> Tensor:
+        """Returns a sum over examples, float64 on the CPU, with noise in every coordinate.
+
+        Args:
+            total: To which no example adds more than a vector of length ``clip``.
+            clip: That length.
+            rate: With what probability each example has had a part in it.
+
+        Raises:
+            ConfigError: The plan does not pay for it, or not for one release more.
+        """
+        if rate > self.plan.mechanism.rate:
+            raise ConfigError(
+                f"{self._where}: privacy pays for sums over a share of {self.plan.mechanism.rate:.3g} of the examples, "
+                f"and this one is over {rate:.3g}: nothing was released"
+            )
+        self._uses += 1
+        if self._uses > self.plan.uses_per_round:
+            raise ConfigError(
+                f"{self._where}: privacy pays for {self.plan.uses_per_round} releases a round, and this is one more: "
+                "the algorithm trains or counts more often than its plan says; nothing was released"
+            )
+        return total + self.plan.mechanism.noise_multiplier * clip * self.source.normals(*total.shape)

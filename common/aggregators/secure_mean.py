@@ -1,0 +1,40 @@
+"""The mean, of which the server learns the sum alone and no client's update."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from common.aggregators.mean import Mean
+
+
+class SecureMean(Mean):
+    """Mean as ``mean`` takes it, of updates that clients send in fixed point and masked, so that their sum alone shows.
+
+    The protocol is in ``common/secure_sum``. Updates are rounded to the nearest multiple of 2^-b, with b as large as
+    leaves the sum of all clients below 2^62: 38 binary digits with the default ``range`` and 60,000 examples. When
+    the masks are off, every reply that reaches this class is the mean already. Nothing can look at a single update:
+    no robust aggregate, no limit to its norm (``admission.max-norm-ratio`` is off), no drift in the journal.
+
+    Deviations: of the variant for an honest-but-curious server, with the keys signed as in that for an active one,
+    and without its fourth step; shares have digests, so that who hands out others than it was given is named. Of
+    an integer entry on which clients do not agree the mean is taken, rounded up.
+    """
+
+    source: ClassVar[str] = "Bonawitz et al. 2017 (eprint 2017/281), figure 4"
+
+    sums_alone: ClassVar[bool] = True
+
+    threshold: int = Field(
+        3, ge=3, description="fewest clients in a sum, and that can undo masks together; more than half of a round's"
+    )
+    range: float = Field(256.0, gt=0, le=2**40, description="largest change of a weight or a buffer in a round")
+
+    @property
+    def largest_change(self) -> float:
+        return self.range
+
+    def min_replies(self) -> int:
+        return self.threshold
+
+    def advice(self, replies: int) -> str:
+        return f"threshold <= {replies}" if replies >= 3 else ""

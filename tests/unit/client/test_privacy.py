@@ -1,0 +1,249 @@
+"""What leaves a client under a promise of privacy, and what a site allows."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, Message, RecordDict
+
+from client import app as client_app
+from client import data, ledger
+from client.site import Site
+from common import wire
+from common.config import RunConfig
+from common.errors import ConfigError, DataError, DivergenceError, FederationError, PrivacyError
+from common.exchange import Payload
+from common.privacy import ExamplePrivacy
+from common.privacy.accounting import Mechanism
+from common.privacy.plan import PrivacyPlan
+from common.queries import QUERIES
+from common.seeding import numpy_generator
+from simulations.runtime.in_process import identify_process
+
+PRIVATE = {
+    "model": "dcgan width=8",
+    "privacy": "example epsilon=10",
+    "local.fake-labels": "uniform",
+    "local.steps": 1,
+    "local.batch-size": 16,  # all that a client has: no sampling, so that the formula gives the noise
+    "federation.num-clients": 2,
+    "federation.num-rounds": 3,
+    "partition": "iid examples-per-client=16",
+}
+SECRET = "/srv/scans/john-smith.png has 17 fingers"
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    identify_process()
+    yield
+    client_app._RESIDENT.__dict__.clear()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A site's own sixteen images."""
+    generator = numpy_generator(0, "own")
+    images = generator.integers(0, 256, (16, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(16) % 2)
+    return {"data": f"npz:{tmp_path / 'own.npz'}"}
+
+
+def site(**changes):
+    return Site.of({"partition-id": 0, "num-partitions": 2} | {k.replace("_", "-"): v for k, v in changes.items()})
+
+
+def ask(content, kind="query", config=PRIVATE, node=()):
+    flat = RunConfig.from_flat(config).flat()
+    place = {"partition-id": 0, "num-partitions": 2, **dict(node)}
+    context = Context(run_id=1, node_id=1, node_config=place, state=RecordDict(), run_config=flat)
+    message = Message(content, dst_node_id=1, message_type=kind)
+    return client_app.app(message, context).content
+
+
+def roll_call(config=PRIVATE, node=(), label_counts=True):
+    return wire.decode_roll_call(ask(wire.encode_roll_call_request(label_counts), config=config, node=node))
+
+
+def task(config=PRIVATE, node=(), **changes):
+    settings = RunConfig.from_flat(config)
+    spec = data.shard(settings, site(**{k.replace("-", "_"): v for k, v in dict(node).items()})).spec
+    weights = settings.model_component.build(spec, 0).state_dict()
+    one = wire.Task(Payload(weights), round=1, run="ab", **changes)
+    return wire.encode_task(one, wire.encode_tree(weights))
+
+
+def trained(config=PRIVATE, node=(), **changes):
+    return wire.decode_reply(ask(task(config, node, **changes), "train", config, node), 1)[0]
+
+
+class TestRollCall:
+    def test_says_nothing_that_depends_on_what_is_in_the_examples(self):
+        answer = roll_call()
+        assert answer.label_counts is None
+        assert answer.data_digest == ""
+        assert "privacy=example" in answer.without_moments
+        assert (answer.num_examples, answer.noise) == (16, wire.SEED)
+
+    def test_without_a_promise_says_what_it_did(self):
+        answer = roll_call({k: v for k, v in PRIVATE.items() if k != "privacy"})
+        assert answer.label_counts is not None
+        assert (len(answer.data_digest), answer.noise) == (16, "")
+
+    def test_says_that_a_site_with_its_own_data_takes_noise_from_its_system(self, own):
+        assert roll_call(node=own).noise == wire.SYSTEM
+
+    def test_texts_by_their_characters_are_refused(self, tmp_path):
+        (tmp_path / "a.txt").write_text("a quiet text of some length " * 30, encoding="utf-8")
+        text = {"model": "transformer", "objective": "next-token", "privacy": "example", "federation.num-clients": 2}
+        text |= {"data.name": "shakespeare tokens=bytes", "partition": "by-source"}
+        with pytest.raises(PrivacyError, match="tokens=bytes"):
+            roll_call(text, {"data": f"text-folder:{tmp_path}"})
+
+
+class TestReply:
+    def test_has_weights_and_what_is_public_and_nothing_else(self):
+        reply = trained()
+        assert set(reply.metrics) == {"examples", "seconds"}
+        assert set(trained({k: v for k, v in PRIVATE.items() if k != "privacy"}).metrics) > {"discriminator-loss"}
+
+    def test_the_same_task_has_the_same_noise_and_other_weights_have_other_noise(self, monkeypatch):
+        seeds = []
+        assignment = client_app.Assignment
+        monkeypatch.setattr(
+            client_app, "Assignment", lambda *args, **kwargs: seeds.append(args[1]) or assignment(*args, **kwargs)
+        )
+        content = task()
+        ask(content, "train")
+        ask(content, "train")
+        settings = RunConfig.from_flat(PRIVATE)
+        other = settings.model_component.build(data.shard(settings, site()).spec, 1).state_dict()
+        ask(wire.encode_task(wire.Task(Payload(other), round=1, run="ab"), wire.encode_tree(other)), "train")
+        assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_is_answered(name):
+    answer = wire.decode_answer(ask(wire.encode_question(name), "query.ask"))
+    assert (dict(answer.arrays), "privacy=example" in answer.refusal) == ({}, True)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("error", "kind", "words"),
+        [
+            (DivergenceError(SECRET), DivergenceError, "training has diverged"),
+            (DataError(SECRET), DataError, "the site's examples cannot be used"),
+            (ValueError(SECRET), FederationError, "the client has failed"),
+            (FileNotFoundError(SECRET), FederationError, "the client has failed"),
+        ],
+    )
+    def test_have_no_value_of_an_example(self, monkeypatch, caplog, error, kind, words):
+        def fail(*args):
+            raise error
+
+        content = task()
+        monkeypatch.setattr(data, "shard", fail)
+        for sent, message in ((content, "train"), (wire.encode_roll_call_request(False), "query")):
+            with pytest.raises(kind, match=words) as caught:
+                ask(sent, message)
+            assert SECRET not in str(caught.value)
+            assert caught.value.__suppress_context__  # in a traceback it would stand all the same
+        assert SECRET in caplog.text  # the site's own log has it
+
+    def test_of_settings_stay_as_they_are(self):
+        with pytest.raises(ConfigError, match="partition-id=7"):
+            roll_call(node={"partition-id": 7, "num-partitions": 8})
+
+    def test_without_a_promise_stay_as_they_are(self, monkeypatch):
+        def fail(*args):
+            raise DataError(SECRET)
+
+        monkeypatch.setattr(data, "shard", fail)
+        with pytest.raises(DataError, match="john-smith"):
+            roll_call({k: v for k, v in PRIVATE.items() if k != "privacy"})
+
+
+class TestLimitOfASite:
+    def test_is_for_data_of_its_own_and_is_remembered(self, tmp_path, own):
+        with pytest.raises(ConfigError, match="privacy-epsilon=3 is a limit for the site's own data"):
+            site(privacy_epsilon=3, **own)
+        assert site(privacy_epsilon=3, state_path=str(tmp_path), **own).privacy_epsilon == 3
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"privacy": "none"}, "takes part in private runs only"),
+            ({"privacy": "example epsilon=4"}, "the run may spend epsilon=4"),
+            ({"privacy": "example epsilon=3 delta=1e-4"}, "with delta=0.0001"),
+        ],
+    )
+    def test_keeps_it_out_of_runs_that_promise_less(self, tmp_path, own, changes, words):
+        node = own | {"privacy-epsilon": 3.0, "state-path": str(tmp_path)}
+        config = PRIVATE | changes
+        for content, kind in (
+            (wire.encode_roll_call_request(True), "query"),
+            (wire.encode_question("feature-moments"), "query.ask"),
+            (task(config, own), "train"),
+        ):
+            with pytest.raises(PrivacyError, match=words):
+                ask(content, kind, config, node)
+        assert not list(tmp_path.glob("privacy-*.jsonl"))
+
+    def test_ends_its_part_in_a_run_that_asks_too_often(self, tmp_path, own):
+        node = own | {"state-path": str(tmp_path)}
+        for _ in range(3):  # the rounds that the noise is for; the same one again is another release
+            trained(node=node)
+        with pytest.raises(PrivacyError, match=r"round 1 would bring .* epsilon 12.*the run promises 10"):
+            trained(node=node)
+        (file,) = tmp_path.glob("privacy-*.jsonl")
+        assert len(file.read_text().splitlines()) == 3
+
+
+class TestLedger:
+    PROMISE = ExamplePrivacy(epsilon=10.0)
+
+    def plan(self, rounds=3):
+        made = self.PROMISE.plan("steps", 16, 16, 1, rounds)
+        assert made.rounds == rounds
+        return made
+
+    def test_adds_up_runs(self, tmp_path, own):
+        place = site(privacy_epsilon=12.0, state_path=str(tmp_path), **own)
+        book = ledger.SiteLedger(place)
+        for round in (1, 2, 3):
+            book.charge("aa", round, self.PROMISE, self.plan())
+        ledger.SiteLedger(place).charge("bb", 1, self.PROMISE, self.plan())
+        with pytest.raises(PrivacyError, match=r"all runs have spent .* privacy-epsilon=12 in its node configuration"):
+            ledger.SiteLedger(place).charge("bb", 2, self.PROMISE, self.plan())
+
+    def test_another_plan_in_the_same_run_is_added_up_too(self, tmp_path, own):
+        book = ledger.SiteLedger(site(state_path=str(tmp_path), **own))
+        book.charge("aa", 1, self.PROMISE, self.plan())
+        weak = PrivacyPlan(Mechanism(0.4), 1, 1.0, 1e-5, rounds=100)
+        with pytest.raises(PrivacyError, match="round 2"):
+            book.charge("aa", 2, self.PROMISE, weak)
+
+    def test_outlives_a_torn_line_and_refuses_a_damaged_one(self, tmp_path, own):
+        book = ledger.SiteLedger(site(state_path=str(tmp_path), **own))
+        book.charge("aa", 1, self.PROMISE, self.plan())
+        (file,) = tmp_path.glob("privacy-*.jsonl")
+        file.write_bytes(file.read_bytes() + b'{"run": "a')  # killed while it wrote
+        book.charge("aa", 2, self.PROMISE, self.plan())
+        assert [json.loads(row)["round"] for row in file.read_text().splitlines()] == [1, 2]
+        file.write_text("x\n" + file.read_text())
+        with pytest.raises(PrivacyError, match="cannot be read"):
+            book.charge("aa", 3, self.PROMISE, self.plan())
+        assert len(file.read_text().splitlines()) == 3
+
+    def test_is_written_before_the_round_is_trained(self, tmp_path, own, monkeypatch):
+        seen = []
+        run = client_app._trainer
+        monkeypatch.setattr(
+            client_app, "Assignment", lambda *args, **kwargs: seen.append(len(list(tmp_path.glob("privacy-*.jsonl"))))
+        )
+        with pytest.raises(FederationError):  # there is no assignment
+            trained(node=own | {"state-path": str(tmp_path)})
+        assert (seen, run) == ([1], client_app._trainer)
+        assert torch.get_num_threads() >= 1
