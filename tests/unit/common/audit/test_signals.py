@@ -1,4 +1,4 @@
-"""Checks the score of how well networks know an example, of every family: those that learned some by heart are caught."""
+"""Checks the score of how well networks know an example, of every family: what was learned by heart is caught."""
 
 import pytest
 import torch
