@@ -22,6 +22,7 @@ class Collector:
         self._session = session
         self._threshold = threshold
         self._adverts: dict[int, bytes] = {}
+        self._mask_keys: set[bytes] = set()
         self._given: dict[int, SharesAnswer] = {}
         self._revealed: dict[int, dict[int, bytes]] = {}  # by owner and holder
 
@@ -54,8 +55,9 @@ class Collector:
                 "its site's key is another than before: a site without a state-path has a new one whenever its node "
                 "is started"
             )
-        if any(advert.masks == Advert.read(other).masks for other in self._adverts.values()):
+        if advert.masks in self._mask_keys:
             raise FederationError("its keys are those of another client")
+        self._mask_keys.add(advert.masks)
         self._adverts[partition] = content
         return advert
 

@@ -145,7 +145,10 @@ def test_a_round_below_the_threshold_says_why_and_is_repeated_with_the_same_bits
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        ("keys", "2 clients have taken the step of keys of secure aggregation, and nothing is revealed below threshold=3"),
+        (
+            "keys",
+            "2 clients have taken the step of keys of secure aggregation, and nothing is revealed below threshold=3",
+        ),
         ("shares", "2 clients have taken the step of shares"),
         ("unmask", "2 clients have handed out shares, and it takes 3 to unmask the sum; .*the line is dead in unmask"),
     ],

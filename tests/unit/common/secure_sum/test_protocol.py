@@ -127,7 +127,9 @@ def test_two_colluding_clients_below_the_threshold_and_the_server_cannot_unmask_
     # What is left when they take their own masks off is still masked: by its seed, and with the other honest clients.
     left = one.sent[2].copy()
     for k in (0, 1):
-        seed = common_secret(one.members[k].masks_key, Advert.read(one.members[2].advert).masks, SESSION.bound("mask", k, 2))
+        seed = common_secret(
+            one.members[k].masks_key, Advert.read(one.members[2].advert).masks, SESSION.bound("mask", k, 2)
+        )
         add_stream(left, seed, subtract=False)  # 2 has subtracted what the lower partition added
     assert not (left == one.inputs[2]).any()
     third = one.members[3].shares[2]  # with a third one's share the seed is known: this is what the threshold is for
@@ -212,7 +214,10 @@ def test_a_letter_with_other_shares_than_its_sender_says_is_noticed():
         one.members[0].receive(replace(letters, digests=digests), 3)
 
 
-@pytest.mark.parametrize("change", [lambda letter: letter[:-1] + bytes([letter[-1] ^ 1]), lambda letter: b"", lambda letter: bytes(len(letter))])
+@pytest.mark.parametrize(
+    "change",
+    [lambda letter: letter[:-1] + bytes([letter[-1] ^ 1]), lambda letter: b"", lambda letter: bytes(len(letter))],
+)
 def test_a_letter_that_was_changed_cannot_be_opened(change):
     one = Round(4, 3).keys().shares()
     letters = one.collector.letters_to(0, 100)
@@ -276,9 +281,7 @@ def fixed(monkeypatch):
     """Makes all secrets of a round the same in every run of the tests."""
     drawn = itertools.count()
     for module in ("member", "keys"):
-        monkeypatch.setattr(
-            f"common.secure_sum.{module}.new_secret", lambda: (7 + next(drawn)).to_bytes(32, "big")
-        )
+        monkeypatch.setattr(f"common.secure_sum.{module}.new_secret", lambda: (7 + next(drawn)).to_bytes(32, "big"))
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**64 - 1, 2**40])

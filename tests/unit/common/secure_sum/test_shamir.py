@@ -13,7 +13,7 @@ def test_shares_are_values_of_the_polynomial_by_hand():
 
 
 def test_three_values_give_the_constant_term_by_hand():
-    # Lagrange at 0 for x = 1, 2, 5: 12 * (2 * 5) / (1 * 4) + 23 * (1 * 5) / (-1 * 3) + 92 * (1 * 2) / (4 * 3) = 30 - 115/3 + 46/3
+    # Lagrange at 0 for x = 1, 2, 5: 12 (2 5) / (1 4) + 23 (1 5) / (-1 3) + 92 (1 2) / (4 3) = 30 - 115/3 + 46/3
     assert shamir.join({0: 12, 1: 23, 4: 92}) == 7
 
 
