@@ -108,7 +108,12 @@ class RunConfig(ConfigKeys):
 
     def least_replies(self, cohort: int) -> int:
         """Returns the usable replies without which a round of ``cohort`` clients fails."""
-        return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.min_replies())
+        return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.needed(cohort))
+
+    @property
+    def mask_threshold(self) -> int:
+        """How many clients it takes to undo masks, where a round's updates are added up under some."""
+        return self.aggregator.needed(self.federation.cohort_size)
 
     def counted_times(self, num_examples: int) -> int:
         """Returns how often a client with so many examples counts in a sum, where its weight depends on them alone."""

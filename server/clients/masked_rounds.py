@@ -89,7 +89,7 @@ class MaskedRounds:
         self._config = config
         self._roster = roster
         self._grid = grid
-        self._threshold = config.aggregator.min_replies()
+        self._threshold = config.mask_threshold
         self._known = _pinned(site_keys, roster)
         self._collector = Collector(Session(b"", "", 0), self._threshold)
         self._session = b""

@@ -18,7 +18,7 @@ _NOUNS = {"text": "rows of text"}
 _WORDS = {"text": ("text", "texts")}
 _SUMS = {"text": "what the model expects of held-out characters"}
 _PRIVACY = """- Training {many} never left their clients. Clients and server exchanged {exchanged}.
-- This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
+- This is **{promise}**: no bound is proven on what weights tell of a single
   training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
   before you publish either, where those are sensitive.
 - {memorisation}"""
@@ -168,7 +168,11 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     else:
         memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
-    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
+    promise = "neither secure aggregation nor differential privacy"
+    if trained.config.aggregator.sums_alone:
+        promise = "secure aggregation, with which the server saw sums of updates alone, and not differential privacy"
+    sent = _sent(run, trained)
+    return _PRIVACY.format(exchanged=sent, promise=promise, memorisation=memorisation, one=one, many=many)
 
 
 def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:

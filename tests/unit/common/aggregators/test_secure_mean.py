@@ -41,7 +41,8 @@ def test_what_needs_sums_alone_goes_with_it(changes):
         ({"admission__max_norm_ratio": 2.0}, "admission.max-norm-ratio=2 compares norms of updates"),
         ({"aggregate": "secure-mean threshold=5"}, "needs 5 replies a round, .* or threshold <= 4"),
         ({"federation__num_clients": 6}, "threshold=3 of the 6 clients .* take threshold=4 or more, up to 6"),
-        ({"aggregate": "secure-mean threshold=2"}, "greater than or equal to 3"),
+        ({"aggregate": "secure-mean threshold=2"}, "each of two clients would know the other's update"),
+        ({"aggregate": "secure-mean", "federation__num_clients": 2}, "needs 3 replies a round"),
     ],
 )
 def test_what_looks_at_single_updates_is_refused_by_name(changes, expected):
@@ -59,3 +60,9 @@ def test_a_client_counts_by_its_examples_or_once():
     assert config().counted_times(70) == 70
     assert config(weighting="uniform").counted_times(70) == 1
     assert config(transforms="clip norm=1.0 | noise multiplier=0.1").counted_times(70) == 1
+
+
+@pytest.mark.parametrize(("cohort", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 5), (10, 7), (100, 67)])
+def test_by_default_more_than_two_thirds_of_a_round_undo_masks(cohort, threshold):
+    found = config(aggregate="secure-mean", federation__num_clients=cohort)
+    assert found.mask_threshold == found.least_replies(cohort) == threshold
