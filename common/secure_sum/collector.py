@@ -16,13 +16,14 @@ class Collector:
     Args:
         session: The session.
         threshold: Shares that it takes to know a secret, and the fewest clients in a sum.
+        used: Public keys that masks were made of before; this session's are added.
     """
 
-    def __init__(self, session: Session, threshold: int) -> None:
+    def __init__(self, session: Session, threshold: int, used: set[bytes] | None = None) -> None:
         self._session = session
         self._threshold = threshold
         self._adverts: dict[int, bytes] = {}
-        self._mask_keys: set[bytes] = set()
+        self._used = set() if used is None else used
         self._given: dict[int, SharesAnswer] = {}
         self._revealed: dict[int, dict[int, bytes]] = {}  # by owner and holder
 
@@ -55,9 +56,9 @@ class Collector:
                 "its site's key is another than before: a site without a state-path has a new one whenever its node "
                 "is started"
             )
-        if advert.masks in self._mask_keys:
-            raise FederationError("its keys are those of another client")
-        self._mask_keys.add(advert.masks)
+        if advert.masks in self._used:
+            raise FederationError("its keys are those of another client, or of an earlier round")
+        self._used.add(advert.masks)
         self._adverts[partition] = content
         return advert
 

@@ -236,6 +236,15 @@ def test_replayed_keys_of_another_session_are_noticed_and_named(other):
         one.members[0].share(adverts, 3, {})
 
 
+def test_keys_of_an_earlier_round_that_are_signed_anew_are_noticed_too():
+    used = set()
+    site, later = Identity.new(), replace(SESSION, id=bytes(16), round=4)
+    Collector(SESSION, 3, used).take_keys(2, (first := Member.begin(SESSION, 2, site)).advert, None)
+    again = replace(Advert.read(first.advert), signature=b"").signed(later, 2, site)
+    with pytest.raises(FederationError, match="its keys are those of another client, or of an earlier round"):
+        Collector(later, 3, used).take_keys(2, again.written(), None)
+
+
 def test_a_client_cannot_take_the_keys_of_another():
     one = Round(4, 3).keys([0, 1, 2])
     with pytest.raises(FederationError, match="partition 3 are not signed"):
