@@ -72,7 +72,8 @@ def _check_sums(config: ConfigKeys) -> None:
             f"{name}: admission.max-norm-ratio={ratio:g} compares norms of updates, which the server cannot see: leave "
             "it out, or set 0"
         )
-    threshold, cohort = config.aggregator.min_replies(), config.federation.cohort_size
+    cohort = config.federation.cohort_size
+    threshold = config.aggregator.needed(cohort)
     if 2 * threshold <= cohort:
         raise ConfigError(
             f"{name}: with threshold={threshold} of the {cohort} clients of a round two halves of them could undo "

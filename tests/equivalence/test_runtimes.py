@@ -24,6 +24,7 @@ VARIANTS = {
         "local.moments": "keep",
     },
     "md-gan of everyone": {"federation.num-clients": 4, "federation.num-rounds": 2, "algorithm": "md-gan"},
+    "masked sums": {"algorithm": "fedavg sync=generator", "aggregate": "secure-mean threshold=3"},
     "text by role": {**TEXT, "algorithm": "fedopt optimizer=adam", "transforms": "clip norm=1.0"},
 }
 if "FEDGAN_ALL_RUNTIMES" in os.environ:
