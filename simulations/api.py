@@ -65,24 +65,24 @@ def run(
         ConfigError: A preset, key or value that is none, or a folder that holds another run.
         FedGANError: The run could not go on.
     """
-    asked = _Training.of(
+    training = _Training.of(
         {"preset": preset, "settings": settings, "resume": resume, "workers": workers, "engine": engine, "quiet": quiet}
     )
-    flat = {key: plain(value) for key, value in (asked.settings or {}).items()}
+    flat = {key: plain(value) for key, value in (training.settings or {}).items()}
     if seed is not None:
         flat["seed"] = plain(seed)
     if out is not None:
         flat["output.dir"] = str(place("out", out))
-    if asked.resume:
+    if training.resume:
         if not flat.get("output.dir"):
             raise ConfigError("resume=True needs out=DIR, the run directory to go on in")
         flat["output.resume"] = True
-    config, directory = launch.resolve(asked.preset, flat)
+    config, directory = launch.resolve(training.preset, flat)
     try:
-        launch.train(config, directory, asked.workers, asked.engine, None if asked.quiet else sys.stderr)
+        launch.train(config, directory, training.workers, training.engine, None if training.quiet else sys.stderr)
     except KeyboardInterrupt as interrupt:
         if directory.config.exists():
-            again = "" if asked.engine == "auto" else f", engine={asked.engine!r}"  # the run does not know it
+            again = "" if training.engine == "auto" else f", engine={training.engine!r}"  # the run does not know it
             interrupt.add_note(f"go on with: run(out={str(directory.path)!r}, resume=True{again})")
         raise
     return Result(directory.path)
@@ -185,9 +185,9 @@ class Result:
         Draw.of({"seed": seed} if num is None else {"num": num, "seed": seed})
         trained = self._trained(round, client)
         kind = trained.spec.kind
-        wanted = request_of(kind, {"num": num, "seed": seed, **options})
+        request = request_of(kind, {"num": num, "seed": seed, **options})
         made = samples_of(kind).make(
-            trained, self.path.name, wanted, _labels(wanted.num, labels, trained), in_turn=labels is None
+            trained, self.path.name, request, _labels(request.num, labels, trained), in_turn=labels is None
         )
         for remark in made.remarks:
             log.warning(remark)
@@ -214,11 +214,11 @@ class Result:
         from simulations.export.export_requests import DatasetExport, parse
         from simulations.export.model import export_model
 
-        wanted, folder = parse(to, options), place("out", out)
+        request, folder = parse(to, options), place("out", out)
         trained = self._trained(round, client)
-        if isinstance(wanted, DatasetExport):
-            return export_dataset(self._run, trained, folder, wanted)
-        return export_model(self._run, trained, folder, wanted)
+        if isinstance(request, DatasetExport):
+            return export_dataset(self._run, trained, folder, request)
+        return export_model(self._run, trained, folder, request)
 
     def _trained(self, round: Round, client: int | None) -> LoadedGenerator:
         """Returns a generator, loaded once unless a newer checkpoint has landed."""
@@ -269,8 +269,8 @@ class Result:
     def __repr__(self) -> str:
         """Returns where the run is, how far it went, and the score that its rounds are compared by."""
         name, value = table.selecting(self.scores), model_selection.quality(self.scores)
-        told = f", {name} {value:.4g} ({scored_with(self.summary.get('scored-with'))})" if value is not None else ""
-        return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{told}>"
+        best = f", {name} {value:.4g} ({scored_with(self.summary.get('scored-with'))})" if value is not None else ""
+        return f"<run {str(self.path)!r}, {len(self.journal)} of {self.config.federation.num_rounds} rounds{best}>"
 
 
 def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, trained: LoadedGenerator) -> Tensor:
@@ -286,5 +286,5 @@ def _labels(num: int, labels: int | Sequence[int] | NDArray[np.int64] | None, tr
     if given.dtype.kind not in "iu" or isinstance(labels, bool):
         raise ConfigError(f"labels={labels!r}: whole numbers, the classes 0 to {classes - 1}")
     trained.require_known(given.tolist(), "labels: {} is no class")
-    wanted = torch.as_tensor(given.astype(np.int64))
-    return wanted.repeat(num) if one else wanted
+    chosen = torch.as_tensor(given.astype(np.int64))
+    return chosen.repeat(num) if one else chosen

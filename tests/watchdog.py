@@ -33,11 +33,11 @@ def watch():
 
 def marked(mark):
     """Returns the processes that were started with this mark."""
-    found, wanted = [], f"{MARK}={mark}".encode()
+    found, marker = [], f"{MARK}={mark}".encode()
     for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else ():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                if marker in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
 

@@ -125,10 +125,10 @@ def _split(top: Folder, named: Sequence[str], remarks: Remarks) -> tuple[Folder,
             f"{printable(top.path)} has {names}, but also {listed([folder.name for folder in others])}: if all are"
             " classes, list them: data.name='image-folder classes=A,B'; if it is a split, take the others away"
         )
-    return _told_split(top, roles, remarks)
+    return _named_split(top, roles, remarks)
 
 
-def _told_split(top: Folder, roles: dict[Role, list[Folder]], remarks: Remarks) -> tuple[Folder, Folder]:
+def _named_split(top: Folder, roles: dict[Role, list[Folder]], remarks: Remarks) -> tuple[Folder, Folder]:
     for folders in roles.values():
         if len(folders) > 1:
             raise DataError(

@@ -99,7 +99,7 @@ def _served_worst(scores: Mapping[str, Any], names: Names) -> list[str]:
     return words
 
 
-def _whom_it_is_over(scores: Mapping[str, Any]) -> str | None:
+def _clients_averaged(scores: Mapping[str, Any]) -> str | None:
     if not {"federated-clients", "client-fid"} <= scores.keys():
         return None
     return f"federated over {len(scores['federated-clients'])} of {len(scores['client-fid'])} clients"
@@ -183,6 +183,6 @@ FEDERATED_FID = Metric(
     ),
     needs=frozenset({"features", "clients"}),
     between_rounds=True,
-    remark=_whom_it_is_over,
+    remark=_clients_averaged,
     weak_spots=_served_worst,
 )

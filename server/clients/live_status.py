@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 log = logging.getLogger("fedgan.server")
 
-ClientStatus = Literal["asked", "training", "answered", "silent", "away"]
-"""``asked``: and not answered yet; ``training`` only where the server can see it; ``silent``: its reply is no use."""
+ClientStatus = Literal["requested", "training", "answered", "silent", "away"]
+"""``requested``: no answer yet; ``training`` only where the server can see it; ``silent``: its reply is no use."""
 
 _PAUSE = 0.5  # seconds from one writing to the next
 
@@ -36,7 +36,7 @@ class LiveStatus:
 
     def begin(self, round: int, cohort: Iterable[int]) -> None:
         """Says that a round begins: its clients are asked."""
-        self._clients = dict.fromkeys(cohort, "asked")
+        self._clients = dict.fromkeys(cohort, "requested")
         self._round = {"round": round, "since": time.time(), "clients": self._clients}
         self._changed.set()
 

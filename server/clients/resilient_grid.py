@@ -123,7 +123,7 @@ class ResilientGrid(Grid):
         self._absent -= {partition for partition in requests.unsent if self._nodes[partition] in online}
         ready = {k: m for k, m in requests.unsent.items() if self._nodes[k] in online}
         for partition in requests.unsent:
-            now(partition, "asked" if partition in ready else "away")
+            now(partition, "requested" if partition in ready else "away")
         left = max((patience.of(k) for k in ready), default=0.0) - requests.waited
         requests.pending |= self._push(ready, left)
         sent = set(requests.pending.values())

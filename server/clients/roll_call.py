@@ -50,7 +50,7 @@ class Attendance:
         self._candidates: dict[int, int] = {}  # partition -> a node that says it holds it while another one does
         self._queries: dict[str, int] = {}  # id of an unanswered query -> node
         self._needs_label_counts = False
-        self._asked: set[int] = set()
+        self._requested: set[int] = set()
 
     def online(self) -> set[int]:
         """Returns the nodes that are connected."""
@@ -77,7 +77,7 @@ class Attendance:
                 that do not fit each other.
             ProtocolError: A client that runs other code than this server, or whose answer cannot be read.
         """
-        wanted, seconds = config.federation.num_clients, config.federation.wait_seconds
+        num, seconds = config.federation.num_clients, config.federation.wait_seconds
         self._needs_label_counts = config.needs_label_counts
         begin, say = time.monotonic(), Seldom()
         answers = self._answered
@@ -104,17 +104,17 @@ class Attendance:
             if problems:
                 reasons = "; ".join(dict.fromkeys(map(str, problems)))
                 kind = MismatchError if any(map(lasts, problems)) else FederationError
-                raise kind(f"the roll call of {wanted} clients failed: {reasons}")
+                raise kind(f"the roll call of {num} clients failed: {reasons}")
             waited = time.monotonic() - begin
             late = waited > seconds
-            if len(answers) >= wanted and (late or not self._queries or len(online) <= wanted):
+            if len(answers) >= num and (late or not self._queries or len(online) <= num):
                 break
             if late:
                 raise FederationError(self._too_few(online, config))
             if waited > _QUIET_SECONDS:
                 news = sorted(answers), sorted(online)
-                say(news, lambda: self._progress(online, wanted, seconds - waited))  # noqa: B023 (called at once)
-        roster = form_roster(answers, wanted)
+                say(news, lambda: self._progress(online, num, seconds - waited))  # noqa: B023 (called at once)
+        roster = form_roster(answers, num)
         self._introduce(roster)
         return roster
 
@@ -142,7 +142,7 @@ class Attendance:
 
     def _query(self, online: Collection[int]) -> None:
         """Sends nodes that are new the question who they are."""
-        new = sorted(set(online) - self._asked)
+        new = sorted(set(online) - self._requested)
         if new:
             messages = [
                 Message(wire.encode_roll_call_request(self._needs_label_counts), node, MessageType.QUERY)
@@ -150,7 +150,7 @@ class Attendance:
             ]
             names = self._grid.push_messages(messages)
             self._queries |= {name: node for name, node in zip(names, new, strict=True) if name}
-            self._asked |= set(new)
+            self._requested |= set(new)
 
     def _answers(self) -> list[tuple[int, wire.RollCall | FedGANError]]:
         """Returns what nodes have answered since: who they are, or why they cannot say it or cannot be understood."""
@@ -168,7 +168,7 @@ class Attendance:
                 else:
                     found.append((node, answer))
             elif reply.error.code in LOST:
-                self._asked.discard(node)  # it may come back
+                self._requested.discard(node)  # it may come back
             else:
                 found.append((node, self._blame(node, failure_of(reply))))
         return found
@@ -198,13 +198,13 @@ class Attendance:
         here = [self._answered[k].label for k in sorted(self._answered)]
         return here + [f"{self._node(node)}, which has not answered yet" for node in silent]
 
-    def _progress(self, online: Collection[int], wanted: int, left: float) -> str:
+    def _progress(self, online: Collection[int], num: int, left: float) -> str:
         here = self._connected(online)
-        missing = [f"partition {k}" for k in range(wanted) if k not in self._answered]
-        if len(missing) != wanted - len(here):  # nobody knows what those hold who have not answered
-            missing = [f"{wanted - len(here)} more"] if len(here) < wanted else ["answers"]
+        missing = [f"partition {k}" for k in range(num) if k not in self._answered]
+        if len(missing) != num - len(here):  # nobody knows what those hold who have not answered
+            missing = [f"{num - len(here)} more"] if len(here) < num else ["answers"]
         return (
-            f"{len(here)} of {wanted} sites are connected{': ' if here else ''}{listed(here)}; "
+            f"{len(here)} of {num} sites are connected{': ' if here else ''}{listed(here)}; "
             f"waiting up to {duration(left)} more for {listed(missing)}"
         )
 
@@ -221,27 +221,27 @@ class Attendance:
     def _too_few(self, online: Collection[int], config: RunConfig) -> str:
         """Says who has not come, and what to do."""
         num_online = len(online)
-        wanted, seconds = config.federation.num_clients, config.federation.wait_seconds
+        num, seconds = config.federation.num_clients, config.federation.wait_seconds
         if not num_online:
             return (
-                f"0 of {wanted} clients connected within federation.wait-seconds={seconds:g}: start the SuperNodes and "
+                f"0 of {num} clients connected within federation.wait-seconds={seconds:g}: start the SuperNodes and "
                 "read there why they do not connect ('fedgan sites' lists those that are registered)"
             )
-        if num_online < wanted:
+        if num_online < num:
             here, way = "", "start the SuperNodes of the others ('fedgan sites' lists who is online)"
             if self.can_lose:
                 here = f" ({listed(self._connected(online))})"
             else:
-                way = f'flwr run . --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
+                way = f'flwr run . --federation-config "num-supernodes={num} client-resources-num-cpus=1"'
             return (
-                f"{num_online} of {wanted} clients connected within federation.wait-seconds={seconds:g}{here}: {way}, "
+                f"{num_online} of {num} clients connected within federation.wait-seconds={seconds:g}{here}: {way}, "
                 f"or wait longer, or set federation.num-clients={num_online}"
             )
-        missing = listed(str(k) for k in range(wanted) if k not in self._answered)
+        missing = listed(str(k) for k in range(num) if k not in self._answered)
         silent = listed(self._node(node) for node in sorted(set(self._queries.values())))
         nodes = f" ({silent})" if silent and self.can_lose else ""
         return (
-            f"the roll call of {wanted} clients failed: no answer from partition {missing}{nodes} within {seconds:g} s "
+            f"the roll call of {num} clients failed: no answer from partition {missing}{nodes} within {seconds:g} s "
             "(federation.wait-seconds)"
         )
 

@@ -69,8 +69,8 @@ class Evaluator:
             ConfigError: An unknown name.
         """
         steps = steps or Steps()
-        wanted = [name for name in names if self.limits.reason_against(name) is None]
-        shared, alone = _by_sample(wanted)
+        computable = [name for name in names if self.limits.reason_against(name) is None]
+        shared, alone = _by_sample(computable)
         tasks: list[Callable[[], Scores]]
         tasks = [partial(steps.run, n, partial(self._alone, generator, n, num_held_out), Scores()) for n in alone]
         if shared:

@@ -99,8 +99,8 @@ class Scoring:
     @property
     def silent(self) -> bool:
         """Whether there are no scores at all."""
-        asked = any(QUERIES[name].between_rounds for name in self._queries())
-        return self._scorer_is_out and not asked and not (self._evaluator and self._evaluator.available)
+        queried = any(QUERIES[name].between_rounds for name in self._queries())
+        return self._scorer_is_out and not queried and not (self._evaluator and self._evaluator.available)
 
     @property
     def _scorer_is_out(self) -> bool:

@@ -56,7 +56,7 @@ def _tell(sync: "TrackerSync", run: "RunDirectory") -> tuple[int, str | None]:
 
     record = RunReader(run.name, run)
     state, _ = state_of(record.view())
-    if state in ("finished", "failed") and sync.is_told(ended=state == "finished"):
+    if state in ("finished", "failed") and sync.is_complete(ended=state == "finished"):
         return 0, None
     tracker = sync.open()
     rounds = sync.tell()

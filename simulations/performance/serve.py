@@ -39,14 +39,14 @@ def serve(plan: Plan) -> Measured:
         with _serving(Path(folder) / "run") as port:
             cases = [(form, num) for num in (64, 1) for form in (_FORMATS[:1] if plan.quick else _FORMATS)]
             found: dict[tuple[str, int], list[tuple[Answers, float]]] = {case: [] for case in cases}
-            _asked(port, _FORMATS[0], 1, 0.0, clients=1)  # its processes have begun
+            _answers(port, _FORMATS[0], 1, 0.0, clients=1)  # its processes have begun
             single: list[Answers] = []
             for repeat in range(plan.times):
                 for case in cases if repeat % 2 == 0 else reversed(cases):
                     before = _alone(trained, seconds / 3)
-                    answers = _asked(port, *case, seconds)
+                    answers = _answers(port, *case, seconds)
                     found[case].append((answers, (before + _alone(trained, seconds / 3)) / 2))
-                single.append(_asked(port, _FORMATS[0], 1, seconds, clients=1))
+                single.append(_answers(port, _FORMATS[0], 1, seconds, clients=1))
     own = tuple(statistics.mean(alone for _, alone in rows) for rows in zip(*found.values(), strict=True))
     yield Figure(key="own", what="the generator by itself", values=own, unit="images/s")
     for (form, num), rows in found.items():
@@ -99,7 +99,7 @@ def _alone(trained: LoadedGenerator, seconds: float) -> float:
     return passes * _BATCH / (time.perf_counter() - start)
 
 
-def _asked(port: int, form: str, num: int, seconds: float, clients: int = _CLIENTS) -> Answers:
+def _answers(port: int, form: str, num: int, seconds: float, clients: int = _CLIENTS) -> Answers:
     def body(number: int) -> bytes:
         return json.dumps({"num": num, "seed": number, "format": form}).encode()
 

@@ -88,12 +88,12 @@ class LoadedGenerator:
         """Returns ``num`` labels, int64 (num,): the classes that clients had images of, over and over."""
         return balanced_labels(num, self.held)
 
-    def require_known(self, labels: Iterable[int], asked: str) -> None:
+    def require_known(self, labels: Iterable[int], message: str) -> None:
         """Checks that the generator knows the labels.
 
         Args:
-            labels: Request for.
-            asked: How, with ``{}`` for a label.
+            labels: Those of a request.
+            message: The error, with ``{}`` for a label.
 
         Raises:
             ConfigError: One is no class, or one that it was never trained on.
@@ -102,7 +102,7 @@ class LoadedGenerator:
             known = f"0 to {self.spec.num_classes - 1}"
             if 0 <= label < self.spec.num_classes:
                 known = f"{listed(self.held)}, as no client had images of class {label}"
-            raise ConfigError(f"{asked.format(label)}; the generator knows {known}")
+            raise ConfigError(f"{message.format(label)}; the generator knows {known}")
 
 
 Round = int | Literal["best"] | None

@@ -47,12 +47,12 @@ class Images(Samples):
     columns: int = 10
 
     @classmethod
-    def make(cls, trained: LoadedGenerator, run: str, wanted: Draw, labels: Tensor, in_turn: bool) -> Self:
-        images = generate(trained.generator, labels, wanted.seed)
+    def make(cls, trained: LoadedGenerator, run: str, settings: Draw, labels: Tensor, in_turn: bool) -> Self:
+        images = generate(trained.generator, labels, settings.seed)
         pixels = images[:, 0].numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
         held = len(trained.held)
         columns = min(held, _MOST_COLUMNS) if in_turn and trained.conditional and held > 1 else 10
-        return cls(pixels, trained.shown(labels).numpy(), trained.origin(run, wanted.seed), columns)
+        return cls(pixels, trained.shown(labels).numpy(), trained.origin(run, settings.seed), columns)
 
     def __getitem__(self, which: "int | slice | Sequence[int] | NDArray[Any]") -> "Images":
         """Returns some of the images: one, a slice, or those that an index or a mask picks.
@@ -75,10 +75,10 @@ class Images(Samples):
         Raises:
             ConfigError: There is no image, or ``columns`` is no number of them.
         """
-        wanted = _Picture.of({"columns": self.columns if columns is None else columns})
+        settings = _Picture.of({"columns": self.columns if columns is None else columns})
         if not len(self):
             raise ConfigError("there is no image to make a picture of")
-        return Image.fromarray(tile(self._tensor(), min(wanted.columns, len(self))))
+        return Image.fromarray(tile(self._tensor(), min(settings.columns, len(self))))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the images to a ``.npz``, to a ``.png`` with all of them, or to a folder of PNGs; returns the path.

@@ -12,7 +12,7 @@ from server.records import run_files
 
 _MOST = 8 * 2**20  # bytes read at once: bounds memory for one look
 _FOLDERS = re.compile(r"(?<![\w/:.])~?(?:/[^\s/'\":;,()=]+)+/(?=[^\s/'\":;,()=])")
-_MOST_TOLD = 3
+_MOST_NAMED = 3
 _TRACE = 64  # bytes before the offset by which a rewritten journal is known
 
 
@@ -118,7 +118,7 @@ class Tail:
             self.unreadable += 1
             return None
         if problems:
-            self._partly = f"the last is line {self._rows}: {'; '.join(problems[:_MOST_TOLD])}"
+            self._partly = f"the last is line {self._rows}: {'; '.join(problems[:_MOST_NAMED])}"
             self.partly += 1
         return _without_folders(line)
 

@@ -1,9 +1,16 @@
 """What the clients of the round under way are doing, as ``now.json`` says it."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.components import kebab
 from server.clients.live_status import ClientStatus
+
+
+def _renamed(status: Any) -> Any:
+    """Returns the status under its name of today: a file that a run of before leaves behind may have the old one."""
+    return "requested" if status == "asked" else status
 
 
 class RoundStatus(BaseModel):
@@ -13,7 +20,7 @@ class RoundStatus(BaseModel):
 
     round: int
     since: float = Field(description="when it began, seconds since 1970", allow_inf_nan=False)
-    clients: dict[int, ClientStatus] = Field(
-        description="by partition; asked: and not answered yet; training, where the server can see it; answered; "
-        "silent: its reply is no use; away: its node is. Others are not asked in this round"
+    clients: dict[int, Annotated[ClientStatus, BeforeValidator(_renamed)]] = Field(
+        description="by partition; requested: no answer yet; training, where the server can see it; answered; "
+        "silent: its reply is no use; away: its node is. Others are not in this round"
     )

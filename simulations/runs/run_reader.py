@@ -25,7 +25,7 @@ from simulations.runs.journal_tail import Tail
 from simulations.runs.round_status import RoundStatus
 
 _LONGEST_FILE = 64 * 2**20
-_MOST_TOLD = 3
+_MOST_NAMED = 3
 _SAMPLE = re.compile(r"round-[0-9]{4,9}\.(?:png|txt)")
 _LOCKS = Path("/proc/locks")
 _NAMESPACE, _FIRST_NAMESPACE = "/proc/self/ns/pid", 0xEFFFFFFC  # that of the machine itself, by Linux's own number
@@ -204,7 +204,7 @@ class RunReader:
                 config = self.run.read_config()
             except ConfigError as error:
                 scalars = {key: value for key, value in raw.items() if isinstance(value, bool | int | float | str)}
-                return None, scalars, self._told(self.run.config, error)
+                return None, scalars, self._problem_in(self.run.config, error)
             return config, config.flat(), ""
 
         try:
@@ -222,9 +222,9 @@ class RunReader:
             return None, []
         except OSError as error:
             found, problems = None, [f"{error.strerror or error}"]
-        return found, [f"{path.name}: {'; '.join(problems[:_MOST_TOLD])}"] if problems else []
+        return found, [f"{path.name}: {'; '.join(problems[:_MOST_NAMED])}"] if problems else []
 
-    def _told(self, path: Path, error: Exception) -> str:
+    def _problem_in(self, path: Path, error: Exception) -> str:
         """Returns a problem in words that begin with the file's name, and name none of the host's folders."""
         words = str(error).replace(repr(str(path)), path.name).replace(f"{self.run.path}{os.sep}", "")
         return f"{words if words.startswith(path.name) else f'{path.name}: {words}'}"

@@ -39,13 +39,13 @@ class Samples(ABC):
 
     @classmethod
     @abstractmethod
-    def make(cls, trained: LoadedGenerator, run: str, wanted: Draw, labels: Tensor, in_turn: bool) -> Self:
+    def make(cls, trained: LoadedGenerator, run: str, settings: Draw, labels: Tensor, in_turn: bool) -> Self:
         """Returns what a generator makes for a request.
 
         Args:
             trained: The generator.
             run: Name of its run.
-            wanted: Of the type of ``request``.
+            settings: Of the type of ``request``.
             labels: int64 (N,), known to the generator.
             in_turn: Whether they are all classes in turn.
 
@@ -63,12 +63,12 @@ class Samples(ABC):
         """
 
     @classmethod
-    def check_place(cls, kind: str, wanted: Draw, out: Path, overwrite: bool, way_out: str) -> None:
+    def check_place(cls, kind: str, settings: Draw, out: Path, overwrite: bool, way_out: str) -> None:
         """Checks that ``write`` can write to a place, before examples are made.
 
         Args:
             kind: Of the examples, for the message.
-            wanted: What is to be written.
+            settings: What is to be written.
             out: A file or folder.
             overwrite: Whether what is there may be replaced: a file; in a folder, the examples written there before.
             way_out: What to do for that to be so, for the message.
@@ -117,9 +117,9 @@ class Arrays(Samples):
     origin: Mapping[str, Any]
 
     @classmethod
-    def make(cls, trained: LoadedGenerator, run: str, wanted: Draw, labels: Tensor, in_turn: bool) -> Self:
-        examples = generate(trained.generator, labels, wanted.seed)
-        return cls(trained.spec, examples, trained.shown(labels).numpy(), trained.origin(run, wanted.seed))
+    def make(cls, trained: LoadedGenerator, run: str, settings: Draw, labels: Tensor, in_turn: bool) -> Self:
+        examples = generate(trained.generator, labels, settings.seed)
+        return cls(trained.spec, examples, trained.shown(labels).numpy(), trained.origin(run, settings.seed))
 
     def write(self, out: Path) -> None:
         if not len(self):

@@ -113,20 +113,20 @@ class Texts(Samples):
     remarks: tuple[str, ...] = ()
 
     @classmethod
-    def make(cls, trained: LoadedGenerator, run: str, wanted: Draw, labels: Tensor, in_turn: bool) -> Self:
-        assert isinstance(wanted, TextRequest)
-        labels = labels_beside(trained, wanted.prompts, labels) if in_turn else labels
-        sampler = trained.generator.adapted(temperature=wanted.temperature, top_p=wanted.top_p)
-        prompts = in_turn_of(wanted.prompts, len(labels))
-        stored = torch.cat(list(write_in_parts(sampler, labels, wanted.seed, wanted.length, prompts)))
-        items = texts_of(trained, stored, labels, wanted.prompts, wanted.stop, wanted.seed)
-        kept, dropped = processed(items, wanted)
-        remarks = (*remarks_on(trained.spec, wanted.prompts), *said_of(dropped, len(items)))
-        asked = wanted.model_dump(exclude_defaults=True, exclude={"num", "seed"}, mode="json")
-        origin = trained.origin(run, wanted.seed) | {
+    def make(cls, trained: LoadedGenerator, run: str, settings: Draw, labels: Tensor, in_turn: bool) -> Self:
+        assert isinstance(settings, TextRequest)
+        labels = labels_beside(trained, settings.prompts, labels) if in_turn else labels
+        sampler = trained.generator.adapted(temperature=settings.temperature, top_p=settings.top_p)
+        prompts = in_turn_of(settings.prompts, len(labels))
+        stored = torch.cat(list(write_in_parts(sampler, labels, settings.seed, settings.length, prompts)))
+        items = texts_of(trained, stored, labels, settings.prompts, settings.stop, settings.seed)
+        kept, dropped = processed(items, settings)
+        remarks = (*remarks_on(trained.spec, settings.prompts), *said_of(dropped, len(items)))
+        options = settings.model_dump(exclude_defaults=True, exclude={"num", "seed"}, mode="json")
+        origin = trained.origin(run, settings.seed) | {
             "number": len(kept),
             "made": len(items),
-            "request": asked,
+            "request": options,
             "dropped": dropped,
         }
         shown = np.array([item.label for item in kept], dtype=np.int64)
@@ -147,14 +147,14 @@ class Texts(Samples):
         return replace(self, items=tuple(self.items[place] for place in chosen), labels=self.labels[chosen])
 
     @classmethod
-    def check_place(cls, kind: str, wanted: Draw, out: Path, overwrite: bool, way_out: str) -> None:
-        super().check_place(kind, wanted, out, overwrite, way_out)
-        assert isinstance(wanted, TextRequest)
+    def check_place(cls, kind: str, settings: Draw, out: Path, overwrite: bool, way_out: str) -> None:
+        super().check_place(kind, settings, out, overwrite, way_out)
+        assert isinstance(settings, TextRequest)
         ending = out.suffix.lower()
-        if ending == ".npz" and (used := [name for name in sorted(Processing.model_fields) if getattr(wanted, name)]):
+        if ending == ".npz" and (used := [name for name in sorted(Processing.model_fields) if getattr(settings, name)]):
             raise ConfigError(f"{str(out)!r} holds tokens as they were made: write to a .jsonl, or leave {used[0]} out")
-        if wanted.split is not None and ending != ".jsonl":
-            raise ConfigError(f"split={wanted.split!r} is written to a .jsonl only, not to {str(out)!r}")
+        if settings.split is not None and ending != ".jsonl":
+            raise ConfigError(f"split={settings.split!r} is written to a .jsonl only, not to {str(out)!r}")
         if ending in FORMS:
             check_target(beside(out), overwrite, way_out)
 
@@ -226,22 +226,22 @@ def texts_of(
     ]
 
 
-def processed(items: Sequence[Text], wanted: Processing) -> tuple[list[Text], dict[str, int]]:
+def processed(items: Sequence[Text], settings: Processing) -> tuple[list[Text], dict[str, int]]:
     """Returns the texts that are kept, changed and ordered as asked, and how many were dropped, by the option."""
-    texts = [normalised(item.text) if wanted.normalise else item.text for item in items]
+    texts = [normalised(item.text) if settings.normalise else item.text for item in items]
     kept = [replace(item, text=text) for item, text in zip(items, texts, strict=True)]
     dropped = {}
-    if wanted.without_words:
-        holds = word_filter(wanted.without_words)
+    if settings.without_words:
+        holds = word_filter(settings.without_words)
         clean = [item for item in kept if not holds(item.text)]
         dropped["without-words"], kept = len(kept) - len(clean), clean
-    if wanted.unique:
+    if settings.unique:
         first = [kept[place] for place in first_of_each([item.text for item in kept])]
         dropped["unique"], kept = len(kept) - len(first), first
-    if wanted.sort:
+    if settings.sort:
         kept = [kept[place] for place in in_order([item.text for item in kept])]
-    if wanted.split is not None:
-        kept = [replace(item, parts={wanted.split: SPLITS[wanted.split](item.text)}) for item in kept]
+    if settings.split is not None:
+        kept = [replace(item, parts={settings.split: SPLITS[settings.split](item.text)}) for item in kept]
     return kept, dropped
 
 

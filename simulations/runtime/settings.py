@@ -152,20 +152,20 @@ def _read_pairs(text: str) -> dict[str, Any]:
 
 def _instead_of_rest(rest: str, text: str) -> str:
     """Returns why what is left of a text beside pairs is none, and what to write."""
-    told, pair = f"{rest!r} is not of the form KEY=VALUE", re.fullmatch(r"([\w.-]+):\s*(\S+)", rest)
+    reason, pair = f"{rest!r} is not of the form KEY=VALUE", re.fullmatch(r"([\w.-]+):\s*(\S+)", rest)
     if rest.startswith("#") or " #" in rest:
-        return f"{told}; comments can stand in a TOML file: -c FILE.toml"
+        return f"{reason}; comments can stand in a TOML file: -c FILE.toml"
     if re.search(r"\s=|=\s", rest):
-        return f"{told}; there are no spaces around =: -c {shlex.quote(re.sub(r' *= *', '=', text))}"
+        return f"{reason}; there are no spaces around =: -c {shlex.quote(re.sub(r' *= *', '=', text))}"
     if rest.endswith("="):
-        return f"{told}: there is no value"
+        return f"{reason}: there is no value"
     if pair:
-        told += f"; write {pair[1]}={pair[2]}"
+        reason += f"; write {pair[1]}={pair[2]}"
     elif _is_file(text) or text.lower().endswith(_OTHER_FILES):
-        told += "; settings are read from a TOML file, whose name ends with .toml"
+        reason += "; settings are read from a TOML file, whose name ends with .toml"
     elif rest in {path.stem for path in PRESETS.glob("*.toml")}:
-        told += f"; it is a preset: fedgan simulate {rest}"
-    return told
+        reason += f"; it is a preset: fedgan simulate {rest}"
+    return reason
 
 
 def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]) -> str:
@@ -182,7 +182,7 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
 
     keys: Mapping[str, type] = RunConfig.keys()
     meant = key if key in keys else next(iter(nearest(key, keys, 1)), "")
-    wanted = keys.get(meant, str)
+    kind = keys.get(meant, str)
     own = [f" {name}={inner}" for name, inner in following if key in TABLES and name not in keys]
     whole = value + "".join(own)
     if value[0] in _TYPOGRAPHIC:
@@ -191,16 +191,16 @@ def _instead_of_value(key: str, value: str, following: Sequence[tuple[str, str]]
         return _single_quotes(key, value)
     if value[-1] in ",;" or re.search(r"[,;][\w.-]+=", value):
         return "settings are separated by spaces, without commas: -c 'KEY=VALUE KEY=VALUE'"
-    if wanted is not str:
-        return _instead_of_plain(key, value, wanted, RunConfig.descriptions()[meant])
+    if kind is not str:
+        return _instead_of_plain(key, value, kind, RunConfig.descriptions()[meant])
     return f"not a TOML value; strings need quotes: {_quoted(key, whole)}"
 
 
-def _instead_of_plain(key: str, value: str, wanted: type, meaning: str) -> str:
+def _instead_of_plain(key: str, value: str, kind: type, meaning: str) -> str:
     """Returns the same of a key whose value is a number, or true or false, by its type and its description."""
-    if wanted is bool:
+    if kind is bool:
         return f"write {key}={_TRUTHS[value.lower()]}" if value.lower() in _TRUTHS else "expected true or false"
-    if number := _number(value, wanted):
+    if number := _number(value, kind):
         return f"{number[0]}; write {key}={number[1]}"
     if unit := _NUMBER_AND_UNIT.fullmatch(value):
         if unit[2] == "%":
@@ -209,9 +209,9 @@ def _instead_of_plain(key: str, value: str, wanted: type, meaning: str) -> str:
     return "expected a number"
 
 
-def _number(text: str, wanted: type) -> tuple[str, str] | None:
+def _number(text: str, kind: type) -> tuple[str, str] | None:
     """Returns what keeps a text from being a number, and the number; None if it is none."""
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) and wanted is int:
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) and kind is int:
         return "a number has no commas", text.replace(",", "")
     if re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", text, re.IGNORECASE):
         return "a decimal comma", f"{float(text.replace(',', '.')):.15g}"

@@ -192,12 +192,12 @@ def checks_of(view: View) -> list[Check]:
     distances = [line for line in view.lines if finite(model_selection.quality(line["scores"])) is not None]
     collapse = Check(
         words="no collapse",
-        is_told=any(metric.troubles(course) is not None for metric in telling),
-        untold=f"collapse, without {' or '.join(metric.evidence for metric in telling)}",
+        is_measured=any(metric.troubles(course) is not None for metric in telling),
+        unmeasured=f"collapse, without {' or '.join(metric.evidence for metric in telling)}",
     )
     divergence = Check(
         words="no divergence",
-        is_told=len(distances) > 1,
-        untold=f"divergence, without the {score.label} of two rounds",
+        is_measured=len(distances) > 1,
+        unmeasured=f"divergence, without the {score.label} of two rounds",
     )
     return [collapse, divergence] if telling else [divergence]

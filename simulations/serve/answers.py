@@ -42,8 +42,8 @@ class Check(Answer):
     """A kind of trouble that figures would show, and whether they are there."""
 
     words: str = Field(description="what is said where they are, and show none: no collapse")
-    is_told: bool = Field(description="whether they are there")
-    untold: str = Field(description="what cannot be told without them, in words")
+    is_measured: bool = Field(description="whether they are there")
+    unmeasured: str = Field(description="what cannot be said without them, in words")
 
 
 class Best(Answer):
@@ -185,7 +185,7 @@ class RunDetail(RunSummary):
     curves: Curves
     client_table: list[ClientRow]
     charts: list[ChartInfo] = Field(description="in which `curves` are to be drawn, in order")
-    checks: list[Check] = Field(description="what can be told of the run's health, and what cannot")
+    checks: list[Check] = Field(description="what can be said of the run's health, and what cannot")
     weak_spots: list[str] = Field(description="which clients and classes the generator serves worst, in words")
     incidents: list[Incident] = Field(description="the last 100")
     score_table: list[ScoreInfo] = Field(description="all scores that there are, in the order in which to show them")

@@ -36,7 +36,7 @@ def stops(config):
     return [(event["round"], event["reason"]) for event in events if event["event"] == "stopped"]
 
 
-def told(config, event="not-scored"):
+def reasons_of(config, event="not-scored"):
     return [line["reason"] for line in journal.events(folder(config).journal) if line["event"] == event]
 
 
@@ -89,7 +89,7 @@ class TestBeforeRoundOne:
             federate(config, npz(tmp_path / "a.npz", 32))
         assert stops(config) == [(0, str(caught.value))]
 
-    def test_who_starts_again_needs_no_resume_and_is_not_told_of_the_first_try(self, small, tmp_path):
+    def test_who_starts_again_needs_no_resume_and_is_not_reminded_of_the_first_try(self, small, tmp_path):
         config = small(federation__num_clients=1, partition="iid", **NO_ROUND)
         site = {"data": f"npz:{tmp_path / 'late.npz'}"}
         with pytest.raises(FederationError):
@@ -197,7 +197,7 @@ class TestInTheFinalScores:
         summary = json.loads(folder(config).summary.read_text())
         assert "score" not in summary["scores"]
         (why,) = [reason for reason in summary["not-scored"] if "no such thing" in reason]
-        assert why in told(config)
+        assert why in reasons_of(config)
         assert why in caplog.text
         assert words_of(folder(config))[0] == "finished"
 
@@ -244,21 +244,21 @@ class TestWhatIsNotScored:
             for site in sites[:refusing]:
                 site["disclose-moments"] = False
             federate(config, *sites)
-            (why,) = [reason for reason in told(config) if "disclose-moments=false" in reason]
+            (why,) = [reason for reason in reasons_of(config) if "disclose-moments=false" in reason]
             assert ("no client sends moments" in why) == (refusing == 2)
 
     def test_a_generator_that_clients_keep(self, small):
         config = small(**NO_ROUND, algorithm="fedavg sync=discriminator")
         simulate(config)
-        (why,) = told(config)
+        (why,) = reasons_of(config)
         assert "leaves generators to clients" in why
         assert "sync=discriminator" in why
 
     def test_reasons_are_not_repeated_when_a_run_goes_on(self, small):
         simulate(small(**NO_ROUND))
-        before = told(small())
+        before = reasons_of(small())
         simulate(small(federation__num_rounds=2, output__resume=True))
-        assert told(small()) == before
+        assert reasons_of(small()) == before
         assert len(before) == len(set(before)) > 0
 
     def test_features_of_digits_on_noise(self, small, tmp_path, capsys):
@@ -268,7 +268,7 @@ class TestWhatIsNotScored:
             data__root=str(tmp_path / "noise.npz"),
         )  # fmt: skip
         simulate(config)
-        warnings = told(config, "features")
+        warnings = reasons_of(config, "features")
         assert "classifier of handwritten digits" in warnings[0]
         with_what = json.loads(folder(config).summary.read_text())["scored-with"]
         assert warnings[0] in with_what.pop("warning")
@@ -286,4 +286,4 @@ class TestWhatIsNotScored:
         summary = json.loads(folder(config).summary.read_text())
         assert summary["scored-with"] == {"extractor": name, "num-samples": 120}
         assert "utility-num-samples" not in summary["scored-with"]
-        assert told(config, "features") == []
+        assert reasons_of(config, "features") == []

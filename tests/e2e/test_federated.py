@@ -75,7 +75,7 @@ def test_a_server_without_images_scores_by_what_sites_tell_and_goes_by_it(small,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("every", "rounds_before"), [(1, 1), (0, 2)])
-def test_clients_are_asked_for_moments_once_and_when_the_first_scores_are_due(small, every, rounds_before):
+def test_moments_are_requested_once_and_when_the_first_scores_are_due(small, every, rounds_before):
     class Listening(InProcessGrid):
         def push_messages(self, messages):
             pushed = list(messages)

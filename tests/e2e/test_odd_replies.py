@@ -147,8 +147,8 @@ def test_an_odd_reply_is_refused_by_name_and_the_run_goes_on(small, name):
     directory = simulate(small(), tamper)
     lines = journal.read(directory.journal)
     assert [line["round"] for line in lines] == [1, 2, 3]
-    told = lines[1:] if name == "replay" else lines  # what was sent first was true then
-    for line in told:
+    refusals = lines[1:] if name == "replay" else lines  # what was sent first was true then
+    for line in refusals:
         (refused,) = line["refused"]
         assert refused["partition"] == LIAR
         assert re.search(words, refused["reason"]), refused["reason"]
@@ -163,10 +163,10 @@ def test_a_client_that_keeps_failing_on_anothers_discriminator_gets_its_own_back
 
     config = small(algorithm="md-gan", federation__num_rounds=5)
     lines = journal.read(simulate(config, tamper).journal)
-    told = [[refused["reason"] for refused in line["refused"]] for line in lines]
-    assert told[0] == told[4] == []
-    assert told[1] == told[2] == ["ValueError: no"]
-    (last,) = told[3]
+    refusals = [[refused["reason"] for refused in line["refused"]] for line in lines]
+    assert refusals[0] == refusals[4] == []
+    assert refusals[1] == refusals[2] == ["ValueError: no"]
+    (last,) = refusals[3]
     given_up = "the discriminator on its way to it was sent 3 times and is given up: it goes on with its own"
     assert last == f"ValueError: no; {given_up}"
 

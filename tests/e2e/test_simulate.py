@@ -107,7 +107,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, algorithm):
 
 
 @pytest.mark.parametrize("moments", ["keep", "reset"])
-def test_moments_are_kept_or_reset_as_told(small, moments):
+def test_moments_are_kept_or_reset_as_configured(small, moments):
     kept = memories(run(small(local__moments=moments)))
     assert all(("moments" in memory) == (moments == "keep") for memory in kept.values())
 
@@ -425,7 +425,7 @@ def test_the_best_round_is_kept_besides_the_last(small, monkeypatch):
 
 
 @pytest.mark.parametrize("conditional", ["true", "false"])
-def test_images_without_labels_train_and_are_shown_whether_labels_are_asked_for_or_not(small, tmp_path, conditional):
+def test_images_without_labels_train_and_are_shown_whether_labels_are_requested_or_not(small, tmp_path, conditional):
     generator = np.random.default_rng(0)
     np.savez(tmp_path / "scans.npz", images=generator.integers(0, 256, (60, 28, 28), dtype=np.uint8))
     source = {"data.name": "npz", "data.root": str(tmp_path / "scans.npz"), "partition": "iid"}

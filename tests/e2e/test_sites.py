@@ -51,10 +51,10 @@ def test_sites_train_on_their_own_images_and_say_only_what_they_want(small, tmp_
     sites[1]["disclose-labels"] = False
     directory = federate(small(**THREE), sites)
     assert len(journal.read(directory.journal)) == 3
-    told = json.loads(directory.partition.read_text())
-    assert told["shape"] == {"channels": 1, "size": 28, "num-classes": 2}
-    assert [client["num-examples"] for client in told["clients"]] == [16, 18, 19]
-    assert [client["label-counts"] for client in told["clients"]] == [None, None, None]  # nobody needs them
+    split = json.loads(directory.partition.read_text())
+    assert split["shape"] == {"channels": 1, "size": 28, "num-classes": 2}
+    assert [client["num-examples"] for client in split["clients"]] == [16, 18, 19]
+    assert [client["label-counts"] for client in split["clients"]] == [None, None, None]  # nobody needs them
     assert "has other images or classes than the clients" in caplog.text  # so the embedded digits score nothing
     for k in range(3):
         (run,) = (tmp_path / f"state-{k}" / "runs").iterdir()
@@ -67,17 +67,17 @@ def test_a_site_counts_its_labels_only_for_a_run_that_needs_it(small, tmp_path, 
     monkeypatch.setattr(WEIGHTINGS["uniform"], "needs_label_counts", True)
     sites = [{"data": write_site(tmp_path / f"scans-{k}", seed=k)} for k in range(3)]
     directory = federate(small(**THREE, weighting="uniform", federation__num_rounds=1), sites)
-    told = json.loads(directory.partition.read_text())
-    assert [client["label-counts"] for client in told["clients"]] == [[8, 8], [9, 9], [10, 9]]
+    split = json.loads(directory.partition.read_text())
+    assert [client["label-counts"] for client in split["clients"]] == [[8, 8], [9, 9], [10, 9]]
     sites[1]["disclose-labels"] = False
     with pytest.raises(FederationError, match=r"partition 1 keeps that to itself \(disclose-labels=false\)"):
         federate(small("other", **THREE, weighting="uniform"), sites)
 
 
 def test_a_simulated_client_always_counts_its_labels(small):
-    told = json.loads(federate(small(**THREE, federation__num_rounds=1), []).partition.read_text())
-    assert [sum(client["label-counts"]) for client in told["clients"]] == [
-        client["num-examples"] for client in told["clients"]
+    split = json.loads(federate(small(**THREE, federation__num_rounds=1), []).partition.read_text())
+    assert [sum(client["label-counts"]) for client in split["clients"]] == [
+        client["num-examples"] for client in split["clients"]
     ]
 
 
@@ -143,8 +143,8 @@ def test_sites_that_have_a_name_are_called_by_it_everywhere(small, tmp_path, cap
     assert [(row["partition"], row.get("site")) for row in line["clients"]] == [(0, "hospital-a"), (2, None)]
     assert [(row["partition"], row["site"]) for row in line["refused"]] == [(1, "hospital-b")]
     assert "round 1: site hospital-b (partition 1) is left out: ConfigError: device='cuda:99'" in caplog.text
-    told = json.loads(directory.partition.read_text())["clients"]
-    assert [row.get("site") for row in told] == ["hospital-a", "hospital-b", None]
+    split = json.loads(directory.partition.read_text())["clients"]
+    assert [row.get("site") for row in split] == ["hospital-a", "hospital-b", None]
     assert [what for _, what, _ in incidents.incidents([line], [])] == ["hospital-b (client 1) left out"]
 
 

@@ -51,8 +51,8 @@ def test_deployed_clients_end_with_the_same_bits_as_the_in_process_grid(fed, sma
     run_id = fed.submit(theirs)
     assert fed.wait(run_id, 480) == "finished:completed", fed.log(run_id)
     assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
-    lines, told = (journal.read(run_directory.resolve(config.output.dir).journal) for config in (theirs, ours))
-    assert [line["bytes-up"] for line in lines] == [line["bytes-up"] for line in told]
+    lines, expected = (journal.read(run_directory.resolve(config.output.dir).journal) for config in (theirs, ours))
+    assert [line["bytes-up"] for line in lines] == [line["bytes-up"] for line in expected]
     cohorts = [[c["partition"] for c in line["clients"]] for line in lines]
     assert all(len(cohort) == 2 for cohort in cohorts)
     assert len({k for cohort in cohorts for k in cohort}) == NUM_CLIENTS  # one that kept its moments over a pause

@@ -135,7 +135,7 @@ class TrackerSync:
         self._sent.end = self._digest(ended)
         self._sent.write(self._path)
 
-    def is_told(self, *, ended: bool) -> bool:
+    def is_complete(self, *, ended: bool) -> bool:
         """Returns whether the tracker knows all that there is to tell, the end included."""
         rounds, sent = _by_round(journal.read(self._run.journal)), self._sent
         return (

@@ -47,12 +47,12 @@ function plot(own, { title, seen, xs, xLabel, xFormat, mark, onPick, height }) {
   };
   const handlers = pointing(own, { read, onPick });
   const valuesAt = (place) => seen.map((it) => [it, it.points.find(([px]) => px === place)?.[1]]).filter(([, value]) => value !== null && value !== undefined);
-  const told = (place) => `${xLabel} ${xFormat(place)}: ${valuesAt(place).map(([it, value]) => `${it.name} ${number(value)}`).join(", ") || "no figures"}`;
+  const spoken = (place) => `${xLabel} ${xFormat(place)}: ${valuesAt(place).map(([it, value]) => `${it.name} ${number(value)}`).join(", ") || "no figures"}`;
   const now = at ?? last;
   return h("div", { class: "plot", mount: (node) => measure(node, own) },
     h("svg", {
       width: own.width, height, viewBox: `0 0 ${own.width} ${height}`, tabindex: 0, role: "slider",
-      "aria-label": `${title}: arrow keys read values, plus and minus zoom`, "aria-valuemin": xs[0], "aria-valuemax": xs.at(-1), "aria-valuenow": now, "aria-valuetext": told(now),
+      "aria-label": `${title}: arrow keys read values, plus and minus zoom`, "aria-valuemin": xs[0], "aria-valuemax": xs.at(-1), "aria-valuenow": now, "aria-valuetext": spoken(now),
       ...handlers, onkeydown: keys(own, { xs, inside, onPick }), onblur: () => set(own, { hover: null }),
     },
     drawn,

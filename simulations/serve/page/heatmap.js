@@ -15,7 +15,7 @@ export function heatmap(run, mark) {
   const rounds = run.curves.rounds;
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row.curves)))].sort(byImportance);
   if (!keys.length) return null;
-  const own = local(`heatmap ${run.id}`, () => ({ key: keys.includes("drift") ? "drift" : keys[0], width: 600, told: "" }));
+  const own = local(`heatmap ${run.id}`, () => ({ key: keys.includes("drift") ? "drift" : keys[0], width: 600, words: "" }));
   if (!keys.includes(own.key)) own.key = keys[0];
   const step = Math.ceil(rounds.length / MOST_COLUMNS);
   const columns = rounds.map((_, at) => at).filter((at) => (rounds.length - 1 - at) % step === 0);
@@ -30,7 +30,7 @@ export function heatmap(run, mark) {
   };
   const tell = (event) => {
     const found = place(event);
-    own.told = found ? inWords(run, found.row, rounds[found.at], found.at, own.key) : "";
+    own.words = found ? inWords(run, found.row, rounds[found.at], found.at, own.key) : "";
     redraw();
   };
   const marked = mark === null ? -1 : columns.findIndex((at) => rounds[at] >= mark);
@@ -38,10 +38,10 @@ export function heatmap(run, mark) {
     h("div", { class: "row" }, h("h2", { id: "heat-title", class: "grow" }, "Clients over rounds"),
       h("label", { class: "field" }, h("span", {}, "Figure"), h("select", { value: own.key, onchange: (event) => { own.key = event.currentTarget.value; redraw(); } }, keys.map((key) => h("option", { key, value: key }, figureLabel(key)))))),
     h("div", { class: "heat", mount: (node) => measure(node, own) },
-      h("svg", { width: own.width, height: height + 18, role: "img", "aria-label": `${figureLabel(own.key)} of each client over the rounds; the table below has the latest figures, and each client's page all of them`, onpointermove: tell, onpointerleave: () => { own.told = ""; redraw(); }, onclick: (event) => { const found = place(event); if (found) showRound(rounds[found.at]); } },
+      h("svg", { width: own.width, height: height + 18, role: "img", "aria-label": `${figureLabel(own.key)} of each client over the rounds; the table below has the latest figures, and each client's page all of them`, onpointermove: tell, onpointerleave: () => { own.words = ""; redraw(); }, onclick: (event) => { const found = place(event); if (found) showRound(rounds[found.at]); } },
         drawn,
         marked >= 0 && h("rect", { class: "column", x: LABEL + marked * cell, y: 0.5, width: cell, height: height - 1 }))),
-    h("p", { class: "quiet heat-words" }, own.told || ["Stronger colour is more. ", h("span", { class: "key-refused" }), " left out ", h("span", { class: "key-none" }), " not selected. Click on a round to look at it."]),
+    h("p", { class: "quiet heat-words" }, own.words || ["Stronger colour is more. ", h("span", { class: "key-refused" }), " left out ", h("span", { class: "key-none" }), " not selected. Click on a round to look at it."]),
     run["client-table"].length > MOST_ROWS && h("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${run["client-table"].length} clients.`));
 }
 

@@ -54,15 +54,15 @@ export function signsPanel(run) {
   isSound && verdict(run)];
 }
 
-/* What was looked at, and found in order; and what cannot be told, as the figures that would show it are not there. */
+/* What was looked at, and found in order; and what cannot be said, as the figures that would show it are not there. */
 function verdict(run) {
   if (!run.round) return isAtWork(run) ? h("p", { class: "quiet", key: "verdict" }, "Nothing to say before the first round is done.") : null;
   const { rounds } = run.curves;
   const lost = new Set(run["client-table"].flatMap((row) => row["lost-rounds"])).size;
-  const told = [...run.checks.filter((it) => it["is-told"]).map((it) => it.words), lost ? `nobody left out of the latest rounds, though in ${plural(lost, "round")} before` : "nobody left out"];
-  const untold = run.checks.filter((it) => !it["is-told"]).map((it) => it.untold);
-  if (!untold.length && run.state !== "failed") return h("p", { class: "sound", key: "verdict" }, h("span", { "aria-hidden": "true" }, "✓ "), `Nothing looks wrong: ${told.join(", ")}.`);
-  return h("p", { class: "unsure", key: "verdict" }, `Of what can be checked in ${plural(rounds.length, "round")}, nothing looks wrong: ${told.join(", ")}.`, untold.length > 0 && ` Could not be checked: ${untold.join("; ")}.`);
+  const found = [...run.checks.filter((it) => it["is-measured"]).map((it) => it.words), lost ? `nobody left out of the latest rounds, though in ${plural(lost, "round")} before` : "nobody left out"];
+  const unmeasured = run.checks.filter((it) => !it["is-measured"]).map((it) => it.unmeasured);
+  if (!unmeasured.length && run.state !== "failed") return h("p", { class: "sound", key: "verdict" }, h("span", { "aria-hidden": "true" }, "✓ "), `Nothing looks wrong: ${found.join(", ")}.`);
+  return h("p", { class: "unsure", key: "verdict" }, `Of what can be checked in ${plural(rounds.length, "round")}, nothing looks wrong: ${found.join(", ")}.`, unmeasured.length > 0 && ` Could not be checked: ${unmeasured.join("; ")}.`);
 }
 
 export function showRound(round) {

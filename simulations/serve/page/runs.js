@@ -93,8 +93,8 @@ function standing(run, runs) {
   const isFinal = Number.isFinite(run.scores[run.distance]);
   const now = isFinal ? run.scores[run.distance] : run.quality.at(-1);
   const glances = atAGlance(run);
-  const told = glances.length > 0 && h("p", { class: "quiet" }, glances.map((it) => `${it.label} ${number(run.scores[it.name])}`).join(" · "));
-  if (!Number.isFinite(now)) return [told || h("p", { class: "quiet" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : "Not scored yet.")];
+  const scores = glances.length > 0 && h("p", { class: "quiet" }, glances.map((it) => `${it.label} ${number(run.scores[it.name])}`).join(" · "));
+  if (!Number.isFinite(now)) return [scores || h("p", { class: "quiet" }, whyNoScores(run) ? `No scores. ${whyNoScores(run)}` : "Not scored yet.")];
   const mine = yardstick(run);
   const others = mine === null ? [] : runs.filter((it) => yardstick(it) === mine);
   const lowest = Math.min(...others.map((it) => it.best.value));
@@ -103,7 +103,7 @@ function standing(run, runs) {
     h("p", { class: "figure" }, h("b", {}, number(now)), h("span", {}, figureLabel(run.distance)), isBest && h("span", { class: "badge good", title: "Of the runs here on the same data, scored in the same way" }, "best of these runs")),
     h("p", { class: "quiet" }, isFinal ? scoredWith(run["scored-with"]) : roundsScoredWith(run)),
     run.best && h("p", { class: "quiet", title: incomparable(run) }, [bestInWords(run, now), others.length > 1 && !isBest && lowest > 0 && `${number(run.best.value / lowest)} times the lowest here`].filter(Boolean).join(" · ")),
-    told,
+    scores,
     memo(`spark ${run.id}`, [run.round, run.quality.length, run.quality.at(-1)], () => sparkline(run["quality-rounds"].map((round, at) => [round, run.quality[at]]), { isLog: true, label: `${figureLabel(run.distance)} over rounds` })),
   ];
 }

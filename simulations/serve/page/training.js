@@ -83,7 +83,7 @@ function round(run, which) {
   const shown = run.curves.rounds[index];
   const rows = run["client-table"];
   const tiles = rows.map((row) => [row, doing(run, row, index, shown)]);
-  const counts = ["trained", "left out", "not asked"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
+  const counts = ["trained", "left out", "not selected"].map((what) => [what, tiles.filter(([, it]) => it.what === what).length]);
   return h("section", { class: "card", key: "tiles", "aria-labelledby": "tiles-title" },
     h("h2", { id: "tiles-title" }, index < 0 ? "Clients" : `Clients in round ${shown}`),
     h("p", { class: "quiet" }, counts.filter(([, count]) => count).map(([what, count]) => `${count} ${what}`).join(", "), "."),
@@ -97,7 +97,7 @@ function round(run, which) {
 
 const DOING = {
   training: ["▶", "training"],
-  asked: ["◌", "task sent"],
+  requested: ["◌", "task sent"],
   away: ["✕", "away"],
   silent: ["✕", "no usable reply"],
   answered: ["✓", "answered"],

@@ -9,7 +9,7 @@ from common import machine
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("reported", "name"),
     [
         ("processor\t: 0\nmodel\t\t: 1\nmodel name\t: AMD  EPYC 7B13\n\nmodel name\t: other\n", "AMD EPYC 7B13"),
         ("processor\t: 0\nBogoMIPS\t: 2\nHardware\t: BCM2835\nCPU part\t: 0xd08\n", "BCM2835"),
@@ -19,23 +19,23 @@ from common import machine
         ("nothing of the kind", "beta"),
     ],
 )
-def test_linux_names_processors_in_several_ways(told, name, tmp_path, monkeypatch):
+def test_linux_names_processors_in_several_ways(reported, name, tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "beta")
-    (tmp_path / "cpuinfo").write_text(told)
+    (tmp_path / "cpuinfo").write_text(reported)
     assert machine.processor(tmp_path / "cpuinfo") == name
 
 
 def test_other_systems_name_it_or_at_least_its_kind_and_nothing_at_all_is_unknown(tmp_path, monkeypatch):
-    told = {"processor": "Alpha 3", "machine": "beta", "system": "Gamma"}
-    for what in list(told):
-        monkeypatch.setattr(platform, what, functools.partial(told.get, what))
+    reported = {"processor": "Alpha 3", "machine": "beta", "system": "Gamma"}
+    for what in list(reported):
+        monkeypatch.setattr(platform, what, functools.partial(reported.get, what))
     gone = tmp_path / "none"
     assert machine.processor(gone) == "Alpha 3"
-    told["processor"] = ""
+    reported["processor"] = ""
     assert machine.processor(gone) == "beta"
-    told["machine"] = ""
+    reported["machine"] = ""
     assert machine.processor(gone) == "unknown"
-    told["system"] = "Darwin"  # here without the program that tells
+    reported["system"] = "Darwin"  # here without the program that tells
     assert machine.processor(gone) == "unknown"
 
 

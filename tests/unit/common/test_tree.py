@@ -76,7 +76,7 @@ def test_distance_is_euclidean_over_floats_only():
         lambda t: {**t, "extra.w": torch.zeros(1)},
     ],
 )
-def test_digest_tells_any_difference(change):
+def test_digest_reports_any_difference(change):
     one = random_tree(1)
     assert tree.digest(change(one)) != tree.digest(one)
     assert tree.digest(dict(reversed(list(one.items())))) == tree.digest(one)

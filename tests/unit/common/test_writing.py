@@ -79,7 +79,7 @@ def test_longer_and_more_texts_begin_with_shorter_and_fewer(written):
     assert len(noise.unique()) > 0.99 * noise.numel()
 
 
-def test_temperature_and_top_p_are_those_that_are_asked_for():
+def test_temperature_and_top_p_are_those_that_are_requested():
     sampler = TextSampler(Follows({}), 1.0, 1.0)
     logits = torch.zeros(1, SPEC.num_tokens)
     logits[0, A] = torch.tensor(3.0).log()  # with the end: 3 of 6 to a, 1 of 6 each to b, c and the end

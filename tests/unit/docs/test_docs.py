@@ -124,8 +124,8 @@ def test_a_run_that_a_command_uses_was_made_by_one_before(page):
             assert str(given["out"]) in made
         elif given.get("out"):
             made.add(str(given["out"]))
-    asked = re.findall(r"localhost:8808/api/runs/([\w-]+)/", page.read_text())
-    assert set(asked) <= {Path(run).name for run in made}
+    requested = re.findall(r"localhost:8808/api/runs/([\w-]+)/", page.read_text())
+    assert set(requested) <= {Path(run).name for run in made}
 
 
 def mentioned(page):

@@ -96,7 +96,7 @@ def family(monkeypatch, small):
     for name in FAMILY:
         put(EXAMPLES[name], monkeypatch)
     (words,) = [words for words in pages.commands(PAGE) if words[:2] == ["fedgan", "simulate"]]
-    asked = read_overrides([value for flag, value in itertools.pairwise(words) if flag == "-c"])
+    requested = read_overrides([value for flag, value in itertools.pairwise(words) if flag == "-c"])
     short = {
         "model": "implicit width=4",
         "partition": "shards per-client=3 examples-per-client=30",
@@ -106,7 +106,7 @@ def family(monkeypatch, small):
         "local.schedule": "constant",
         "evaluation.final-num-samples": 100,
     }
-    return lambda run, **changes: small(run).replaced(asked | short | changes)
+    return lambda run, **changes: small(run).replaced(requested | short | changes)
 
 
 def _weights(config):

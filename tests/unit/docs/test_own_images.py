@@ -70,7 +70,7 @@ def test_the_page_can_be_followed_from_top_to_bottom(followed):
 
 
 @pytest.mark.slow
-def test_scores_are_those_that_the_page_tells_of(followed):
+def test_scores_are_those_that_the_page_reports_of(followed):
     place, said = followed
     shapes = json.loads((place / "runs" / "shapes" / "summary.json").read_text())["scores"]
     assert {"utility", "fid", "federated-fid"} <= shapes.keys()

@@ -116,10 +116,10 @@ def test_what_is_done_to_texts_is_said(run, tmp_path, capsys):
     options = ["--num", "30", "--length", "30", "--without-words", str(tmp_path / "words"), "--unique", "--sort"]
     out = made(run, tmp_path / "a.jsonl", *options, "--normalise", "--split", "words")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    told = json.loads((tmp_path / "a.jsonl.provenance.json").read_text())
-    assert told["number"] == len(lines) < 30
-    assert sum(told["dropped"].values()) == 30 - len(lines)
-    assert f"{told['dropped']['without-words']} of 30 texts dropped: they hold a word of the filter" in (
+    details = json.loads((tmp_path / "a.jsonl.provenance.json").read_text())
+    assert details["number"] == len(lines) < 30
+    assert sum(details["dropped"].values()) == 30 - len(lines)
+    assert f"{details['dropped']['without-words']} of 30 texts dropped: they hold a word of the filter" in (
         capsys.readouterr().err
     )
     assert all(word.lower() not in [it.lower() for it in line["words"]] for line in lines)
@@ -185,21 +185,21 @@ def client(run):
             yield client
 
 
-def asked(client, accept="", **body):
+def send(client, accept="", **body):
     return client.post("/api/runs/run/generate", json=body, headers={"Accept": accept} if accept else {})
 
 
 def test_a_server_writes_what_the_command_writes(client, run):
     how = {"temperature": 0.8, "length": 40, "seed": 3}
     expected = load(run).generate(70, prompts=["The ", "A"], top_p=0.9, **how)
-    found = asked(client, num=70, prompts=["The ", "A"], **how, **{"top-p": 0.9}).json()
+    found = send(client, num=70, prompts=["The ", "A"], **how, **{"top-p": 0.9}).json()
     assert [text["text"] for text in found["texts"]] == expected.texts
     assert [text["label"] for text in found["texts"]] == expected.labels.tolist()
     assert found["texts"][2] == {"index": 2, "label": 1, "class": "men", "prompt": "The ", "text": expected.texts[2]}
     assert found["provenance"]["model-sha256"] == expected.origin["model-sha256"]
     assert found["provenance"]["request"]["prompts"] == ["The ", "A"]
-    assert "'\u00e9'" in asked(client, prompts=["\u00e9"]).json()["remarks"][0]
-    shorter = asked(client, num=2, prompts=["The ", "A"], **how | {"length": 10}, **{"top-p": 0.9}).json()["texts"]
+    assert "'\u00e9'" in send(client, prompts=["\u00e9"]).json()["remarks"][0]
+    shorter = send(client, num=2, prompts=["The ", "A"], **how | {"length": 10}, **{"top-p": 0.9}).json()["texts"]
     assert all(longer.startswith(text["text"]) for longer, text in zip(expected.texts, shorter, strict=False))
 
 
@@ -208,7 +208,7 @@ def test_a_server_does_to_texts_what_the_command_does_and_counts_what_it_drops(c
     word = "A " + load(run).generate(2, **how).texts[1].split()[1]
     done = {"normalise": True, "unique": True, "sort": True}
     expected = load(run).generate(40, without_words=word, split="words", **how, **done)
-    answer = asked(client, num=40, **how, **done, split="words", **{"without-words": [word.upper()]})
+    answer = send(client, num=40, **how, **done, split="words", **{"without-words": [word.upper()]})
     found = answer.json()
     assert [text["text"] for text in found["texts"]] == expected.texts
     assert [text["words"] for text in found["texts"]] == [item.parts["words"] for item in expected.items]
@@ -218,7 +218,7 @@ def test_a_server_does_to_texts_what_the_command_does_and_counts_what_it_drops(c
     assert found["made"] == 40 == len(found["texts"]) + sum(found["dropped"].values())
     assert found["remarks"] == list(expected.remarks)
     assert answer.headers["x-fedgan-rejected"] == str(sum(found["dropped"].values()))
-    lines = asked(client, num=40, **how, format="jsonl", split="sentences").text.splitlines()
+    lines = send(client, num=40, **how, format="jsonl", split="sentences").text.splitlines()
     assert all("sentences" in json.loads(line) for line in lines)
     assert len(lines) == 40
 
@@ -233,11 +233,11 @@ def test_a_server_does_to_texts_what_the_command_does_and_counts_what_it_drops(c
         ({"format": "jsonl"}, "text/csv", "application/x-ndjson", "jsonl"),
     ],
 )
-def test_the_form_is_what_is_asked_for(client, body, accept, media, ending):
-    answer = asked(client, accept, num=3, length=20, **body)
+def test_the_form_is_what_is_requested(client, body, accept, media, ending):
+    answer = send(client, accept, num=3, length=20, **body)
     assert (answer.status_code, answer.headers["content-type"]) == (200, media)
     assert f"run-round-2-seed-0.{ending}" in answer.headers["content-disposition"]
-    assert answer.content == asked(client, accept, num=3, length=20, **body).content
+    assert answer.content == send(client, accept, num=3, length=20, **body).content
 
 
 @pytest.mark.parametrize(
@@ -257,16 +257,20 @@ def test_the_form_is_what_is_asked_for(client, body, accept, media, ending):
     ],
 )
 def test_a_server_refuses_in_words(client, body, words):
-    answer = asked(client, **body)
+    answer = send(client, **body)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
 
 
 def test_a_server_says_what_a_run_writes(client):
-    told = client.get("/api/runs/run").json()
-    assert told["images"] is None
-    assert told["texts"]["class-names"] == ["witches", "men"]
-    assert (told["texts"]["context"], told["texts"]["conditional"], told["texts"]["drawn"]) == (16, True, [0, 1])
+    details = client.get("/api/runs/run").json()
+    assert details["images"] is None
+    assert details["texts"]["class-names"] == ["witches", "men"]
+    assert (details["texts"]["context"], details["texts"]["conditional"], details["texts"]["drawn"]) == (
+        16,
+        True,
+        [0, 1],
+    )
     assert {"Texts", "Written", "TextKind"} <= set(client.document["components"]["schemas"])
 
 
@@ -353,8 +357,8 @@ def test_texts_are_exported_as_a_data_set(run, tmp_path, layout):
         lines = [row for part in parts for row in pq.read_table(part).to_pylist()]
     rows = {line["index"]: (line["text"], line["label"]) for line in lines}
     assert [rows[index] for index in range(20)] == list(zip(expected.texts, expected.labels.tolist(), strict=True))
-    told = json.loads((out / "dataset.json").read_text())
-    assert (told["train"], told["validation"], told["examples"]) == (18, 2, "texts")
+    details = json.loads((out / "dataset.json").read_text())
+    assert (details["train"], details["validation"], details["examples"]) == (18, 2, "texts")
     assert "Synthetic texts like verses" in (out / "README.md").read_text()
 
 

@@ -78,9 +78,9 @@ def test_the_end_has_every_score_of_text_and_clients_tell_what_the_server_finds(
 
 def test_a_run_is_evaluated_again(run, capsys):
     assert main._run(["evaluate", str(run), "--metrics", "bleu,bits-per-character", "--json"], debug=False) == 0
-    told, scores = json.loads(capsys.readouterr().out)["scores"], RunDirectory(run).read_summary()["scores"]
-    assert told == {key: scores[key] for key in told}
-    assert len(told) == 12
+    printed, scores = json.loads(capsys.readouterr().out)["scores"], RunDirectory(run).read_summary()["scores"]
+    assert printed == {key: scores[key] for key in printed}
+    assert len(printed) == 12
     assert main._run(["evaluate", str(run), "--metrics", "fid"], debug=False) == 2
     assert "metrics of images do not take text" in capsys.readouterr().err
 
@@ -88,9 +88,9 @@ def test_a_run_is_evaluated_again(run, capsys):
 def test_bleu_is_scored_at_several_temperatures(run, capsys):
     call = ["evaluate", str(run), "--metrics", "bleu", "--num", "100", "--temperatures"]
     assert main._run([*call, "0.5,1", "--json"], debug=False) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["temperatures"]["1"] == told["scores"]
-    assert told["temperatures"]["0.5"]["self-bleu-2"] > told["scores"]["self-bleu-2"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["temperatures"]["1"] == printed["scores"]
+    assert printed["temperatures"]["0.5"]["self-bleu-2"] > printed["scores"]["self-bleu-2"]
     assert main._run([*call, "2"], debug=False) == 0
     assert "temperature 2     bleu-2 0." in capsys.readouterr().out
     for odd in ("0", "warm", "1,,2"):

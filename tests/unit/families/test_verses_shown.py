@@ -86,10 +86,10 @@ def test_clients_are_called_by_their_roles(run, capsys):
     assert main._run(["partition", "-c", words, "--json"], debug=False) == 0
     assert [client["site"] for client in json.loads(capsys.readouterr().out)["clients"]] == list(ROLES)
     assert main._run(["partition", "-c", words], debug=False) == 0
-    told = capsys.readouterr().out
-    assert "rows of text" in told
-    assert "Second Witch" in told
-    assert "images" not in told
+    printed = capsys.readouterr().out
+    assert "rows of text" in printed
+    assert "Second Witch" in printed
+    assert "images" not in printed
 
 
 def test_a_name_of_any_text_is_one_of_a_site():
@@ -103,10 +103,10 @@ def test_data_of_text_are_looked_at_with_settings_of_text(capsys):
     assert main._run(["data", "verses", "-c", 'data.name="verses context=16"'], debug=False) == 2
     capsys.readouterr()
     assert main._run(["data", "-c", 'data.name="verses context=16"'], debug=False) == 0
-    told = capsys.readouterr().out
-    assert "held-out rows of text, 17 characters each" in told
-    assert "4 sources: First Witch, Second Witch, Porter, Macduff" in told
-    assert 'ready: fedgan simulate shakespeare -c \'data.name="verses context=16" federation.num-clients=4' in told
+    printed = capsys.readouterr().out
+    assert "held-out rows of text, 17 characters each" in printed
+    assert "4 sources: First Witch, Second Witch, Porter, Macduff" in printed
+    assert 'ready: fedgan simulate shakespeare -c \'data.name="verses context=16" federation.num-clients=4' in printed
 
 
 def test_the_report_has_three_temperatures_beside_real_texts(run):

@@ -25,7 +25,7 @@ def _content(directory):
     return {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
 
 
-def test_a_finished_run_is_not_scored_again_and_no_client_is_asked(done, caplog, monkeypatch):
+def test_a_finished_run_is_not_scored_again_and_no_client_is_queried(done, caplog, monkeypatch):
     config, directory = done
     before = _content(directory)
     monkeypatch.setattr(run.Run, "begin", lambda self: pytest.fail("it began"))

@@ -414,7 +414,7 @@ FAILS = {
 }
 
 
-def test_a_round_is_told_with_whom_and_what_it_fails():
+def test_a_round_is_shown_with_the_clients_and_classes_it_fails():
     line = {"round": 5, "seconds": {}, "clients": [], "refused": [], "scores": FAILS}
     assert journal.describe(line, 30, []) == (
         "round 5/30  0.00 s  federated-fid 36.2  worst client 1 (88.1)  worst class 1 (120)  "

@@ -143,11 +143,11 @@ def test_a_run_goes_on_from_python(result, tmp_path):
 
 
 def test_export_is_that_of_the_command(result, tmp_path):
-    told = result.export("dataset", tmp_path / "set", layout="npz", num=20, seed=2, validation=0.5, licence="MIT")
-    assert (told["train"], told["validation"], told["seed"]) == (10, 10, 2)
+    reported = result.export("dataset", tmp_path / "set", layout="npz", num=20, seed=2, validation=0.5, licence="MIT")
+    assert (reported["train"], reported["validation"], reported["seed"]) == (10, 10, 2)
     assert "license: mit" in (tmp_path / "set" / "README.md").read_text()
-    told = result.export("safetensors", tmp_path / "net", round=1, precisions=["int8"], fid_images=0)
-    assert (told["round"], [row["file"] for row in told["files"]]) == (1, ["generator-int8.safetensors"])
+    reported = result.export("safetensors", tmp_path / "net", round=1, precisions=["int8"], fid_images=0)
+    assert (reported["round"], [row["file"] for row in reported["files"]]) == (1, ["generator-int8.safetensors"])
 
 
 def test_what_cannot_be_is_refused_by_its_value(result, tmp_path):
@@ -224,15 +224,15 @@ def test_seeds_have_the_range_and_the_words_that_they_have_over_http(result):
 def test_numbers_of_numpy_are_numbers(result, tmp_path):
     given = result.generate(np.int64(3), np.int64(7), seed=np.int64(5), round=np.int64(1))
     assert np.array_equal(given.pixels, result.generate(3, 7, seed=5, round=1).pixels)
-    told = result.export("dataset", tmp_path / "set", layout="npz", num=np.int32(4), validation=np.float64(0.5))
-    assert (told["train"], told["validation"]) == (2, 2)
+    reported = result.export("dataset", tmp_path / "set", layout="npz", num=np.int32(4), validation=np.float64(0.5))
+    assert (reported["train"], reported["validation"]) == (2, 2)
     with pytest.raises(ConfigError, match=r"seed=-3: "):
         simulations.run(settings={"seed": np.int64(-3)})
 
 
 def test_precisions_are_listed_as_on_the_command_line_too(result, tmp_path):
-    told = result.export("safetensors", tmp_path / "net", precisions="int8, float32,int8", fid_images=0)
-    assert [row["precision"] for row in told["files"]] == ["int8", "float32"]
+    reported = result.export("safetensors", tmp_path / "net", precisions="int8, float32,int8", fid_images=0)
+    assert [row["precision"] for row in reported["files"]] == ["int8", "float32"]
 
 
 def test_a_quiet_run_says_nothing_and_later_ones_say_everything_once(tmp_path, capfd):
@@ -263,7 +263,7 @@ def test_a_notebook_gets_progress_as_plain_lines(tmp_path, monkeypatch):
     assert "\x1b" not in text
 
 
-def test_who_interrupts_a_run_is_told_how_to_go_on(tmp_path, monkeypatch):
+def test_who_interrupts_a_run_reads_how_to_go_on(tmp_path, monkeypatch):
     def interrupt(config, **options):
         RunDirectory(tmp_path / "cut").config.parent.mkdir()
         RunDirectory(tmp_path / "cut").config.write_text(config.toml())

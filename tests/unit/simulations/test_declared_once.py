@@ -118,17 +118,17 @@ def test_they_stand_in_journal_console_report_page_and_tables(run, monkeypatch):
     for words in ("D loss", "D(real)", "discriminator-loss"):
         assert words not in page
 
-    told = read_detail(RunReader("toy", run))
-    labels = {it.name: it.label for it in told.figures}
+    reported = read_detail(RunReader("toy", run))
+    labels = {it.name: it.label for it in reported.figures}
     assert (labels["elbo-loss"], labels["kl"]) == ("ELBO (negative)", "KL divergence")
     assert list(labels)[:2] == ["elbo-loss", "kl"]
-    charts = {chart.title: chart.names for chart in told.charts}
+    charts = {chart.title: chart.names for chart in reported.charts}
     assert (charts["Losses"], charts["Terms of the bound"]) == (["elbo-loss"], ["kl"])
     assert charts["Contrast of images"] == ["contrast"]
-    (score,) = [it for it in told.score_table if it.name == "contrast"]
+    (score,) = [it for it in reported.score_table if it.name == "contrast"]
     assert (score.label, score.better, score.meaning) == ("contrast of images", "higher", "spread of grey <levels>")
-    assert told.weak_spots[-1] == "It is dull."
-    assert told.curves.scores["contrast"] == [line["scores"]["contrast"] for line in lines]
+    assert reported.weak_spots[-1] == "It is dull."
+    assert reported.curves.scores["contrast"] == [line["scores"]["contrast"] for line in lines]
     assert "contrast of images" in api.load(run.path)._repr_html_()
 
     tabled = tables.figures_of(run)
@@ -141,14 +141,14 @@ def test_they_stand_in_journal_console_report_page_and_tables(run, monkeypatch):
 
 def test_a_run_whose_objective_is_unknown_shows_its_figures_by_their_names(run, monkeypatch):
     monkeypatch.delitem(OBJECTIVES, "bound")
-    told = read_detail(RunReader("toy", run))
-    assert told.problem
-    assert {chart.title: chart.names for chart in told.charts} | {"Losses": ["elbo-loss"]} == {
-        chart.title: chart.names for chart in told.charts
+    reported = read_detail(RunReader("toy", run))
+    assert reported.problem
+    assert {chart.title: chart.names for chart in reported.charts} | {"Losses": ["elbo-loss"]} == {
+        chart.title: chart.names for chart in reported.charts
     }
-    assert {it.name: it.label for it in told.figures}["elbo-loss"] == "elbo loss"
-    assert ["kl"] in [chart.names for chart in told.charts]
-    assert read_summary(RunReader("toy", run)).figures == told.figures
+    assert {it.name: it.label for it in reported.figures}["elbo-loss"] == "elbo loss"
+    assert ["kl"] in [chart.names for chart in reported.charts]
+    assert read_summary(RunReader("toy", run)).figures == reported.figures
 
 
 def test_a_score_of_another_version_is_kept_as_it_is(run, monkeypatch):
@@ -183,7 +183,7 @@ def test_logits_far_apart_are_a_sign_of_trouble_where_they_are_log_odds():
     assert OBJECTIVES["hinge"]().trouble([*sure, {}]) is None
 
 
-def test_a_discriminator_that_wins_and_one_that_is_dead_are_told_apart_and_what_helps_is_said():
+def test_a_discriminator_that_wins_and_one_that_is_dead_are_distinguished_and_what_helps_is_said():
     objective = OBJECTIVES["non-saturating"]()
     wins, dead = [{"d-real": 5.0, "d-fake": -5.0}] * 5, [{"d-real": 0.02, "d-fake": -0.02}] * 5
     assert "wins" in objective.trouble(wins)

@@ -22,17 +22,17 @@ def scans(tmp_path):
     return tmp_path
 
 
-TOLD = "1 file of a kind that is not read as images was left out (.txt)"
+REPORTED = "1 file of a kind that is not read as images was left out (.txt)"
 
 
 def test_data_and_partition_say_what_was_left_out(scans, capsys):
     assert main._run(["data", "image-folder", "--root", str(scans), "-c", "federation.num-clients=2"], debug=False) == 0
-    assert TOLD in capsys.readouterr().out
+    assert REPORTED in capsys.readouterr().out
     settings = f'data.name="image-folder grey=true" data.root="{scans}" partition="iid" federation.num-clients=2'
     assert main._run(["partition", "-c", settings, "--json"], debug=False) == 0
     captured = capsys.readouterr()
-    assert TOLD in captured.err
-    assert TOLD not in captured.out
+    assert REPORTED in captured.err
+    assert REPORTED not in captured.out
 
 
 def test_a_run_on_unlabelled_images_says_it_once_and_ends_well(scans, small, capsys, no_reports):
@@ -47,7 +47,7 @@ def test_a_run_on_unlabelled_images_says_it_once_and_ends_well(scans, small, cap
     file = scans.parent / "run.toml"
     file.write_text(config.toml())
     assert main._run(["simulate", str(file)], debug=False) == 0
-    assert capsys.readouterr().err.count(TOLD) == 1
+    assert capsys.readouterr().err.count(REPORTED) == 1
 
 
 def test_a_client_that_nobody_hears_speaks_on_stderr(capsys, monkeypatch):

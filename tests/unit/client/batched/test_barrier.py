@@ -46,21 +46,24 @@ def meeting(monkeypatch):
     def meet(*requests):
         barrier.expect(len(requests))
 
-        def visit(member, wanted):
+        def visit(member, requests_of_one):
             try:
                 with barrier.visit():
-                    return [member.ask(request) for request in wanted]
+                    return [member.ask(request) for request in requests_of_one]
             except ValueError as error:
                 return error
 
         with ThreadPoolExecutor(len(requests)) as pool:
-            futures = [pool.submit(visit, member, wanted) for member, wanted in zip(members, requests, strict=False)]
+            futures = [
+                pool.submit(visit, member, requests_of_one)
+                for member, requests_of_one in zip(members, requests, strict=False)
+            ]
             return [future.result(timeout=20) for future in futures]
 
     return meet
 
 
-def test_clients_are_trained_once_all_have_asked_and_each_gets_its_own(meeting):
+def test_clients_are_trained_once_all_have_made_a_request_and_each_gets_its_own(meeting):
     assert meeting([{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]) == [[{"a": 1.0}], [{"b": 2.0}], [{"c": 3.0}]]
     assert StackedWeights.made[0].fits == [[0, 1, 2]]
 
@@ -93,8 +96,8 @@ def test_a_clients_error_is_raised_to_that_client_alone(meeting):
 
 def test_nobody_is_left_over_from_one_meeting_to_the_next(meeting):
     for size in (3, 1, 2):
-        wanted = [[{"n": float(size)}]] * size
-        assert meeting(*wanted) == wanted
+        requests_of_one = [[{"n": float(size)}]] * size
+        assert meeting(*requests_of_one) == requests_of_one
     assert StackedWeights.made[0].fits == [[0, 1, 2], [0], [0, 1]]
 
 

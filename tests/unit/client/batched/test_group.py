@@ -20,7 +20,7 @@ from common.objectives import OBJECTIVES, AdversarialObjective
 from common.optimisers import OPTIMISERS
 from tests.unit.kinds import FITTING, small_model, small_set, spec_of
 
-ASKED = Request()
+PLAIN = Request()
 EXAMPLES = ImageSpec(1, 28, 10)
 COLOUR = ImageSpec(3, 32, 10)
 HINGE = OBJECTIVES["hinge"]
@@ -69,18 +69,18 @@ def cohort(spec, num=3, nums=None):
 
 def together(stacked, members, requests=None):
     """Trains a cohort, and returns each client's means."""
-    results = stacked.fit(members, requests or [ASKED] * len(members))
+    results = stacked.fit(members, requests or [PLAIN] * len(members))
     for result in results:
         if isinstance(result, Exception):
             raise result
     return results
 
 
-def by_itself(spec, partition, request=ASKED, num=20):
+def by_itself(spec, partition, request=PLAIN, num=20):
     """Returns a trainer in the loop that has trained a client, and its means."""
     trainer = assigned(Trainer(spec), partition, spec.example_spec, num)
-    asked = {name: getattr(request, name) for name in ("networks", "given", "extra_loss", "gradient_hook")}
-    return trainer, trainer.fit(**asked)
+    keywords = {name: getattr(request, name) for name in ("networks", "given", "extra_loss", "gradient_hook")}
+    return trainer, trainer.fit(**keywords)
 
 
 def apart(one, other):
@@ -113,7 +113,7 @@ def in_float64(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", lambda value: cast(value, torch.float64))
 
 
-def largest_difference(spec, num=3, request=ASKED):
+def largest_difference(spec, num=3, request=PLAIN):
     stacked, members = cohort(spec, num)
     means = together(stacked, members, [request] * num)
     assert not stacked._refused, "trained in the loop"
@@ -232,7 +232,7 @@ def test_moments_of_clients_that_trained_more_or_less_often_are_their_own(in_flo
     assert [float(member.moments()["generator.layers.0.bias.step"]) for member in members] == [3, 6]
 
 
-def test_only_the_networks_asked_for_are_trained_on_the_fakes_given(in_float64):
+def test_only_the_networks_requested_are_trained_on_the_fakes_given(in_float64):
     spec = making("dcgan", steps=4)
     requests = [
         Request(
@@ -429,7 +429,7 @@ def test_steps_that_are_not_always_the_same_are_not_recorded(why, monkeypatch):
     if why == "unknown":
         phases = tuple(dataclasses.replace(phase, period=None) for phase in objective.phases())
         monkeypatch.setattr(HINGE, "phases", lambda objective: phases)
-    request = Request(gradient_hook=lambda name, network: None) if why == "hook" else ASKED
+    request = Request(gradient_hook=lambda name, network: None) if why == "hook" else PLAIN
     stacked, members = cohort(making(objective=objective))
     stacked._graphs.record = lambda compute: pytest.fail("recorded")
     together(stacked, members, [request] * 3)

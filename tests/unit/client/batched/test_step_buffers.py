@@ -100,7 +100,7 @@ def test_what_a_member_draws_before_it_waits_is_taken_once():
     _, members = cohort(spec, num=2)
     request = Request()
     phases = members[0].step_phases(None)
-    members[0]._fit = lambda member, asked: {}
+    members[0]._fit = lambda member, requested: {}
     members[0].fit()
     kept = members[0]._drawn
     assert members[0].blocks(phases, kept[0])[0] is kept[1]

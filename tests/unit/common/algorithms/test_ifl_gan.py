@@ -30,7 +30,7 @@ def test_the_less_converged_generator_counts_more():
     assert after.parameters["generator.w"].item() == pytest.approx(1 / (1 + math.exp(0.5 / 0.25)))
 
 
-def test_a_reply_tells_the_mmd_of_the_trained_generator_to_the_clients_images():
+def test_a_reply_reports_the_mmd_of_the_trained_generator_to_the_clients_images():
     algorithm, trainer, memory = IFLGAN(), trainer_of(), {}
     state = algorithm.init(trainer.initial(), ADVERSARIAL)
     reply = algorithm.run(algorithm.broadcast(state, [0], make_context(model=MODEL))[0], trainer, memory, 0)

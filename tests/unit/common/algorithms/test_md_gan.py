@@ -68,7 +68,7 @@ def test_what_arrives_is_what_is_trained_on():
     assert tree.digest(memories[0]["discriminator"]) == arriving({0: payload})[0]
 
 
-def test_one_that_is_asked_later_gets_its_discriminator_then_and_nobody_else_does():
+def test_one_that_is_requested_later_gets_its_discriminator_then_and_nobody_else_does():
     algorithm = MDGAN()
     state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in CLIENTS}
     first = one_round(algorithm, state, memories, context=CONTEXT, **SMALL)
@@ -92,21 +92,27 @@ def test_a_discriminator_whose_new_client_did_not_answer_is_sent_again():
     assert arriving(algorithm.broadcast(state, [2], CONTEXT))[2] == lost
 
 
-def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after_three_rounds_and_the_journal_told():
+def test_a_discriminator_on_which_its_new_client_keeps_failing_is_given_up_after_three_rounds_and_the_journal_says_so():
     algorithm = MDGAN()
     context = replace(CONTEXT, cohort=(0, 1, 2))
     state, memories = algorithm.init(trainer_of().initial(), ADVERSARIAL), {k: {} for k in range(3)}
     state = algorithm.update(state, one_round(algorithm, state, memories, context=context, **SMALL), context)
-    sent, told = [], []
-    for asked in ((0, 1, 2), (0, 1), (0, 1, 2), (0, 1, 2), (0, 1, 2)):  # client 2 is asked, but in one round, and fails
-        context = replace(CONTEXT, cohort=asked)
+    sent, incidents_of_rounds = [], []
+    for partitions in (
+        (0, 1, 2),
+        (0, 1),
+        (0, 1, 2),
+        (0, 1, 2),
+        (0, 1, 2),
+    ):  # client 2 is asked, but in one round, and fails
+        context = replace(CONTEXT, cohort=partitions)
         sent.append(bool(arriving(algorithm.broadcast(state, [2], context))[2] != tree.digest({})))
         replies = one_round(algorithm, state, memories, context=context, **SMALL)[:2]
-        told.append(algorithm.incidents(state, replies, context))
+        incidents_of_rounds.append(algorithm.incidents(state, replies, context))
         state = algorithm.update(state, replies, context)
     assert sent == [True, True, True, True, False]
-    assert [list(incidents) for incidents in told] == [[], [], [], [2], []]
-    assert "was sent 3 times and is given up: it goes on with its own" in told[3][2]
+    assert [list(incidents) for incidents in incidents_of_rounds] == [[], [], [], [2], []]
+    assert "was sent 3 times and is given up: it goes on with its own" in incidents_of_rounds[3][2]
     assert set(state.slots) == {"generator-moments", "discriminator-0", "discriminator-1"}
 
 

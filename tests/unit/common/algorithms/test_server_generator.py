@@ -105,6 +105,6 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["clip", "noise"])
-def test_whoever_writes_what_has_moved_is_told_what_to_write(option):
+def test_whoever_writes_what_has_moved_reads_what_to_write(option):
     with pytest.raises(ConfigError, match=rf"no option '{option}' any more: .*transforms='clip norm=..."):
         RunConfig(algorithm=f"server-generator {option}=1")

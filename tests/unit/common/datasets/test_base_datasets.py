@@ -47,7 +47,7 @@ def test_label_counts_include_absent_classes():
     assert image_set([2, 0, 2]).label_counts(4) == [1, 0, 2, 0]
 
 
-def test_subset_keeps_the_order_asked_for():
+def test_subset_keeps_the_order_requested():
     images = ImageSet(torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1), torch.tensor([5, 6, 7]))
     subset = images.subset(np.array([2, 0]))
     assert subset.images.flatten().tolist() == [2, 0]
@@ -69,7 +69,7 @@ def test_image_set_refuses_what_is_not_labelled_square_bytes(images, labels, mes
         ImageSet(images, labels)
 
 
-def test_dataset_tells_its_shape():
+def test_dataset_reports_its_shape():
     dataset = Dataset("x", image_set([0, 1], 3, 8), image_set([2], 3, 8), ("a", "b", "c"))
     assert dataset.spec == ImageSpec(channels=3, size=8, num_classes=3)
 

@@ -128,8 +128,8 @@ TINY = {
 )
 def test_its_presets_train_and_are_scored(tmp_path, monkeypatch, preset, further):
     write(tmp_path, monkeypatch)
-    asked = {"data.root": str(tmp_path), "output.dir": str(tmp_path / "run")}
-    simulate(RunConfig().replaced({**read_preset(preset), **TINY, **further, **asked}), num_workers=1)
+    requested = {"data.root": str(tmp_path), "output.dir": str(tmp_path / "run")}
+    simulate(RunConfig().replaced({**read_preset(preset), **TINY, **further, **requested}), num_workers=1)
     (line,) = journal.read(RunDirectory(tmp_path / "run").journal)
     assert line["round"] == 1
     assert RunDirectory(tmp_path / "run").read_summary()["scores"]["fid"] > 0

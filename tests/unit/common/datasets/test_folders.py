@@ -238,39 +238,39 @@ class TestSplit:
     def test_a_split_below_a_class_is_pointed_at(self, tmp_path):
         two(tmp_path)
         write(tmp_path / "cat" / "train")
-        told = "1 class folder has a folder called train or test, which is no split there (cat)"
-        assert load(tmp_path).remarks == (told,)
+        remark = "1 class folder has a folder called train or test, which is no split there (cat)"
+        assert load(tmp_path).remarks == (remark,)
 
     def test_a_split_with_other_words_in_its_names_is_pointed_at(self, tmp_path):
         two(tmp_path, ("seg_train", "seg_test"))
-        (told,) = load(tmp_path).remarks
-        assert told.endswith("are classes here; call them train and test if not")
+        (remark,) = load(tmp_path).remarks
+        assert remark.endswith("are classes here; call them train and test if not")
 
     def test_a_folder_around_the_classes_is_pointed_at(self, tmp_path):
         two(tmp_path / "dataset")
-        (told,) = load(tmp_path).remarks
-        assert "cat, dog are what you mean" in told
-        assert f'data.root="{tmp_path}/dataset"' in told
+        (remark,) = load(tmp_path).remarks
+        assert "cat, dog are what you mean" in remark
+        assert f'data.root="{tmp_path}/dataset"' in remark
 
     def test_folders_around_folders_around_the_classes_are_pointed_through(self, tmp_path):
         two(tmp_path / "pets" / "pets")
-        (told,) = load(tmp_path).remarks
-        assert f'data.root="{tmp_path}/pets/pets"' in told
+        (remark,) = load(tmp_path).remarks
+        assert f'data.root="{tmp_path}/pets/pets"' in remark
 
     def test_images_beside_a_folder_of_other_files_are_pointed_at(self, tmp_path):
         write(tmp_path / "images", num=5)
         (tmp_path / "labels").mkdir()
         (tmp_path / "labels" / "0.txt").write_text("0 .5 .5 .1 .1")
-        told = load(tmp_path).remarks
+        remark = load(tmp_path).remarks
         words = "images is the only folder with images; if it is no class"
-        assert any(words in one and f'data.root="{tmp_path}/images" and partition="iid"' in one for one in told)
+        assert any(words in one and f'data.root="{tmp_path}/images" and partition="iid"' in one for one in remark)
         assert not any(words in one for one in load(tmp_path, "classes=images,labels").remarks)
 
     def test_what_windows_keeps_of_a_download_is_a_system_file(self, tmp_path):
         two(tmp_path)
         (tmp_path / "cat" / "0.png:Zone.Identifier").write_text("[ZoneTransfer]")
-        (told,) = load(tmp_path).remarks
-        assert told.startswith("1 hidden or system file")
+        (remark,) = load(tmp_path).remarks
+        assert remark.startswith("1 hidden or system file")
 
 
 class TestClasses:
@@ -342,8 +342,8 @@ class TestRemarks:
         caplog.set_level("INFO", logger="fedgan")
         for _ in range(2):
             load_once(DATASETS["image-folder"](), tmp_path)
-        told = "1 file of a kind that is not read as images was left out (.txt)"
-        assert [record.getMessage() for record in caplog.records] == [f"image-folder {tmp_path}: {told}"]
+        remark = "1 file of a kind that is not read as images was left out (.txt)"
+        assert [record.getMessage() for record in caplog.records] == [f"image-folder {tmp_path}: {remark}"]
 
     def test_a_site_logs_those_of_its_own_data(self, tmp_path, caplog):
         (two(tmp_path) / ".hidden").mkdir()

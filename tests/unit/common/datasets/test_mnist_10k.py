@@ -87,7 +87,7 @@ def test_damaged_file_is_refused_by_name(tmp_path, damage):
         read_embedded(path)
 
 
-def test_missing_file_is_told_by_load_and_status(tmp_path, monkeypatch):
+def test_missing_file_is_reported_by_load_and_status(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist_10k, "EMBEDDED", tmp_path / "gone.json")
     with pytest.raises(DataError, match=r"gone\.json"):
         DATASETS["mnist-10k"]().load(None)

@@ -348,7 +348,7 @@ def test_what_is_no_archive_is_named_for_what_it_is(tmp_path, content, words):
         assert DATASETS["npz"]().status(path).startswith("unusable")
 
 
-def test_a_place_without_such_a_file_is_told_with_what_is_near(tmp_path):
+def test_a_place_without_such_a_file_is_shown_with_what_is_near(tmp_path):
     source = DATASETS["npz"]()
     (tmp_path / "site.npz").write_bytes(WHOLE)
     with pytest.raises(DataError, match=r"no file .*gone\.npz"):
@@ -380,12 +380,12 @@ def test_more_than_fits_into_memory_is_refused_before_it_is_read(tmp_path, monke
         load(tmp_path, {"images": GREY})
 
 
-def test_status_tells_the_arrays_and_claims_no_more_than_was_looked_at(tmp_path):
+def test_status_reports_the_arrays_and_claims_no_more_than_was_looked_at(tmp_path):
     load(tmp_path, {"images": GREY, "labels": LABELS})
     source = DATASETS["npz"]()
-    told = source.status(tmp_path / "site.npz")
-    assert told.startswith("there, not checked: ")
-    assert "images (20, 6, 6) uint8, labels (20,) int64" in told
+    reported = source.status(tmp_path / "site.npz")
+    assert reported.startswith("there, not checked: ")
+    assert "images (20, 6, 6) uint8, labels (20,) int64" in reported
     assert source.status(tmp_path / "gone.npz").startswith("missing")
     assert source.status(tmp_path).startswith("missing")
 

@@ -126,7 +126,7 @@ def test_download_is_moved_into_place_and_prints_nothing_on_stdout(tmp_path, mon
     assert capsys.readouterr().out == ""
 
 
-def test_status_tells_what_is_missing(tmp_path):
+def test_status_reports_what_is_missing(tmp_path):
     source = DATASETS["mnist"]()
     assert FILES[0] in source.status(tmp_path)
     write(tmp_path, "mnist")

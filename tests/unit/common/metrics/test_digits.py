@@ -39,7 +39,7 @@ def test_what_is_no_digit_is_not_read_right(digits):
         assert share_read(others, labels, tuple("abcdefghij")) < 0.8
 
 
-def test_what_nobody_can_tell_is_not_told(digits):
+def test_what_nobody_can_tell_is_not_reported(digits):
     images, labels = digits
     assert share_read(images, torch.zeros_like(labels), ("all",)) is None
     assert share_read(images, labels % 3, ("cat", "dog", "rat")) is None

@@ -67,7 +67,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "channels", "size", "stacks", "name"),
+    ("requested", "channels", "size", "stacks", "name"),
     [
         ("auto", 1, 28, False, "mnist-cnn"),
         ("auto", 3, 28, True, "mnist-cnn-channels"),
@@ -80,9 +80,9 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     ],
 )
 def test_automatic_choice_leaves_no_pictures_without_features(
-    asked: str, channels: int, size: int, stacks: bool, name: str | None
+    requested: str, channels: int, size: int, stacks: bool, name: str | None
 ) -> None:
-    assert extractor_name(asked, channels, size, stacks_digits=stacks) == name
+    assert extractor_name(requested, channels, size, stacks_digits=stacks) == name
 
 
 def test_features_of_channels_are_those_of_each_one_after_another() -> None:

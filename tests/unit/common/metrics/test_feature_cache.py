@@ -108,7 +108,7 @@ def test_features_are_computed_where_none_can_be_kept(tmp_path, images, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_system_says_where_features_are_kept_unless_told(tmp_path, monkeypatch):
+def test_the_system_says_where_features_are_kept_unless_configured(tmp_path, monkeypatch):
     monkeypatch.delenv(feature_cache.FOLDER)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert feature_cache.cache_folder() == tmp_path / "fedgan"
@@ -168,7 +168,7 @@ def test_a_server_keeps_those_of_held_out_images_and_a_site_nothing_of_its_own(f
     Evaluator(config, config.source.load(None)).compare(torch.zeros(20, 1, 28, 28, dtype=torch.uint8), ["fid"])
     assert len(list(folder.iterdir())) == 1
     part = shard(config, Site(partition_id=0, num_partitions=10))
-    told = moments(config, part)
+    reported = moments(config, part)
     assert len(list(folder.iterdir())) == 2
     for file in folder.iterdir():
         file.unlink()
@@ -176,4 +176,4 @@ def test_a_server_keeps_those_of_held_out_images_and_a_site_nothing_of_its_own(f
     assert not list(folder.iterdir())
     monkeypatch.setenv(feature_cache.FOLDER, "")
     computed = moments(config, part)
-    assert all(torch.equal(told[key], value) for key, value in computed.items())
+    assert all(torch.equal(reported[key], value) for key, value in computed.items())

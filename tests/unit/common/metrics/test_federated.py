@@ -44,8 +44,8 @@ def test_the_pooled_figure_is_that_of_all_images_in_one_place_for_any_partition(
     }
     there = torch.isin(owner, torch.tensor(sorted(clients)))
     counts = torch.bincount(labels[there], minlength=CLASSES).tolist()
-    told = not silent & clients.keys()
-    fake = mixed([FAKES[k] for k in range(CLASSES)], counts if told else [1] * CLASSES)
+    reported = not silent & clients.keys()
+    fake = mixed([FAKES[k] for k in range(CLASSES)], counts if reported else [1] * CLASSES)
     pooled = frechet_distance(Moments.of(features[there]), fake)
     received = {
         k: ClientMoments.from_tree(c.tree(), DIMENSION, CLASSES, int((owner == k).sum())) for k, c in clients.items()

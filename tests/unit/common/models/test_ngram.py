@@ -174,6 +174,6 @@ def test_runs_that_do_not_fit_into_a_number_are_refused_with_the_longest_that_do
         NGram(order=8).networks(TextSpec(9, 5, "", 1))
 
 
-def test_labels_are_not_asked_for():
+def test_labels_are_not_requested():
     with pytest.raises(ValueError, match="leave it out"):
         NGram(conditional=True)

@@ -25,8 +25,8 @@ def test_the_divergence_is_what_samples_tell_it_to_be():
     mean, log_variance = torch.tensor([[0.7]]), torch.tensor([[-0.9]])
     here = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     drawn = mean + (0.5 * log_variance).exp() * torch.randn(200_000, 1, generator=torch_generator(0, "kl"))
-    told = (here.log_prob(drawn) - torch.distributions.Normal(0.0, 1.0).log_prob(drawn)).mean()
-    assert kl_to_standard_normal(mean, log_variance).item() == pytest.approx(told.item(), abs=0.01)
+    reported = (here.log_prob(drawn) - torch.distributions.Normal(0.0, 1.0).log_prob(drawn)).mean()
+    assert kl_to_standard_normal(mean, log_variance).item() == pytest.approx(reported.item(), abs=0.01)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])

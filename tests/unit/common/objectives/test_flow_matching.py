@@ -18,7 +18,7 @@ class Recorder(nn.Module):
     """Answers zero, and remembers what it was asked."""
 
     def forward(self, images, times, labels):
-        self.asked = images, times, labels
+        self.requested = images, times, labels
         return torch.zeros_like(images)
 
 
@@ -35,9 +35,9 @@ def test_the_loss_is_the_squared_distance_to_the_straight_paths_velocity():
     (phase,) = objective.phases()
     loss, _ = phase.loss({"velocity": network}, given)
     noise, times = given.draws["noise"], given.draws["times"].view(-1, 1, 1, 1)
-    assert torch.allclose(network.asked[0], noise + times * (given.examples - noise))
-    assert torch.equal(network.asked[1], given.draws["times"])
-    assert torch.equal(network.asked[2], given.labels)
+    assert torch.allclose(network.requested[0], noise + times * (given.examples - noise))
+    assert torch.equal(network.requested[1], given.draws["times"])
+    assert torch.equal(network.requested[2], given.labels)
     assert loss.item() == pytest.approx((given.examples - noise).square().mean().item(), rel=1e-6)
 
 
@@ -55,9 +55,9 @@ def test_labels_are_left_out_at_their_share():
     objective, given = batch(2000, label_dropout=0.25)
     network = Recorder()
     objective.phases()[0].loss({"velocity": network}, given)
-    left_out = network.asked[2] == NO_LABEL
+    left_out = network.requested[2] == NO_LABEL
     assert left_out.double().mean().item() == pytest.approx(0.25, abs=0.04)
-    assert torch.equal(network.asked[2][~left_out], given.labels[~left_out])
+    assert torch.equal(network.requested[2][~left_out], given.labels[~left_out])
 
 
 @pytest.mark.parametrize(("times", "spread"), [("uniform", 1 / 12**0.5), ("logistic-normal", 0.2083)])

@@ -22,5 +22,5 @@ class Brightness(ClientQuery):
             raise DataError("no brightness")
         return float(value)
 
-    def scores(self, told, num_clients):
-        return {"brightness": sum(told.values()) / len(told), "brightest": max(told, key=told.get)}
+    def scores(self, reported, num_clients):
+        return {"brightness": sum(reported.values()) / len(reported), "brightest": max(reported, key=reported.get)}

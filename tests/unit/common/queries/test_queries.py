@@ -49,12 +49,12 @@ def site(**changes):
     return Site.of({"partition-id": 0, "num-partitions": 10} | {k.replace("_", "-"): v for k, v in changes.items()})
 
 
-def asked(name, config, site, shard, question=None):
+def requested(name, config, site, shard, question=None):
     return QUERIES[name].answer(question or {}, queries.respondent(config, site, shard, CPU))
 
 
-def told(config, site, shard):
-    answer = asked("feature-moments", config, site, shard)
+def reported(config, site, shard):
+    answer = requested("feature-moments", config, site, shard)
     return ClientMoments.from_tree(answer, 64, shard.spec.num_classes, len(shard.examples))
 
 
@@ -97,7 +97,7 @@ def known_of(client):
 def test_an_answer_is_a_function_travels_and_is_read_back(query, clients):
     assert query.title
     assert query.needed(clients[0].config)
-    told = {}
+    reported = {}
     for client in clients:
         assert query.reason_against(client) == ""
         question = question_of(query, client)
@@ -111,8 +111,8 @@ def test_an_answer_is_a_function_travels_and_is_read_back(query, clients):
         assert tree.not_finite(answers[0]) is None
         arrived = wire.decode_tree(pickle.loads(pickle.dumps(wire.encode_tree(answers[0]))))
         assert tree.digest(arrived) == tree.digest(answers[0])
-        told[client.partition] = query.read(arrived, known_of(client))
-    scores = query.scores(told, 3)
+        reported[client.partition] = query.read(arrived, known_of(client))
+    scores = query.scores(reported, 3)
     assert json.loads(json.dumps(scores)) == scores
     assert all(len(value) == 3 and value[2] is None for value in scores.values() if isinstance(value, list))
 
@@ -152,10 +152,10 @@ def test_a_client_of_one_image_that_is_its_own_refuses_in_words(query, clients):
 
 
 class TestMoments:
-    def test_they_are_of_each_class_where_labels_are_told_and_of_all_together_where_not(self):
+    def test_they_are_of_each_class_where_labels_are_reported_and_of_all_together_where_not(self):
         shard = data.shard(config(), site())
         counts = shard.examples.label_counts(10)
-        open_one, silent = (told(config(), site(disclose_labels=tells), shard) for tells in (True, False))
+        open_one, silent = (reported(config(), site(disclose_labels=tells), shard) for tells in (True, False))
         assert {k: group.count for k, group in open_one.groups.items()} == {k: n for k, n in enumerate(counts) if n}
         assert open_one.label_counts == tuple(counts)
         assert set(silent.groups) == {UNDISCLOSED}
@@ -174,16 +174,16 @@ class TestMoments:
         shard = data.shard(configuration, site())
         extractor = extractor_of(configuration, shard.spec)
         assert extractor.name == name
-        answer = asked("feature-moments", configuration, site(), shard)
+        answer = requested("feature-moments", configuration, site(), shard)
         found = ClientMoments.from_tree(answer, extractor.dimension, 10, len(shard.examples))
         torch.testing.assert_close(found.total.total, Moments.of(extractor(shard.examples.stored)).total)
 
     def test_a_site_of_its_own_puts_classes_of_a_few_images_together(self):
         shard = data.shard(config(), site())
         few = data.Shard(shard.examples.subset(torch.arange(9).numpy()), shard.class_names)
-        assert set(told(config(), site(), few).groups) != set()
+        assert set(reported(config(), site(), few).groups) != set()
         with pytest.raises(RefusalError, match="9 images are too few to give moments of: 10"):
-            told(config(), site(data="npz:/x.npz"), few)
+            reported(config(), site(data="npz:/x.npz"), few)
 
     @pytest.mark.parametrize(
         ("configuration", "here", "words"),
@@ -192,9 +192,9 @@ class TestMoments:
             (config(evaluation__extractor="none"), site(), "no extractor"),
         ],
     )
-    def test_what_is_not_told_has_a_reason(self, configuration, here, words):
+    def test_what_is_not_reported_has_a_reason(self, configuration, here, words):
         with pytest.raises(RefusalError, match=words):
-            asked("feature-moments", configuration, here, data.shard(configuration, here))
+            requested("feature-moments", configuration, here, data.shard(configuration, here))
 
 
 class Drawn(Sampler):
@@ -219,11 +219,13 @@ class TestMemorisation:
         shard = data.shard(configuration, here)
         generator = Drawn(choose(shard))
         monkeypatch.setattr(memorisation_ratio, "load_sampler", lambda *_: generator)
-        found = asked("memorisation-ratio", configuration, here, shard)
+        found = requested("memorisation-ratio", configuration, here, shard)
         return float(found["ratio"]), float(found["error"])
 
     @pytest.mark.parametrize("extractor", ["mnist-cnn", "none"])
-    def test_a_generator_that_repeats_the_training_images_is_told_from_one_that_does_not(self, monkeypatch, extractor):
+    def test_a_generator_that_repeats_the_training_images_is_distinguished_from_one_that_does_not(
+        self, monkeypatch, extractor
+    ):
         def fresh(shard):
             dataset = RunConfig().source.load(None)
             return dataset.test.images[torch.isin(dataset.test.labels, shard.examples.labels)]
@@ -233,9 +235,9 @@ class TestMemorisation:
         assert repeated < 0.01
         assert abs(drawn - 1) < 3 * error
 
-    def test_without_held_out_images_nothing_can_be_told(self):
+    def test_without_held_out_images_nothing_can_be_reported(self):
         with pytest.raises(RefusalError, match="0 held-out image"):
-            asked("memorisation-ratio", config(), site(), data.shard(config(), site()))
+            requested("memorisation-ratio", config(), site(), data.shard(config(), site()))
 
 
 class TestHeldOutLikelihood:
@@ -261,28 +263,28 @@ class TestHeldOutLikelihood:
         with pytest.raises(DataError, match="are no sums of predictions"):
             self.query.read({"sums": torch.tensor(odd).double()}, Known(1, 1))
 
-    def test_it_is_not_asked_without_federated_scores(self):
+    def test_it_is_not_requested_without_federated_scores(self):
         assert not self.query.needed(config(evaluation__federated=False))
 
 
 class TestLongestCopy:
     query = QUERIES["longest-copy"]
 
-    def told(self, monkeypatch, client, sample):
+    def reported(self, monkeypatch, client, sample):
         monkeypatch.setattr(longest_copy, "_runs", lambda *_: Runs([sample]))
         return self.query.read(self.query.answer({}, client), Known(1, 1))
 
-    def test_a_model_that_repeats_a_training_line_is_told_from_one_that_repeats_a_held_out_one(
+    def test_a_model_that_repeats_a_training_line_is_distinguished_from_one_that_repeats_a_held_out_one(
         self, everyone, monkeypatch
     ):
         client = everyone["text"][0]
         trained, held_out = (unpack(part.stored, client.spec) for part in (client.examples, client.test))
         num = sum(map(len, held_out))
         line = next(text for text in longest_copy.cut(trained, num)[:-1] if text not in held_out)
-        run, other = self.told(monkeypatch, client, line)
+        run, other = self.reported(monkeypatch, client, line)
         assert run == len(line) > other
         unseen = next(text for text in held_out if text not in longest_copy.cut(trained, num))
-        run, other = self.told(monkeypatch, client, unseen)
+        run, other = self.reported(monkeypatch, client, unseen)
         assert other == len(unseen) > run
 
     def test_as_much_training_text_is_looked_at_as_is_held_out(self):
@@ -303,7 +305,7 @@ class TestLongestCopy:
 
 
 @pytest.mark.usefixtures("no_reports")
-def test_a_query_that_is_one_file_and_one_entry_is_asked_at_the_end_of_a_run(small, monkeypatch):
+def test_a_query_that_is_one_file_and_one_entry_is_requested_at_the_end_of_a_run(small, monkeypatch):
     monkeypatch.setitem(QUERIES, "brightness", Brightness())
     run = small(federation__num_rounds=1)
     simulate(run, num_workers=1)

@@ -137,19 +137,19 @@ def test_too_few_or_unlike_images_are_refused():
 
 
 def test_a_client_measures_its_own_images_against_its_own_generator():
-    asked = []
+    requested = []
 
     class Trainer:
         def real(self, num, scope):
-            asked.append(("real", num, scope))
+            requested.append(("real", num, scope))
             return torch.randn(num, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(num)
 
         def fake(self, num, scope):
-            asked.append(("fake", num, scope))
+            requested.append(("fake", num, scope))
             return torch.ones(num, 1, 4, 4), torch.zeros(num)
 
     metrics = WEIGHTINGS["mmd"](num=40).measure(Trainer())
-    assert asked == [("real", 40, "mmd"), ("fake", 40, "mmd")]
+    assert requested == [("real", 40, "mmd"), ("fake", 40, "mmd")]
     assert 0.1 < metrics["mmd"] < 2
 
 

@@ -19,9 +19,9 @@ def test_roll_call_reads_back():
         assert wire.decode_roll_call(wire.encode_roll_call(answer)) == answer
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_the_roll_call_says_whether_it_needs_label_counts(asked):
-    assert wire.decode_roll_call_request(wire.encode_roll_call_request(label_counts=asked)) is asked
+@pytest.mark.parametrize("requested", [True, False])
+def test_the_roll_call_says_whether_it_needs_label_counts(requested):
+    assert wire.decode_roll_call_request(wire.encode_roll_call_request(label_counts=requested)) is requested
     with pytest.raises(ProtocolError, match="label-counts is None, not true or false"):
         wire.decode_roll_call_request(wire.encode_question("x"))
 

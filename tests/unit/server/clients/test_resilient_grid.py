@@ -148,7 +148,7 @@ def ask(grid, timeout=100.0, partitions=(0, 1, 2)):
     return sorted(grid.partition_of(reply) for reply in replies)
 
 
-class Told:
+class Changes:
     """What a grid says of clients, each change once."""
 
     def __init__(self, clock):
@@ -163,20 +163,24 @@ class Told:
             self.changes.append((partition, doing))
 
 
-def test_what_clients_do_is_told_while_they_are_asked_to_train(flaky, clock):
+def test_what_clients_do_is_reported_while_they_are_requested_to_train(flaky, clock):
     grid = called(flaky)
-    told = grid.now = Told(clock)
+    seen = grid.now = Changes(clock)
     start = clock.now
     flaky.online[101] = [(0.0, start + 0.5), (start + 10.0, float("inf"))]
     flaky.odd[2] = ValueError("no message")
     assert ask(grid) == [0, 1]
-    assert told.rounds == [(1, [0, 1, 2])]
-    of = {k: [doing for partition, doing in told.changes if partition == k] for k in range(3)}
-    assert of == {0: ["asked", "answered"], 1: ["asked", "away", "asked", "answered"], 2: ["asked", "silent"]}
+    assert seen.rounds == [(1, [0, 1, 2])]
+    of = {k: [doing for partition, doing in seen.changes if partition == k] for k in range(3)}
+    assert of == {
+        0: ["requested", "answered"],
+        1: ["requested", "away", "requested", "answered"],
+        2: ["requested", "silent"],
+    }
     flaky.odd.clear()
     question = Message(RecordDict(), 100, MessageType.QUERY)
     grid.send_and_receive([question], timeout=10.0)
-    assert len(told.rounds) == 1  # beside the rounds nothing is told
+    assert len(seen.rounds) == 1  # beside the rounds nothing is told
 
 
 def test_everybody_answers(flaky, clock):
@@ -276,7 +280,7 @@ def test_a_server_that_cannot_be_reached_is_an_error(flaky):
         ask(grid)
 
 
-def test_a_reply_that_nobody_asked_for_has_no_partition(flaky):
+def test_a_reply_that_nobody_requested_has_no_partition(flaky):
     grid = called(flaky)
     ask(grid)
     stray = Message(RecordDict(), 100, MessageType.TRAIN)
@@ -323,7 +327,7 @@ def test_a_question_has_answers_and_reasons_by_partition(flaky):
     flaky.odd[1] = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "ValueError: no")
     kinds, answer = [], flaky.answer
 
-    def told(message):
+    def seen(message):
         partition = flaky.holders[message.metadata.dst_node_id]
         kinds.append(message.metadata.message_type)
         if partition == 1:
@@ -331,7 +335,7 @@ def test_a_question_has_answers_and_reasons_by_partition(flaky):
         said = wire.Answer(0, {"x": torch.ones(2)}) if partition == 0 else wire.Answer(2, refusal="not mine to tell")
         return Message(wire.encode_answer(said), reply_to=message)
 
-    flaky.answer = told
+    flaky.answer = seen
     answers, silent = grid.ask("moments", None, 60.0)
     assert set(kinds) == {"query.ask"}
     assert answers[0].arrays["x"].tolist() == [1, 1]

@@ -43,10 +43,10 @@ class Telling:
     """A grid whose clients answer as they are told to."""
 
     def __init__(self, answers=None, silent=None):
-        self.answers, self.silent, self.asked = answers or {}, silent or {}, []
+        self.answers, self.silent, self.requested = answers or {}, silent or {}, []
 
     def ask(self, name, arrays, seconds, spec=None):
-        self.asked.append((name, seconds))
+        self.requested.append((name, seconds))
         return self.answers, dict(self.silent)
 
 
@@ -81,7 +81,7 @@ def scorer(clients, extractor, num=2, **config):
     return FederatedScorer(RunConfig.from_flat(config), roster(num), extractor, clients)
 
 
-def test_a_generator_that_shows_no_seven_is_told_by_class_and_by_client(clients, extractor, dataset):
+def test_a_generator_that_shows_no_seven_is_reported_by_class_and_by_client(clients, extractor, dataset):
     scores = scorer(clients, extractor).score(Copyist(dataset.test, {7: 1}), 400)
     assert (scores["worst-class"], scores["worst-client"]) == (7, 1)
     assert scores["worst-class-fid"] > 5 * max(fid for k, fid in enumerate(scores["class-fid"]) if k != 7)
@@ -131,46 +131,46 @@ class TestAsking:
         assert "partition 2: disclose-moments=false" in caplog.text
 
     def test_label_counts_other_than_in_the_roll_call_are_refused(self, clients, caplog):
-        told = roster(1, label_counts=(400, *[0] * 9))
-        assert self.ask(Telling({0: Answer(0, clients[0].tree())}), told) is None
+        reported = roster(1, label_counts=(400, *[0] * 9))
+        assert self.ask(Telling({0: Answer(0, clients[0].tree())}), reported) is None
         assert "are not those of the roll call" in caplog.text
 
     @pytest.mark.parametrize("config", [{"evaluation.federated": False}, {"evaluation.extractor": "none"}])
-    def test_nobody_is_asked_for_what_nobody_needs(self, config):
+    def test_nobody_is_queried_for_what_nobody_needs(self, config):
         grid = Telling()
         assert self.ask(grid, **config) is None
-        assert grid.asked == []
+        assert grid.requested == []
 
     def test_who_hangs_delays_the_run_by_the_answers_deadline_and_not_by_a_rounds(self, clients):
         grid = Telling({0: Answer(0, clients[0].tree())}, {1: "no answer"})
         self.ask(grid, **{"evaluation.answer-seconds": 7.5})
-        assert grid.asked == [("feature-moments", 7.5)]
+        assert grid.requested == [("feature-moments", 7.5)]
 
     def test_a_resumed_run_has_the_same_figures_over_the_same_clients_and_asks_nobody(self, clients, dataset):
         first = self.ask(Telling({0: Answer(0, clients[0].tree())}, {1: "its node is away"}))
         again = Telling({0: Answer(0, clients[0].tree() | {"totals": torch.zeros(1)})})
         second = self.ask(again)
-        assert again.asked == []
+        assert again.requested == []
         scores = [scorer.score(Copyist(dataset.test), 100) for scorer in (first, second)]
         assert scores[0] == scores[1]
         assert scores[1]["federated-clients"] == [0]
 
-    def test_a_run_in_which_nobody_told_anything_asks_again_when_it_is_resumed(self, clients):
+    def test_a_run_in_which_nobody_reported_anything_asks_again_when_it_is_resumed(self, clients):
         assert self.ask(Telling({}, {0: "its node is away", 1: "its node is away"})) is None
         assert self.ask(Telling({0: Answer(0, clients[0].tree())})) is not None
 
     @pytest.mark.parametrize("why", ["damaged", "of other features"])
-    def test_what_was_told_is_asked_again_where_it_is_of_no_use(self, clients, caplog, why):
+    def test_what_was_reported_is_queried_again_where_it_is_of_no_use(self, clients, caplog, why):
         grid = Telling({k: Answer(k, clients[k].tree()) for k in clients})
         self.ask(grid)
         if why == "damaged":
             self.file.write_bytes(self.file.read_bytes()[:-9])
         self.ask(grid, **({"evaluation.inception-weights": "/other.pth"} if why == "of other features" else {}))
-        assert len(grid.asked) == 2
+        assert len(grid.requested) == 2
         assert "moments.safetensors is" in caplog.text
         assert "clients are asked for moments again" in caplog.text
         self.ask(grid, **({"evaluation.inception-weights": "/other.pth"} if why == "of other features" else {}))
-        assert len(grid.asked) == 2
+        assert len(grid.requested) == 2
 
 
 class TestMemorisation:
@@ -196,7 +196,7 @@ class TestMemorisation:
         assert self.ask(Telling({1: Answer(1, self.answer(0.5).arrays | odd if odd else {})})) == {}
         assert "memorisation: 1 of 3 clients tell none: partition 1: ratio" in caplog.text
 
-    def test_nobody_is_asked_without_held_out_images_or_without_a_generator(self):
+    def test_nobody_is_queried_without_held_out_images_or_without_a_generator(self):
         grid = Telling()
         assert self.ask(grid, holdout=0.0) == self.ask(grid, trained=False) == {}
-        assert grid.asked == []
+        assert grid.requested == []

@@ -25,10 +25,10 @@ class Copyist(Sampler):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
         self.images = images
-        self.asked = []
+        self.requested = []
 
     def forward(self, latents, labels):
-        self.asked += labels.tolist()
+        self.requested += labels.tolist()
         chosen = [self.images.images[self.images.labels == k] for k in labels.tolist()]
         picked = torch.stack([group[i % len(group)] for i, group in enumerate(chosen)])
         return picked.float() / 127.5 - 1
@@ -65,19 +65,19 @@ def test_a_generator_that_lacks_a_digit_is_found_out(dataset):
 
 
 @pytest.mark.parametrize("num", [100, 400, 1000])
-def test_labels_are_asked_for_as_the_held_out_images_have_them(dataset, num):
+def test_labels_are_requested_as_the_held_out_images_have_them(dataset, num):
     generator = Copyist(dataset.test)
     make(dataset).score(generator, ("score",), num)
-    assert len(generator.asked) == num
-    asked, real = torch.bincount(torch.tensor(generator.asked), minlength=10), dataset.test.label_counts(10)
+    assert len(generator.requested) == num
+    requested, real = torch.bincount(torch.tensor(generator.requested), minlength=10), dataset.test.label_counts(10)
     for digit in range(10):
-        assert asked[digit] / num == pytest.approx(real[digit] / 400, abs=0.03)
+        assert requested[digit] / num == pytest.approx(real[digit] / 400, abs=0.03)
 
 
 def test_utility_asks_for_balanced_labels(dataset):
     generator = Copyist(dataset.train)
     scores = make(dataset).score(generator, ("utility",), 100)
-    assert torch.bincount(torch.tensor(generator.asked)).tolist() == [40] * 10
+    assert torch.bincount(torch.tensor(generator.requested)).tolist() == [40] * 10
     assert 0.2 < scores["utility"] < 1
 
 
@@ -85,7 +85,7 @@ def test_utility_asks_for_no_class_that_nobody_was_trained_on(dataset):
     lacking = ImageSet(dataset.train.images, dataset.train.labels.clamp(min=1))
     generator = Copyist(lacking)
     make(Dataset("mnist-10k", lacking, dataset.test, dataset.class_names)).score(generator, ("utility",), 100)
-    assert set(generator.asked) == set(range(1, 10))
+    assert set(generator.requested) == set(range(1, 10))
 
 
 def test_scores_repeat(dataset):
@@ -93,7 +93,7 @@ def test_scores_repeat(dataset):
     assert one == two
 
 
-def test_scores_are_the_same_bits_on_any_number_of_cores_and_utility_is_told_last(dataset, monkeypatch):
+def test_scores_are_the_same_bits_on_any_number_of_cores_and_utility_is_reported_last(dataset, monkeypatch):
     generator = RunConfig().model_component.build(dataset.spec, 0)["generator"].eval()
     found = []
     for cores in (1, 2, 5):

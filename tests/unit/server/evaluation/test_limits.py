@@ -35,7 +35,7 @@ def stacked(held_out, name="stacked-mnist of mnist-10k", size=28):
     return dataset(held_out, 10, name=name, images=images)
 
 
-def told(data, num_samples=100, **changes):
+def summary_of(data, num_samples=100, **changes):
     flat = {"model": "mlp width=8 latent-size=4", "evaluation.utility-num-samples": 40, **changes}
     config = RunConfig.from_flat(flat)
     generator = config.model_component.build(data.spec, 0)["generator"].eval()
@@ -52,7 +52,7 @@ def assert_sound(found):
 @pytest.mark.parametrize("held_out", [1, 2, 3, 5, 7, 8, 9, 10, 27, 100])
 @pytest.mark.parametrize("classes", [1, 2, 10])
 def test_whatever_is_held_out_scoring_ends_and_says_what_it_left_out(held_out, classes):
-    found = told(dataset(held_out, classes))
+    found = summary_of(dataset(held_out, classes))
     assert_sound(found)
     assert ("fid" in found["scores"]) == (held_out >= FEWEST)
     if held_out < FEWEST:
@@ -63,14 +63,14 @@ def test_whatever_is_held_out_scoring_ends_and_says_what_it_left_out(held_out, c
 
 @pytest.mark.parametrize("held_out", [1, 7, 27])
 def test_images_without_labels_have_no_scores_of_labels(held_out):
-    found = told(dataset(held_out, 1, labels=torch.zeros(held_out, dtype=torch.int64), labelled=False))
+    found = summary_of(dataset(held_out, 1, labels=torch.zeros(held_out, dtype=torch.int64), labelled=False))
     assert_sound(found)
     assert any("utility" in r and "the images have no labels" in r for r in found["not-scored"])
 
 
 def test_a_class_of_few_held_out_images_has_no_recall_and_is_not_the_worst():
     labels = torch.tensor([0] * 20 + [1] * 20 + [2])
-    found = told(dataset(41, 4, labels=labels))
+    found = summary_of(dataset(41, 4, labels=labels))
     assert_sound(found)
     assert [share is None for share in found["scores"]["per-class-recall"]] == [False, False, True, True]
     assert found["scores"]["worst-recalled-class"] in (0, 1)
@@ -78,11 +78,11 @@ def test_a_class_of_few_held_out_images_has_no_recall_and_is_not_the_worst():
 
 def test_pictures_that_are_all_the_same_are_scored():
     same = torch.full((30, 1, 28, 28), 9, dtype=torch.uint8)
-    assert_sound(told(dataset(30, 3, images=same)))
+    assert_sound(summary_of(dataset(30, 3, images=same)))
 
 
 def test_fewer_generated_images_than_held_out_ones_are_enough():
-    assert_sound(told(dataset(300, 10), num_samples=100))
+    assert_sound(summary_of(dataset(300, 10), num_samples=100))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_fewer_generated_images_than_held_out_ones_are_enough():
     ],
 )
 def test_a_utility_that_cannot_be_is_left_out(changes, words):
-    found = told(dataset(30), **changes)
+    found = summary_of(dataset(30), **changes)
     assert_sound(found)
     assert any(words in reason for reason in found["not-scored"])
 
@@ -106,7 +106,7 @@ def test_a_metric_that_fails_costs_its_own_score_alone(monkeypatch):
         raise ValueError("no\nkernel today")
 
     monkeypatch.setattr(metrics.kid, "kernel_distance", broken)
-    found = told(dataset(30))
+    found = summary_of(dataset(30))
     assert "kid" not in found["scores"]
     assert {"fid", "precision", "utility"} <= found["scores"].keys()
     (why,) = [reason for reason in found["not-scored"] if "kid" in reason]
@@ -120,7 +120,7 @@ def test_what_all_metrics_need_is_one_reason(monkeypatch):
         raise RuntimeError("no images")
 
     monkeypatch.setattr(evaluator, "generate_on_all_cores", broken)
-    found = told(dataset(30), **{"evaluation.utility-num-samples": 0})
+    found = summary_of(dataset(30), **{"evaluation.utility-num-samples": 0})
     assert found["scores"] == {}
     assert any(reason.startswith("fid, kid and prdc are") and "no images" in reason for reason in found["not-scored"])
     assert "scored-with" not in found
@@ -135,12 +135,12 @@ def test_a_machine_that_has_no_room_is_no_matter_of_one_metric(monkeypatch, erro
 
     monkeypatch.setattr(metrics.kid, "kernel_distance", full)
     with pytest.raises(type(error)):
-        told(dataset(30))
+        summary_of(dataset(30))
 
 
 class TestDigits:
     def test_noise_of_the_digits_size_is_warned_of(self):
-        found = told(dataset(100))
+        found = summary_of(dataset(100))
         assert "classifier of handwritten digits" in found["scored-with"]["warning"]
         assert found["scored-with"]["extractor"] == "mnist-cnn"
 
@@ -148,7 +148,7 @@ class TestDigits:
         real = RunConfig().source.load(None)
         few = ImageSet(real.test.images[::5].clone(), real.test.labels[::5].clone())
         names = tuple(f"digit {k}" for k in range(10))
-        found = told(Dataset("image-folder", few, few, names))
+        found = summary_of(Dataset("image-folder", few, few, names))
         assert "warning" not in found["scored-with"]
         assert 1 <= found["scores"]["score"] <= 10  # the classifier's score means something here
 
@@ -160,17 +160,17 @@ class TestDigits:
         limits = Evaluator(RunConfig.from_flat(STACKED), stacked(300)).limits
         assert limits.digits == 1
         assert limits.remarks(26_000) == []
-        others = told(stacked(80, "npz"), **{"evaluation.extractor": "mnist-cnn-channels"})
+        others = summary_of(stacked(80, "npz"), **{"evaluation.extractor": "mnist-cnn-channels"})
         assert "features of mnist-cnn-channels are those of a classifier of" in others["scored-with"]["warning"]
 
     def test_few_images_are_warned_of_where_there_is_a_fid(self):
-        assert "fid is to 64 held-out images" in told(dataset(64))["scored-with"]["warning"]
-        assert "fid is to" not in told(dataset(65))["scored-with"]["warning"]
+        assert "fid is to 64 held-out images" in summary_of(dataset(64))["scored-with"]["warning"]
+        assert "fid is to" not in summary_of(dataset(65))["scored-with"]["warning"]
 
 
 class TestStackedDigits:
     def test_modes_are_computed_of_them_alone(self):
-        found = told(stacked(30), **STACKED)
+        found = summary_of(stacked(30), **STACKED)
         assert_sound(found)
         assert {"modes", "modes-kl", "fid", "utility"} <= found["scores"].keys()
         assert found["scored-with"]["extractor"] == "mnist-cnn-channels"
@@ -182,26 +182,26 @@ class TestStackedDigits:
         assert "an MNIST digit in each of three channels" in limits.reason_against("modes")
 
     def test_resized_ones_have_other_features_and_say_why_they_have_no_modes(self):
-        found = told(stacked(30, size=32), **STACKED)
+        found = summary_of(stacked(30, size=32), **STACKED)
         assert found["scored-with"]["extractor"] == "random-vgg"
         assert any(reason.startswith("modes is not computed: it reads an MNIST") for reason in found["not-scored"])
 
     def test_another_number_of_images_than_published_is_said(self):
-        warning = told(stacked(300), 150, **STACKED)["scored-with"]["warning"]
+        warning = summary_of(stacked(300), 150, **STACKED)["scored-with"]["warning"]
         assert "modes is of 150 generated images, and published figures are of 26,000" in warning
         limits = Evaluator(RunConfig.from_flat(STACKED), stacked(300)).limits
         assert not any("modes" in remark for remark in limits.remarks(26_000))
 
 
 class TestOtherPictures:
-    def test_colour_has_every_score_by_a_random_network_and_is_told_of_inception(self):
-        found = told(dataset(30, 3, images=torch.randint(0, 256, (30, 3, 32, 32), dtype=torch.uint8)))
+    def test_colour_has_every_score_by_a_random_network_and_is_pointed_to_inception(self):
+        found = summary_of(dataset(30, 3, images=torch.randint(0, 256, (30, 3, 32, 32), dtype=torch.uint8)))
         assert_sound(found)
         assert {"fid", "kid", "precision", "per-class-recall", "utility"} <= found["scores"].keys()
         assert found["scored-with"]["extractor"] == "random-vgg"
         assert 'evaluation.extractor="inception"' in found["scored-with"]["warning"]
 
-    def test_who_asked_for_the_random_network_is_not_told_of_another(self):
+    def test_who_requested_the_random_network_is_not_pointed_to_another(self):
         assert doubt_of_features("random-vgg", "random-vgg", None) == ""
 
 

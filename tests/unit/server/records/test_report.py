@@ -41,8 +41,8 @@ def run(tmp_path):
 
 
 def line(round, scores=None, **client):
-    told = {"partition": 0, "num-examples": 3} | client
-    return {"round": round, "clients": [told], "refused": [], "scores": scores or {}, "seconds": {}}
+    reported = {"partition": 0, "num-examples": 3} | client
+    return {"round": round, "clients": [reported], "refused": [], "scores": scores or {}, "seconds": {}}
 
 
 def draw(run, round, spec=SPEC):
@@ -134,10 +134,10 @@ def test_the_axis_of_rounds_has_whole_numbers(run, rounds):
         assert [number for number in numbers if re.fullmatch(r"-?\d+", number)] == numbers[:-1] != []
 
 
-def test_what_no_round_tells_has_no_plot(run):
+def test_what_no_round_reports_has_no_plot(run):
     full = {"discriminator-loss": 1.0, "generator-loss": 1.0, "d-real": 0.1, "d-fake": 0.2, "drift": 0.3}
-    for number, told in ((4, full), (1, {"drift": 0.3}), (0, {}), (0, {"drift": 0.0})):
-        lines = [line(k, {"fid": 9.0} if told is full else {}, **told) for k in (1, 2)]
+    for number, reported in ((4, full), (1, {"drift": 0.3}), (0, {}), (0, {"drift": 0.0})):
+        lines = [line(k, {"fid": 9.0} if reported is full else {}, **reported) for k in (1, 2)]
         assert drawn(lines).count("<svg") == number
 
 
@@ -182,8 +182,8 @@ def test_plots_take_the_colours_of_the_page(run):
 
 
 def test_scores_say_what_they_were_computed_with(run):
-    told = {"extractor": "mnist-cnn", "num-samples": 2000}
-    journal.append(run.journal, line(1, {"fid": 9.0}) | {"scored-with": told})
+    reported = {"extractor": "mnist-cnn", "num-samples": 2000}
+    journal.append(run.journal, line(1, {"fid": 9.0}) | {"scored-with": reported})
     final = {"extractor": "mnist-cnn", "num-samples": 10000, "utility-num-samples": 30000}
     run.summary.write_text(json.dumps({"scores": {"fid": 8.0, "utility": 0.9}, "scored-with": final}))
     page = report.write_report(run).read_text()
@@ -260,8 +260,8 @@ def test_the_picture_of_a_thousand_clients_is_no_taller_than_that_of_sixty(tmp_p
 def test_the_report_says_which_clients_and_classes_the_generator_serves_worst(tmp_path):
     run = run_directory.RunDirectory(tmp_path)
     run.config.write_text(RunConfig().toml())
-    told = {"memorisation": [0.5, 1.0, None], "memorisation-error": [0.1, 0.1, None]}
-    scores = FAILS | told | {"most-memorised": 0, "most-memorised-ratio": 0.5}
+    reported = {"memorisation": [0.5, 1.0, None], "memorisation-error": [0.1, 0.1, None]}
+    scores = FAILS | reported | {"most-memorised": 0, "most-memorised-ratio": 0.5}
     run.summary.write_text(json.dumps({"scores": scores, "class-names": ["cat", "dog"]}))
     page = report.write_report(run).read_text()
     for words in (

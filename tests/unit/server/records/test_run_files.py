@@ -56,7 +56,7 @@ def test_what_is_not_known_of_an_older_version_is_there_all_the_same():
     assert json_values.wrong(problems) == []
 
 
-def test_what_scores_were_made_with_is_told_also_where_a_number_is_not_known():
+def test_what_scores_were_made_with_is_reported_also_where_a_number_is_not_known():
     made = {"extractor": None, "num-samples": None, "utility-num-samples": None}
     assert scored_with(made) == "an unknown number of samples"
     assert scored_with_words(made) == "an unknown number of samples, utility on an unknown number of"

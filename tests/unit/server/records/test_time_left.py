@@ -64,7 +64,7 @@ def test_scored_rounds_are_counted_as_one_by_one(every):
             assert num_scored(config, done) == sum(is_scored(config, round) for round in range(done + 1, last + 1))
 
 
-def test_the_journal_tells_what_the_log_says_of_the_time_left():
+def test_the_journal_reports_what_the_log_says_of_the_time_left():
     config = RunConfig().replaced({"federation.num-rounds": 10, "evaluation.every": 3})
     scored = {1: 30.0, 3: 10.0}  # of the rounds to come 6, 9 and 10 will be, at a median of 20 s
     lines = [

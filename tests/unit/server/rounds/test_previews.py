@@ -43,9 +43,9 @@ def test_reconstructions_are_of_the_shared_weights_and_say_what_they_are(drawing
     with Image.open(run.reconstructions) as picture:
         assert picture.size == (6 * 30 + 2, 2 * 30 + 2)
         assert picture.getpixel((16, 16)) == 9
-        told = json.loads(picture.text[provenance.KEY])
-    assert told["round"] == 4
-    assert "synthetic" not in told  # half of it is real
+        reported = json.loads(picture.text[provenance.KEY])
+    assert reported["round"] == 4
+    assert "synthetic" not in reported  # half of it is real
     first = run.reconstructions.read_bytes()
 
     def moved(state):

@@ -149,10 +149,10 @@ def test_a_class_that_nobody_has_is_refused_by_name(run, tmp_path, capsys):
         draw(GenerateRequest.model_validate({"labels": [0]}), network)
 
 
-def test_a_server_tells_which_classes_are_drawn(run):
+def test_a_server_reports_which_classes_are_drawn(run):
     record = Library(run.path).get("run")
-    told = summary_of(record.view()).images
-    assert (told.classes, told.drawn, told.conditional) == (4, [1, 2, 3], True)
+    shown_images = summary_of(record.view()).images
+    assert (shown_images.classes, shown_images.drawn, shown_images.conditional) == (4, [1, 2, 3], True)
     network = Models().get(record, "last", None)
     balanced = GenerateRequest.model_validate({"num": 4, "labels": "balanced"})
     assert draw(balanced, network).labels.tolist() == [1, 2, 3, 1]
@@ -170,8 +170,8 @@ def test_images_without_labels_go_all_the_way_without_labels(unlabelled, tmp_pat
     assert "labels" not in np.load(tmp_path / "set" / "train.npz").files
     assert '["labels"]' not in (tmp_path / "set" / "README.md").read_text()
     assert fedgan("report", unlabelled.path, capsys=capsys)[0] == 0
-    told = summary_of(Library(unlabelled.path).get("run").view()).images
-    assert (told.classes, told.drawn, told.conditional) == (1, [0], False)
+    shown_images = summary_of(Library(unlabelled.path).get("run").view()).images
+    assert (shown_images.classes, shown_images.drawn, shown_images.conditional) == (1, [0], False)
 
 
 @pytest.mark.parametrize(("sources", "split"), [(1, ("iid", 10)), (3, ("by-source", 3))])

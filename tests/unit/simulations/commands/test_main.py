@@ -265,7 +265,7 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path, capsys):
         assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_prints_what_is_asked(trained, capsys):
+def test_evaluate_prints_what_is_requested(trained, capsys):
     code, out, _ = fedgan("evaluate", trained, "--num", 100, "--metrics", "score", "--json", capsys=capsys)
     assert code == 0
     result = json.loads(out.splitlines()[-1])
@@ -366,17 +366,17 @@ def test_ctrl_c_ends_with_130_and_resume_ends_with_the_same_bits(tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_who_interrupts_a_run_is_told_how_to_go_on_also_with_its_engine(tmp_path, monkeypatch, capsys):
+def test_who_interrupts_a_run_reads_how_to_go_on_also_with_its_engine(tmp_path, monkeypatch, capsys):
     def interrupted(config, run, workers, engine, stream):
         run.path.mkdir()
         run.config.touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("simulations.runtime.launch.train", interrupted)
-    for engine, told in (("auto", ""), ("batched", " --engine batched")):
+    for engine, reported in (("auto", ""), ("batched", " --engine batched")):
         out = tmp_path / engine
         assert main._run(["simulate", "--out", str(out), "--engine", engine], debug=False) == 130
-        assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{told}\n")
+        assert capsys.readouterr().err.endswith(f"fedgan simulate --resume --out {out}{reported}\n")
 
 
 def test_of_many_clients_it_is_said_how_their_figures_are_spread(capsys):
@@ -388,8 +388,8 @@ def test_of_many_clients_it_is_said_how_their_figures_are_spread(capsys):
 
 def test_scores_are_printed_with_what_they_were_made_with_and_why_others_are_missing(capsys):
     made = {"extractor": "mnist-cnn", "num-samples": 10_000, "utility-num-samples": 30_000, "warning": "No digits."}
-    told = {"scores": {"fid": 12.34}, "scored-with": made, "not-scored": ["kid is not"]}
-    print_scores(told)
+    reported = {"scores": {"fid": 12.34}, "scored-with": made, "not-scored": ["kid is not"]}
+    print_scores(reported)
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "fid                  12.34",

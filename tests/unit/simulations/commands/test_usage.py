@@ -18,11 +18,13 @@ def fedgan(*arguments, capsys):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("asked", ["-h", "--help"])
+@pytest.mark.parametrize("requested", ["-h", "--help"])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_every_help_page_is_plain_text_of_80_columns_and_says_what_each_word_is(command, asked, capsys, monkeypatch):
+def test_every_help_page_is_plain_text_of_80_columns_and_says_what_each_word_is(
+    command, requested, capsys, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, err = fedgan(*[command] * bool(command), asked, capsys=capsys)
+    code, out, err = fedgan(*[command] * bool(command), requested, capsys=capsys)
     assert (code, err) == (0, "")
     assert not re.search(r"\\\[|\x1b|\[/?(bold|dim|red|green)|[╭│─]", out)
     assert max(map(len, out.splitlines())) <= 80
@@ -41,9 +43,9 @@ def test_without_a_word_the_command_shows_its_help_and_is_no_success(capsys):
     assert out.startswith("Usage: fedgan [OPTIONS] COMMAND")
 
 
-@pytest.mark.parametrize("asked", ["-V", "--version"])
-def test_the_version_is_said_with_what_matters_beside_it(asked, capsys):
-    code, out, err = fedgan(asked, capsys=capsys)
+@pytest.mark.parametrize("requested", ["-V", "--version"])
+def test_the_version_is_said_with_what_matters_beside_it(requested, capsys):
+    code, out, err = fedgan(requested, capsys=capsys)
     assert (code, err) == (0, "")
     assert out.startswith("fedgan ")
     for package in ("torch", "flwr"):

@@ -217,7 +217,7 @@ def test_an_existing_folder_keeps_its_mode(tmp_path, capsys):
     assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
 
 
-def test_validity_is_as_asked(tmp_path, capsys):
+def test_validity_is_as_requested(tmp_path, capsys):
     fedgan(tmp_path / "keys", "--host", "a", "--days", 30, capsys=capsys)
     certificate = x509.load_pem_x509_certificate((tmp_path / "keys" / "server.crt").read_bytes())
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 31

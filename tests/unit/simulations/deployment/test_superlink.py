@@ -143,7 +143,7 @@ def test_a_run_that_nobody_takes_fails_with_the_reason(connect, capsys):
         link.run(RunConfig())
 
 
-class Told:
+class WithSites:
     """A control client that knows three nodes."""
 
     def __init__(self, pem):
@@ -164,17 +164,17 @@ class Told:
 
 
 @pytest.fixture
-def told(connect, certificates, monkeypatch):
+def superlink_of_sites(connect, certificates, monkeypatch):
     from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_ssh_public_key(certificates.site_public_key("site-0").read_bytes())
     pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     monkeypatch.setattr(flower_config, "read_superlink_connection", lambda name: name)
-    monkeypatch.setattr(utils, "init_http_client_from_connection", lambda name: print("noise") or Told(pem))
+    monkeypatch.setattr(utils, "init_http_client_from_connection", lambda name: print("noise") or WithSites(pem))
     return connect(1, "insecure = true")
 
 
-def test_sites_are_listed_with_the_command_that_removes_each(told, certificates, monkeypatch, capsys):
+def test_sites_are_listed_with_the_command_that_removes_each(superlink_of_sites, certificates, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fedgan", "sites", "gan"])
     with pytest.raises(SystemExit) as ended:
         main.main()
@@ -188,7 +188,7 @@ def test_sites_are_listed_with_the_command_that_removes_each(told, certificates,
     assert "noise" not in output
 
 
-def test_sites_in_json(told, monkeypatch, capsys):
+def test_sites_in_json(superlink_of_sites, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fedgan", "sites", "gan", "--json"])
     with pytest.raises(SystemExit):
         main.main()
@@ -196,7 +196,7 @@ def test_sites_in_json(told, monkeypatch, capsys):
     assert [site["name"] for site in sites] == ["", "hospital-b"]
 
 
-def test_no_sites_are_said_with_how_to_register_one(told, monkeypatch, capsys):
+def test_no_sites_are_said_with_how_to_register_one(superlink_of_sites, monkeypatch, capsys):
     monkeypatch.setattr(SuperLink, "nodes", lambda self: [])
     monkeypatch.setattr(sys, "argv", ["fedgan", "sites", "gan"])
     with pytest.raises(SystemExit):
@@ -204,8 +204,8 @@ def test_no_sites_are_said_with_how_to_register_one(told, monkeypatch, capsys):
     assert "no sites; register a key with: flwr supernode register SITE.pub gan --name SITE" in capsys.readouterr().err
 
 
-def test_a_key_has_the_fingerprint_that_ssh_keygen_prints(told, certificates):
-    (key,) = [node.key for node in told.nodes() if node.name]
+def test_a_key_has_the_fingerprint_that_ssh_keygen_prints(superlink_of_sites, certificates):
+    (key,) = [node.key for node in superlink_of_sites.nodes() if node.name]
     assert key.startswith("SHA256:")
     try:
         file = certificates.site_public_key("site-0")

@@ -13,7 +13,7 @@ def fedgan(*arguments, capsys):
     return code, captured.out, captured.err
 
 
-def test_a_model_is_exported_and_told_of(run, tmp_path, capsys):
+def test_a_model_is_exported_and_described(run, tmp_path, capsys):
     options = ("--to", "safetensors", "--out", tmp_path / "a", "--precision", "float32, int8", "--fid-images", 100)
     code, out, err = fedgan(run.path, *options, capsys=capsys)
     assert (code, out) == (0, f"{tmp_path / 'a'}\n")
@@ -24,7 +24,7 @@ def test_a_model_is_exported_and_told_of(run, tmp_path, capsys):
     assert second.startswith("generator-int8.safetensors")
 
 
-def test_a_data_set_is_exported_and_told_as_json(run, tmp_path, capsys):
+def test_a_data_set_is_exported_and_reported_as_json(run, tmp_path, capsys):
     options = (
         "--to",
         "dataset",
@@ -39,9 +39,9 @@ def test_a_data_set_is_exported_and_told_as_json(run, tmp_path, capsys):
         "--json",
     )
     code, out, err = fedgan(run.path, *options, capsys=capsys)
-    told = json.loads(out.splitlines()[-1])
+    reported = json.loads(out.splitlines()[-1])
     assert (code, err) == (0, "")
-    assert (told["out"], told["train"], told["validation"]) == (str(tmp_path / "a"), 5, 5)
+    assert (reported["out"], reported["train"], reported["validation"]) == (str(tmp_path / "a"), 5, 5)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
         "README.md", "dataset.json", "train.npz", "validation.npz"
     }  # fmt: skip

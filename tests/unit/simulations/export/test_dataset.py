@@ -34,7 +34,7 @@ def export(run, out, **options):
 
 
 @pytest.fixture
-def wanted():
+def requested():
     return {"num": 60, "validation": 0.2, "seed": 7}
 
 
@@ -43,9 +43,9 @@ def expected(trained):
     return generate(trained.generator, balanced_labels(60, 10), 7)[:, 0].numpy()
 
 
-def test_a_folder_holds_each_image_once_under_its_class_with_its_origin(run, trained, wanted, expected, tmp_path):
-    told = export(run, tmp_path / "out", layout="image-folder", **wanted)
-    assert (told["train"], told["validation"]) == (48, 12)
+def test_a_folder_holds_each_image_once_under_its_class_with_its_origin(run, trained, requested, expected, tmp_path):
+    reported = export(run, tmp_path / "out", layout="image-folder", **requested)
+    assert (reported["train"], reported["validation"]) == (48, 12)
     seen = set()
     for path in (tmp_path / "out").glob("*/*/*.png"):
         facts = provenance.read(path)
@@ -62,14 +62,14 @@ def test_a_folder_holds_each_image_once_under_its_class_with_its_origin(run, tra
     assert len(dataset.train) + len(dataset.test) == 48
 
 
-def test_an_archive_holds_the_images_and_fedgan_trains_on_it(run, trained, wanted, expected, tmp_path):
-    told = export(run, tmp_path / "out", layout="npz", **wanted)
+def test_an_archive_holds_the_images_and_fedgan_trains_on_it(run, trained, requested, expected, tmp_path):
+    reported = export(run, tmp_path / "out", layout="npz", **requested)
     rows = []
     for part in ("train", "validation"):
         with np.load(tmp_path / "out" / f"{part}.npz") as arrays:
             rows += [(label, image.tobytes()) for label, image in zip(arrays["labels"], arrays["images"], strict=True)]
             counts = np.bincount(arrays["labels"], minlength=10).tolist()
-            assert told["label-counts"][part] == counts
+            assert reported["label-counts"][part] == counts
             assert max(counts) - min(counts) <= 1
         assert provenance.read(tmp_path / "out" / f"{part}.npz")["seed"] == 7
     assert sorted(rows) == sorted((i % 10, image.tobytes()) for i, image in enumerate(expected))
@@ -78,12 +78,12 @@ def test_an_archive_holds_the_images_and_fedgan_trains_on_it(run, trained, wante
     assert len(dataset.train) + len(dataset.test) == 48
 
 
-def test_a_table_holds_pictures_labels_and_what_readers_need_to_know(run, trained, wanted, expected, tmp_path):
+def test_a_table_holds_pictures_labels_and_what_readers_need_to_know(run, trained, requested, expected, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    told = export(run, tmp_path / "out", layout="parquet", **wanted)
-    assert told["files"] == ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
+    reported = export(run, tmp_path / "out", layout="parquet", **requested)
+    assert reported["files"] == ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
     seen = set()
-    for name in told["files"]:
+    for name in reported["files"]:
         table = parquet.read_table(tmp_path / "out" / name)
         features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
         assert features["image"] == {"_type": "Image"}
@@ -99,8 +99,8 @@ def test_a_table_holds_pictures_labels_and_what_readers_need_to_know(run, traine
 def test_images_without_labels_get_none(layout, plain_run, tmp_path):
     if layout == "parquet":
         pytest.importorskip("pyarrow")
-    told = export(plain_run, tmp_path / "out", layout=layout, num=20)
-    assert told["labelled"] is False
+    reported = export(plain_run, tmp_path / "out", layout=layout, num=20)
+    assert reported["labelled"] is False
     assert "**no labels**" in (tmp_path / "out" / "README.md").read_text()
     if layout == "image-folder":
         pictures = list((tmp_path / "out").glob("*/*/*.png"))
@@ -111,8 +111,8 @@ def test_images_without_labels_get_none(layout, plain_run, tmp_path):
 
 
 def test_one_class_without_a_part_to_validate_on(run, trained, tmp_path):
-    told = export(run, tmp_path / "out", num=5, validation=0, seed=1, label=7)
-    assert told["label-counts"]["train"] == [0] * 7 + [5, 0, 0]
+    reported = export(run, tmp_path / "out", num=5, validation=0, seed=1, label=7)
+    assert reported["label-counts"]["train"] == [0] * 7 + [5, 0, 0]
     assert sorted(path.parts[-3:-1] for path in (tmp_path / "out").rglob("*.png")) == [("train", "7")] * 5
     first = generate(trained.generator, torch.full((5,), 7), 1)[0, 0].numpy()
     assert np.array_equal(pixels((tmp_path / "out" / "train" / "7" / "000000.png").read_bytes()), first)
@@ -122,13 +122,13 @@ def test_tables_are_cut_into_files_and_hold_each_image_once(run, tmp_path, monke
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(layouts, "_SHARD", 8)
     monkeypatch.setattr(layouts, "_ROW_GROUP", 4)
-    told = export(run, tmp_path / "out", layout="parquet", num=25, validation=0.2)
-    assert told["files"] == [
+    reported = export(run, tmp_path / "out", layout="parquet", num=25, validation=0.2)
+    assert reported["files"] == [
         "data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet", "data/train-00002-of-00003.parquet",
         "data/validation-00000-of-00001.parquet",
     ]  # fmt: skip
-    rows = [parquet.read_table(tmp_path / "out" / name)["index"].to_pylist() for name in told["files"]]
-    assert [len(part) for part in rows] == [8, 8, told["train"] - 16, told["validation"]]
+    rows = [parquet.read_table(tmp_path / "out" / name)["index"].to_pylist() for name in reported["files"]]
+    assert [len(part) for part in rows] == [8, 8, reported["train"] - 16, reported["validation"]]
     assert sorted(index for part in rows for index in part) == list(range(25))
 
 
@@ -153,8 +153,8 @@ def test_images_are_written_before_the_next_are_made(layout, run, tmp_path, monk
 
 
 def test_a_part_may_be_missing_from_a_batch(run, trained, tmp_path):
-    told = export(run, tmp_path / "out", layout="npz", num=507, validation=0.002, label=3)
-    assert (told["train"], told["validation"]) == (506, 1)
+    reported = export(run, tmp_path / "out", layout="npz", num=507, validation=0.002, label=3)
+    assert (reported["train"], reported["validation"]) == (506, 1)
     train, validation = (np.load(tmp_path / "out" / f"{part}.npz")["images"] for part in ("train", "validation"))
     expected = [image.tobytes() for image in generate(trained.generator, torch.full((507,), 3), 0)[:, 0].numpy()]
     expected.remove(validation[0].tobytes())
@@ -162,12 +162,12 @@ def test_a_part_may_be_missing_from_a_batch(run, trained, tmp_path):
 
 
 def test_a_mixture_fills_a_data_set(mixed_run, tmp_path):
-    told = export(mixed_run, tmp_path / "out", layout="npz", num=20)
-    assert told["train"] + told["validation"] == 20
+    reported = export(mixed_run, tmp_path / "out", layout="npz", num=20)
+    assert reported["train"] + reported["validation"] == 20
 
 
-def test_the_card_has_counts_split_and_the_generators_card(run, trained, wanted, tmp_path):
-    export(run, tmp_path / "out", layout="npz", **wanted, licence="my own terms")
+def test_the_card_has_counts_split_and_the_generators_card(run, trained, requested, tmp_path):
+    export(run, tmp_path / "out", layout="npz", **requested, licence="my own terms")
     card = (tmp_path / "out" / "README.md").read_text()
     for words in (
         'license: "my own terms"',
@@ -216,8 +216,8 @@ def test_names_that_are_no_utf8_break_no_export(run, tmp_path, layout):
     shutil.copytree(run.path, odd.path)
     for file in (odd.summary, odd.partition):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"class-names": names}))
-    told = export(odd, tmp_path / "out", layout=layout, num=20)
-    assert told["class-names"][:3] == ["caf\\xe9", "\\ud800", "a|b"]
+    reported = export(odd, tmp_path / "out", layout=layout, num=20)
+    assert reported["class-names"][:3] == ["caf\\xe9", "\\ud800", "a|b"]
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "caf\\xe9" in text
     assert "| a\\|b |" in text

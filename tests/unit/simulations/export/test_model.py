@@ -43,12 +43,12 @@ def export(run, trained, to, out, **options):
 )
 def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, run, trained, tmp_path):
     need(to)
-    told = export(run, trained, to, tmp_path / "out", precisions=precisions)
-    assert told == json.loads((tmp_path / "out" / "export.json").read_text())
-    assert [row["precision"] for row in told["files"]] == precisions
+    reported = export(run, trained, to, tmp_path / "out", precisions=precisions)
+    assert reported == json.loads((tmp_path / "out" / "export.json").read_text())
+    assert [row["precision"] for row in reported["files"]] == precisions
     noise, labels = draw_noise(33, (8,), 4), balanced_labels(33, 10)
     expected = trained.generator(noise, labels)
-    for row in told["files"]:
+    for row in reported["files"]:
         content = (tmp_path / "out" / row["file"]).read_bytes()
         assert row["file"].endswith(f".{ENDINGS[to]}")
         assert row["bytes"] == len(content)
@@ -58,9 +58,9 @@ def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, r
             made = network(noise[:count], labels[:count])
             bound = TOLERANCE if row["precision"] == "float32" else 0.1
             assert float((made - expected[:count]).abs().max()) <= bound
-        assert row["fid-loss"] == row["fid"] - told["fid"]["own"]
-    whole = told["files"][0]
-    largest = [row["agreement"]["largest"] for row in told["files"]]
+        assert row["fid-loss"] == row["fid"] - reported["fid"]["own"]
+    whole = reported["files"][0]
+    largest = [row["agreement"]["largest"] for row in reported["files"]]
     assert whole["agreement"]["equal"] > 0.999
     assert largest == sorted(set(largest))  # fewer bytes, farther off
     assert abs(whole["fid-loss"]) < 0.01 * whole["fid"]
@@ -70,9 +70,9 @@ def test_every_form_makes_the_runs_images_and_says_how_closely(to, precisions, r
 def test_a_mixture_is_exported_as_one_network(to, mixed_run, tmp_path):
     need(to)
     trained = load_trained(mixed_run.path)
-    told = export(mixed_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
-    assert told["files"][0]["agreement"]["equal"] > 0.999
-    assert told["files"][0]["fid"] is None
+    reported = export(mixed_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
+    assert reported["files"][0]["agreement"]["equal"] > 0.999
+    assert reported["files"][0]["fid"] is None
     assert "fid was not measured: fid-images is 0" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -80,12 +80,12 @@ def test_a_mixture_is_exported_as_one_network(to, mixed_run, tmp_path):
 def test_a_generator_without_labels_keeps_the_same_inputs(to, plain_run, tmp_path):
     need(to)
     trained = load_trained(plain_run.path)
-    told = export(plain_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
-    network = FORMATS[to]().read((tmp_path / "out" / told["files"][0]["file"]).read_bytes())
+    reported = export(plain_run, trained, to, tmp_path / "out", precisions=["float32"], fid_images=0)
+    network = FORMATS[to]().read((tmp_path / "out" / reported["files"][0]["file"]).read_bytes())
     noise = draw_noise(5, (8,), 0)
     made = network(noise, torch.zeros(5, dtype=torch.int64))
     torch.testing.assert_close(made, trained.generator(noise, balanced_labels(5, 10)), atol=TOLERANCE, rtol=0)
-    assert told["labels-are-used"] is False
+    assert reported["labels-are-used"] is False
     assert "does not look at them" in (tmp_path / "out" / "README.md").read_text()
 
 

@@ -24,7 +24,7 @@ def test_sides_take_turns_and_change_their_order():
     assert called == ["a", "b", "b", "a"]
 
 
-def test_a_federation_runs_as_many_rounds_as_it_is_told_to_and_leaves_nothing(no_reports):
+def test_a_federation_runs_as_many_rounds_as_are_requested_and_leaves_nothing(no_reports):
     with Federation(TINY, 1) as federation:
         assert len(federation.lines()) == 1
         seconds = federation.round(2)

@@ -72,7 +72,7 @@ def test_options_that_a_component_did_not_have_then_have_their_defaults():
 
 
 @pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
-def test_whoever_writes_what_has_moved_is_told_what_to_write(key):
+def test_whoever_writes_what_has_moved_reads_what_to_write(key):
     decay = key.rpartition(".")[2]
     with pytest.raises(ConfigError, match=rf"it is an option of the optimiser now: optimiser='adam {decay}=0.5'"):
         RunConfig.from_flat({key: 0.5})
@@ -101,7 +101,7 @@ def test_what_was_done_to_updates_is_a_transform_now(old, means):
     ("value", "words"),
     [("int8", "it is a transform of updates now: transforms='compress to=int8'"), ("none", "leave it out")],
 )
-def test_whoever_writes_how_updates_were_compressed_is_told_what_to_write(value, words):
+def test_whoever_writes_how_updates_were_compressed_reads_what_to_write(value, words):
     with pytest.raises(ConfigError, match=words):
         RunConfig.from_flat({"wire.compression": value})
 
@@ -147,5 +147,9 @@ def test_counts_of_old_journals_and_summaries_have_the_names_of_today():
     assert line["examples-seen"] == 64
     assert line["scored-with"] == {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 400}
     assert line["clients"][0]["examples"] == 8.0
-    told, problems = run_files.summary({"rounds": 1, "images-seen": 64, "scores": {}, "scored-with": made})
-    assert (told["examples-seen"], told["scored-with"]["num-samples"], json_values.wrong(problems)) == (64, 100, [])
+    reported, problems = run_files.summary({"rounds": 1, "images-seen": 64, "scores": {}, "scored-with": made})
+    assert (reported["examples-seen"], reported["scored-with"]["num-samples"], json_values.wrong(problems)) == (
+        64,
+        100,
+        [],
+    )

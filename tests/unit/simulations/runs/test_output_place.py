@@ -32,7 +32,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.png", "A.PNG", "folder"])
-def test_what_is_there_is_replaced_only_when_asked(tmp_path, name):
+def test_what_is_there_is_replaced_only_on_request(tmp_path, name):
     out = tmp_path / "new" / name
     write(out, num=5)
     with pytest.raises(ConfigError, match="is there already: name .*, or add --overwrite"):
@@ -94,11 +94,11 @@ def test_certificates_and_pictures_of_a_split_go_by_the_same_rule(run, capsys):
         ["partition", "--plot", str(picture)],
     ):
         assert main._run(arguments, debug=False) == 2
-        assert "the run's own" in (told := capsys.readouterr().err) or "or add --overwrite" in told
+        assert "the run's own" in (reported := capsys.readouterr().err) or "or add --overwrite" in reported
     assert picture.stat().st_size == 0
 
 
-def test_images_of_a_notebook_are_saved_over_when_asked(tmp_path):
+def test_images_of_a_notebook_are_saved_over_on_request(tmp_path):
     images = Images(np.zeros((2, 8, 8), np.uint8), np.zeros(2, np.int64), ORIGIN)
     out = images.save(tmp_path / "a.npz")
     with pytest.raises(ConfigError, match="or give overwrite=True"):

@@ -141,9 +141,9 @@ def test_every_algorithm_ends_with_the_loops_weights_when_its_clients_are_traine
         torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=2e-4)
     ours, theirs = (run_directory.resolve(config.output.dir) for config in (one, other))
     assert [round["refused"] for round in journal.read(theirs.journal)] == [[], [], []]
-    told = {"event": "engine", "round": 0, "reason": "batched: up to 3 clients are trained together"}
+    reported = {"event": "engine", "round": 0, "reason": "batched: up to 3 clients are trained together"}
     of_engines = [[e for e in journal.events(run.journal) if e["event"] != "not-scored"] for run in (ours, theirs)]
-    assert of_engines == [[], [told]]
+    assert of_engines == [[], [reported]]
 
 
 @pytest.mark.usefixtures("no_reports")

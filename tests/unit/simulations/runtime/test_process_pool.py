@@ -69,7 +69,7 @@ def begun(monkeypatch):
     ],
     ids=str,
 )
-def test_processes_and_threads_keep_the_same_bits_whoever_trains_whom(small, begun, changes):
+def test_processes_and_threads_keep_the_same_bits_whoever_trains_which_client(small, begun, changes):
     one, other = (small(name, **changes) for name in ("threads", "processes"))
     simulate(one, num_workers=1)
     assert not begun

@@ -73,7 +73,7 @@ def test_on_a_terminal_a_bar_says_what_is_still_to_come(monkeypatch):
     assert bars == [(0, "sampling, fid, utility"), (1, "fid, utility"), (2, "fid"), (3, "")]
 
 
-def test_what_fails_is_told_with_its_step_and_no_more(caplog):
+def test_what_fails_is_shown_with_its_step_and_no_more(caplog):
     caplog.set_level("INFO", logger="fedgan.server")
     final = steps.Final()
 

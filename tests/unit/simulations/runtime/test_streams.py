@@ -37,7 +37,7 @@ def test_a_reader_that_has_gone_is_no_failure_and_is_not_tried_again(code):
     assert failing.tried == 1
 
 
-def test_a_full_disk_is_a_failure_of_results_and_none_of_what_is_told_beside_them():
+def test_a_full_disk_is_a_failure_of_results_and_none_of_what_is_reported_beside_them():
     stream = Patient(Failing(OSError(errno.ENOSPC, "full")), spare=False)
     for _ in range(2):
         with pytest.raises(OSError, match="full"):
@@ -86,7 +86,7 @@ def test_letters_that_an_encoding_lacks_are_escaped(encoding):
     assert "caf\u00e9".encode(encoding, "backslashreplace").decode(encoding) in out
     assert "\\udce9" in out
     assert ("\u4e2d" if encoding == "utf-8" else "\\u4e2d") in out
-    assert done.stderr.decode(encoding).startswith("told")
+    assert done.stderr.decode(encoding).startswith("reported")
 
 
 @pytest.mark.parametrize("arguments", [["read"], ["read", "fail"]])
@@ -96,10 +96,10 @@ def test_a_closed_pipe_changes_no_exit_code_and_says_nothing(arguments):
     )
     process.stdout.close()
     process.stdin.close()
-    told = process.stderr.read()
+    reported = process.stderr.read()
     process.stderr.close()
     assert process.wait() == ("fail" in arguments)
-    assert told.count(b"\n") == 1
+    assert reported.count(b"\n") == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")

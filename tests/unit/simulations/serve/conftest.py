@@ -43,9 +43,9 @@ def event(what, round, reason="", **more):
 
 def doing(run, round, **clients):
     """Writes what clients do within a round, as a run does: ``k0="asked"``."""
-    told = {"round": round, "since": time.time(), "clients": {key[1:]: what for key, what in clients.items()}}
+    reported = {"round": round, "since": time.time(), "clients": {key[1:]: what for key, what in clients.items()}}
     aside = run.path / "aside"
-    aside.write_text(json.dumps(told))
+    aside.write_text(json.dumps(reported))
     aside.replace(run.now)
 
 
@@ -100,8 +100,8 @@ def listening(folder, below="", **options):
     """Serves a folder on a free port while the block runs, perhaps below a path as of a proxy; gives a client."""
     stopping = threading.Event()
     app = make_app(Library(folder), is_stopping=stopping.is_set, **options)
-    asked = Proxy(app, below) if below else app
-    server = uvicorn.Server(uvicorn.Config(asked, log_level="error", ws="none", lifespan="on", server_header=False))
+    requested = Proxy(app, below) if below else app
+    server = uvicorn.Server(uvicorn.Config(requested, log_level="error", ws="none", lifespan="on", server_header=False))
     bound = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()

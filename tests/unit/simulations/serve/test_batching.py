@@ -125,7 +125,7 @@ def test_images_that_are_not_finite_are_an_error_of_their_own_request_only(batch
     assert len(good.result(30)) == 2
 
 
-def test_a_defect_of_a_pass_is_told_and_the_thread_goes_on(batcher, slow):
+def test_a_defect_of_a_pass_is_reported_and_the_thread_goes_on(batcher, slow):
     slow.go.set()
     with pytest.raises(RuntimeError):
         batcher.submit(network_of(slow), torch.zeros(2, 0), torch.zeros(2).long()).result(30)
@@ -204,20 +204,20 @@ def test_checkpoints_are_looked_for_only_where_a_run_has_changed(trained, tmp_pa
             os.utime(path, (time.time() - 60,) * 2)
         looks.clear()
 
-    def asked():
+    def requested():
         return [models.get(record, which, None).trained.round for which in ("best", "last")]
 
     settle()
-    assert asked() == [3, 3]
+    assert requested() == [3, 3]
     looks.clear()
-    assert asked() == [3, 3]
+    assert requested() == [3, 3]
     assert not looks
     (folder / "round-0003.safetensors").rename(tmp_path / "aside")  # a change of which the time is new
-    assert asked() == [2, 2]
+    assert requested() == [2, 2]
     settle()
-    assert asked() == [2, 2]
+    assert requested() == [2, 2]
     (tmp_path / "aside").rename(folder / "round-0003.safetensors")
-    assert asked() == [3, 3]
+    assert requested() == [3, 3]
 
 
 def test_the_best_round_is_that_of_the_journal(trained, tmp_path):

@@ -53,11 +53,11 @@ def test_inspect_fails_where_a_file_says_nothing(tmp_path, capsys):
 def test_inspect_reads_the_samples_of_a_run_and_they_can_be_made_again(trained, capsys):
     run = RunDirectory(trained / "digits")
     code, out, _ = fedgan("inspect", run.sample(3), capsys=capsys)
-    told = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
     found = load_trained(run.path)
-    assert (told["run"], told["round"], told["model-sha256"]) == ("digits", 3, found.digest)
-    images = generate(found.generator, torch.tensor(told["labels"]), told["seed"])
+    assert (printed["run"], printed["round"], printed["model-sha256"]) == ("digits", 3, found.digest)
+    images = generate(found.generator, torch.tensor(printed["labels"]), printed["seed"])
     assert np.array_equal(Image.open(run.sample(3)), tile(images, 10))
 
 

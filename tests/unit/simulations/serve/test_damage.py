@@ -42,15 +42,15 @@ def full(written, name="damaged"):
     """Returns a finished run that has all that a record can have."""
     rows = [LINE, event("round-repeated", 1, "late", refused=[{"partition": 1, "reason": "late"}])]
     run = written([*rows, LINE | {"round": 2}], name, summary=SUMMARY, clients=2)
-    told = json.loads(run.partition.read_text()) | {"class-names": list("abcdefghij")}
-    run.partition.write_text(json.dumps(told))
-    doing(run, 3, k0="training", k1="asked")
+    reported = json.loads(run.partition.read_text()) | {"class-names": list("abcdefghij")}
+    run.partition.write_text(json.dumps(reported))
+    doing(run, 3, k0="training", k1="requested")
     return run
 
 
 FILES = ["config.toml", "partition.json", "summary.json", "journal.jsonl", "now.json"]
 FILES += ["samples/round-0001.png", "checkpoints/round-0003.safetensors", "samples", "checkpoints", ".lock"]
-TOLD = FILES[:5]
+REPORTED = FILES[:5]
 KEPT_BY = {"deep and whole": ["journal.jsonl", "summary.json", "partition.json"]}
 """What is damage to each file of these only: others take it for what it is."""
 ROUTES = ["", "/partition", "/journal", "/samples/1.png", "/samples/2.png"]
@@ -94,20 +94,20 @@ def test_a_file_that_is_damaged_is_named_and_touches_no_other_run(beside, traine
         assert all(status < 500 for status, _ in found.values()), (name, found)
         listed = {run["id"]: run for run in beside.get("/api/runs").json()["runs"]}
         assert listed["sound"] == summary
-        told = json.loads(found[""][1])
-        assert "defect" not in told["problem"], told["problem"]
-        assert told == told | listed["damaged"]
-        if file in TOLD and file in KEPT_BY.get(name, [file]):
-            signs = [sign["words"] for sign in told["signs"] if sign["kind"] == "record"]
+        reported = json.loads(found[""][1])
+        assert "defect" not in reported["problem"], reported["problem"]
+        assert reported == reported | listed["damaged"]
+        if file in REPORTED and file in KEPT_BY.get(name, [file]):
+            signs = [sign["words"] for sign in reported["signs"] if sign["kind"] == "record"]
             assert any(words.startswith(file) for words in signs), (name, signs)
-            assert (file == "config.toml") == told["problem"].startswith(file)
+            assert (file == "config.toml") == reported["problem"].startswith(file)
     assert answers(beside, "sound") == sound
     assert beside.get("/metrics").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["empty", "zeros", "a list", "deep", "a folder", "a pipe"])
 def test_a_file_that_is_damaged_is_named(written, name):
-    for file in TOLD:
+    for file in REPORTED:
         run = full(written, f"{name} {file}".replace(" ", "-"))
         DAMAGE[name](run.path / file)
         found = read_detail(RunReader("damaged", run))
@@ -125,8 +125,8 @@ def test_a_key_that_is_gone_or_holds_anything_else_costs_no_more_than_itself(wri
     whole = json.loads(rows[0]) if file == "journal.jsonl" else json.loads(path.read_text())
     record = RunReader("damaged", run)
     assert read_summary(record).problem == ""
-    for told in (*variants(whole), whole | {"a-newer-key": deep(5)}, whole | {"a-newer-key": deep(200)}):
-        text = json.dumps(told)
+    for reported in (*variants(whole), whole | {"a-newer-key": deep(5)}, whole | {"a-newer-key": deep(200)}):
+        text = json.dumps(reported)
         path.write_text("\n".join([text, *rows[1:]]) + "\n" if file == "journal.jsonl" else text)
         found = read_detail(record)
         assert found.problem == "", text
@@ -135,7 +135,7 @@ def test_a_key_that_is_gone_or_holds_anything_else_costs_no_more_than_itself(wri
         assert found.round == 2
 
 
-def test_a_configuration_of_which_a_part_is_unknown_tells_the_rest_and_the_journal_what_it_does_not(written):
+def test_a_configuration_of_which_a_part_is_unknown_reports_the_rest_and_the_journal_what_it_does_not(written):
     run = full(written)
     text = run.config.read_text()
     run.config.write_text(text.replace('model = "', 'model = "vae-').replace("[data]", "[data]\nhue = 3"))
@@ -155,7 +155,7 @@ def test_a_configuration_of_which_a_part_is_unknown_tells_the_rest_and_the_journ
     assert "its configuration cannot be read" in found.words
 
 
-def test_names_of_classes_that_are_no_utf8_are_told_in_what_can_be_written(written):
+def test_names_of_classes_that_are_no_utf8_are_reported_in_what_can_be_written(written):
     run = full(written)
     names = ["caf\udce9", "\ud800", "a\0b", *"defghij"]
     run.partition.write_text(json.dumps(json.loads(run.partition.read_text()) | {"class-names": names}))
@@ -179,7 +179,7 @@ def test_what_nobody_has_foreseen_is_said_of_the_run_that_it_is_about(written, t
     assert "the record of run 'damaged' cannot be shown" in caplog.text
 
 
-def test_a_run_that_is_removed_or_called_oddly_is_told_all_the_same(written, tmp_path, monkeypatch):
+def test_a_run_that_is_removed_or_called_oddly_is_listed_all_the_same(written, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "_LOOK_EVERY", 1e9)  # else a run that is gone is none any more, after a while
     runs = tmp_path / "runs"
     full(written, "sound")
@@ -196,7 +196,7 @@ def test_a_run_that_is_removed_or_called_oddly_is_told_all_the_same(written, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", [*TOLD[:2], "summary.json", "journal.jsonl", "checkpoints/round-0003.safetensors"])
+@pytest.mark.parametrize("file", [*REPORTED[:2], "summary.json", "journal.jsonl", "checkpoints/round-0003.safetensors"])
 def test_a_command_names_the_file_that_is_damaged(trained, tmp_path, capsys, file):
     picture = ["--num", "1", "--out", str(tmp_path / "a.png")]
     commands = [["report"], ["generate", *picture], ["generate", "--round", "best", *picture]]
@@ -211,9 +211,9 @@ def test_a_command_names_the_file_that_is_damaged(trained, tmp_path, capsys, fil
         for command, *options in commands:
             shutil.rmtree(tmp_path / "set", ignore_errors=True)
             code = main._run([command, str(run), *options], debug=False)
-            told = capsys.readouterr().err
-            assert "a defect" not in told, (name, command, told)
-            failed += code != 0 and Path(file).name in told
+            reported = capsys.readouterr().err
+            assert "a defect" not in reported, (name, command, reported)
+            failed += code != 0 and Path(file).name in reported
         assert failed or file.startswith("checkpoints"), name  # of those, an earlier one is taken, and the log says so
 
 

@@ -38,8 +38,8 @@ def test_same_seed_same_images_over_http_on_the_command_line_and_in_python(run, 
     command = ["generate", str(run), "--num", "150", "--seed", "5", "--out", str(tmp_path / "command.npz")]
     assert main._run(command + (["--round", str(round)] if round not in (None, "last") else []), debug=False) == 0
     with listening(run.parent) as client:
-        asked = {"num": 150, "seed": 5, "format": "npz"} | ({"round": round} if round else {})
-        answer = client.post("/api/runs/digits/generate", json=asked)
+        requested = {"num": 150, "seed": 5, "format": "npz"} | ({"round": round} if round else {})
+        answer = client.post("/api/runs/digits/generate", json=requested)
     assert answer.headers["X-Fedgan-Round"] == {None: "3", "best": "2", "last": "3", 1: "1"}[round]
     saved = (
         simulations.load(run)

@@ -81,7 +81,7 @@ def test_what_has_not_changed_is_not_sent_again(client):
         assert client.get(path, headers={"If-None-Match": '"another"'}).content == answer.content
 
 
-def test_a_journal_that_is_asked_for_in_parts_says_when_lines_were_taken_back(written, tmp_path):
+def test_a_journal_that_is_requested_in_parts_says_when_lines_were_taken_back(written, tmp_path):
     run = written([line(1), line(2)])
     with listening(tmp_path / "runs") as client:
         path = "/api/runs/hand/journal"
@@ -89,8 +89,8 @@ def test_a_journal_that_is_asked_for_in_parts_says_when_lines_were_taken_back(wr
         journal.cut(run.journal, 1)  # the run goes back
         for round in (2, 3):
             journal.append(run.journal, line(round))
-        told = client.get(path, params={"first": 2}).json()
-        assert (told["cuts"], told["total"]) == (1, 3)
+        reported = client.get(path, params={"first": 2}).json()
+        assert (reported["cuts"], reported["total"]) == (1, 3)
 
 
 def test_the_stream_of_a_run_that_is_over_ends_and_is_not_opened_again(written, tmp_path):

@@ -22,12 +22,12 @@ def made(num=1, channels=1, side=8):
     return Made(pixels.to(torch.uint8), list(range(num)), list(range(num)), FACTS)
 
 
-def opened(wanted, source=None):
-    return Image.open(io.BytesIO(encode(source or made(), GenerateRequest.model_validate(wanted))))
+def opened(requested, source=None):
+    return Image.open(io.BytesIO(encode(source or made(), GenerateRequest.model_validate(requested))))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "size", "mode"),
+    ("requested", "size", "mode"),
     [
         ({}, (8, 8), "L"),
         ({"crop": {"left": 1, "top": 2, "width": 5, "height": 4}}, (5, 4), "L"),
@@ -40,10 +40,10 @@ def opened(wanted, source=None):
         ({"resize": {"width": 16, "height": 16}, "pad": {"left": 4}, "mark": True}, (20, 16), "L"),
     ],
 )
-def test_pictures_have_the_size_and_colour_asked_for(wanted, size, mode):
-    found = opened(wanted)
+def test_pictures_have_the_size_and_colour_requested(requested, size, mode):
+    found = opened(requested)
     assert (found.size, found.mode) == (size, mode)
-    assert pixels_of(GenerateRequest.model_validate(wanted), 8) >= size[0] * size[1]
+    assert pixels_of(GenerateRequest.model_validate(requested), 8) >= size[0] * size[1]
 
 
 def test_each_step_does_what_it_says_to_the_pixels():
@@ -121,7 +121,7 @@ def test_thousands_of_labels_fit_into_every_format(tmp_path):
         assert provenance.read(tmp_path / format)["number"] == 5000
 
 
-def test_files_without_provenance_and_other_files_are_told_apart(tmp_path):
+def test_files_without_provenance_and_other_files_are_distinguished(tmp_path):
     plain, text, missing, torn = (tmp_path / name for name in ("a.png", "b.txt", "c.png", "d.png"))
     Image.new("L", (4, 4)).save(plain)
     text.write_text("no image")

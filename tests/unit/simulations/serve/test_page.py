@@ -63,9 +63,13 @@ def test_nothing_is_held_open_as_a_browser_has_six_connections_to_a_server():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_import_is_of_what_another_file_exports(name):
     for names, target in re.findall(r'import \{([^}]+)\} from "\./([^"]+)"', SCRIPTS[name]):
-        for wanted in names.split(","):
-            assert re.search(rf"export (async )?(function|const|class|let) {wanted.strip()}\b", SCRIPTS[target]), wanted
-            assert len(re.findall(rf"\b{wanted.strip()}\b", SCRIPTS[name])) > 1, f"{wanted} is imported for nothing"
+        for requested in names.split(","):
+            assert re.search(rf"export (async )?(function|const|class|let) {requested.strip()}\b", SCRIPTS[target]), (
+                requested
+            )
+            assert len(re.findall(rf"\b{requested.strip()}\b", SCRIPTS[name])) > 1, (
+                f"{requested} is imported for nothing"
+            )
 
 
 def test_no_file_is_long():

@@ -51,7 +51,7 @@ def test_a_line_of_the_journal_is_seen_within_two_seconds(visit, written, tmp_pa
 
 def test_what_each_client_does_within_a_round_is_seen_as_it_changes(visit, written, tmp_path):
     with growing(written) as (run, write), listening(tmp_path / "runs") as client:
-        doing(run, 4, k0="training", k1="asked")
+        doing(run, 4, k0="training", k1="requested")
         page = visit("/#/run/live", at=client.base_url)
         chips = page.locator(".chips")
         expect(chips.locator("li")).to_have_text(["client 0▶ training", "client 1◌ task sent"])
@@ -109,7 +109,7 @@ def test_the_slider_goes_through_the_rounds_and_the_film_plays(visit):
     assert page.locator(".screen img").evaluate("it => it.naturalWidth") > 0
 
 
-def test_charts_are_read_zoomed_and_told_without_eyes_and_mouse(visit, written, tmp_path):
+def test_charts_are_read_zoomed_and_spoken_without_eyes_and_mouse(visit, written, tmp_path):
     lines = [line(r, [(k, {"d-real": 1.0}) for k in range(3)], fid=1000.0 / r) for r in range(1, 11)]
     written(lines, "many")
     with listening(tmp_path / "runs") as client:
@@ -203,9 +203,9 @@ def test_images_are_downloaded_with_their_provenance(visit, tmp_path):
         assert waiting.value.suggested_filename == f"digits-round-3-seed-0.{ending}"
         target = tmp_path / f"it.{ending}"
         waiting.value.save_as(target)
-        told = json.dumps(provenance.read(target))
-        assert "digits" in told
-        assert "seed" in told
+        reported = json.dumps(provenance.read(target))
+        assert "digits" in reported
+        assert "seed" in reported
 
 
 def test_a_slider_goes_from_one_image_to_another(visit):
@@ -220,7 +220,7 @@ def test_a_slider_goes_from_one_image_to_another(visit):
     assert page.locator("canvas").evaluate("it => it.toDataURL()") != shot
 
 
-def test_a_busy_server_is_asked_again_and_what_stays_wrong_is_said(visit):
+def test_a_busy_server_is_queried_again_and_what_stays_wrong_is_said(visit):
     page = visit(expected=["429", "409"])
     answers = []
 
@@ -331,8 +331,8 @@ def test_on_a_phone_nothing_sticks_out_and_every_control_has_a_name(visit, path)
     seen(page, "digits")
     page.wait_for_load_state("networkidle") if path == "/" else page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    told = page.locator("body").aria_snapshot()
+    reported = page.locator("body").aria_snapshot()
     controls = "button|link|slider|textbox|searchbox|spinbutton|combobox|checkbox|img|progressbar"
-    nameless = [row for row in told.splitlines() if re.match(rf'\s*- ({controls})(?! ")', row)]
+    nameless = [row for row in reported.splitlines() if re.match(rf'\s*- ({controls})(?! ")', row)]
     assert not nameless
     assert page.locator("h1").count() == 1

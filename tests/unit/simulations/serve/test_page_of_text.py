@@ -55,7 +55,7 @@ def test_samples_are_texts_of_a_class_beside_real_ones_over_rounds(visit, verse)
     expect(page.locator(".film img")).to_have_count(0)
 
 
-def test_losses_are_told_in_bits_and_clients_by_their_names(visit, verse):
+def test_losses_are_reported_in_bits_and_clients_by_their_names(visit, verse):
     page = visit("/#/run/verse", at=verse.base_url)
     seen(page, "Next-token loss (nats).")
     page.get_by_role("button", name="in bits").click()

@@ -56,18 +56,18 @@ def test_a_hidden_window_asks_nothing_and_catches_up_when_it_is_shown(visit, wri
         seen(page, "Round 4 of 10 is under way.")
         (other,) = windows_beside(page, [f"{client.base_url}/#/run/live"])
         hide(page, True)
-        asked = []
+        requested = []
         for round in (4, 5, 6):
             write(line(round, [(k, {}) for k in range(4)]))
             seen(other, f"Round {round + 1} of 10 is under way.")
             if round == 4:  # what was under way when it was hidden is over
-                page.on("request", lambda it: asked.append(it.url))
-        assert not asked
+                page.on("request", lambda it: requested.append(it.url))
+        assert not requested
         hide(page, False)
         seen(page, "Round 7 of 10 is under way.")
 
 
-def test_below_a_path_of_a_proxy_everything_is_asked_below_it(visit, trained):
+def test_below_a_path_of_a_proxy_everything_is_requested_below_it(visit, trained):
     with listening(trained, below="/fedgan") as client:
         base = str(client.base_url).rstrip("/")
         page = visit("/", at=base)  # and what is asked elsewhere fails the test

@@ -41,7 +41,7 @@ def amend(page, changes):
 
 
 @pytest.fixture
-def told(visit, written, tmp_path):
+def opened_run(visit, written, tmp_path):
     """Opens a run written by hand, whose answers are amended; and gives the list of runs with the same."""
     opened = []
 
@@ -59,10 +59,10 @@ def told(visit, written, tmp_path):
         server.__exit__(None, None, None)
 
 
-def test_what_a_damaged_configuration_does_not_tell_is_unknown_and_why_stands_at_the_top(told):
+def test_what_a_damaged_configuration_does_not_tell_is_unknown_and_why_stands_at_the_top(opened_run):
     unknown = dict.fromkeys((*SETTINGS, "progress", "seconds-left", "images", "scored-with")) | {"config": {}}
     why = "config.toml: this version knows no algorithm 'fedmystery'"
-    page = told(scored([9.0, 8.0]), amended=unknown | {"problem": why})
+    page = opened_run(scored([9.0, 8.0]), amended=unknown | {"problem": why})
     seen(page, f"Part of this run's record cannot be read. {why}")
     seen(page, "round 2 of unknown")
     assert "round 2 of unknown" in page.title()
@@ -84,11 +84,11 @@ def test_what_a_damaged_configuration_does_not_tell_is_unknown_and_why_stands_at
     expect(page.locator(".run-card progress")).to_have_count(0)
 
 
-def test_a_finished_run_without_scores_says_why_and_is_not_called_sound(told):
+def test_a_finished_run_without_scores_says_why_and_is_not_called_sound(opened_run):
     why = "fid and kid are not computed: no extractor for grey images of 32x32 pixels."
     sign = {"kind": "not-scored", "severity": "warning", "round": 0, "client": None, "words": why}
     lines = [line(r, [(k, {}) for k in range(3)]) for r in (1, 2)]
-    page = told(lines, {"rounds": 2, "scores": {}}, {"signs": [sign], "state": "finished"})
+    page = opened_run(lines, {"rounds": 2, "scores": {}}, {"signs": [sign], "state": "finished"})
     seen(page, "1 remark on scores")
     expect(page.locator(".signs")).to_contain_text("Not scored")
     expect(page.locator(".signs .where")).to_have_text("before round 1")
@@ -106,20 +106,20 @@ def test_a_finished_run_without_scores_says_why_and_is_not_called_sound(told):
     expect(page.locator("main")).not_to_contain_text("yet")
 
 
-def test_a_run_at_work_whose_utility_is_left_out_may_still_get_scores(told):
+def test_a_run_at_work_whose_utility_is_left_out_may_still_get_scores(opened_run):
     words = "Utility is not computed: evaluation.utility-num-samples is 0."
     sign = {"kind": "not-scored", "severity": "warning", "round": 0, "client": None, "words": words}
-    page = told([line(1, [(0, {})])], amended={"signs": [sign], "state": "running"})
+    page = opened_run([line(1, [(0, {})])], amended={"signs": [sign], "state": "running"})
     expect(page.locator(".facts")).to_contain_text("scoresnot yet")
     page.get_by_role("link", name="Runs").first.click()
     expect(page.locator(".run-scores")).to_contain_text("Not scored yet.")
 
 
-def test_every_score_says_what_it_was_computed_from_and_what_does_not_compare(told):
+def test_every_score_says_what_it_was_computed_from_and_what_does_not_compare(opened_run):
     best = {"round": 2, "value": 30.0, "num-samples": 2000}
     summary = {"rounds": 2, "scores": {"fid": 26.0, "score": 9.0, "utility": 0.9}}
     amended = {"scored-with": MNIST | {"own-num-samples": {"utility": 30000}}, "best": best, "state": "finished"}
-    page = told(scored([40.0, 30.0]), summary, amended, config={"federation.num-rounds": 2})
+    page = opened_run(scored([40.0, 30.0]), summary, amended, config={"federation.num-rounds": 2})
     facts = page.locator(".facts")
     expect(facts).to_contain_text("FID26round 2: 10,000 images, features of mnist-cnn")
     other = "best 30 in round 2, from 2,000 images (not comparable)"
@@ -138,8 +138,8 @@ def test_every_score_says_what_it_was_computed_from_and_what_does_not_compare(to
     expect(page.locator("main")).not_to_contain_text("so far")
 
 
-def test_scores_of_earlier_versions_do_not_tell_what_they_are_from(told):
-    page = told(
+def test_scores_of_earlier_versions_do_not_tell_what_they_are_from(opened_run):
+    page = opened_run(
         scored([40.0, 30.0]), {"rounds": 2, "scores": {"fid": 26.0}}, {"scored-with": None, "state": "finished"}
     )
     facts = page.locator(".facts")
@@ -147,18 +147,18 @@ def test_scores_of_earlier_versions_do_not_tell_what_they_are_from(told):
     expect(facts).to_contain_text("best 30 in round 2, from another number of images (not comparable)")
 
 
-def test_best_so_far_is_said_of_a_run_at_work_alone(told):
+def test_best_so_far_is_said_of_a_run_at_work_alone(opened_run):
     same = {"scored-with": MNIST, "best": {"round": 2, "value": 30.0, "num-samples": 10000}}
-    page = told(scored([40.0, 30.0]), amended=same | {"state": "running"})
+    page = opened_run(scored([40.0, 30.0]), amended=same | {"state": "running"})
     expect(page.locator(".facts")).to_contain_text("the best so far")
     page.unroute_all()
     expect(page.locator(".pill")).to_contain_text("failed")
     expect(page.locator(".facts")).to_contain_text("the best of all scored rounds")
 
 
-def test_a_run_that_failed_at_its_start_has_its_reason_and_nothing_green(told):
+def test_a_run_that_failed_at_its_start_has_its_reason_and_nothing_green(opened_run):
     why = "Stopped before its first round was done: the clients' classes differ."
-    page = told([event("stopped", 0, "the clients' classes differ")], amended={"signs": []})
+    page = opened_run([event("stopped", 0, "the clients' classes differ")], amended={"signs": []})
     expect(page.locator(".note.error")).to_have_text(why)
     expect(page.locator("main")).not_to_contain_text("✓")
     expect(page.locator("main")).not_to_contain_text("Nothing")
@@ -173,18 +173,18 @@ def test_a_run_that_failed_at_its_start_has_its_reason_and_nothing_green(told):
         expect(page.locator("main")).not_to_contain_text("✓")
 
 
-def test_sound_is_said_only_where_collapse_and_divergence_could_be_seen(told):
-    page = told(scored([40.0, 30.0], score=5.0), {"rounds": 2, "scores": {"fid": 26.0}}, {"state": "finished"})
+def test_sound_is_said_only_where_collapse_and_divergence_could_be_seen(opened_run):
+    page = opened_run(scored([40.0, 30.0], score=5.0), {"rounds": 2, "scores": {"fid": 26.0}}, {"state": "finished"})
     expect(page.locator(".sound")).to_have_text("✓ Nothing looks wrong: no collapse, no divergence, nobody left out.")
     page.unroute_all()  # then it is one that failed
     expect(page.locator(".pill")).to_contain_text("failed")
     expect(page.locator(".sound")).to_have_count(0)
 
 
-def test_clients_left_out_long_ago_are_not_forgotten(told):
+def test_clients_left_out_long_ago_are_not_forgotten(opened_run):
     lines = scored([9.0 - r for r in range(8)], score=5.0)
     lines[0]["refused"] = [{"partition": 1, "reason": "too long"}]
-    page = told(lines, amended={"signs": []})
+    page = opened_run(lines, amended={"signs": []})
     seen(page, "nobody left out of the latest rounds, though in 1 round before")
 
 
@@ -203,8 +203,8 @@ def test_the_playground_draws_from_the_last_round_and_says_which_and_how_good(vi
     with listening(trained) as client:
         best = {"round": 2, "value": 30.0, "num-samples": 2000}
         scores = {"best": best, "distance": "fid", "quality-rounds": [2], "quality": [30.0], "scores": {}}
-        told = scores | {"scored-with": MNIST}
-        page = visit("/#/run/digits/playground", at=client.base_url, before=lambda page: amend(page, told))
+        opened_run = scores | {"scored-with": MNIST}
+        page = visit("/#/run/digits/playground", at=client.base_url, before=lambda page: amend(page, opened_run))
         made = page.locator(".result[aria-busy=false] .made")
         expect(made).to_contain_text("40 images of round 3")
         expect(made).to_contain_text("This round was not scored.")

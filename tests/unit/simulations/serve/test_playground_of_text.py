@@ -36,8 +36,8 @@ def test_texts_appear_and_go_on_from_the_prompt(visit, client):
     expect(page.locator(".texts-made article .quiet")).to_have_text(["men"] * 4)
     with page.expect_request(lambda request: request.method == "POST") as sent:
         page.get_by_role("checkbox", name="Top-p").check()
-    wanted = json.loads(sent.value.post_data)
-    assert (wanted["prompts"], wanted["labels"], wanted["top-p"]) == (["The owl \u00e9"], [1], 0.95)
+    requested = json.loads(sent.value.post_data)
+    assert (requested["prompts"], requested["labels"], requested["top-p"]) == (["The owl \u00e9"], [1], 0.95)
     expect(page.get_by_role("region", name="Texts")).to_have_attribute("aria-busy", "false")
     page.get_by_text("Afterwards").click()
     page.get_by_label("single spaces").check()

@@ -61,7 +61,7 @@ def wait_until(holds, seconds=30):
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp", "npz", "zip"])
 def test_processes_send_the_bytes_that_threads_send(client, apart, format):
-    wanted = {
+    requested = {
         "num": 70,
         "labels": [1, 2, 7],
         "seed": 5,
@@ -69,7 +69,7 @@ def test_processes_send_the_bytes_that_threads_send(client, apart, format):
         "keep": 0.5,
         "resize": {"width": 9, "height": 40},
     }
-    for request in (wanted, {"num": 2, "format": format}, {"noise": [[0.5] * 8], "format": format, "round": 2}):
+    for request in (requested, {"num": 2, "format": format}, {"noise": [[0.5] * 8], "format": format, "round": 2}):
         there, here = apart.post(GENERATE, json=request), client.post(GENERATE, json=request)
         assert there.status_code == 200, there.text
         assert there.content == here.content
@@ -80,8 +80,8 @@ def test_processes_send_the_bytes_that_threads_send(client, apart, format):
 
 @pytest.mark.slow
 def test_processes_refuse_in_the_words_of_threads(client, apart):
-    for wanted in ({"num": 10**5}, {"labels": [10]}, {"round": 77}, {"client": 1}, {"format": "txt"}, {"num": 4097}):
-        there, here = apart.post(GENERATE, json=wanted), client.post(GENERATE, json=wanted)
+    for requested in ({"num": 10**5}, {"labels": [10]}, {"round": 77}, {"client": 1}, {"format": "txt"}, {"num": 4097}):
+        there, here = apart.post(GENERATE, json=requested), client.post(GENERATE, json=requested)
         assert (there.status_code, there.json()) == (here.status_code, here.json())
 
 
@@ -103,7 +103,7 @@ def test_requests_share_passes_in_the_process_and_are_counted_here(apart):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["generator", "encoders"])
-def test_a_process_that_dies_is_replaced_and_what_was_under_way_is_told_so(apart, monkeypatch, caplog, name):
+def test_a_process_that_dies_is_replaced_and_what_was_under_way_is_answered_so(apart, monkeypatch, caplog, name):
     monkeypatch.setattr(processes_file, "_REST", 0.0)
     before = apart.post(GENERATE, json={"num": 3}).content
     known = children(apart)

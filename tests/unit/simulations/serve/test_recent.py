@@ -49,7 +49,7 @@ def test_ten_windows_at_once_have_one_answer_made(written, said):
     assert said == [1]
 
 
-def test_a_new_line_is_told_at_once_and_other_runs_are_others(written, recent, said):
+def test_a_new_line_is_reported_at_once_and_other_runs_are_others(written, recent, said):
     run, other = written([line(1)]), RunReader("other", written([line(1), line(2)], "other"))
     record = RunReader("hand", run)
     assert [recent.of(record), recent.of(record), recent.of(other)] == [1, 1, 2]

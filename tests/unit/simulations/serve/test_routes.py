@@ -23,16 +23,16 @@ from tests.unit.simulations.serve.conftest import doing, event, line, listening
 GENERATE = "/api/runs/digits/generate"
 
 
-def test_runs_are_listed_and_told_in_full(client):
+def test_runs_are_listed_and_reported_in_full(client):
     [run] = client.get("/api/runs").json()["runs"]
     assert (run["id"], run["state"], run["progress"], run["round"]) == ("digits", "finished", 1.0, 3)
     assert run["checkpoint-rounds"] == [1, 2, 3]
     assert run["sample-rounds"] == [0, 1, 2, 3]
     assert run["images"]["class-names"] == [str(k) for k in range(10)]
-    told = client.get("/api/runs/digits").json()
-    assert told["config"]["federation.num-clients"] == 4
-    assert len(told["client-table"]) == 4
-    assert len(told["curves"]["means"]["generator-loss"]) == 3
+    reported = client.get("/api/runs/digits").json()
+    assert reported["config"]["federation.num-clients"] == 4
+    assert len(reported["client-table"]) == 4
+    assert len(reported["curves"]["means"]["generator-loss"]) == 3
 
 
 def test_samples_are_the_files_and_not_sent_twice(client, trained):
@@ -44,13 +44,13 @@ def test_samples_are_the_files_and_not_sent_twice(client, trained):
     assert client.get("/api/runs/digits/samples/9.png").status_code == 404
 
 
-def test_the_partition_tells_who_holds_what_but_no_digest_of_data(client):
+def test_the_partition_reports_who_holds_what_but_no_digest_of_data(client):
     answer = client.get("/api/runs/digits/partition")
     assert sum(answer.json()["clients"][0]["label-counts"]) == 40
     assert "digest" not in answer.text
 
 
-def test_the_journal_is_told_in_parts(client):
+def test_the_journal_is_reported_in_parts(client):
     whole = client.get("/api/runs/digits/journal").json()
     assert [row["round"] for row in whole["lines"] if "event" not in row] == [1, 2, 3]
     part = client.get("/api/runs/digits/journal", params={"first": 1, "num": 1}).json()
@@ -69,49 +69,49 @@ def test_a_hundred_sevens_come_as_a_zip(client):
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp", "npz", "zip"])
 def test_the_same_request_gives_the_same_bytes_and_another_seed_others(client, format):
-    wanted = {"num": 4, "labels": [1, 2], "seed": 5, "format": format, "resize": {"width": 40, "height": 40}}
-    first, second = (client.post(GENERATE, json=wanted).content for _ in range(2))
+    expected = {"num": 4, "labels": [1, 2], "seed": 5, "format": format, "resize": {"width": 40, "height": 40}}
+    first, second = (client.post(GENERATE, json=expected).content for _ in range(2))
     assert first == second
-    assert client.post(GENERATE, json=wanted | {"seed": 6}).content != first
+    assert client.post(GENERATE, json=expected | {"seed": 6}).content != first
 
 
 def test_concurrent_requests_are_joined_and_get_the_bytes_that_they_get_alone(client):
-    wanted = [
+    expected = [
         {"num": 1 + k % 9, "seed": k, "labels": [k % 10], "format": ("png", "npz", "zip")[k % 3], "round": 1 + k % 2}
         | ({"keep": 0.5} if k % 4 == 0 else {})
         for k in range(24)
     ]
-    alone = [client.post(GENERATE, json=one).content for one in wanted]
+    alone = [client.post(GENERATE, json=one).content for one in expected]
     joined = client.service.making.batcher.joined
     with ThreadPoolExecutor(24) as pool:
         for _ in range(2):
-            assert list(pool.map(lambda one: client.post(GENERATE, json=one).content, wanted)) == alone
+            assert list(pool.map(lambda one: client.post(GENERATE, json=one).content, expected)) == alone
     assert client.service.making.batcher.joined > joined, "no two requests shared a pass: nothing was tested"
 
 
 def test_images_say_where_they_come_from_and_can_be_made_again(client, tmp_path, trained):
-    wanted = {"num": 3, "seed": 9, "labels": [4], "keep": 0.5, "round": 2}
-    answer = client.post(GENERATE, json=wanted)
+    expected = {"num": 3, "seed": 9, "labels": [4], "keep": 0.5, "round": 2}
+    answer = client.post(GENERATE, json=expected)
     path = tmp_path / "file.png"
     path.write_bytes(answer.content)
     found = provenance.read(path)
     assert (found["run"], found["round"], found["seed"], found["labels"]) == ("digits", 2, 9, [4, 4, 4])
-    assert (found["request"], found["rejected"]) == (wanted, 3)
+    assert (found["request"], found["rejected"]) == (expected, 3)
     assert answer.headers["x-fedgan-rejected"] == "3"
     assert answer.headers["x-fedgan-model-sha256"] == found["model-sha256"]
     assert client.post(GENERATE, json=found["request"]).content == answer.content
 
 
 def test_given_noise_make_images_of_their_own(client):
-    wanted = {"noise": [[0.0] * 8, [1.0] * 8], "labels": [3], "format": "npz"}
-    answer = client.post(GENERATE, json=wanted)
+    expected = {"noise": [[0.0] * 8, [1.0] * 8], "labels": [3], "format": "npz"}
+    answer = client.post(GENERATE, json=expected)
     images = np.load(io.BytesIO(answer.content))["images"]
     assert images.shape == (2, 28, 28)
     assert not np.array_equal(*images)
 
 
 @pytest.mark.parametrize(
-    ("path", "wanted", "status", "said"),
+    ("path", "expected", "status", "said"),
     [
         (GENERATE, {"num": 10**5}, 422, "1000 a request are allowed"),
         (GENERATE, {"num": 400, "keep": 0.1}, 422, "examples would be made"),
@@ -124,8 +124,8 @@ def test_given_noise_make_images_of_their_own(client):
         ("/api/runs/other/generate", {}, 404, "no run of that name"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(client, trained, path, wanted, status, said):
-    answer = client.post(path, content=json.dumps(wanted), headers={"Content-Type": "application/json"})
+def test_what_cannot_be_is_refused_in_words(client, trained, path, expected, status, said):
+    answer = client.post(path, content=json.dumps(expected), headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert said in answer.json()["detail"]
     assert str(trained) not in answer.text
@@ -161,7 +161,7 @@ def test_a_run_with_files_that_cannot_be_read_takes_no_other_with_it(written, tr
         assert (answer.status_code, str(tmp_path) in answer.text) == (409, False)
 
 
-def test_too_many_requests_are_told_to_come_again(trained):
+def test_too_many_requests_are_answered_to_come_again(trained):
     with listening(trained, limits=Limits(waiting=64)) as client:
         stuck = threading.Event()
         client.service.making.batcher._make, make = (
@@ -183,27 +183,27 @@ def test_too_many_requests_are_told_to_come_again(trained):
 def test_only_so_many_requests_are_under_way_and_encoded_at_a_time(trained, monkeypatch):
     encode, busy, most, both, go = images_file.encode, [], [], threading.Event(), threading.Event()
 
-    def watched(made, wanted):
+    def watched(made, expected):
         busy.append(1)
         most.append(len(busy))
         if len(busy) == 2:
             both.set()
         assert go.wait(30)
         busy.pop()
-        return encode(made, wanted)
+        return encode(made, expected)
 
     monkeypatch.setattr(images_file, "encode", watched)
     with listening(trained, limits=Limits(requests=6, encoders=2)) as client, ThreadPoolExecutor(12) as pool:
-        asked = as_completed([pool.submit(client.post, GENERATE, json={"seed": k}) for k in range(12)], timeout=30)
-        assert [next(asked).result().status_code for _ in range(6)] == [429] * 6
+        requested = as_completed([pool.submit(client.post, GENERATE, json={"seed": k}) for k in range(12)], timeout=30)
+        assert [next(requested).result().status_code for _ in range(6)] == [429] * 6
         assert both.wait(30)
         go.set()
-        assert [answer.result().status_code for answer in asked] == [200] * 6
+        assert [answer.result().status_code for answer in requested] == [200] * 6
         assert max(most) == 2
         assert client.post(GENERATE, json={}).status_code == 200
 
 
-def test_what_is_not_made_when_the_server_stops_is_told_so(trained):
+def test_what_is_not_made_when_the_server_stops_is_answered_so(trained):
     with listening(trained) as client:
         stuck, batcher = threading.Event(), client.service.making.batcher
         batcher._make, make = lambda picked: (stuck.wait(30), make(picked)), batcher._make
@@ -321,10 +321,10 @@ def test_a_stream_says_what_clients_do_within_a_round_and_goes_on_from_the_last_
     with run.locked(), listening(tmp_path / "runs") as client:
         stream = Stream(client, "/api/runs/hand/journal")
         stream.wait(1)
-        doing(run, 2, k0="training", k1="asked")
+        doing(run, 2, k0="training", k1="requested")
         found = stream.wait(2)[1]
         assert (found["event"], found.get("id")) == ("now", None)
-        assert json.loads(found["data"])["clients"] == {"0": "training", "1": "asked"}
+        assert json.loads(found["data"])["clients"] == {"0": "training", "1": "requested"}
         run.now.unlink()
         assert stream.wait(3)[2]["data"] == "null"
 
@@ -418,11 +418,11 @@ def test_the_pages_need_nothing_from_elsewhere(client):
     assert "<b>POST</b> /api/runs/{run}/generate" in client.get("/docs").text
 
 
-def test_a_client_is_told_with_the_name_of_its_site(written, tmp_path):
+def test_a_client_is_shown_with_the_name_of_its_site(written, tmp_path):
     run = written([line(1, [(0, {}), (1, {})])], clients=2)
-    told = json.loads(run.partition.read_text())
-    told["clients"][1]["site"] = "hospital-b"
-    run.partition.write_text(json.dumps(told))
+    reported = json.loads(run.partition.read_text())
+    reported["clients"][1]["site"] = "hospital-b"
+    run.partition.write_text(json.dumps(reported))
     with listening(tmp_path / "runs") as client:
         rows = client.get("/api/runs/hand").json()["client-table"]
     assert [row["site"] for row in rows] == ["", "hospital-b"]

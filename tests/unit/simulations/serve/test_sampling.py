@@ -27,7 +27,7 @@ def test_images_are_those_of_fedgan_generate(network):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "labels"),
+    ("requested", "labels"),
     [
         ({"num": 12}, [*range(10), 0, 1]),
         ({"num": 3, "labels": "balanced"}, [0, 1, 2]),
@@ -39,8 +39,8 @@ def test_images_are_those_of_fedgan_generate(network):
         ({"num": 2, "keep": 0.5, "labels": [4, 2]}, [2, 2, 4, 4]),
     ],
 )
-def test_labels_are_taken_in_turn(network, wanted, labels):
-    assert draw(GenerateRequest.model_validate(wanted), network).labels.tolist() == labels
+def test_labels_are_taken_in_turn(network, requested, labels):
+    assert draw(GenerateRequest.model_validate(requested), network).labels.tolist() == labels
 
 
 def test_more_images_of_a_seed_begin_with_those_of_fewer(network):
@@ -73,7 +73,7 @@ def test_truncated_latents_stay_within_the_limit_in_the_same_order():
     torch.testing.assert_close(truncated(noise[:1000], 10.0), noise[:1000], atol=1e-4, rtol=0)
 
 
-def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
+def test_of_each_label_the_most_trusted_are_kept_in_the_order_requested():
     drawn = Draw(torch.zeros(6, 1), torch.tensor([1, 1, 1, 2, 2, 2]), kept_labels=[2, 1, 2])
     values = torch.tensor([0.0, 9.0, 1.0, 5.0, 0.0, 6.0])
     assert most_trusted(drawn, torch.zeros(6, 1, 4, 4), lambda images, labels: values).tolist() == [3, 1, 5]
@@ -81,9 +81,9 @@ def test_of_each_label_the_most_trusted_are_kept_in_the_order_asked_for():
 
 def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(network):
     for trust in ("adversary", "classifier"):
-        wanted = GenerateRequest(num=10, labels=[3], keep=0.25, trust=trust)
-        drawn = draw(wanted, network)
-        assert (len(drawn.labels), drawn.kept_labels, candidates(wanted) >= 40) == (40, [3] * 10, True)
+        requested = GenerateRequest(num=10, labels=[3], keep=0.25, trust=trust)
+        drawn = draw(requested, network)
+        assert (len(drawn.labels), drawn.kept_labels, candidates(requested) >= 40) == (40, [3] * 10, True)
     images = network.make(drawn.noise, drawn.labels)[0]
     kept = most_trusted(drawn, images, network.trust)
     values = network.trust(images, drawn.labels)
@@ -92,19 +92,19 @@ def test_the_discriminator_and_the_classifier_choose_what_they_trust_most(networ
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("requested", "message"),
     [
         ({"labels": [10]}, "the generator knows 0 to 9"),
         ({"noise": [[0.0] * 7]}, "a noise vector has 7 numbers: this generator takes 8"),
     ],
 )
-def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
+def test_what_a_generator_does_not_have_is_refused(network, requested, message):
     with pytest.raises(ConfigError, match=message):
-        draw(GenerateRequest.model_validate(wanted), network)
+        draw(GenerateRequest.model_validate(requested), network)
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "requested",
     [
         {"num": 0},
         {"num": "3"},
@@ -127,6 +127,6 @@ def test_what_a_generator_does_not_have_is_refused(network, wanted, message):
         {"path": "/etc/passwd"},
     ],
 )
-def test_requests_that_cannot_be_are_refused(wanted):
+def test_requests_that_cannot_be_are_refused(requested):
     with pytest.raises(ValidationError):
-        GenerateRequest.model_validate(wanted)
+        GenerateRequest.model_validate(requested)

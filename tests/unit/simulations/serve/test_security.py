@@ -185,7 +185,7 @@ def test_malformed_bodies_are_refused_and_the_server_goes_on(client, body):
         (b"\xff\xfe\x00", "the body cannot be read as JSON"),
     ],
 )
-def test_a_body_that_is_no_json_is_told_so_in_words(client, body, said):
+def test_a_body_that_is_no_json_is_answered_in_words(client, body, said):
     answer = client.post(GENERATE, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith(said)
@@ -193,7 +193,7 @@ def test_a_body_that_is_no_json_is_told_so_in_words(client, body, said):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'"text"', b"null"])
-def test_a_body_that_is_no_object_is_told_what_one_is(client, body):
+def test_a_body_that_is_no_object_gets_a_description_of_one(client, body):
     answer = client.post(GENERATE, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert 'a JSON object, such as {"num": 4}' in answer.json()["detail"]

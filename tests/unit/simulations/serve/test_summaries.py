@@ -164,7 +164,7 @@ def test_names_of_classes_are_those_of_the_roster_and_numbers_where_it_is_of_bef
     assert summary_of(view_of(run)).images.class_names == partition_of(view_of(run)).class_names == names
 
 
-def test_a_record_that_is_followed_tells_what_one_that_is_read_anew_does(written):
+def test_a_record_that_is_followed_reports_what_one_that_is_read_anew_does(written):
     rows = [
         line(1, [(0, {"d-real": 1.0}), (1, {})]),
         line(2, [(2, {"d-fake": float("nan"), "steps": 3})], [(0, "away")]),
@@ -183,14 +183,14 @@ def test_a_record_that_is_followed_tells_what_one_that_is_read_anew_does(written
     assert detail_of(followed.view()) == detail_of(view_of(run))
 
 
-def test_what_clients_do_is_told_of_the_round_that_is_under_way_only(written):
+def test_what_clients_do_is_shown_of_the_round_that_is_under_way_only(written):
     run = written([line(1)])
     with run.locked():
         os.utime(run.partition)
         assert detail_of(view_of(run)).now is None
-        doing(run, 2, k0="training", k1="answered", k2="away")
+        doing(run, 2, k0="training", k1="answered", k2="away", k3="asked")  # as versions before called "requested"
         now = detail_of(view_of(run)).now
-        assert (now.round, now.clients) == (2, {0: "training", 1: "answered", 2: "away"})
+        assert (now.round, now.clients) == (2, {0: "training", 1: "answered", 2: "away", 3: "requested"})
         doing(run, 1, k0="answered")  # of a round whose line is there
         assert detail_of(view_of(run)).now is None
         run.now.write_text('{"round": 2')
@@ -247,11 +247,11 @@ def test_a_generator_that_has_learned_little_has_not_collapsed(written):
     assert kinds(written(noise, "b")) == set()
 
 
-def test_places_on_the_host_are_told_by_their_last_part(written):
+def test_places_on_the_host_are_reported_by_their_last_part(written):
     run = written([line(1)], **{"data.root": "/srv/lab/scans", "output.dir": "/home/ann/runs/hand"})
-    told = detail_of(view_of(run))
-    assert (told.config["data.root"], told.config["output.dir"]) == ("scans", "hand")
-    assert not any(place in told.model_dump_json() for place in ("/srv", "/home", str(run.path.parent)))
+    reported = detail_of(view_of(run))
+    assert (reported.config["data.root"], reported.config["output.dir"]) == ("scans", "hand")
+    assert not any(place in reported.model_dump_json() for place in ("/srv", "/home", str(run.path.parent)))
 
 
 def test_names_of_runs_are_looked_up_and_stay_the_same(written, tmp_path):
@@ -297,15 +297,15 @@ def test_why_there_are_no_scores_is_a_sign(written):
 
 
 def test_scores_and_the_best_say_what_they_were_computed_with(written):
-    told = {"extractor": "mnist-cnn", "num-samples": 2000}
-    run = written([line(1, fid=9.0) | {"scored-with": told}, line(2)])
+    reported = {"extractor": "mnist-cnn", "num-samples": 2000}
+    run = written([line(1, fid=9.0) | {"scored-with": reported}, line(2)])
     found = summary_of(view_of(run))
     assert (found.scored_with.extractor, found.scored_with.num_samples, found.best.num_samples) == (
         "mnist-cnn",
         2000,
         2000,
     )
-    of_the_end = told | {"num-samples": 10_000, "utility-num-samples": 9}  # as limits.Computable.told has it
+    of_the_end = reported | {"num-samples": 10_000, "utility-num-samples": 9}  # as limits.Computable.told has it
     final = {"rounds": 2, "scores": {"fid": 8.0}, "scored-with": of_the_end}
     run.summary.write_text(json.dumps(final))
     found = summary_of(view_of(run))

@@ -87,7 +87,7 @@ def append(path, content):
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "reported"),
     [
         ("output.dir='/srv/lab one/runs/x' is full", "output.dir='…/lab one/runs/x' is full"),
         (
@@ -98,8 +98,8 @@ def append(path, content):
         ("~/fed/site/state.bin and ./here/it is", "…/state.bin and ./here/it is"),
     ],
 )
-def test_reasons_name_files_without_the_folders_of_the_host(tmp_path, reason, told):
+def test_reasons_name_files_without_the_folders_of_the_host(tmp_path, reason, reported):
     path = tmp_path / "journal.jsonl"
     path.write_text(text(event("stopped", 1, reason), line(2, refused=[(0, reason)])))
     (_, stopped), (_, second) = Tail(path).look().lines
-    assert stopped["reason"] == second["refused"][0]["reason"] == told
+    assert stopped["reason"] == second["refused"][0]["reason"] == reported

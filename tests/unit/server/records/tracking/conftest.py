@@ -18,7 +18,7 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def tracker(monkeypatch):
     """Returns what a tracker was told that stands in for tensorboard; ``told.fail`` names a call that raises."""
 
     class Recorder(Tracker):

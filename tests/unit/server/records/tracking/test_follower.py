@@ -32,23 +32,23 @@ def warnings_in(caplog):
     return [record.getMessage() for record in caplog.records if "tracking" in record.getMessage()]
 
 
-def test_a_tracker_is_told_each_round_once_with_samples_and_the_end(small, told):
+def test_a_tracker_gets_each_round_once_with_samples_and_the_end(small, tracker):
     config = small(tracking="tensorboard", output__sample_every=2, **SCORED)
     directory = run(config)
     lines = journal.read(directory.journal)
-    assert [round for round, _ in told.of("figures")] == [1, 2, 3]
-    for line, (_, values) in zip(lines, told.of("figures"), strict=True):
+    assert [round for round, _ in tracker.of("figures")] == [1, 2, 3]
+    for line, (_, values) in zip(lines, tracker.of("figures"), strict=True):
         assert values["scores/fid"] == line["scores"]["fid"]
         assert values["clients-mean/generator-loss"] == journal.mean_of(line, "generator-loss")
         assert values["client-3/drift"] == line["clients"][3]["drift"]
         assert values["traffic/bytes-up"] == line["bytes-up"]
         assert values["progress/refused"] == 0
         assert values["seconds/train"] == line["seconds"]["train"]
-    assert told.of("picture") == [[round, b"\x89PNG"] for round in (0, 1, 2, 3)]
-    ((scores, ended),) = told.of("finish")
+    assert tracker.of("picture") == [[round, b"\x89PNG"] for round in (0, 1, 2, 3)]
+    ((scores, ended),) = tracker.of("finish")
     assert ended
     assert scores["fid"] == directory.read_summary()["scores"]["fid"]
-    ((identity, round, name, flat),) = told.of("open")
+    ((identity, round, name, flat),) = tracker.of("open")
     assert (identity, round, name, flat["tracking"]) == ("", 0, "run", "tensorboard")
 
 
@@ -59,10 +59,10 @@ def test_without_a_tracker_there_is_no_thread_and_no_folder(small):
     assert threading.active_count() == before
 
 
-def test_a_failing_tracker_is_one_warning_and_changes_no_bit(small, told, caplog):
+def test_a_failing_tracker_is_one_warning_and_changes_no_bit(small, tracker, caplog):
     plain = weights(run(small("plain")))
     for call in ("open", "figures", "picture", "finish"):
-        told.fail = call
+        tracker.fail = call
         caplog.clear()
         with caplog.at_level(logging.WARNING, "fedgan"):
             directory = run(small(call, tracking="tensorboard"))
@@ -74,9 +74,9 @@ def test_a_failing_tracker_is_one_warning_and_changes_no_bit(small, told, caplog
         ]
 
 
-def test_a_tracker_that_hangs_holds_no_run(small, told, caplog, monkeypatch):
+def test_a_tracker_that_hangs_holds_no_run(small, tracker, caplog, monkeypatch):
     monkeypatch.setattr(follower, "_PATIENCE", 0.1)
-    told.fail = "hang in figures"
+    tracker.fail = "hang in figures"
     with caplog.at_level(logging.WARNING, "fedgan"):
         directory = run(small(tracking="tensorboard"))
     assert directory.read_summary()["rounds"] == 3
@@ -99,19 +99,19 @@ def test_an_unknown_tracker_is_refused_by_its_value(small):
         small(tracking="comet")
 
 
-def test_a_run_that_fails_says_so_to_its_tracker(small, told, monkeypatch):
+def test_a_run_that_fails_says_so_to_its_tracker(small, tracker, monkeypatch):
     def fail(self):
         raise FederationError("no more clients")
 
     monkeypatch.setattr(Run, "train", fail)
     with pytest.raises(FederationError):
         run(small(tracking="tensorboard"))
-    assert told.of("finish") == [[{}, False]]
+    assert tracker.of("finish") == [[{}, False]]
 
 
-def test_a_resumed_run_goes_on_under_the_same_identity_with_the_rounds_that_are_new(small, told):
+def test_a_resumed_run_goes_on_under_the_same_identity_with_the_rounds_that_are_new(small, tracker):
     run(small(tracking="tensorboard"))
-    told.calls.clear()
+    tracker.calls.clear()
     run(small(tracking="tensorboard", output__resume=True, federation__num_rounds=5))
-    assert [(identity, round) for identity, round, *_ in told.of("open")] == [("first", 3)]
-    assert [round for round, _ in told.of("figures")] == [4, 5]
+    assert [(identity, round) for identity, round, *_ in tracker.of("open")] == [("first", 3)]
+    assert [round for round, _ in tracker.of("figures")] == [4, 5]

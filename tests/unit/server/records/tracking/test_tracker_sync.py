@@ -14,7 +14,7 @@ def telling_of(config):
     return directory, tracker_sync.TrackerSync("tensorboard", config, directory)
 
 
-def test_a_run_that_goes_back_tells_its_rounds_again(small, told, line):
+def test_a_run_that_goes_back_reports_its_rounds_again(small, tracker, line):
     directory, teller = telling_of(small())
     teller.open()
     for round in (1, 2, 3):
@@ -28,16 +28,16 @@ def test_a_run_that_goes_back_tells_its_rounds_again(small, told, line):
     teller.tell()
     journal.append(directory.journal, line(2))
     teller.tell()
-    assert [call[:2] for call in told.calls[1:]] == [
+    assert [call[:2] for call in tracker.calls[1:]] == [
         ("figures", 1), ("figures", 2), ("figures", 3), ("rewind", 1), ("figures", 2)
     ]  # fmt: skip
-    assert told.of("figures")[0][1] == {
+    assert tracker.of("figures")[0][1] == {
         "scores/fid": 1.0, "traffic/bytes-down": 0.0, "traffic/bytes-up": 0.0, "progress/examples-seen": 1.0,
         "progress/refused": 0.0,
     }  # fmt: skip
 
 
-def test_rounds_that_were_done_again_between_two_looks_are_noticed(small, told, line):
+def test_rounds_that_were_done_again_between_two_looks_are_noticed(small, tracker, line):
     directory, teller = telling_of(small())
     teller.open()
     for round in (1, 2, 3):
@@ -47,85 +47,85 @@ def test_rounds_that_were_done_again_between_two_looks_are_noticed(small, told, 
     for round in (2, 3, 4):
         journal.append(directory.journal, line(round, fid=7.0))
     assert teller.tell() == 3
-    assert [call[:2] for call in told.calls[4:]] == [
+    assert [call[:2] for call in tracker.calls[4:]] == [
         ("rewind", 1), ("figures", 2), ("figures", 3), ("figures", 4)
     ]  # fmt: skip
 
 
-def test_what_one_process_told_the_next_one_does_not_tell_again(small, told, line):
+def test_what_one_process_sent_the_next_one_does_not_send_again(small, tracker, line):
     directory, first = telling_of(small())
     for round in (1, 2, 3):
         journal.append(directory.journal, line(round))
-    assert not first.is_told(ended=False)
+    assert not first.is_complete(ended=False)
     first.open()
     assert first.tell() == 3
     first.end(ended=False)
-    told.calls.clear()
+    tracker.calls.clear()
     _, second = telling_of(small())
-    assert second.is_told(ended=False)
-    assert not second.is_told(ended=True)
+    assert second.is_complete(ended=False)
+    assert not second.is_complete(ended=True)
     journal.append(directory.journal, line(4))
-    assert not second.is_told(ended=False)
+    assert not second.is_complete(ended=False)
     second.open()
     assert second.tell() == 1
-    assert [call[:3] for call in told.calls] == [("open", "first", 3), ("figures", 4, told.of("figures")[0][1])]
+    assert [call[:3] for call in tracker.calls] == [("open", "first", 3), ("figures", 4, tracker.of("figures")[0][1])]
 
 
-def test_rounds_that_changed_since_another_process_told_them_are_told_again(small, told, line):
+def test_rounds_that_changed_since_another_process_sent_them_are_sent_again(small, tracker, line):
     directory, first = telling_of(small())
     for round in (1, 2, 3):
         journal.append(directory.journal, line(round))
     first.open()
     first.tell()
     first.end(ended=False)
-    told.calls.clear()
+    tracker.calls.clear()
     journal.cut(directory.journal, 1)
     for round in (2, 3):
         journal.append(directory.journal, line(round, fid=7.0))
     _, second = telling_of(small())
-    assert not second.is_told(ended=False)
+    assert not second.is_complete(ended=False)
     second.open()
     assert second.tell() == 2
-    assert [call[:3] for call in told.calls[:1]] == [("open", "first", 1)]
-    assert [round for round, _ in told.of("figures")] == [2, 3]
+    assert [call[:3] for call in tracker.calls[:1]] == [("open", "first", 1)]
+    assert [round for round, _ in tracker.of("figures")] == [2, 3]
     _, third = telling_of(small())
-    assert not third.is_told(ended=False)  # the end was told of a run that had other rounds
+    assert not third.is_complete(ended=False)  # the end was told of a run that had other rounds
 
 
-def test_another_run_in_the_same_folder_is_another_run_of_the_tracker(small, told, line):
+def test_another_run_in_the_same_folder_is_another_run_of_the_tracker(small, tracker, line):
     directory, first = telling_of(small())
     journal.append(directory.journal, line(1))
     first.open()
     first.tell()
     first.end(ended=False)
-    told.calls.clear()
+    tracker.calls.clear()
     directory.clear()
     journal.append(directory.journal, line(1, fid=7.0))
     _, second = telling_of(small())
     second.open()
     assert second.tell() == 1
-    assert [call[:3] for call in told.calls[:1]] == [("open", "", 0)]
+    assert [call[:3] for call in tracker.calls[:1]] == [("open", "", 0)]
 
 
-def test_a_tracker_that_fails_in_the_middle_is_told_the_rest_later(small, told, line):
+def test_a_tracker_that_fails_in_the_middle_is_sent_the_rest_later(small, tracker, line):
     directory, first = telling_of(small())
     journal.append(directory.journal, line(1))
     first.open()
     first.tell()
     for round in (2, 3):
         journal.append(directory.journal, line(round))
-    told.fail = "figures of 3"
+    tracker.fail = "figures of 3"
     with pytest.raises(OSError, match="no figures of 3"):
         first.tell()
-    told.fail = ""
-    told.calls.clear()
+    tracker.fail = ""
+    tracker.calls.clear()
     _, second = telling_of(small())
     second.open()
     assert second.tell() == 1
-    assert [call[:2] for call in told.calls] == [("open", "first"), ("figures", 3)]
+    assert [call[:2] for call in tracker.calls] == [("open", "first"), ("figures", 3)]
 
 
-def test_a_torn_record_of_what_was_told_is_none(small, told, line):
+def test_a_torn_record_of_what_was_reported_is_none(small, tracker, line):
     directory, first = telling_of(small())
     journal.append(directory.journal, line(1))
     first.open()
@@ -136,7 +136,7 @@ def test_a_torn_record_of_what_was_told_is_none(small, told, line):
     assert second.tell() == 1
 
 
-def test_two_processes_do_not_tell_one_tracker_of_one_run(small, told):
+def test_two_processes_do_not_tell_one_tracker_of_one_run(small, tracker):
     directory, first = telling_of(small())
     _, second = telling_of(small())
     with first.alone():
@@ -155,7 +155,7 @@ def test_clients_have_figures_of_their_own_only_where_there_are_few(line):
     assert many["clients-mean/generator-loss"] == 25.0
 
 
-def test_rounds_of_a_version_that_wrote_less_are_not_told_twice(small, told, line):
+def test_rounds_of_a_version_that_wrote_less_are_not_sent_twice(small, tracker, line):
     directory, first = telling_of(small())
     old = {key: value for key, value in line(1).items() if key not in ("refused", "bytes-up")}
     journal.append(directory.journal, old)
@@ -163,6 +163,6 @@ def test_rounds_of_a_version_that_wrote_less_are_not_told_twice(small, told, lin
     assert first.tell() == 1
     first.end(ended=False)
     _, second = telling_of(small())
-    assert second.is_told(ended=False)
+    assert second.is_complete(ended=False)
     second.open()
     assert second.tell() == 0

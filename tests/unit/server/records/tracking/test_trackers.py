@@ -58,12 +58,12 @@ def test_wandb_without_a_key_writes_to_the_run_directory(small, monkeypatch, tmp
     state = json.loads((directory.path / "tracking" / "wandb.json").read_text())
     assert state["identity"] in file.name
     assert list(state["rounds"]) == ["1", "2", "3"]
-    wanted = (b"scores/fid", b"client-3/drift", b"final/fid", b"samples")
+    expected = (b"scores/fid", b"client-3/drift", b"final/fid", b"samples")
     for _ in range(600):  # wandb writes in a process of its own
-        if all(text in file.read_bytes() for text in wanted):
+        if all(text in file.read_bytes() for text in expected):
             return
         time.sleep(0.05)
-    pytest.fail(f"not all of {wanted} are in {file}")
+    pytest.fail(f"not all of {expected} are in {file}")
 
 
 def test_mlflow_without_a_server_writes_to_the_run_directory(small, monkeypatch, caplog):
@@ -99,7 +99,7 @@ def change(directory, fid):
         journal.append(directory.journal, line | {"scores": {**line["scores"], "fid": fid}})
 
 
-def test_tensorboard_has_each_point_once_however_often_it_is_told(small, capsys):
+def test_tensorboard_has_each_point_once_however_often_it_is_reported(small, capsys):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -138,7 +138,7 @@ def test_mlflow_has_each_point_once_until_a_round_becomes_another(small, capsys,
     assert client.get_run(identity).data.metrics["scores/fid"] == 7.0
 
 
-def test_wandb_is_told_once_and_later_under_the_same_id(small, capsys, monkeypatch):
+def test_wandb_is_sent_once_and_later_under_the_same_id(small, capsys, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     directory = run(small(**SCORED))
