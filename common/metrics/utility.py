@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import DataError
-from common.metrics.base import SHARES, Comparison, Metric, Score, Scores, Setting
+from common.metrics.base import SHARES, Metric, Score, Scores, Setting
+from common.metrics.comparison import Comparison
 from common.metrics.supervised import accuracy, fit, materialise
 from common.seeding import torch_generator
 

@@ -15,7 +15,8 @@ from flower import flower
 from common.algorithms import ALGORITHMS
 from server.records import journal, run_directory
 from simulations.runtime import in_process
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
