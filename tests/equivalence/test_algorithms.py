@@ -21,7 +21,7 @@ from simulations.runtime.in_process_grid import InProcessGrid
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 VARIANTS = {"fedavg": ["sync=both", "sync=generator", "sync=discriminator"]}
-TRAINING = [name for name, kind in ALGORITHMS.items() if not kind.counts]
+TRAINING = [name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"]
 SPECS = [f"{name} {options}".strip() for name in TRAINING for options in VARIANTS.get(name, [""])]
 PARTIAL = {"federation.fraction": 0.75, "local.moments": "keep"}
 
