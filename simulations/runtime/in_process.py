@@ -56,6 +56,8 @@ def simulate(
     workers = num_workers or available_cores()
     before = rows_before(config)
     on_cpu = _is_cpu(devices)
+    if config.privacy_component.private:
+        engine = _private_engine(engine)
     if engine in ("auto", "fastest") and (before is not None or (engine, on_cpu) == ("auto", True)):
         engine = "batched" if before else "equal"
     with ExitStack() as stack:
@@ -83,6 +85,20 @@ def simulate(
 def _is_cpu(devices: Sequence[str]) -> bool:
     """Returns whether clients train on the CPU."""
     return torch.device(devices[0]).type == "cpu" if devices else not torch.cuda.is_available()
+
+
+def _private_engine(engine: str) -> str:
+    """Returns the engine of a run under a promise of privacy, whose clients have batches of different sizes.
+
+    Raises:
+        ConfigError: Such clients cannot be trained together.
+    """
+    if engine == "batched":
+        raise ConfigError(
+            "--engine batched trains clients together whose batches are of one size, and privacy draws them by chance: "
+            "take --engine threads"
+        )
+    return "equal" if engine in ("auto", "fastest") else engine
 
 
 def check_engine(engine: str) -> None:

@@ -118,7 +118,7 @@ def test_what_is_summed_is_the_gradient_of_all_networks_that_a_phase_steps_and_o
 
 
 def test_many_examples_are_summed_in_parts(monkeypatch, sums):
-    for most in (64, 3):
+    for most in (128, 3):
         monkeypatch.setattr("client.private_steps.EXAMPLES_AT_ONCE", most)
         private(make(steps=1), rate=1.0).fit()
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-6)
