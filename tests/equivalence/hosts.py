@@ -21,16 +21,6 @@ _SERIAL = itertools.count()
 PORT = 8000
 CONNECTION = "sites"
 READY_SECONDS = 60
-HEARTBEATS = """\
-# Python reads this file as it starts. Two heartbeats may be missed until a process counts as gone: 30 seconds each, for
-# which Flower has no setting.
-import sys
-
-if any(name in word for word in sys.orig_argv for name in ("/flower-super", "/flwr-")):
-    from flwr.common import constant
-
-    constant.HEARTBEAT_DEFAULT_INTERVAL = 10
-"""
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -121,9 +111,6 @@ class Host(Home):
         self.number = number
         self.address = network.address(number)
         self._children = {}
-        (path / "python").mkdir()
-        (path / "python" / "sitecustomize.py").write_text(HEARTBEATS)
-        self.env["PYTHONPATH"] = str(path / "python")
 
     def spawn(self, log, *command, **env):
         """Starts a process whose output goes to the file ``log``; the one before it, if any, has ended."""
@@ -359,11 +346,6 @@ class Deployment:
 
     def status(self, run_id):
         return self.server.status(run_id, CONNECTION)
-
-    def statuses(self):
-        """Returns the status of each run by its id."""
-        listed = json.loads(self.server("flwr", "list", CONNECTION, "--format", "json").stdout)
-        return {run["run-id"]: run["status"] for run in listed["runs"]}
 
     def wait(self, run_id, seconds=300):
         return self.server.wait(run_id, CONNECTION, seconds=seconds)
