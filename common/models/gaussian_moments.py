@@ -49,9 +49,8 @@ def gaussians_of(moments: PartMoments, num_classes: int, rank: int) -> Gaussians
     means = []
     for total, of_class, own_counts, own in zip(totals, of_classes, counts, sums.split(parts), strict=True):
         wide = noise * math.sqrt(parts)
-        centre = drawn(_mean(of_class, one, wide), mean_of_all, _noise_of_entries(wide, total))
-        for count, each in zip(own_counts, own, strict=True):
-            means.append(drawn(_mean(each, one, noise), centre, _noise_of_entries(noise, count)))
+        centre = _mean_near(mean_of_all, of_class, total, one, wide)
+        means += [_mean_near(centre, each, count, one, noise) for each, count in zip(own, own_counts, strict=True)]
     flat = counts.flatten()
     spreads = [each[1:, 1:] - count * torch.outer(m, m) for each, count, m in zip(sums, flat, means, strict=True)]
     seen = [spread for spread, count in zip(spreads, flat, strict=True) if count]
@@ -95,6 +94,11 @@ def _count(sums: Tensor, one: float, noise: float) -> Tensor:
 def _noise_of_entries(noise: float, count: Tensor) -> float:
     """Returns the noise of sums off the diagonal, an example."""
     return noise / math.sqrt(2) / max(float(count), 1.0)
+
+
+def _mean_near(centre: Tensor, sums: Tensor, count: Tensor, one: float, noise: float) -> Tensor:
+    """Returns the mean of so many examples with these sums, drawn to ``centre``; that itself where there are none."""
+    return drawn(_mean(sums, one, noise), centre, _noise_of_entries(noise, count)) if count else centre
 
 
 def _mean(sums: Tensor, one: float, noise: float) -> Tensor:
