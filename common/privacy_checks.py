@@ -39,8 +39,8 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
         yield f"data.name={config.data.name!r} names the characters that clients' texts hold: take tokens=bytes"
     if config.local.fake_labels == "balanced":
         yield (
-            'local.fake-labels="balanced" follows which classes a client holds: set local.fake-labels="own" (a fake has '
-            'the label of the example beside it, within the gradient that gets noise) or "uniform"'
+            'local.fake-labels="balanced" follows which classes a client holds: set local.fake-labels="own" (a fake '
+            'has the label of the example beside it, within the gradient that gets noise) or "uniform"'
         )
     if config.local.mixed_precision:
         yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
