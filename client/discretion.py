@@ -40,7 +40,7 @@ def discreet(config: RunConfig) -> Iterator[None]:
     except Exception as error:
         if not config.privacy_component.private:
             raise
-        log.exception("what the server is not told, as the run promises privacy:")
+        log.exception("not sent to the server, as the run promises privacy:")
         kind = next(kind for kind in (*_GENERIC, FedGANError) if isinstance(error, kind) or kind is FedGANError)
         kind = kind if kind in _GENERIC else FederationError
         raise kind(f"{_GENERIC[kind]}: its own log says why, and the run's promise of privacy keeps it there") from None

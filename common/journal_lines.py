@@ -66,15 +66,24 @@ _OfAllRounds = TypedDict(
     },
 )
 
+
+class PrivacyLine(TypedDict):
+    """What a private run has spent after a round: the largest epsilon of a client."""
+
+    epsilon: float
+
+
 MaskLine = TypedDict(
     "MaskLine", {"seconds": float, "bytes-down": int, "bytes-up": int, "dropped": dict[str, list[RefusedLine]]}
 )
 """What secure aggregation took beside a round's training, and who dropped out in which of its steps."""
 
 OfSomeRounds = TypedDict(
-    "OfSomeRounds", {"transforms": list[str], "scored-with": ScoredWith, "masks": MaskLine}, total=False
+    "OfSomeRounds",
+    {"transforms": list[str], "scored-with": ScoredWith, "privacy": PrivacyLine, "masks": MaskLine},
+    total=False,
 )
-"""What only some rounds have: transforms of updates, scores, and masks."""
+"""What only some rounds have: transforms of updates, scores, what a private run has spent, and masks."""
 
 
 class RoundLine(ScoredRound, _OfAllRounds, OfSomeRounds):

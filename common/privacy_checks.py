@@ -47,5 +47,5 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
     if config.evaluation.holdout:
         yield (
             f"evaluation.holdout={config.evaluation.holdout:g} has one example decide which others are trained on, and "
-            "nobody may ask for what they would tell: set evaluation.holdout=0"
+            "nobody gets the figures that it is for: set evaluation.holdout=0 (an audit takes the data's test part)"
         )

@@ -64,6 +64,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, protected: 
         "memory-rounds": json.dumps({str(k): v for k, v in snapshot.memory_rounds.items()}),
         "rollbacks": str(snapshot.rollbacks),
         "run": snapshot.run,
+        "releases": str(snapshot.releases),
         "config": json.dumps(checkpoint.config),
         "roster": json.dumps(checkpoint.roster),
     }
@@ -124,6 +125,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         memory_rounds={int(k): v for k, v in json.loads(header["memory-rounds"]).items()},
         rollbacks=int(header["rollbacks"]),
         run=header["run"],
+        releases=int(header.get("releases", 0)),
     )
     return Checkpoint(snapshot, upgraded(json.loads(header["config"])), json.loads(header["roster"]))
 

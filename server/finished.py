@@ -7,6 +7,7 @@ from common.config import RunConfig
 from common.errors import CheckpointError, ConfigError
 from server import checkpoint
 from server.records import journal
+from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
 from server.rounds.ended_early import why_over
 
@@ -27,13 +28,14 @@ def remark(config: RunConfig, directory: RunDirectory) -> str | None:
         if not lines or lines[-1]["round"] != rounds or stored.identity() != config.identity():
             return None
         kept = checkpoint.latest(directory.checkpoints)
+        ledger = PrivacyLedger.read(directory.privacy)
     except CheckpointError:
         return None  # what is not whole is made again
     if kept is None or kept.snapshot.state.round != rounds:
         return None
     if not directory.report.exists() or any(directory.path.glob(".*.tmp")):
         return None  # it died while it wrote the last of its files
-    if rounds < config.federation.num_rounds and not why_over(config, lines, kept.snapshot):
+    if rounds < config.federation.num_rounds and not why_over(config, lines, kept.snapshot, ledger):
         return None
     again = f"fedgan evaluate {shlex.quote(str(directory.path))}"
     before, now = stored.flat(), config.flat()

@@ -26,6 +26,7 @@ from server.evaluation.scoring import Scoring
 from server.records import journal, report, tracking
 from server.records.ending import heeding_signals, noting_the_end
 from server.records.notes import Notes
+from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
 from server.rounds.base import Hook, KeptRound, Snapshot
@@ -116,13 +117,25 @@ class Run:
         """Finds where to start from, and writes what is known before the first round."""
         snapshot = self._done = self._recovery.starting_point()
         write_atomically(self._directory.partition, json.dumps(described(self._roster), indent=1).encode())
+        self._ledger = PrivacyLedger.begun(self._directory.privacy, self._config, self._roster.clients)
+        if self._ledger is not None:
+            self._ledger.require(snapshot.releases, snapshot.state.round)
         states = self._keeper.client_states if self._keeper else lambda rounds: {}
         masked = None
         if self._config.aggregator.sums_alone:
             masked = MaskedRounds(self._config, self._roster, self._grid, self._directory.site_keys)
         self._strategy = FederatedStrategy(
-            self._config, self._roster, self._grid, snapshot, states, self._spill, self._recovery.returnable, masked
+            self._config,
+            self._roster,
+            self._grid,
+            snapshot,
+            states,
+            self._spill,
+            self._recovery.returnable,
+            masked,
         )
+        self._strategy.ledger = self._ledger
+        self._grid.may_not_ask_again = self._strategy.charge_again
         self._notes = Notes(self._directory.journal)
         for sentence in self._scoring.reasons:
             log.log(logging.WARNING if self._scoring.silent else logging.INFO, "%s", sentence)
@@ -166,7 +179,7 @@ class Run:
         """
         earlier = journal.read(self._directory.journal)
         self._hooks = self._listed_hooks(earlier)
-        over = why_over(self._config, earlier, self._done)
+        over = why_over(self._config, earlier, self._done, self._ledger)
         while (left := self._config.federation.num_rounds - self._strategy.snapshot.state.round) > 0:
             if over:
                 self._end_early(over)
@@ -181,6 +194,9 @@ class Run:
                 )
             except RoundError as error:
                 self._repeat(error)
+            except SpentError as error:
+                over = str(error)
+                self._note_the_end_of_privacy(over)
             except _LeftLoopError as leaving:
                 if isinstance(leaving.answer, GoBack):
                     self._go_back(leaving.answer.why)
@@ -203,7 +219,14 @@ class Run:
         self._recovery.save_now(self._done)
         lines, names = self._recovery.scores.lines, self._roster.class_names
         written = summary.write(
-            self._directory, self._strategy.snapshot, self._scoring, self._notes, lines, names, self._start
+            self._directory,
+            self._strategy.snapshot,
+            self._scoring,
+            self._notes,
+            lines,
+            names,
+            self._start,
+            self._ledger,
         )
         self._partition.draw()
         report.write_report(self._directory)
@@ -235,6 +258,8 @@ class Run:
             snapshot=snapshot,
             since=time.perf_counter(),
         )
+        if self._ledger is not None:
+            round.line["privacy"] = {"epsilon": self._ledger.largest_of_few()}
         stop = self._ask_hooks(round)
         if stop and not round.last:
             raise _LeftLoopError(stop)
@@ -281,6 +306,10 @@ class Run:
         record = self._strategy.record
         self._notes.add("round-repeated", record.round, str(error), record.refusals(self._roster.names))
         log.warning("%s; the round is repeated", error)
+
+    def _note_the_end_of_privacy(self, why: str) -> None:
+        assert self._ledger is not None
+        self._ledger.end(self._strategy.snapshot.state.round, why)
 
     def _end_early(self, why: str) -> None:
         """Notes why the run ends before its last round, and draws its last generator."""

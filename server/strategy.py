@@ -19,13 +19,14 @@ from common.config import RunConfig
 from common.errors import FederationError, ProtocolError
 from common.journal_lines import ClientLine
 from common.secure_sum import Letters
-from common.tree import FrozenTree, Tree, not_finite, rough_distance
+from common.tree import FrozenTree, Tree, digest, not_finite, rough_distance
 from server.clients import admission
 from server.clients.masked_rounds import MaskedRounds, MaskRecord
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
 from server.context import context_of
+from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -55,6 +56,7 @@ class FederatedStrategy(Strategy):
     Attributes:
         snapshot: The last round that is done.
         record: What the round at hand did so far.
+        ledger: Where releases of private examples are noted before tasks are sent; None: nothing is promised.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class FederatedStrategy(Strategy):
         self._spill = spill or ReplySpill(Path(), 0)
         self._returnable = returnable
         self._masked = masked
+        self.ledger: PrivacyLedger | None = None
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
@@ -98,6 +101,9 @@ class FederatedStrategy(Strategy):
         """Samples the cohort of the next round and returns a message for each of its clients.
 
         Flower counts rounds from 1 at every start; a resumed run goes on counting from its state.
+
+        Raises:
+            SpentError: The round would release more than the run promises.
         """
         start = time.perf_counter()
         self._spill.clear()
@@ -111,6 +117,7 @@ class FederatedStrategy(Strategy):
         messages = []
         with _threads(self._config.local.num_threads):
             payloads = self._algorithm.broadcast(state, cohort, context)
+        self._charge(payloads)
         if self._config.pipeline.steps:
             published = self._config.model_component.roles.published
             self._sent = {k: self._algorithm.received(payload.arrays, published) for k, payload in payloads.items()}
@@ -175,6 +182,7 @@ class FederatedStrategy(Strategy):
             clients=self._client_states(heard),
             examples_seen=before.examples_seen + examples,
             memory_rounds=heard,
+            releases=self.ledger.num_lines if self.ledger else 0,
         )
         after = self.record.seconds.get(MASKS, 0.0) - masks
         self.record.seconds["aggregate"] = time.perf_counter() - start - after
@@ -240,6 +248,26 @@ class FederatedStrategy(Strategy):
             spec=self._roster.shared_spec,
         )
 
+    def _charge(self, payloads: Mapping[int, Payload]) -> None:
+        if self.ledger is None:
+            return
+        digests = {id(payload.arrays): "" for payload in payloads.values()}
+        for payload in payloads.values():
+            digests[id(payload.arrays)] = digests[id(payload.arrays)] or digest(payload.arrays)[:16]
+        heard = self.snapshot.memory_rounds
+        starts = {k: f"{digests[id(payload.arrays)]}-{heard.get(k, 0)}" for k, payload in payloads.items()}
+        self.ledger.charge(self.record.round, self.snapshot.rollbacks, starts)
+
+    def charge_again(self, partition: int) -> str:
+        """Notes that a client gets its task of the round at hand once more; returns why it may not, or nothing."""
+        if self.ledger is None or self.ledger.accounts[partition].noise != wire.SYSTEM:
+            return ""
+        try:
+            self.ledger.charge(self.record.round, self.snapshot.rollbacks, {partition: "again"})
+        except SpentError as error:
+            return str(error)
+        return ""
+
     def _admit(self, messages: list[Message]) -> tuple[list[Reply], set[int]]:
         """Returns the replies that may be aggregated, by partition, and who has lost its memory and begins anew.
 
@@ -262,7 +290,9 @@ class FederatedStrategy(Strategy):
                 continue
             try:
                 reply, memory_round = self._read(message, partition)
-                admission.check(reply, self._roster.clients[partition], sent, any_length=self._algorithm.counts)
+                admission.check(
+                    reply, self._roster.clients[partition], sent, any_length=self._algorithm.fitting == "counts"
+                )
                 if self._masked is None:
                     self._algorithm.check_reply(reply, self._context)
             except ProtocolError as error:
@@ -314,7 +344,7 @@ class FederatedStrategy(Strategy):
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        if shared and not self._algorithm.counts and self._masked is None:
+        if shared and self._algorithm.fitting == "steps" and self._masked is None:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
 

@@ -11,6 +11,7 @@ from common.tree import digest
 from server.evaluation.scoring import Scoring
 from server.records import model_selection
 from server.records.notes import Notes
+from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
 from server.rounds.base import Snapshot
 
@@ -23,6 +24,7 @@ def write(
     lines: Sequence[ScoredRound],
     class_names: Sequence[str],
     begun: float,
+    ledger: PrivacyLedger | None = None,
 ) -> dict[str, Any]:
     """Scores a run's last generator in full, writes ``summary.json``, and returns what it says.
 
@@ -34,6 +36,7 @@ def write(
         lines: ``round`` and ``scores`` of its rounds.
         class_names: Of the classes.
         begun: When this process began with the run, on ``time.perf_counter``.
+        ledger: What was released of private examples; None: nothing is promised of them.
     """
     state, start = snapshot.state, time.perf_counter()
     published = scoring.published(state)
@@ -52,6 +55,7 @@ def write(
         "generator-sha256": digest(published),
         "best": best and {"round": best["round"], **model_selection.compared_by(best["scores"])},
         "class-names": list(class_names),
+        **({"privacy": ledger.summary()} if ledger else {}),
         "scores": scores,
         **scoring.summary(scores),
     }

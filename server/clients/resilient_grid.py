@@ -57,6 +57,8 @@ class ResilientGrid(Grid):
         """Where to show what clients do while they train; None: nowhere."""
         self.spill: ReplySpill | None = None
         """Takes replies as they come."""
+        self.may_not_ask_again: Callable[[int], str] = lambda partition: ""
+        """Returns why a client that has lost its task of a round may not get it once more; empty: it gets it."""
 
     def roll_call(self, config: RunConfig) -> Roster:
         """Waits for all clients, and returns them if they form one federation; see ``Attendance.roll_call``."""
@@ -143,6 +145,9 @@ class ResilientGrid(Grid):
                     )
                     continue
                 log.info("%s is away: %s", self.label(partition), reason_of(reply))
+                if requests.trains and (why := self.may_not_ask_again(partition)):
+                    self._silence[partition] = why
+                    continue
                 requests.unsent[partition] = requests.templates[partition]
                 requests.disturbed.add(partition)
             else:

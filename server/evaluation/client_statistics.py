@@ -91,8 +91,9 @@ def reasons(config: RunConfig, roster: Roster, extractor: metrics.Extractor | No
     if roster.spec.kind not in FEDERATED_FID.kinds:
         return {}
     withheld = {k: one_line(client.without_moments) for k, client in roster.clients.items() if client.without_moments}
-    if not config.evaluation.federated:
-        return dict.fromkeys(NAMES, "evaluation.federated=false")
+    if not config.evaluation.federated or config.privacy_component.private:
+        private = "under a promise of privacy clients send no moments of their images"
+        return dict.fromkeys(NAMES, private if config.evaluation.federated else "evaluation.federated=false")
     if extractor is None:
         return dict.fromkeys(NAMES, no_extractor(config.evaluation, roster.spec))
     if len(withheld) == len(roster.clients):
@@ -116,7 +117,7 @@ def extractor_for(config: RunConfig, roster: Roster, evaluator: Evaluator | None
         ConfigError: It does not take the clients' images.
         DataError: Its weights are missing or unusable.
     """
-    if not config.evaluation.federated:
+    if not config.evaluation.federated or config.privacy_component.private:
         return None
     return evaluator.extractor if evaluator else extractor_of(config, roster.spec)
 

@@ -153,6 +153,8 @@ def describe(line: RoundLine, num_rounds: int, losses: Sequence[Loss]) -> str:
     if made_with := line.get("scored-with"):
         parts.append(f"({scored_with(made_with)})")
     parts += filter(None, (metric.remark(line["scores"]) for metric in METRICS.values()))
+    if spent := line.get("privacy"):
+        parts.append(f"epsilon {spent['epsilon']:.2f}")
     if line["refused"]:
         parts.append(f"{len(line['refused'])} left out")
     return "  ".join(parts)

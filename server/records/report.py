@@ -23,7 +23,7 @@ from common.journal_lines import EventLine, RoundLine
 from common.metrics import table
 from common.objectives import Objective
 from common.reconstruction import missing_networks
-from server.records import curves, journal, plots
+from server.records import curves, journal, plots, privacy_words
 from server.records.generator_weak_spots import client_names, weak_spots
 from server.records.incidents import incidents, reasons
 from server.records.run_directory import RunDirectory
@@ -87,6 +87,7 @@ def write_report(run: RunDirectory) -> Path:
         f"{_counted(config.federation.num_rounds, 'round')}; no {example} left its client.</p>",
         _end(summary, events),
         _tiles(summary, events),
+        _privacy(summary.get("privacy")),
         sample_pages(run),
         _samples(run, names, bool(getattr(config.model_component, "conditional", False))),
         _reconstructions(run, config),
@@ -127,6 +128,22 @@ def _tiles(summary: Mapping[str, Any], events: Sequence[EventLine]) -> str:
         return f"<h2>Scores</h2><div class=tiles>{''.join(tiles)}</div>{''.join(words)}"
     return f"<p>This run has no {'' if summary else 'final '}scores{': ' if absent else '.'}" + (
         f"{html.escape(f'{absent}.' if absent else '')}</p>{''.join(words)}"
+    )
+
+
+def _privacy(said: Mapping[str, Any] | None) -> str:
+    """Returns what is proven of the run, and what each client has spent; nothing of a run without a promise."""
+    if not said:
+        return ""
+    rows = "".join(
+        f"<tr><td>{row['partition']}<td>{row['epsilon']:.3f}<td>{row['releases']:,}<td>{row['noise-multiplier']:.3f}"
+        f"<td>{row['rate']:.4f}"
+        for row in said["clients"]
+    )
+    head = "<tr><th>client<th>epsilon<th>uses of noise<th>noise multiplier<th>sampling rate"
+    return (
+        f"<h2>Privacy</h2><p>{html.escape(privacy_words.sentence(said))}</p>"
+        f"<div class='wide long'><table>{head}{rows}</table></div>"
     )
 
 

@@ -14,7 +14,7 @@ import platformdirs
 from common.config import RunConfig, upgraded
 from common.config_values import flatten
 from common.errors import BusyError, CheckpointError, ConfigError
-from common.files import read_file, read_toml
+from common.files import read_file, read_toml, whole_lines
 from server.records import journal, json_values, run_files
 
 _LONGEST_FILE = 64 * 2**20  # bytes of a partition.json or summary.json
@@ -38,6 +38,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.site_keys = self.path / "site-keys.json"
         self.moments = self.path / "moments.safetensors"
+        self.privacy = self.path / "privacy.jsonl"
         self.summary = self.path / "summary.json"
         self.audit = self.path / "audit.json"
         self.report = self.path / "report.html"
@@ -79,8 +80,10 @@ class RunDirectory:
         if any(self.checkpoints.glob("round-*")):
             return True
         try:
+            if len(whole_lines(self.privacy)) > 1:  # tasks were sent, and must not be forgotten
+                return True
             return self.journal.exists() and bool(journal.read(self.journal) or not journal.events(self.journal))
-        except CheckpointError:
+        except (CheckpointError, OSError):
             return True
 
     def create(self) -> None:

@@ -65,6 +65,8 @@ def journal_line(content: bytes) -> tuple[JournalLine, list[str]]:
     line["scores"] = _scores(line, problems)
     if "scored-with" in line:
         line["scored-with"] = _scored_with(line, problems)
+    if "privacy" in line and not is_figure(dict_of(line, "privacy", problems).get("epsilon")):
+        problems.append(f"privacy={shown(line.pop('privacy'))}")
     return cast(RoundLine, bounded(line, problems)), problems
 
 
@@ -133,7 +135,28 @@ def summary(found: Any) -> tuple[dict[str, Any], list[str]]:
         kept["seconds"] = figures_of(kept, "seconds", problems)
     if "scored-with" in kept:
         kept["scored-with"] = _scored_with(kept, problems)
+    if "privacy" in kept and not _is_privacy(kept["privacy"]):
+        problems.append(f"privacy={shown(kept.pop('privacy'))}")
     return bounded(kept, problems), problems
+
+
+def _is_privacy(said: Any) -> bool:
+    """Returns whether it is what ``PrivacyLedger.summary`` says."""
+    if not isinstance(said, dict) or not isinstance(said.get("clients"), list):
+        return False
+    texts, figures = ("privacy", "unit", "neighbours", "mechanism"), ("epsilon", "delta", "budget")
+    return (
+        all(is_text(said.get(key)) for key in texts)
+        and all(is_figure(said.get(key)) for key in figures)
+        and all(
+            isinstance(row, dict)
+            and is_index(row.get("partition"))
+            and is_count(row.get("releases"))
+            and is_text(row.get("noise"))
+            and all(is_figure(row.get(key)) for key in ("epsilon", "noise-multiplier", "rate"))
+            for row in said["clients"]
+        )
+    )
 
 
 def audit(found: Any) -> tuple[dict[str, Any], list[str]]:

@@ -68,6 +68,7 @@ class Snapshot:
         memory_rounds: The round in which each client was last heard, by partition: that of the memory which it goes on
             from. Clients that were not heard yet are left out.
         rollbacks: How often the run has gone back to an earlier round.
+        releases: Lines that the ledger of privacy had by then.
         run: Identifies the run, also when it goes on under another run id of Flower's; a hexadecimal number.
     """
 
@@ -77,6 +78,7 @@ class Snapshot:
     memory_rounds: Mapping[int, int] = field(default_factory=dict)
     rollbacks: int = 0
     run: str = "0"
+    releases: int = 0
 
 
 @dataclass(kw_only=True)

@@ -6,11 +6,14 @@ from common.config import RunConfig
 from common.hooks import FinishedRound, Stop
 from common.journal_lines import RoundLine
 from server.records import model_selection
+from server.records.privacy_ledger import PrivacyLedger
 from server.rounds.base import Snapshot
 from server.rounds.patience import Patience
 
 
-def why_over(config: RunConfig, lines: Sequence[RoundLine], snapshot: Snapshot) -> str | None:
+def why_over(
+    config: RunConfig, lines: Sequence[RoundLine], snapshot: Snapshot, ledger: PrivacyLedger | None
+) -> str | None:
     """Returns in words why a run need not go on after the last round in its journal; None if it should.
 
     A run that was ended early and is resumed ends at once, unless it is to go on for longer now.
@@ -19,7 +22,10 @@ def why_over(config: RunConfig, lines: Sequence[RoundLine], snapshot: Snapshot) 
         config: As the run is to go on.
         lines: Its rounds.
         snapshot: After the last of them.
+        ledger: What was released of private examples; None: nothing is promised of them.
     """
+    if ledger and (why := ledger.why_ended(snapshot.state.round)):
+        return why
     if not lines:
         return None
     quality = model_selection.quality(lines[-1]["scores"])

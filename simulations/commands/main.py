@@ -18,6 +18,7 @@ from simulations.commands.data import data, partition
 from simulations.commands.export import export
 from simulations.commands.generate import evaluate, generate
 from simulations.commands.options import RunArgument
+from simulations.commands.privacy import privacy
 from simulations.commands.serve import inspect, serve
 from simulations.commands.sites import sites
 from simulations.commands.track import track
@@ -129,7 +130,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(benchmark, results, serve, inspect, export, track)
+_add(benchmark, results, serve, inspect, export, track, privacy)
 
 
 def main() -> None:

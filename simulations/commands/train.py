@@ -31,7 +31,10 @@ def simulate(
         ),
     ] = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration; start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the resolved configuration, and the plan of a private run; start nothing."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +48,11 @@ def simulate(
         overrides["output.resume"] = True
     resolved, run = launch.resolve(preset, overrides)
     if dry_run:
+        from simulations.runs.privacy_plan import plan_lines
+
         typer.echo(resolved.toml(), nl=False)
+        for line in plan_lines(resolved):
+            typer.echo(f"# {line}")
         return
     try:
         launch.train(resolved, run, workers, engine, sys.stderr)

@@ -9,6 +9,7 @@ from common.metrics.membership import MEMBERSHIP
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
+from server.records.privacy_words import ledger_of, sentence
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from simulations.runs import provenance
@@ -19,9 +20,16 @@ _NOUNS = {"text": "rows of text"}
 _WORDS = {"text": ("text", "texts")}
 _SUMS = {"text": "what the model expects of held-out characters"}
 _PRIVACY = """- Training {many} never left their clients. Clients and server exchanged {exchanged}.
-- This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
+- This is **{promise}**: no bound is proven on what weights tell of a single
   training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
   before you publish either, where those are sensitive.
+- {memorisation}"""
+
+_PROMISE = """- Training {many} never left their clients. {said}
+- The generator, and all that is made with it, is covered by the same bound. It is for each single training {one}: what
+  many {many} have in common is learned, and {many} that stand in the data several times are protected less. The rest of
+  what left the clients is taken as public (`fedgan privacy RUN` lists it).
+- {seen}, with their noise.
 - {memorisation}"""
 
 
@@ -171,7 +179,20 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
             "`fedgan audit`)."
         )
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
-    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
+    sums_alone = trained.config.aggregator.sums_alone
+    ledger = ledger_of(run) if trained.config.privacy_component.private else None
+    if said := ledger and ledger.summary():
+        seen = (
+            "Under secure aggregation the server has seen sums of clients' updates alone"
+            if sums_alone
+            else "There is no secure aggregation: the server has seen each client's weights"
+        )
+        return _PROMISE.format(said=sentence(said), seen=seen, memorisation=memorisation, one=one, many=many)
+    promise = "neither secure aggregation nor differential privacy"
+    if sums_alone:
+        promise = "secure aggregation, with which the server saw sums of updates alone, and not differential privacy"
+    sent = _sent(run, trained)
+    return _PRIVACY.format(exchanged=sent, promise=promise, memorisation=memorisation, one=one, many=many)
 
 
 def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:

@@ -33,6 +33,7 @@ from simulations.performance.quality import quality
 from simulations.performance.roofline import roofline
 from simulations.performance.scale import scale
 from simulations.performance.scores import scores
+from simulations.performance.secure_aggregation import secure_aggregation
 from simulations.performance.serve import serve
 from simulations.performance.start import start
 from simulations.performance.step import step
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scores": scores,
     "checkpoints": checkpoints,
     "compression": compression,
+    "secure-aggregation": secure_aggregation,
     "serve": serve,
     "host": host,
     "gpu": gpu,

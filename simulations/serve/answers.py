@@ -188,6 +188,7 @@ class RunDetail(RunSummary):
     checks: list[Check] = Field(description="what can be said of the run's health, and what cannot")
     weak_spots: list[str] = Field(description="which clients and classes the generator serves worst, in words")
     incidents: list[Incident] = Field(description="the last 100")
+    privacy: str = Field(description="what is proven of what clients have sent, in words; empty: nothing is promised")
     score_table: list[ScoreInfo] = Field(description="all scores that there are, in the order in which to show them")
 
 

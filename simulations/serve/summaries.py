@@ -11,13 +11,14 @@ from common.datasets import DATASETS
 from common.errors import ConfigError
 from common.journal_lines import RoundLine
 from common.metrics import table
-from server.records import model_selection
+from server.records import model_selection, privacy_words
 from server.records.curves import score_curves
 from server.records.generator_weak_spots import weak_spots
 from server.records.incidents import incidents
 from server.records.scored_with import own_counts
 from simulations.runs.round_status import RoundStatus
-from simulations.runs.run_reader import RunReader, View
+from simulations.runs.run_reader import RunReader
+from simulations.runs.run_view import View
 from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.alerts import alerts_of, checks_of, keeps_one
 from simulations.serve.answer_base import finite
@@ -66,6 +67,7 @@ def read_detail(record: RunReader) -> RunDetail:
             checks=[],
             weak_spots=[],
             incidents=[],
+            privacy="",
             score_table=score_table(),
         )
 
@@ -193,8 +195,17 @@ def detail_of(view: View) -> RunDetail:
         checks=checks_of(view),
         weak_spots=weak_spots(last_scores(view), names, view.roster),
         incidents=[Incident(round=round, what=what, why=why) for round, what, why in rows],
+        privacy=_privacy(view),
         score_table=score_table(),
     )
+
+
+def _privacy(view: View) -> str:
+    if said := view.summary.get("privacy"):
+        return privacy_words.sentence(said)
+    if view.lines and (spent := view.lines[-1].get("privacy")):
+        return f"Epsilon {spent['epsilon']:.2f} is spent after round {view.last_round}, of {view.text('privacy')}."
+    return ""
 
 
 def _is_public(view: View) -> bool:

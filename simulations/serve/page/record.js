@@ -8,7 +8,7 @@ import { className, clientName, figureLabel, incomparable, isAtWork, number, plu
 const MOST_ROWS = 40;
 
 export function recordTab(run) {
-  return h("div", { class: "record" }, scores(run), perClass(run), incidents(run), config(run));
+  return h("div", { class: "record" }, scores(run), perClass(run), privacy(run), incidents(run), config(run));
 }
 
 function scores(run) {
@@ -43,6 +43,10 @@ function perClass(run) {
     const label = (at) => ({ client: h("a", { href: clientHref(run, at) }, clientName(run, at)), class: `class ${className(run, at)}` })[of] ?? String(at);
     return h("section", { class: "card", key: name }, h("h2", {}, title), h("table", { class: "bars" }, h("tbody", {}, few(`${name} ${run.id}`, values.map((value, at) => [value, at]), MOST_ROWS).map(([value, at]) => h("tr", { key: at }, h("th", { scope: "row" }, label(at)), h("td", {}, bar(value, most)))))), moreButton(`${name} ${run.id}`, values, MOST_ROWS));
   });
+}
+
+function privacy(run) {
+  return run.privacy !== "" && h("section", { class: "card" }, h("h2", {}, "Privacy"), h("p", {}, run.privacy), h("p", { class: "quiet" }, "fedgan privacy RUN lists all that left the clients."));
 }
 
 function incidents(run) {

@@ -191,7 +191,7 @@ class TestLimitOfASite:
                 ask(content, kind, config, node)
         assert not list(tmp_path.glob("privacy-*.jsonl"))
 
-    def test_ends_its_part_in_a_run_that_asks_too_often(self, tmp_path, own):
+    def test_ends_its_part_in_a_run_with_more_rounds_than_it_pays_for(self, tmp_path, own):
         node = own | {"state-path": str(tmp_path)}
         for _ in range(3):  # the rounds that the noise is for; the same one again is another release
             trained(node=node)

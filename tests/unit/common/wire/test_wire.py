@@ -66,7 +66,7 @@ def test_a_reply_to_another_round_is_refused():
 def test_another_protocol_is_refused(monkeypatch):
     content = wire.encode_roll_call_request(label_counts=True)
     monkeypatch.setattr(wire.fields, "PROTOCOL", 99)
-    with pytest.raises(ProtocolError, match="speaks protocol 6, this side 99"):
+    with pytest.raises(ProtocolError, match="speaks protocol 7, this side 99"):
         wire.decode_roll_call(content)
 
 

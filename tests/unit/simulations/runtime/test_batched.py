@@ -17,7 +17,8 @@ from server.records import journal, run_directory
 from simulations.runtime import batched
 from simulations.runtime.batched import CohortBarriers, open_barriers
 from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, clients_that_fit, compare
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 QUICK = ("fedavg", "fedprox", "scaffold", "md-gan")  # nothing, a loss, a gradient hook, and fakes of the server's
 SPECS = [

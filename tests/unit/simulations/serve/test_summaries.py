@@ -313,3 +313,17 @@ def test_scores_and_the_best_say_what_they_were_computed_with(written):
     assert found.best.num_samples == 2000
     old = summary_of(view_of(written([line(1, fid=9.0)], "old")))
     assert (old.scored_with, old.best.num_samples) == (None, None)
+
+
+def test_what_a_private_run_has_spent_is_in_words_while_it_runs_and_at_its_end(written):
+    lines = [line(1) | {"privacy": {"epsilon": 3.14159}}]
+    assert detail_of(view_of(written(lines))).privacy.startswith("Epsilon 3.14 is spent after round 1, of ")
+    row = {"partition": 0, "epsilon": 9.9, "releases": 6, "noise-multiplier": 1.0, "rate": 0.5, "noise": "system"}
+    said = {"privacy": "example", "unit": "example", "neighbours": "n", "mechanism": "m", "clients": [row]}
+    said |= {"epsilon": 9.9, "delta": 1e-5, "budget": 10.0}
+    words = detail_of(view_of(written(lines, "end", summary={"rounds": 1, "privacy": said}))).privacy
+    assert "epsilon 9.90 of 10, delta 1e-05" in words
+    assert "the client's own system" in words
+    broken = written(lines, "broken", summary={"rounds": 1, "privacy": said | {"clients": [{"partition": 0}]}})
+    assert detail_of(view_of(broken)).privacy.startswith("Epsilon 3.14")
+    assert detail_of(view_of(written([line(1)], "plain"))).privacy == ""

@@ -1,0 +1,47 @@
+"""What a run with a promise of privacy would do and spend, before anything starts."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from client import data
+from common.config import RunConfig
+from common.datasets.base import load_once
+from common.errors import FedGANError
+from server.records.privacy_words import switched_off
+
+_MOST_KINDS = 12  # of clients that are shown one by one
+
+
+def plan_lines(config: RunConfig) -> Iterator[str]:
+    """Yields the plan of a run in lines: noise, rate, uses and epsilon of clients by how many examples they hold.
+
+    Nothing of a run without a promise.
+
+    Raises:
+        ConfigError: No noise keeps the promise.
+    """
+    promise = config.promise_of_examples
+    if promise is None:
+        return
+    yield f"privacy: {promise.spec()}"
+    yield f"{config.federation.num_rounds} rounds, each client as if it took part in all of them; the noise follows:"
+    try:
+        load_once(config.source, Path(config.data.root), image_size=config.data.image_size, download=False)
+        sizes = Counter(len(rows) for rows in data.split(config))
+    except (FedGANError, OSError) as error:
+        yield f"  not known before the run, as the data cannot be read here: {error}"
+    else:
+        yield f"  {'clients':>8} {'examples':>9} {'rate':>8} {'noise':>8} {'uses':>8} {'epsilon':>8} {'delta':>8}"
+        for size, times in sorted(sizes.items())[:_MOST_KINDS]:
+            plan = config.privacy_plan(size)
+            assert plan is not None
+            uses = plan.uses_per_round * plan.rounds
+            yield (
+                f"  {times:>8,} {size:>9,} {plan.mechanism.rate:>8.4f} {plan.mechanism.noise_multiplier:>8.3f} "
+                f"{uses:>8,} {plan.spent(plan.rounds):>8.3f} {plan.delta:>8g}"
+            )
+        if len(sizes) > _MOST_KINDS:
+            yield f"  and {len(sizes) - _MOST_KINDS} more numbers of examples"
+    yield "the noise is in units of clip; sites with data of their own have other numbers of examples"
+    yield f"switched off: {'; '.join(switched_off(config))}"
