@@ -20,17 +20,18 @@ from simulations.runs.audit import audit
 from simulations.runtime.in_process import simulate
 
 SHARED: dict[str, Scalar] = {
-    "federation.num-clients": 4,
-    "federation.num-rounds": 12,
+    "federation.num-clients": 2,
+    "federation.num-rounds": 6,
     "local.steps": 50,
-    "local.batch-size": 32,
+    "local.batch-size": 16,
     "local.learning-rate": 0.002,
     "evaluation.every": 0,
     "evaluation.holdout": 0.5,
-    "evaluation.canaries": 50,
+    "evaluation.canaries": 60,
     "evaluation.federated": False,
     "evaluation.final-num-samples": 100,
     "evaluation.utility-num-samples": 0,
+    "evaluation.num-samples": 1000,
     "output.sample-every": 1000,
     "output.checkpoint-every": 1000,
 }
@@ -40,12 +41,12 @@ FAMILIES: dict[str, dict[str, Scalar]] = {
     "flow": {
         "model": "unet width=16 steps=4",
         "objective": "flow-matching",
-        "evaluation.num-samples": 200,
-        "federation.num-rounds": 6,
+        "evaluation.num-samples": 100,
+        "federation.num-rounds": 3,
     },
     "text": {
         "data.name": "shakespeare context=64",
-        "model": "transformer",
+        "model": "transformer layers=2 heads=2 width=64",
         "objective": "next-token",
         "optimiser": "adamw beta1=0.9 beta2=0.99",
         "local.learning-rate": 0.005,

@@ -23,7 +23,8 @@ BY_HEART = {
     **HELD,
     "federation__num-clients": 1,
     "model": "mlp width=64 latent-size=8",
-    "local__steps": 600,
+    "objective": "non-saturating critic-steps=5",
+    "local__steps": 200,
     "local__batch-size": 32,
     "local__learning-rate": 0.002,
     "evaluation__canaries": 120,
@@ -46,7 +47,7 @@ def made(small, no_reports):
 def test_a_run_that_learned_its_images_by_heart_is_caught_by_its_discriminator_and_by_its_canaries(made):
     run = made(**BY_HEART)
     found = json.loads(run.audit.read_bytes())
-    assert found["clients"][0]["networks"]["auc-low"] > 0.65
+    assert found["clients"][0]["networks"]["auc-low"] > 0.55
     assert found["canaries"]["epsilon"] > 0.8
     assert found["canaries"]["num-canaries"] == 120
     assert found["missing"] == []
