@@ -37,7 +37,8 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
         )
     if config.source.vocabulary_of_data:
         yield f"data.name={config.data.name!r} names the characters that clients' texts hold: take tokens=bytes"
-    if config.local.fake_labels != "uniform" and config.model_component.kind == "images":
+    steps = config.algorithm_component.private_mechanism == "steps"
+    if steps and config.local.fake_labels != "uniform" and config.model_component.kind == "images":
         yield (
             f'local.fake-labels="{config.local.fake_labels}" follows the labels of a client: set '
             'local.fake-labels="uniform"'
