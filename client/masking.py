@@ -28,6 +28,7 @@ from common.tree import FrozenTree, Tree
 log = logging.getLogger("fedgan.client")
 
 _LONGEST_FILE = 2**20  # bytes
+_MEMBER = "member"
 
 
 class Keeper(Protocol):
@@ -116,7 +117,7 @@ def answer(
     Raises:
         FederationError: It cannot take part, or must not answer; says why.
     """
-    threshold = _threshold(config)
+    threshold = config.mask_threshold
     if isinstance(request, KeysRequest):
         kept = keeper.get(_MEMBER)
         member = Member.read(kept) if kept else None
@@ -149,7 +150,7 @@ def open_letters(letters: Letters | None, config: RunConfig, keeper: Keeper) -> 
     if letters is None:
         raise FederationError(f"aggregate={config.aggregate!r}: the task came without the keys of the others")
     member = _member(keeper, letters.session)
-    member.receive(letters, _threshold(config))
+    member.receive(letters, config.mask_threshold)
     return member
 
 
@@ -174,13 +175,6 @@ def masked(reply: Reply, received: Tree, member: Member, total: int, config: Run
     keeper.put(_MEMBER, member.written())
     arrays = FrozenTree({MASKED: torch.from_numpy(numbers.view("int64"))})
     return Reply(reply.partition, reply.num_examples, arrays, reply.metrics)
-
-
-_MEMBER = "member"
-
-
-def _threshold(config: RunConfig) -> int:
-    return config.aggregator.min_replies()
 
 
 def _member(keeper: Keeper, session: bytes) -> Member:

@@ -41,7 +41,7 @@ class SeededNoise:
         self.generator = generator
 
     def normals(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
 
     def uniforms(self, num: int) -> Tensor:
         return torch.rand(num, generator=self.generator, dtype=torch.float64)

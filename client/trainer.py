@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from client.batches import Assignment, BatchMaker
 from client.losses import checked_means
 from client.private_steps import PrivateSteps
-from client.private_sums import clipped_sum
+from client.private_sums import clipped_sum, outer_sums
 from client.residence import on_device
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
@@ -24,6 +25,7 @@ from common.models import Roles
 from common.objectives import Batch, Phase
 from common.optimisers import Stepper
 from common.optimisers.rate_schedule import rate_share
+from common.outer_products import packed
 from common.tree import Tree, clone, select
 
 
@@ -247,6 +249,16 @@ class Trainer:
         """Returns the sum over all examples of what ``rows`` makes of each, (D,); see ``LocalTrainer``."""
         total = clipped_sum(rows, self._assigned.examples, self._spec, self._device, clip)
         return total if self._private is None else self._private.release.hidden(total, clip)
+
+    def noisy_moments(self) -> tuple[Tensor, float]:
+        """Returns the sums that a model of moments is made of, as rows, and how noisy each is; see ``LocalTrainer``."""
+        describe = partial(self._model.described, self._spec)
+        shape = self._model.moments_shape(self._spec)
+        sums = packed(outer_sums(describe, self._assigned.examples, self._spec, self._device, shape))
+        if self._private is None:
+            return sums, 0.0
+        release = self._private.release
+        return release.hidden(sums, 1.0), release.plan.mechanism.noise_multiplier
 
     def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loaded adversary's logits of examples, and their gradients; see ``LocalTrainer``."""

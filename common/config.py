@@ -110,7 +110,12 @@ class RunConfig(ConfigKeys):
 
     def least_replies(self, cohort: int) -> int:
         """Returns the usable replies without which a round of ``cohort`` clients fails."""
-        return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.min_replies())
+        return max(self.federation.min_replies or (cohort + 1) // 2, self.aggregator.needed(cohort))
+
+    @property
+    def mask_threshold(self) -> int:
+        """How many clients it takes to undo masks, where a round's updates are added up under some."""
+        return self.aggregator.needed(self.federation.cohort_size)
 
     @property
     def promise_of_examples(self) -> ExamplePrivacy | None:

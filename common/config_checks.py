@@ -21,7 +21,7 @@ def check(config: ConfigKeys) -> None:
     _check_replies(config)
     _check_family(config)
     _check_rates(config)
-    _check_counts(config)
+    _check_fitting(config)
     config.algorithm_component.check(config.objective_component, config.aggregator, config.model_component)
     _check_transforms(config)
     _check_last_rounds(config)
@@ -72,7 +72,8 @@ def _check_sums(config: ConfigKeys) -> None:
             f"{name}: admission.max-norm-ratio={ratio:g} compares norms of updates, which the server cannot see: leave "
             "it out, or set 0"
         )
-    threshold, cohort = config.aggregator.min_replies(), config.federation.cohort_size
+    cohort = config.federation.cohort_size
+    threshold = config.aggregator.needed(cohort)
     if 2 * threshold <= cohort:
         raise ConfigError(
             f"{name}: with threshold={threshold} of the {cohort} clients of a round two halves of them could undo "
@@ -105,24 +106,31 @@ def _check_rates(config: ConfigKeys) -> None:
         )
 
 
-def _check_counts(config: ConfigKeys) -> None:
+_FITTED = {
+    "steps": "is trained in steps",
+    "counts": "is counts, which are added up",
+    "moments": "is made of moments, which are added up",
+}
+
+
+def _check_fitting(config: ConfigKeys) -> None:
     model, algorithm = config.model_component, config.algorithm_component
-    if model.counts != algorithm.counts:
-        fitting = next(name for name, kind in ALGORITHMS.items() if kind.counts == model.counts)
-        what = "is counts, which are added up" if model.counts else "is trained, and is no counts to add up"
+    if model.fitting != algorithm.fitting:
+        fitting = next(name for name, kind in ALGORITHMS.items() if kind.fitting == model.fitting)
         raise ConfigError(
-            f"algorithm={algorithm.component_name()!r}: model={model.component_name()!r} {what}: take "
-            f"algorithm={fitting!r}"
+            f"algorithm={algorithm.component_name()!r}: model={model.component_name()!r} {_FITTED[model.fitting]}: "
+            f"take algorithm={fitting!r}"
         )
-    if not algorithm.counts:
+    if algorithm.fitting == "steps":
         return
     name = f"algorithm={algorithm.component_name()!r}"
     if config.federation.num_rounds > 1:
         raise ConfigError(
-            f"federation.num-rounds={config.federation.num_rounds}: {name} counts once: set federation.num-rounds=1"
+            f"federation.num-rounds={config.federation.num_rounds}: {name} asks clients once: set "
+            "federation.num-rounds=1"
         )
     if config.transforms:
-        raise ConfigError(f"transforms={config.transforms!r} change weights, and {name} adds up counts: leave it out")
+        raise ConfigError(f"transforms={config.transforms!r} change weights, and {name} adds up sums: leave it out")
 
 
 def _check_transforms(config: ConfigKeys) -> None:

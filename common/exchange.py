@@ -94,7 +94,7 @@ class LocalTrainer(Protocol):
         """Returns the counts that the client's examples make, instead of training, and the means that ``fit`` returns.
 
         Losses are those of these counts on as many batches as ``fit`` takes. Only of models that are counts
-        (``Model.counts``); the loaded networks stay as they are.
+        (``Model.fitting``); the loaded networks stay as they are.
         """
 
     def parameters(self) -> dict[str, Tensor]:
@@ -133,6 +133,17 @@ class LocalTrainer(Protocol):
             rows: Of examples (B, ...), as a network takes them, and labels (B,), both on the trainer's device; returns
                 (B, D), each row of its own example alone. It is called for some examples after the others.
             clip: Longest row; longer ones are scaled down to it, and one that is not finite counts as zero.
+
+        Raises:
+            ConfigError: One release more than the plan pays for.
+        """
+
+    def noisy_moments(self) -> tuple[Tensor, float]:
+        """Returns the sums of outer products of the vectors that the model describes examples by, in each of its parts.
+
+        Rows of upper triangles (parts, D (D + 1) / 2), see ``common.outer_products``, float64 on the CPU; and the
+        standard deviation of the noise in each number. Under a promise of privacy that of the client's plan, as one
+        release; otherwise 0. Only of models of moments (``Model.fitting``).
 
         Raises:
             ConfigError: One release more than the plan pays for.

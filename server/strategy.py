@@ -290,7 +290,9 @@ class FederatedStrategy(Strategy):
                 continue
             try:
                 reply, memory_round = self._read(message, partition)
-                admission.check(reply, self._roster.clients[partition], sent, any_length=self._algorithm.counts)
+                admission.check(
+                    reply, self._roster.clients[partition], sent, any_length=self._algorithm.fitting == "counts"
+                )
                 if self._masked is None:
                     self._algorithm.check_reply(reply, self._context)
             except ProtocolError as error:
@@ -342,7 +344,7 @@ class FederatedStrategy(Strategy):
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        if shared and not self._algorithm.counts and self._masked is None:
+        if shared and self._algorithm.fitting == "steps" and self._masked is None:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
 

@@ -17,6 +17,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT_FLOWER = {
     "common/wire/fields.py",
+    "common/wire/masks.py",
     "common/wire/queries.py",
     "common/wire/roll_call.py",
     "common/wire/training.py",

@@ -36,6 +36,10 @@ class Aggregator(Component):
     def min_replies(self) -> int:
         """Returns the fewest replies with which the aggregator does what its name says."""
 
+    def needed(self, cohort: int) -> int:
+        """Returns the fewest replies with which a round of so many clients succeeds."""
+        return self.min_replies()
+
     @abstractmethod
     def merge(self, trees: Sequence[Tree], weights: Sequence[float], origin: Tree) -> dict[str, Tensor]:
         """Returns what ``combine`` does, for arguments that it has checked."""

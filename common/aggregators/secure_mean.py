@@ -2,9 +2,11 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common.aggregators.mean import Mean
+
+_FEWEST = 3
 
 
 class SecureMean(Mean):
@@ -25,7 +27,9 @@ class SecureMean(Mean):
     sums_alone: ClassVar[bool] = True
 
     threshold: int = Field(
-        3, ge=3, description="fewest clients in a sum, and that can undo masks together; more than half of a round's"
+        0,
+        ge=0,
+        description="fewest clients in a sum, and that undo masks together; 0: more than two thirds of a round's",
     )
     range: float = Field(256.0, gt=0, le=2**40, description="largest change of a weight or a buffer in a round")
 
@@ -33,8 +37,18 @@ class SecureMean(Mean):
     def largest_change(self) -> float:
         return self.range
 
+    @field_validator("threshold")
+    @classmethod
+    def _hides_a_client_from_another(cls, threshold: int) -> int:
+        if 0 < threshold < _FEWEST:
+            raise ValueError("each of two clients would know the other's update from the mean: 3 is the least, or 0")
+        return threshold
+
     def min_replies(self) -> int:
-        return self.threshold
+        return self.threshold or _FEWEST
+
+    def needed(self, cohort: int) -> int:
+        return self.threshold or max(_FEWEST, 2 * cohort // 3 + 1)
 
     def advice(self, replies: int) -> str:
         return f"threshold <= {replies}" if replies >= 3 else ""

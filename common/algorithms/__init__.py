@@ -2,6 +2,7 @@
 
 from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.algorithms.count_sums import CountSums
+from common.algorithms.dp_moments import DPMoments
 from common.algorithms.effgan import EFFGAN
 from common.algorithms.f2u import F2U
 from common.algorithms.fedavg import FedAvg
@@ -28,6 +29,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "f2u": F2U,
     "server-generator": ServerGenerator,
     "count-sums": CountSums,
+    "dp-moments": DPMoments,
 }
 
 __all__ = [

@@ -15,6 +15,7 @@ from common.examples import ExampleSpec
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
 from common.models import Model, Roles
+from common.models.base import Fitting
 from common.objectives import Objective
 from common.optimisers import Optimiser
 from common.privacy import PrivateMechanism
@@ -143,8 +144,9 @@ class Algorithm(MovingAverage):
     """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where
     nothing else of ``run`` looks at examples; ``sums`` over all examples, once a run. Empty: no promise can be kept."""
 
-    counts: ClassVar[bool] = False
-    """Whether replies are counts, of any length, that the server adds up: of models that are counts, in one round."""
+    fitting: ClassVar[Fitting] = "steps"
+    """How it fits models; those of another ``Model.fitting`` are refused. ``counts``, of any length, and ``moments``
+    are what clients send once, and the server adds up."""
 
     @property
     def ends_otherwise(self) -> bool:

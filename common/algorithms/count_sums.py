@@ -14,6 +14,7 @@ from common.algorithms.base import Algorithm, ServerContext, ServerState
 from common.errors import ConfigError, ProtocolError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Model, Roles
+from common.models.base import Fitting
 from common.objectives import Objective
 from common.tree import Tree, networks_of
 
@@ -22,7 +23,7 @@ class CountSums(Algorithm):
     """Clients count their examples once, and the server adds the counts up by what was counted.
 
     The sums are to the last count those of the examples of all clients that took part in the round, in one place: no
-    mean, and no rounding. For models that are counts (``Model.counts``), which have no steps and no optimiser.
+    mean, and no rounding. For models that are counts (``Model.fitting``), which have no steps and no optimiser.
 
     Counts are facts about a client's examples: a run of characters that one text has is a piece of that text. With
     ``min_count`` a client leaves out what it has seen less often; the sums are then those of what was sent.
@@ -31,7 +32,7 @@ class CountSums(Algorithm):
     source: ClassVar[str] = "Chu et al. 2006 (NIPS 19), the summation form of sufficient statistics"
     averages_weights: ClassVar[bool] = False
     own_weighting = True
-    counts: ClassVar[bool] = True
+    fitting: ClassVar[Fitting] = "counts"
 
     ema_half_life: float = Field(0.0, ge=0, le=0, description="0: one round has no moving average")
     min_count: int = Field(1, ge=1, description="clients send nothing that they have seen less often")
@@ -74,7 +75,7 @@ class CountSums(Algorithm):
 
 
 def added(trees: Sequence[Tree]) -> dict[str, Tensor]:
-    """Returns the counts of several trees, one or more, added up by their keys; see ``Model.counts``."""
+    """Returns the counts of several trees, one or more, added up by their keys; see ``Model.fitting``."""
     total: dict[str, Tensor] = {}
     for name in networks_of(trees[0]):
         keys, place = torch.cat([tree[f"{name}.keys"] for tree in trees]).unique(return_inverse=True)  # type: ignore[no-untyped-call]

@@ -8,10 +8,11 @@ classifier on generated images and tests it on real ones. ``table`` has what eac
 """
 
 from common.metrics import table
-from common.metrics.base import Comparison, Metric, Names, Reference, Sample, Score, Scores, Setting
+from common.metrics.base import Metric, Names, Score, Scores, Setting
 from common.metrics.classifier import MnistCNN, load_classifier
 from common.metrics.classifier_score import inception_score
 from common.metrics.client_moments import ClientMoments, moments_by_label
+from common.metrics.comparison import Comparison, Reference, Sample
 from common.metrics.digits import share_read
 from common.metrics.extractors import (
     EXTRACTORS,

@@ -10,7 +10,8 @@ import numpy as np
 
 from common.charts import Chart
 from common.errors import DataError
-from common.metrics.base import Comparison, Metric, Score, Scores
+from common.metrics.base import Metric, Score, Scores
+from common.metrics.comparison import Comparison
 from common.metrics.words import Counts, Numbers, grams, words
 
 ORDERS = (2, 3, 4, 5)

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import Comparison, Course, Metric, Score, Scores, Trouble
+from common.metrics.base import Course, Metric, Score, Scores, Trouble
 from common.metrics.classifier import load_classifier
+from common.metrics.comparison import Comparison
 from common.metrics.extractors import MnistFeatures, make_extractor
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from common.metrics.base import Comparison, Metric, Score, Scores
+from common.metrics.base import Metric, Score, Scores
+from common.metrics.comparison import Comparison
 from common.metrics.words import grams, words
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError, DivergenceError
-from common.metrics.base import DISTANCES, Comparison, Metric, Score, Scores
+from common.metrics.base import DISTANCES, Metric, Score, Scores
+from common.metrics.comparison import Comparison
 from common.metrics.moments import Moments
 
 

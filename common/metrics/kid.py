@@ -5,7 +5,8 @@ from torch import Tensor
 
 from common.charts import Chart
 from common.errors import DataError
-from common.metrics.base import Comparison, Metric, Score, Scores
+from common.metrics.base import Metric, Score, Scores
+from common.metrics.comparison import Comparison
 
 _CHUNK = 1024  # rows of a kernel matrix held at once
 

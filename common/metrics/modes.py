@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import Comparison, Course, Metric, Names, Score, Scores, Trouble
+from common.metrics.base import Course, Metric, Names, Score, Scores, Trouble
 from common.metrics.classifier import NUM_CLASSES, load_classifier
+from common.metrics.comparison import Comparison
 from common.metrics.extractors import ChannelFeatures, make_extractor
 
 NUM_MODES = NUM_CLASSES**ChannelFeatures.channels

@@ -17,7 +17,8 @@ from common.errors import DataError, DivergenceError
 from common.examples import TextSpec
 from common.examples.text import PAD_TOKEN
 from common.generation import Mixture
-from common.metrics.base import Comparison, Metric, Score, Scores
+from common.metrics.base import Metric, Score, Scores
+from common.metrics.comparison import Comparison
 from common.models import Sampler
 from common.models.tokens import TextSampler
 from common.threads import side_by_side

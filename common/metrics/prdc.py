@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
-from common.metrics.base import SHARES, Comparison, Course, Metric, Names, Score, Scores, Setting, Trouble
+from common.metrics.base import SHARES, Course, Metric, Names, Score, Scores, Setting, Trouble
+from common.metrics.comparison import Comparison
 
 FEWEST_OF_A_CLASS = 5
 """Held-out images of a class without which its recall is not computed."""

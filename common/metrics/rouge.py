@@ -10,7 +10,8 @@ from common.errors import DataError
 from common.examples import TextSpec
 from common.examples.text import END, PAD
 from common.generation import Mixture, draw_noise
-from common.metrics.base import Comparison, Metric, Score, Scores
+from common.metrics.base import Metric, Score, Scores
+from common.metrics.comparison import Comparison
 from common.metrics.words import words
 from common.models.tokens import TextSampler
 

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import DataError
-from common.metrics.base import SHARES, Comparison, Metric, Score, Scores, Setting
+from common.metrics.base import SHARES, Metric, Score, Scores, Setting
+from common.metrics.comparison import Comparison
+from common.metrics.logistic import logistic_accuracy
 from common.metrics.supervised import accuracy, fit, materialise
 from common.seeding import torch_generator
 
@@ -91,7 +93,10 @@ def _compute(compared: Comparison) -> Scores:
     classes = real.spec.num_classes
     images, labels = made.stored.to(compared.device), made.labels.to(compared.device)
     found = utility(images, labels, real.stored, real.labels, compared.seed, num_classes=classes)
-    return {"utility": found}
+    return {
+        "utility": found,
+        "utility-logreg": logistic_accuracy(images, labels.long(), real.stored, real.labels, classes),
+    }
 
 
 def _obstacle(setting: Setting) -> str | None:
@@ -122,6 +127,14 @@ UTILITY = Metric(
             chart=SHARES,
             decimals=4,
             benchmark="panel",
+        ),
+        Score(
+            "utility-logreg",
+            "utility (LogReg)",
+            "accuracy on real images of a logistic regression on the pixels of generated ones",
+            "higher",
+            chart=SHARES,
+            decimals=4,
         ),
     ),
     needs=frozenset({"labels", "held-out"}),

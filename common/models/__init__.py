@@ -1,6 +1,7 @@
 """Networks: one architecture a file."""
 
 from common.models.base import AdversarialModel, Model, Roles, Sampler, initialise
+from common.models.class_gaussians import ClassGaussians
 from common.models.dcgan import DCGAN
 from common.models.lstm import LSTM
 from common.models.mlp import MLP
@@ -19,6 +20,7 @@ MODELS: dict[str, type[Model]] = {
     "transformer": Transformer,
     "ngram": NGram,
     "lstm": LSTM,
+    "class-gaussians": ClassGaussians,
 }
 
 __all__ = ["MODELS", "AdversarialModel", "Model", "Roles", "Sampler", "initialise"]

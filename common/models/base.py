@@ -17,6 +17,9 @@ from common.seeding import torch_generator
 
 Norm = Literal["group", "batch", "none"]
 
+Fitting = Literal["steps", "counts", "moments"]
+"""How networks come by what they know: in steps of training, or at once, from counts or moments of examples."""
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -103,9 +106,9 @@ class Model(Component):
     weight_std: ClassVar[float | None] = None
     """Standard deviation of initial weights; None: sqrt(2 / fan_in)."""
 
-    counts: ClassVar[bool] = False
-    """Whether its networks are counts of examples, and nothing that is trained: entries ``keys``, ascending, and how
-    often each was seen, ``counts``; both (N,) int64, of any N."""
+    fitting: ClassVar[Fitting] = "steps"
+    """How its networks come by what they know. Those of ``counts`` are counts, and nothing that is trained: entries
+    ``keys``, ascending, and how often each was seen, ``counts``; both (N,) int64, of any N."""
 
     sampling: ClassVar[tuple[str, ...]] = ()
     """The options that say how samples are drawn, and nothing of the networks: a trained model can take others."""
@@ -144,6 +147,29 @@ class Model(Component):
         Only of models whose networks are ``counts``; examples are as networks take them.
         """
         raise NotImplementedError(f"{type(self).__name__} counts nothing")
+
+    def described(self, spec: ExampleSpec, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the vectors (B, D) whose moments the networks are made of, and the part that each is in (B,), int64.
+
+        Only of models of ``moments``. Of each example its own vector, which depends on no data but that; a vector that
+        is longer than 1 will be scaled down to it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no moments")
+
+    def moments_shape(self, spec: ExampleSpec) -> tuple[int, int]:
+        """Returns how many parts there are, and how long vectors are (D); see ``described``."""
+        raise NotImplementedError(f"{type(self).__name__} takes no moments")
+
+    def fitted(self, spec: ExampleSpec, moments: Tensor, noise: float) -> dict[str, Tensor]:
+        """Returns the networks, by ``<network>.<entry>``, of the sums of outer products of each part's vectors.
+
+        Args:
+            spec: Of the examples.
+            moments: (parts, D, D), float64.
+            noise: Standard deviation of what was added to each entry of the upper triangle, >= 0; off the diagonal it
+                is less by the square root of 2.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no moments")
 
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         """Returns the networks by name for examples of ``spec``; their weights need not be initialised.

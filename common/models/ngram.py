@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from common.errors import ConfigError
 from common.examples import ExampleSpec, TextSpec
 from common.examples.text import END_TOKEN, PAD_TOKEN
+from common.models.base import Fitting
 from common.models.tokens import TextModel, TokenNetwork, require_text
 
 _ENTRIES = 2**63
@@ -32,7 +33,7 @@ class NGram(TextModel):
     """
 
     source: ClassVar[str] = "Witten, Bell 1991 (IEEE Trans. Inf. Theory 37.4), method C; Chen, Goodman 1998 (TR-10-98)"
-    counts: ClassVar[bool] = True
+    fitting: ClassVar[Fitting] = "counts"
 
     order: int = Field(6, ge=1, le=16, description="length of the longest runs of tokens that are counted")
     conditional: bool = Field(False, description="false: counts are of all classes together")

@@ -6,6 +6,7 @@ from common.objectives.elbo import ELBO
 from common.objectives.flow_matching import FlowMatching
 from common.objectives.hinge import Hinge
 from common.objectives.lsgan import LSGAN
+from common.objectives.moments import Moments
 from common.objectives.next_token import NextToken
 from common.objectives.non_saturating import NonSaturating
 from common.objectives.wgan import WGAN
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "flow-matching": FlowMatching,
     "next-token": NextToken,
+    "moments": Moments,
 }
 
 __all__ = [

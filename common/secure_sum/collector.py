@@ -16,12 +16,14 @@ class Collector:
     Args:
         session: The session.
         threshold: Shares that it takes to know a secret, and the fewest clients in a sum.
+        used: Public keys that masks were made of before; this session's are added.
     """
 
-    def __init__(self, session: Session, threshold: int) -> None:
+    def __init__(self, session: Session, threshold: int, used: set[bytes] | None = None) -> None:
         self._session = session
         self._threshold = threshold
         self._adverts: dict[int, bytes] = {}
+        self._used = set() if used is None else used
         self._given: dict[int, SharesAnswer] = {}
         self._revealed: dict[int, dict[int, bytes]] = {}  # by owner and holder
 
@@ -54,8 +56,9 @@ class Collector:
                 "its site's key is another than before: a site without a state-path has a new one whenever its node "
                 "is started"
             )
-        if any(advert.masks == Advert.read(other).masks for other in self._adverts.values()):
-            raise FederationError("its keys are those of another client")
+        if advert.masks in self._used:
+            raise FederationError("its keys are those of another client, or of an earlier round")
+        self._used.add(advert.masks)
         self._adverts[partition] = content
         return advert
 

@@ -101,5 +101,5 @@ class FixedPoint:
                 f"{limit:.3g} (range): take a larger range, or a lower learning rate"
             )
         if value.is_floating_point():
-            update = update.mul_(2.0**self.bits).round_().long()
+            update = (update * 2.0**self.bits).round_().long()
         return update.reshape(-1)

@@ -89,8 +89,9 @@ class MaskedRounds:
         self._config = config
         self._roster = roster
         self._grid = grid
-        self._threshold = config.aggregator.min_replies()
+        self._threshold = config.mask_threshold
         self._known = _pinned(site_keys, roster)
+        self._used: set[bytes] = set()
         self._collector = Collector(Session(b"", "", 0), self._threshold)
         self._session = b""
         self._total = 0
@@ -106,7 +107,7 @@ class MaskedRounds:
         start = time.perf_counter()
         self.record = MaskRecord()
         self._session = secrets.token_bytes(SESSION_BYTES)
-        collector = self._collector = Collector(Session(self._session, run, round), self._threshold)
+        collector = self._collector = Collector(Session(self._session, run, round), self._threshold, self._used)
         what = f"secure aggregation of round {round}"
         request = KeysRequest(Session(self._session, run, round))
         keys = self._ask(dict.fromkeys(cohort, request), "keys", what, wire.decode_keys)

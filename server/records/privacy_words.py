@@ -94,7 +94,7 @@ _TIMES = Release(
 
 def _sent(config: RunConfig) -> str:
     algorithm = config.algorithm_component
-    if algorithm.counts:
+    if algorithm.fitting == "counts":
         return "counts of runs of characters, once"
     if algorithm.private_mechanism == "sums":
         return "sums over examples, once"

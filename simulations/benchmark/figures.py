@@ -27,7 +27,7 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
 
     Args:
         folder: Of the table.
-        results: See ``simulations.benchmark.tables.collect``.
+        results: See ``simulations.benchmark.collected_results.collect``.
         real: A picture of real images, laid out as samples are.
     """
     written = []

@@ -89,6 +89,16 @@ PROTOCOLS = {
             {"local.steps": 470},  # 5 epochs of 3,000 images in batches of 32
         ),
         Protocol("P4", "MNIST, 10 clients, one digit each", _LONG),
+        Protocol(
+            "D1",
+            "P1 with epsilon 10 and delta 1e-5 at every client, and with other epsilons",
+            {},
+            labels=(CENTRALISED_LABEL, "dp-moments"),
+            variants={
+                **{f"epsilon {e}": {"privacy": f"example epsilon={e} delta=1e-5"} for e in ("0.5", "1", "2", "5")},
+                "no noise": {"privacy": "none"},
+            },
+        ),
         Protocol("S1", "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit", _LONG),
         Protocol(
             "T1",
@@ -255,8 +265,9 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     clients, steps = base.federation.num_clients, base.federation.cohort_size * base.local.steps
     settings = (CENTRALISED if base.model_component.roles.adversaries else {}) | dict(more)
     pooled = f"pooled of={shlex.quote(base.partition)} clients={clients}"
+    in_steps = base.model_component.fitting == "steps"
     overrides: dict[str, Scalar] = {
-        "algorithm": "fedavg",
+        "algorithm": "fedavg" if in_steps else base.algorithm,
         "aggregate": "mean",
         "weighting": "examples",
         "partition": pooled,
@@ -265,6 +276,7 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
         "local.steps": steps,
         **settings,
     }
-    note = f"the same code with one client who holds all images and takes {steps} steps a round"
+    note = "the same code with one client who holds all images"
+    note += f" and takes {steps} steps a round" if in_steps else ""
     note += f"; {written(settings)}" if settings else ""
     return Entry(CENTRALISED_LABEL, "centralised", overrides, note)

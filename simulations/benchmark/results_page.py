@@ -1,7 +1,7 @@
 """The page of results: made of stored tables and remarks alone, so that it can be made again without the runs.
 
 PAGE.md                           written by ``fedgan results``, never by hand
-results/p1-cpu.json               a table, see ``simulations.benchmark.tables.collect``
+results/p1-cpu.json               a table, see ``simulations.benchmark.collected_results.collect``
 results/p1-cpu-fid.png, ...       its figures
 results/notes.toml                remarks, by hand:
 
@@ -24,9 +24,10 @@ from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.files import write_atomically
 from common.metrics.table import columns
+from simulations.benchmark.collected_results import Results
 from simulations.benchmark.figures import CURVES, FINAL, SAMPLES
 from simulations.benchmark.protocols import written
-from simulations.benchmark.tables import Results, machines_of, markdown, noun_of
+from simulations.benchmark.tables import machines_of, markdown, noun_of
 
 PUBLISHED = Path(__file__).parent / "published_figures.toml"
 

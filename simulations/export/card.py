@@ -19,7 +19,7 @@ _NOUNS = {"text": "rows of text"}
 _WORDS = {"text": ("text", "texts")}
 _SUMS = {"text": "what the model expects of held-out characters"}
 _PRIVACY = """- Training {many} never left their clients. Clients and server exchanged {exchanged}.
-- This is **neither secure aggregation nor differential privacy**: no bound is proven on what weights tell of a single
+- This is **{promise}**: no bound is proven on what weights tell of a single
   training {one}, and a generator can repeat {many} that it was trained on. Compare its {many} with the training {many}
   before you publish either, where those are sensitive.
 - {memorisation}"""
@@ -28,7 +28,7 @@ _PROMISE = """- Training {many} never left their clients. {said}
 - The generator, and all that is made with it, is covered by the same bound. It is for each single training {one}: what
   many {many} have in common is learned, and {many} that stand in the data several times are protected less. The rest of
   what left the clients is taken as public (`fedgan privacy RUN` lists it).
-- There is no secure aggregation: the server has seen each client's weights, with their noise.
+- {seen}, with their noise.
 - {memorisation}"""
 
 
@@ -176,10 +176,20 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     else:
         memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
+    sums_alone = trained.config.aggregator.sums_alone
     ledger = ledger_of(run) if trained.config.privacy_component.private else None
     if said := ledger and ledger.summary():
-        return _PROMISE.format(said=sentence(said), memorisation=memorisation, one=one, many=many)
-    return _PRIVACY.format(exchanged=_sent(run, trained), memorisation=memorisation, one=one, many=many)
+        seen = (
+            "Under secure aggregation the server has seen sums of clients' updates alone"
+            if sums_alone
+            else "There is no secure aggregation: the server has seen each client's weights"
+        )
+        return _PROMISE.format(said=sentence(said), seen=seen, memorisation=memorisation, one=one, many=many)
+    promise = "neither secure aggregation nor differential privacy"
+    if sums_alone:
+        promise = "secure aggregation, with which the server saw sums of updates alone, and not differential privacy"
+    sent = _sent(run, trained)
+    return _PRIVACY.format(exchanged=sent, promise=promise, memorisation=memorisation, one=one, many=many)
 
 
 def _sent(run: RunDirectory, trained: LoadedGenerator) -> str:

@@ -29,10 +29,12 @@ from simulations.performance.host import host
 from simulations.performance.overhead import overhead
 from simulations.performance.page import read_results, write_page, write_results
 from simulations.performance.peers import peers
+from simulations.performance.private_steps import private_steps
 from simulations.performance.quality import quality
 from simulations.performance.roofline import roofline
 from simulations.performance.scale import scale
 from simulations.performance.scores import scores
+from simulations.performance.secure_aggregation import secure_aggregation
 from simulations.performance.serve import serve
 from simulations.performance.start import start
 from simulations.performance.step import step
@@ -40,6 +42,7 @@ from simulations.performance.step import step
 BENCHMARKS: dict[str, Benchmark] = {
     "roofline": roofline,
     "families": families,
+    "private-steps": private_steps,
     "step": step,
     "overhead": overhead,
     "peers": peers,
@@ -51,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scores": scores,
     "checkpoints": checkpoints,
     "compression": compression,
+    "secure-aggregation": secure_aggregation,
     "serve": serve,
     "host": host,
     "gpu": gpu,

@@ -32,7 +32,7 @@ from server.app import app as server_app
 from server.records import journal
 from server.records.model_selection import quality
 from simulations.performance.figures import Figure, Measured, Plan, Skipped
-from simulations.runtime.in_process import InProcessGrid
+from simulations.runtime.in_process_grid import InProcessGrid
 
 MALICIOUS = (3, 7)
 """Partitions of the clients that attack, in every round, with the same attack."""

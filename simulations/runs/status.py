@@ -6,7 +6,7 @@ from typing import Literal
 
 from common.journal_lines import EventLine, RoundLine, is_event
 from server.records import time_left
-from simulations.runs.run_reader import View
+from simulations.runs.run_view import View
 
 State = Literal["running", "waiting for nodes", "finished", "failed"]
 

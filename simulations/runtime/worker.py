@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from client.app import app
-from simulations.runtime.in_process import identify_process
+from simulations.runtime.in_process_grid import identify_process
 from simulations.runtime.shared_memory import Shared
 
 

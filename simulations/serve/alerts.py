@@ -13,7 +13,7 @@ from common.metrics.base import Course
 from server.records import model_selection
 from server.records.curves import averaged, score_curves
 from server.rounds.training_signs import NUM_ROUNDS, means_of
-from simulations.runs.run_reader import View
+from simulations.runs.run_view import View
 from simulations.runs.status import is_finished, stop_of
 from simulations.serve.answer_base import finite
 from simulations.serve.answers import Alert, Check

@@ -9,7 +9,7 @@ from common.errors import FedGANError
 from common.exchange import Client, Reply
 from common.journal_lines import JournalLine, RoundLine, figures_of
 from common.metrics import table
-from simulations.runs.run_reader import View
+from simulations.runs.run_view import View
 from simulations.serve.answer_base import finite
 from simulations.serve.answers import ClientRow, Refusal
 

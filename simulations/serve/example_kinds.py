@@ -11,7 +11,7 @@ from common.errors import ConfigError
 from common.examples import ImageSpec, TextSpec, nouns_of
 from common.generation import held_classes
 from common.models import MODELS, Model
-from simulations.runs.run_reader import View
+from simulations.runs.run_view import View
 from simulations.serve.answer_base import Answer
 from simulations.serve.trust import Trust, trusts_of
 

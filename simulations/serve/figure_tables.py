@@ -8,7 +8,7 @@ from pydantic import Field
 from common.charts import Plot
 from common.metrics import table
 from server.records import curves
-from simulations.runs.run_reader import View
+from simulations.runs.run_view import View
 from simulations.serve.answer_base import Answer
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from simulations.runs.run_reader import RunReader, View
+from simulations.runs.run_reader import RunReader
+from simulations.runs.run_view import View
 
 T = TypeVar("T")
 

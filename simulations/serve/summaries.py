@@ -17,7 +17,8 @@ from server.records.generator_weak_spots import weak_spots
 from server.records.incidents import incidents
 from server.records.scored_with import own_counts
 from simulations.runs.round_status import RoundStatus
-from simulations.runs.run_reader import RunReader, View
+from simulations.runs.run_reader import RunReader
+from simulations.runs.run_view import View
 from simulations.runs.status import seconds_left, seconds_of, state_of
 from simulations.serve.alerts import alerts_of, checks_of, keeps_one
 from simulations.serve.answer_base import finite

@@ -18,6 +18,8 @@ SMALL = {
     "evaluation.every": 0,
 }
 ROBUST = "multi-krum f=1"
+SUBTLE = ("sign flip", "labels")
+"""Attacks of steps that are no longer than honest ones. Of longer ones (test_aggregators.py) no bit is left either."""
 
 
 def test_forged_steps_are_as_long_as_they_say():
@@ -44,11 +46,11 @@ def test_labels_are_flipped_in_malicious_partitions_only(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_reports")
-def test_an_attack_ruins_the_mean_and_no_attack_ruins_a_robust_aggregate(capsys):
+def test_an_attack_ruins_the_mean_and_subtle_ones_do_not_ruin_a_robust_aggregate(capsys):
     torch.set_num_threads(1)
     start = time.perf_counter()
     cells = {("mean", "none"): run("mean", None, SMALL), ("mean", "100x"): run("mean", "100x", SMALL)}
-    cells |= {(ROBUST, attack): run(ROBUST, attack, SMALL) for attack in ATTACKS}
+    cells |= {(ROBUST, attack): run(ROBUST, attack, SMALL) for attack in SUBTLE}
     with capsys.disabled():
         print(f"\n{table(cells)}\n{time.perf_counter() - start:.0f} s")
     honest = cells["mean", "none"].fid

@@ -19,7 +19,8 @@ from server.records.run_directory import RunDirectory
 from simulations.commands import main
 from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 

@@ -16,7 +16,8 @@ from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
 from server.run import run_federation
 from simulations.runs.generator import load_trained
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 TELLING = {"evaluation__extractor": "auto", "evaluation__every": 1, "federation__num_rounds": 2}
 

@@ -26,7 +26,7 @@ from server.clients.resilient_grid import ResilientGrid
 from server.records import journal
 from server.rounds.base import Snapshot
 from server.strategy import FederatedStrategy
-from simulations.runtime.in_process import InProcessGrid
+from simulations.runtime.in_process_grid import InProcessGrid
 from simulations.runtime.settings import read_overrides
 
 pytestmark = pytest.mark.usefixtures("no_reports")

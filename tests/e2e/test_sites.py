@@ -16,7 +16,7 @@ from common.errors import FederationError
 from common.seeding import numpy_generator
 from common.weightings import WEIGHTINGS
 from server.records import incidents, journal
-from simulations.runtime.in_process import InProcessGrid
+from simulations.runtime.in_process_grid import InProcessGrid
 
 CLASSES = ("benign", "malign")
 

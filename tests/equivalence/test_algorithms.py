@@ -15,12 +15,13 @@ from flower import flower
 from common.algorithms import ALGORITHMS
 from server.records import journal, run_directory
 from simulations.runtime import in_process
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 VARIANTS = {"fedavg": ["sync=both", "sync=generator", "sync=discriminator"]}
-TRAINING = [name for name, kind in ALGORITHMS.items() if not kind.counts]
+TRAINING = [name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"]
 SPECS = [f"{name} {options}".strip() for name in TRAINING for options in VARIANTS.get(name, [""])]
 PARTIAL = {"federation.fraction": 0.75, "local.moments": "keep"}
 

@@ -1,4 +1,4 @@
-/* One run: what it is and does, and its four views. */
+/* One run: what it is and does, and the heads of its views; what they show is in training.js, clients.js and so on. */
 
 import { clientsTab } from "./clients.js";
 import { h } from "./dom.js";

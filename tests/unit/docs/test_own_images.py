@@ -19,7 +19,10 @@ from pages import ROOT
 from simulations.commands import main
 
 PAGE = ROOT / "docs" / "own-images.md"
-SHORT = "federation.num-rounds=2 local.steps=1 evaluation.utility-num-samples=300"
+SHORT = (
+    "federation.num-rounds=2 local.steps=1 evaluation.num-samples=200 evaluation.final-num-samples=300 "
+    "evaluation.utility-num-samples=300"
+)
 PASSED_OVER = ("needs a download", "goes on until Ctrl-C")
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_reports")
 
 MODELS = ("transformer layers=1 heads=2 width=8", "lstm layers=1 width=8 embedding=4")
 REFUSED = {"fedavg sync=discriminator", "md-gan", "ua-gan", "f2u", "server-generator"}
-AVERAGING = [name for name, kind in ALGORITHMS.items() if name not in REFUSED and not kind.counts]
+AVERAGING = [name for name, kind in ALGORITHMS.items() if name not in REFUSED and kind.fitting == "steps"]
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,8 @@ def test_replies_are_let_go_of_once_they_are_aggregated_although_flower_holds_on
             "local.steps": 1,
             "local.batch-size": 2,
             "evaluation.extractor": "none",
+            "evaluation.utility-num-samples": 0,
+            "evaluation.final-num-samples": 100,
             "output.dir": str(tmp_path / "run"),
         }
     )

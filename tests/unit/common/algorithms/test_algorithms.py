@@ -34,7 +34,7 @@ VARIANTS = {
     "ifl-gan": ["", "sync=both"],
     "effgan": ["", "finetune=1", "finetune=1 sync=generator"],
 }
-TRAINING = [name for name, kind in ALGORITHMS.items() if not kind.counts]
+TRAINING = [name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"]
 SPECS = [f"{name} {options}".strip() for name in TRAINING for options in VARIANTS.get(name, [""])]
 _ON_THE_SERVER = dict.fromkeys(
     [

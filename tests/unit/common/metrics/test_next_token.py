@@ -10,7 +10,8 @@ from common.errors import DataError, DivergenceError
 from common.examples import TextSpec
 from common.examples.text import END_TOKEN, NUM_SPECIAL, PAD_TOKEN, pack
 from common.generation import Mixture
-from common.metrics.base import Comparison, Names, Reference, Sample
+from common.metrics.base import Names
+from common.metrics.comparison import Comparison, Reference, Sample
 from common.metrics.federated_next_token import FEDERATED_NEXT_TOKEN, federated_scores
 from common.metrics.next_token import NEXT_TOKEN, accuracies, mean_and_worst, pooled, summed, tally
 from common.models.tokens import TextSampler, TokenNetwork

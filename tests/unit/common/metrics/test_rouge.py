@@ -9,7 +9,7 @@ from torch import nn
 from common.errors import DataError
 from common.examples import TextSpec
 from common.examples.text import PAD, pack
-from common.metrics.base import Comparison, Reference, Sample
+from common.metrics.comparison import Comparison, Reference, Sample
 from common.metrics.rouge import ROUGE, continuations, longest_common, rouge_l
 from common.metrics.words import words
 from common.models.tokens import TextSampler, TokenNetwork

@@ -9,7 +9,7 @@ from common.datasets import DATASETS
 from common.errors import DataError
 from common.examples import ImageSpec
 from common.metrics import METRICS
-from common.metrics.base import Comparison, Reference, Sample
+from common.metrics.comparison import Comparison, Reference, Sample
 from common.metrics.utility import utility
 from common.seeding import torch_generator
 

@@ -24,7 +24,7 @@ TEXTS = [TextSpec(9, 5, "abcdefgh", 10), TextSpec(12, 3, "", 10), TextSpec(5, 1,
 SHAPES_OF = {"images": SHAPES, "text": TEXTS}
 MADE = [(name, options, spec) for name, options in SPECS for spec in SHAPES_OF[MODELS[name].kind]]
 
-TRAINED = [name for name, kind in MODELS.items() if not kind.counts]
+TRAINED = [name for name, kind in MODELS.items() if kind.fitting == "steps"]
 """All but counts, of which there are none before an example is counted."""
 
 WITH_WEIGHTS = [(name, options) for name, options in SPECS if name in TRAINED]

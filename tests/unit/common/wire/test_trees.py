@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from common import tree, wire
 from common.errors import ProtocolError
 from common.files import load_sealed, save_sealed
-from simulations.runtime import in_process
+from simulations.runtime import in_process_grid
 
 TREE = {"generator.w": torch.randn(3, 2), "discriminator.n": torch.tensor(5)}
 
@@ -57,7 +57,7 @@ def test_to_flower_an_array_that_holds_a_tree_is_an_array_of_its_bytes():
 
 @pytest.mark.parametrize("values", [TREE, {}, {"g.w": torch.zeros(0, 3), "g.v": torch.zeros(7, dtype=torch.uint8)}])
 def test_the_bytes_of_a_message_are_counted_whether_they_were_made_or_not(values):
-    in_process.identify_process()
+    in_process_grid.identify_process()
     record = wire.encode_tree(values)
     messages = [
         Message(RecordDict({"arrays": arrays, "meta": ConfigRecord({"a": 1})}), 1, "train")

@@ -15,7 +15,7 @@ from common.errors import FederationError, MismatchError, ProtocolError
 from common.examples import ImageSpec
 from server.clients import requests, roll_call, waiting
 from server.clients.resilient_grid import ResilientGrid
-from simulations.runtime import in_process
+from simulations.runtime import in_process_grid
 
 
 class Clock:
@@ -35,7 +35,7 @@ class Flaky(Grid):
     """Nodes that answer ``seconds`` after a message, unless they have gone; then the message is lost with them."""
 
     def __init__(self, clock, holders):
-        in_process.identify_process()
+        in_process_grid.identify_process()
         self.clock = clock
         self.holders = dict(holders)  # node -> partition
         self.online = {node: [(0.0, float("inf"))] for node in holders}  # node -> spans of time

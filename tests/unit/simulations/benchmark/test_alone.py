@@ -16,7 +16,7 @@ from common.errors import DivergenceError, OtherRunError
 from common.examples.text import PAD
 from common.generation import load_sampler
 from common.metrics.next_token import scores_of, tally
-from simulations.benchmark import alone, tables
+from simulations.benchmark import alone, collected_results, tables
 from simulations.benchmark import runner as bench
 from simulations.benchmark.protocols import make_entry
 from simulations.runtime.settings import read_preset
@@ -64,7 +64,7 @@ def test_each_client_is_scored_by_its_own_model_on_its_own_text_and_the_row_goes
         start = load_sampler(model, held.spec, model.build(held.spec, cell.config.seed).state_dict())
         untrained = float(tally(start, held.test.stored, held.test.labels)[:, 2].sum())
         assert 0 < line["sums"][2] < untrained
-    results = tables.collect(tmp_path / "a")
+    results = collected_results.collect(tmp_path / "a")
     (row,) = results["rows"]
     total = torch.tensor([line["sums"] for line in lines]).sum(0)
     assert row["final"]["accuracy"]["mean"] == pytest.approx(float(total[1] / total[0]), rel=1e-5)

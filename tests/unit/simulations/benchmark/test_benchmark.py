@@ -15,7 +15,7 @@ from common.datasets import DATASETS
 from common.errors import ConfigError, OtherRunError
 from server.records import journal
 from server.records.run_directory import RunDirectory
-from simulations.benchmark import figures, protocols, real_baseline, results_page, tables
+from simulations.benchmark import collected_results, figures, protocols, real_baseline, results_page, tables
 from simulations.benchmark import runner as bench
 from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
 from simulations.commands import main
@@ -88,7 +88,7 @@ def test_the_budgets_are_those_that_published_figures_had():
 def test_the_table_has_every_algorithm_between_its_baselines():
     labels = protocols.default_labels(base_of())
     assert (labels[0], labels[-1]) == ("centralised", "local-only")
-    assert {name for name, kind in ALGORITHMS.items() if not kind.counts} <= set(labels)
+    assert {name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"} <= set(labels)
     base = base_of()
     entries = [make_entry(label, base) for label in labels]
     assert [entry.label for entry in sorted(entries, key=lambda entry: entry.rank)] == labels
@@ -139,7 +139,7 @@ def test_a_toy_algorithm_appears_in_the_benchmark(toy, tmp_path, capsys):
     (cell,) = tiny(tmp_path, make_entry("toy sync=generator", base_of()))
     assert cell.config.algorithm.startswith("toy ")
     assert bench.execute(cell, 1, sys.stderr)
-    assert tables.figures_of(RunDirectory(cell.path))["examples-seen"] == 2 * 2 * 4 * 8
+    assert collected_results.figures_of(RunDirectory(cell.path))["examples-seen"] == 2 * 2 * 4 * 8
 
 
 def test_runs_are_planned_seed_by_seed_each_in_a_folder_of_its_own(tmp_path):
@@ -243,7 +243,7 @@ def test_an_interrupted_benchmark_ends_with_130_and_goes_on_to_the_same_bits(tmp
     assert "fedavg, seed 0: goes on" in err
     runs = [RunDirectory(tmp_path / name / "p1-cpu" / "fedavg" / "seed-0") for name in ("through", "cut")]
     assert "resumed" in [event["event"] for event in journal.events(runs[1].journal)]
-    ours, theirs = (tables.figures_of(run) for run in runs)
+    ours, theirs = (collected_results.figures_of(run) for run in runs)
     assert ours["weights-sha256"] == theirs["weights-sha256"]
 
 
@@ -392,7 +392,7 @@ def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_k
 
 
 def test_figures_show_mean_and_range_of_the_seeds(table):
-    rows = tables.collect(table)["rows"]
+    rows = collected_results.collect(table)["rows"]
     axes = figures.draw_curves(rows).axes[0]
     assert [line.get_label() for line in axes.lines] == ["centralised", "fedavg"]
     assert axes.lines[1].get_xydata().tolist() == [[640, 24.0], [1280, 12.0]]
@@ -406,11 +406,14 @@ def test_figures_show_mean_and_range_of_the_seeds(table):
 
 
 def test_tables_and_figures_show_modes_where_a_row_has_them_and_nothing_that_no_row_has(table):
-    results = tables.collect(table)
+    results = collected_results.collect(table)
     assert not {"modes", "KL"} & set(tables.markdown(results).replace("|", " ").split())
     assert "modes" not in [axes.get_title() for axes in figures.draw_final(results["rows"], None).axes]
     for row in results["rows"]:
-        row["final"] |= {"modes": tables.spread([934.0, 938.0]), "modes-kl": tables.spread([0.25])}
+        row["final"] |= {
+            "modes": collected_results.spread([934.0, 938.0]),
+            "modes-kl": collected_results.spread([0.25]),
+        }
     (head, _, first, *_) = [line for line in tables.markdown(results).splitlines() if line.startswith("|")]
     cells = dict(zip(head.split(" | "), first.split(" | "), strict=True))
     assert (cells["modes"], cells["modes kl"]) == ("936 ± 3", "0.250")

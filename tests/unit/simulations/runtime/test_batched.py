@@ -17,12 +17,13 @@ from server.records import journal, run_directory
 from simulations.runtime import batched
 from simulations.runtime.batched import CohortBarriers, open_barriers
 from simulations.runtime.engine_trial import SEATS_ON_CPU, Comparison, clients_that_fit, compare
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 QUICK = ("fedavg", "fedprox", "scaffold", "md-gan")  # nothing, a loss, a gradient hook, and fakes of the server's
 SPECS = [
     pytest.param(spec, marks=() if spec in QUICK else pytest.mark.slow)
-    for spec in (*(name for name, kind in ALGORITHMS.items() if not kind.counts), "fedavg sync=discriminator")
+    for spec in (*(name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"), "fedavg sync=discriminator")
 ]
 CPU = torch.device("cpu")
 

@@ -6,7 +6,8 @@ from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 
 from common.errors import FederationError
-from simulations.runtime.in_process import InProcessGrid, simulate
+from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process_grid import InProcessGrid
 
 
 def echo_app(behave=lambda partition: None):

@@ -19,7 +19,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def tracker(monkeypatch):
-    """Returns what a tracker was told that stands in for tensorboard; ``told.fail`` names a call that raises."""
+    """Returns a tracker that stands in for tensorboard and keeps its calls; ``tracker.fail`` names one that raises."""
 
     class Recorder(Tracker):
         calls: ClassVar[list] = []
