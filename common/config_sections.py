@@ -107,7 +107,9 @@ class EvaluationConfig(Options):
     inception_weights: str = Field("", description="weights file of the inception extractor; empty: torchvision's")
     federated: bool = Field(True, description="score by what clients send of their own examples")
     answer_seconds: float = Field(
-        600.0, gt=0, description="how long to wait for moments before round 1 and for memorisation at the end"
+        600.0,
+        gt=0,
+        description="how long to wait for moments before round 1, and for memorisation and membership at the end",
     )
     holdout: float = Field(
         0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"

@@ -32,7 +32,7 @@ def findings(
         num_clients: In the federation.
     """
     promise = config.privacy_component
-    delta = promise.delta if isinstance(promise, ExamplePrivacy) else DELTA
+    promised, delta = (promise.epsilon, promise.delta) if isinstance(promise, ExamplePrivacy) else (None, DELTA)
     clients: dict[int, dict[str, Any]] = {}
     for name, query in AUDITS.items():
         for partition, answer in answers.get(name, {}).items():
@@ -48,6 +48,8 @@ def findings(
         "confidence": CONFIDENCE,
         "false-positives": FALSE_POSITIVES,
         "privacy": config.privacy,
+        "promised-epsilon": promised,
+        "refuted": promised is not None and bound is not None and bound.epsilon > promised,
         "clients": [{"partition": k, **clients[k]} for k in sorted(clients) if clients[k]],
         "canaries": bound and bound.record(),
         "missing": list(missing),

@@ -147,8 +147,8 @@ class Scoring:
         return scores
 
     def audit(self, round: int) -> dict[str, Any] | None:
-        """Returns what ``findings`` makes of clients' last answers; None: nobody was asked what a model gives away."""
-        if not any(name in self._answers for name in AUDITS):
+        """Returns what ``findings`` makes of clients' last answers; None: nobody said what the model gives away."""
+        if not any(self._answers.get(name) for name in AUDITS):
             return None
         titles = tuple(QUERIES[name].title for name in AUDITS)
         missing = [reason for reason in self.reasons if reason.startswith(titles)]

@@ -23,7 +23,7 @@ def audit(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Attack a simulated run's generator: what does it give away of the examples that clients trained on?"""
+    """Attack a simulated run: what does it give away of its examples? Exit code 1: it breaks its promise of privacy."""
     from server.records.generator_weak_spots import client_names
     from server.records.run_directory import RunDirectory
     from simulations.runs.audit import audit as audited
@@ -34,6 +34,8 @@ def audit(
         typer.echo(json.dumps({"run": str(run.absolute()), **found}))
     else:
         print_audit(found, client_names(RunDirectory.existing(run).read_partition()))
+    if found["refuted"]:
+        raise typer.Exit(1)
 
 
 def _progress(done: int, total: int) -> None:
@@ -78,8 +80,23 @@ def print_audit(found: Mapping[str, Any], names: Mapping[int, str]) -> None:
             f"  {canaries['num-right']} of {canaries['num-guesses']} guesses about {canaries['num-canaries']} canaries "
             f"are right (delta {canaries['delta']:g})."
         )
+    _say_of_promise(found)
     for sentence in found["missing"]:
         typer.echo(f"note: {sentence}", err=True)
+
+
+def _say_of_promise(found: Mapping[str, Any]) -> None:
+    if (promised := found["promised-epsilon"]) is not None:
+        if found["refuted"]:
+            typer.echo(
+                f"The promise of epsilon={promised:g} is refuted, with 95 % confidence: noise is missing, or the "
+                "arithmetic is wrong. Do not publish this model."
+            )
+        typer.echo(
+            "note: this audit looked at the clients' examples, so the run's promise does not cover its figures: they "
+            "are of a simulation, and not to be published of private data",
+            err=True,
+        )
 
 
 def _cells(attack: Mapping[str, float] | None) -> list[str]:

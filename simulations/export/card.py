@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.metrics import Names, table
+from common.metrics.membership import MEMBERSHIP
 from common.metrics.memorisation import MEMORISATION
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
@@ -168,13 +169,15 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     """Returns what is known, and what is not, of what the weights tell of the training images."""
     found = run.read_summary().get("scores", {})
     one, many = _words(trained)
-    if repeated := MEMORISATION.weak_spots(found, Names(clients=client_names(run.read_partition()))):
-        words = " ".join(repeated)
-        memorisation = (
-            f"Memorisation was measured at the run's end, with {noun_of(trained)} that each client held out. {words}"
-        )
+    clients = Names(clients=client_names(run.read_partition()))
+    if measured := MEMORISATION.weak_spots(found, clients) + MEMBERSHIP.weak_spots(found, clients):
+        words = " ".join(measured)
+        memorisation = f"Memorisation was measured, with {noun_of(trained)} that were not trained on. {words}"
     else:
-        memorisation = f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`)."
+        memorisation = (
+            f"Whether it repeats training {many} was **not measured** in this run (`evaluation.holdout`, "
+            "`fedgan audit`)."
+        )
     memorisation += "".join(f"\n- {step.caveat}" for step in trained.config.pipeline.steps if step.caveat)
     sums_alone = trained.config.aggregator.sums_alone
     ledger = ledger_of(run) if trained.config.privacy_component.private else None
