@@ -124,6 +124,15 @@ def test_what_was_sent_before_the_first_round_was_done_is_not_forgotten(private,
     assert len(whole_lines(directory.privacy)) == 4  # its head, and three rounds
 
 
+def test_one_that_never_sent_a_task_leaves_nothing_behind(private, small, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, PrivacyLedger, "require")
+        with pytest.raises(_KilledError):
+            run(private())
+    assert len(whole_lines(folder(private()).privacy)) == 1
+    assert not run(small()).privacy.exists()  # another run, without a promise
+
+
 def test_a_rollback_is_another_release_and_the_run_ends_when_nothing_is_left(private, monkeypatch, happened):
     monkeypatch.setitem(ROUND_HOOKS, Doubts.component_name(), Doubts)
     directory = run(private(hooks="doubts"))  # which goes back once, from round 2 to the start
