@@ -6,6 +6,7 @@ paid for once; where it comes from the client's system, each time is another rel
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from common.errors import CheckpointError, FederationError, OtherRunError
 from common.files import append_line, whole_lines, write_atomically
 from common.privacy.accounting import Mechanism, epsilon
 from common.privacy.plan import PrivacyPlan
+
+log = logging.getLogger("fedgan.server")
 
 _VERSION = 1
 _FEW = 4  # kinds of clients whose epsilon a round computes; a summary computes all
@@ -92,6 +95,8 @@ class PrivacyLedger:
             return None
         if silent := [client.label for client in clients.values() if not client.noise]:
             raise FederationError(f"{', '.join(silent)}: no noise in spite of privacy={config.privacy!r}")
+        if (kinds := len({client.num_examples for client in clients.values()})) > _FEW:
+            log.info("privacy: finding the noise of clients with %d different numbers of examples", kinds)
         plans = {k: config.privacy_plan(client.num_examples) for k, client in clients.items()}
         accounts = {k: Account(clients[k].num_examples, plan, clients[k].noise) for k, plan in plans.items() if plan}
         mechanism = config.algorithm_component.private_mechanism

@@ -48,9 +48,9 @@ def sentence(said: Mapping[str, Any]) -> str:
     """Returns what is proven of a run, in a sentence, from what its summary says of privacy."""
     sources = sorted({NOISE_FROM.get(client["noise"], client["noise"]) for client in said["clients"]})
     return (
-        f"All that clients have sent is differentially private of each {said['unit']}: epsilon {said['epsilon']:.2f} "
-        f"of {said['budget']:g}, delta {said['delta']:g}. Neighbours differ in {said['neighbours']}. Noise is on "
-        f"{said['mechanism']}; it comes from {' and '.join(sources)}."
+        f"All that clients have sent, but what is taken as public, is differentially private of each {said['unit']}: "
+        f"epsilon {said['epsilon']:.2f} of {said['budget']:g}, delta {said['delta']:g}. Neighbours differ in "
+        f"{said['neighbours']}. Mechanism: {said['mechanism']}. Noise comes from {' and '.join(sources)}."
     )
 
 

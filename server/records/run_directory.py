@@ -118,7 +118,9 @@ class RunDirectory:
             lock.release()
 
     def clear(self) -> None:
-        """Removes what an earlier start left, where a run begins from the beginning."""
+        """Removes what an earlier start left, where a run begins from the beginning; releases stay on record."""
+        if len(whole_lines(self.privacy)) <= 1:  # nothing
+            self.privacy.unlink(missing_ok=True)
         pictures = (self.partition_picture, self.reconstructions, *self.samples.glob("round-*.png"))
         pictures += tuple(self.samples.glob("*.txt"))
         for path in (self.journal, self.now, self.moments, self.summary, self.audit, self.report, *pictures):

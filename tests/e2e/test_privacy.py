@@ -4,22 +4,32 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/server/rounds"))
+from conftest import run_on
 from doubts import Doubts
 
+from client.app import app
 from common import tree
 from common.errors import CheckpointError, ConfigError, OtherRunError
+from common.examples import ImageSpec
 from common.files import whole_lines
 from common.hooks import ROUND_HOOKS
+from common.seeding import numpy_generator
+from common.wire import RollCall
 from server import checkpoint
 from server.clients.resilient_grid import ResilientGrid
+from server.clients.roster import Roster
 from server.evaluation.scoring import Scoring
 from server.records import journal, run_directory
 from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
-from simulations.runtime.in_process import simulate
+from server.rounds.base import RoundRecord, Snapshot
+from server.strategy import FederatedStrategy
+from simulations.runtime.in_process import InProcessGrid, simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -114,6 +124,15 @@ def test_what_was_sent_before_the_first_round_was_done_is_not_forgotten(private,
     assert len(whole_lines(directory.privacy)) == 4  # its head, and three rounds
 
 
+def test_one_that_never_sent_a_task_leaves_nothing_behind(private, small, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, PrivacyLedger, "require")
+        with pytest.raises(_KilledError):
+            run(private())
+    assert len(whole_lines(folder(private()).privacy)) == 1
+    assert not run(small()).privacy.exists()  # another run, without a promise
+
+
 def test_a_rollback_is_another_release_and_the_run_ends_when_nothing_is_left(private, monkeypatch, happened):
     monkeypatch.setitem(ROUND_HOOKS, Doubts.component_name(), Doubts)
     directory = run(private(hooks="doubts"))  # which goes back once, from round 2 to the start
@@ -168,3 +187,44 @@ def test_sums_are_released_once_and_cost_the_budget(small):
     assert (spent.mechanism, spent.releases(0)) == ("sums", 1)
     assert spent.largest() == pytest.approx(3, rel=1e-5)
     assert spent.largest() <= 3
+
+
+def own_data(path, seed):
+    images = numpy_generator(seed, "own").integers(0, 256, (16, 28, 28), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(16) % 2)
+    return {"data": f"npz:{path}"}
+
+
+def test_sites_with_their_own_data_take_noise_that_nobody_can_draw_again(private, tmp_path):
+    found = []
+    for name in ("one", "other"):
+        config = private(name, federation__num_clients=2, partition="iid")
+        grid = InProcessGrid(app, config.flat(), 2, 1)
+        for k in (0, 1):
+            site = own_data(tmp_path / f"{k}.npz", k) | {"state-path": str(tmp_path / name / f"site-{k}")}
+            grid._node_configs[k] |= site
+        found.append(run_on(grid, config))
+    one, other = found
+    assert weights(one) != weights(other)  # with the same seed
+    assert {account.noise for account in ledger(one).accounts.values()} == {"system"}
+    books = [
+        file.read_bytes().splitlines() for k in (0, 1) for file in (tmp_path / "one" / f"site-{k}").glob("*.jsonl")
+    ]
+    assert [len(book) for book in books] == [3, 3]  # a line a round, at each site
+    assert 9.99 < ledger(one).largest() <= 10
+
+
+def test_a_task_that_is_sent_again_is_paid_for_again_where_noise_is_the_systems(private, tmp_path):
+    config = private(federation__num_clients=2, partition="iid")
+    answers = {k: RollCall(k, 2, 16, None, ImageSpec(1, 28, 10), ("all",), "", "f", noise="system") for k in (0, 1)}
+    book = PrivacyLedger.begun(tmp_path / "privacy.jsonl", config, answers)
+    networks = config.model_component.build(ImageSpec(1, 28, 10), 0)
+    state = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
+    strategy = FederatedStrategy(config, Roster(answers), None, Snapshot(state))
+    strategy.record = RoundRecord(1, [0, 1])
+    strategy.ledger = book
+    book.charge(1, 0, {0: "w", 1: "w"})
+    assert [strategy.charge_again(0) for _ in range(2)] == ["", ""]
+    assert (book.releases(0), book.releases(1)) == (3, 1)
+    assert "privacy promises 10" in strategy.charge_again(0)
+    assert book.releases(0) == 3

@@ -149,7 +149,8 @@ class TestErrors:
             with pytest.raises(kind, match=words) as caught:
                 ask(sent, message)
             assert SECRET not in str(caught.value)
-            assert caught.value.__suppress_context__  # in a traceback it would stand all the same
+            assert caught.value.__suppress_context__  # else it would stand in a traceback
+            assert caught.value.__cause__ is None
         assert SECRET in caplog.text  # the site's own log has it
 
     def test_of_settings_stay_as_they_are(self):

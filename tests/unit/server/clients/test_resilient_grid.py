@@ -210,6 +210,15 @@ def test_a_message_lost_with_its_node_is_sent_again_when_the_node_is_back(flaky,
     assert len(flaky.sent) == 4
 
 
+def test_a_task_that_would_be_one_release_too_many_is_not_sent_again(flaky, clock):
+    grid = called(flaky)
+    grid.may_not_ask_again = {1: "nothing is left of its privacy"}.get
+    flaky.online[101] = [(0.0, clock.now + 0.5), (clock.now + 30.0, float("inf"))]
+    assert ask(grid) == [0, 2]
+    assert [node for _, node in flaky.sent].count(101) == 1
+    assert grid.reason_of_silence(1) == "nothing is left of its privacy"
+
+
 def test_a_client_that_comes_back_under_another_node_id_is_known_by_its_partition(flaky, clock):
     grid = called(flaky)
     now = clock.now
