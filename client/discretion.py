@@ -13,6 +13,7 @@ from common.errors import (
     FedGANError,
     PrivacyError,
     ProtocolError,
+    in_words,
 )
 from common.queries import RefusalError
 
@@ -40,7 +41,7 @@ def discreet(config: RunConfig) -> Iterator[None]:
     except Exception as error:
         if not config.privacy_component.private:
             raise
-        log.exception("not sent to the server, as the run promises privacy:")
+        log.error("not sent to the server, as the run promises privacy: %s", in_words(error), exc_info=error)
         kind = next(kind for kind in (*_GENERIC, FedGANError) if isinstance(error, kind) or kind is FedGANError)
         kind = kind if kind in _GENERIC else FederationError
         raise kind(f"{_GENERIC[kind]}: its own log says why, and the run's promise of privacy keeps it there") from None

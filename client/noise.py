@@ -16,6 +16,9 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.privacy.plan import PrivacyPlan
 
+_STATE_BEGINS, _STATE_WORDS = 24, 624
+"""Where a generator of torch's keeps its words of 32 bits, in 8 bytes each, in its state; a test pins it."""
+
 
 class NoiseSource(Protocol):
     """Random numbers, on the CPU."""
@@ -50,11 +53,11 @@ class SeededNoise:
 class SystemNoise:
     """Noise of the operating system, by Box and Muller's transform; none of it is drawn from a generator of torch's.
 
-    Those have a state of 32 bits when they are seeded: few enough to try them all.
+    Those cut a seed to 32 bits: few enough to try them all, and to subtract the noise of each.
     """
 
     def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(secrets.randbits(63))
+        self.generator = _system_generator()
 
     def normals(self, *shape: int) -> Tensor:
         num = math.prod(shape)
@@ -65,6 +68,20 @@ class SystemNoise:
     def uniforms(self, num: int) -> Tensor:
         bits = torch.frombuffer(bytearray(secrets.token_bytes(8 * num)), dtype=torch.int64) if num else torch.empty(0)
         return (bits.long() & (2**53 - 1)).double() / 2**53
+
+
+def _system_generator() -> torch.Generator:
+    """Returns a generator whose whole state comes from the operating system.
+
+    An example's draws must be as secret as its place in a batch: who knew those of each place would see examples move
+    up where one is missing, and the sum would change by more than one clipped gradient.
+    """
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    words = torch.frombuffer(bytearray(secrets.token_bytes(4 * _STATE_WORDS)), dtype=torch.int32).long() & 0xFFFFFFFF
+    state[_STATE_BEGINS : _STATE_BEGINS + 8 * _STATE_WORDS] = words.view(torch.uint8)
+    generator.set_state(state)
+    return generator
 
 
 class PrivateRound:

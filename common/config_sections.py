@@ -25,7 +25,7 @@ class FederationConfig(Options):
     """Who takes part."""
 
     num_clients: int = Field(10, ge=1, description="clients in the federation")
-    num_rounds: int = Field(30, ge=1, description="rounds")
+    num_rounds: int = Field(45, ge=1, description="rounds")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round")
     min_replies: int = Field(0, ge=0, description="usable replies without which a round fails; 0: half the cohort")
     round_retries: int = Field(2, ge=0, description="how often a round with too few usable replies is repeated")

@@ -139,7 +139,7 @@ class LocalTrainer(Protocol):
         """
 
     def noisy_moments(self) -> tuple[Tensor, float]:
-        """Returns the sums of outer products of what the model describes the client's examples by, in each of its parts.
+        """Returns the sums of outer products of the vectors that the model describes examples by, in each of its parts.
 
         Rows of upper triangles (parts, D (D + 1) / 2), see ``common.outer_products``, float64 on the CPU; and the
         standard deviation of the noise in each number. Under a promise of privacy that of the client's plan, as one

@@ -88,6 +88,12 @@ class FederatedStrategy(Strategy):
     def summary(self) -> None:
         """Logs what is about to run."""
         log.info("%s over %d clients", self._algorithm.spec(), len(self._roster.clients))
+        if self._masked is not None:
+            log.info(
+                "updates are added up under masks, which it takes %d clients of a round to undo; "
+                "admission.max-norm-ratio is off, as nobody sees a single one",
+                self._config.mask_threshold,
+            )
 
     def go_on_from(self, snapshot: Snapshot) -> None:
         """Takes another round for the last one that is done, with the random numbers of its ``rollbacks``."""

@@ -37,7 +37,8 @@ FLOORS = {
     "client": [["functional"], [""], ["batched"]],
     "server": [["clients", "records"], ["evaluation"], ["rounds"], [""]],
     "simulations": [
-        ["runtime", "runs", "deployment", "presets", "tools"],
+        ["runtime", "runs", "deployment", "presets"],
+        ["tools"],
         ["export"],
         ["serve"],
         ["api"],

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from common.aggregators import Aggregator
 from common.algorithms.base import Algorithm, ServerContext, ServerState

@@ -30,7 +30,7 @@ def logistic_accuracy(
     weights = torch.zeros(num_classes, images[0].numel(), device=images.device)
     intercepts = torch.zeros(num_classes, device=images.device)
     fitted = [weights.requires_grad_(), intercepts.requires_grad_()]
-    batches = list(zip(images.split(_AT_ONCE), labels.split(_AT_ONCE), strict=True))
+    batches = list(zip(torch.split(images, _AT_ONCE), torch.split(labels, _AT_ONCE), strict=True))
 
     def loss() -> Tensor:
         total = 0.5 * penalty / len(images) * weights.square().sum()
@@ -46,11 +46,11 @@ def logistic_accuracy(
         return loss()
 
     solver = LBFGS(fitted, max_iter=ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
-    solver.step(closure)  # type: ignore[arg-type,no-untyped-call]
+    solver.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         hits = [
             (F.linear(_pixels(some.to(images.device)), weights, intercepts).argmax(1) == own.to(images.device)).sum()
-            for some, own in zip(test_images.split(_AT_ONCE), test_labels.split(_AT_ONCE), strict=True)
+            for some, own in zip(torch.split(test_images, _AT_ONCE), torch.split(test_labels, _AT_ONCE), strict=True)
         ]
     return float(torch.stack(hits).sum()) / len(test_images)
 

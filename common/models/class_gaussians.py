@@ -18,19 +18,19 @@ GAUSSIANS = "gaussians"
 class ClassGaussians(Model):
     """Images of a class have normally distributed coefficients of low frequencies and brightness, in one part or more.
 
-    An image is described by its discrete cosine transform's lowest coefficients, a row of all its pixels in order of
-    brightness (cut into ``brightness`` steps), both of each channel, and the part of its class that it is in: by the
-    signs of ``splits`` low coefficients. Nothing of that depends on data. One part of a class has one normal
-    distribution. To draw an image is to draw such a description, to make an image of the coefficients, which is blurred,
-    and to give its pixels in their order the brightness that was drawn, which makes edges of it again.
+    An image is described by the lowest coefficients of its discrete cosine transform, a row of all its pixels in order
+    of brightness (cut into ``brightness`` steps), both of each channel, and the part of its class that it is in: by the
+    signs of ``splits`` low coefficients. Nothing of that depends on data. A part of a class has one normal
+    distribution. To draw an image is to draw such a description, to make a blurred image of the coefficients, and to
+    give its pixels in their order the brightness that was drawn, which makes edges of it again.
 
     It is no network: nothing is trained. Clients send sums of outer products, which the server adds up
     (``dp-moments``). A class of which nothing stands out of the noise is drawn as all classes together.
     """
 
     source: ClassVar[str] = (
-        "sufficient statistics of normal distributions; differentially private: Vu, Slavkovic 2009 (ICDMW); brightness: "
-        "exact histogram specification, Coltuc, Bolon, Chassery 2006 (IEEE Trans. Image Process. 15.5)"
+        "sufficient statistics of normal distributions; differentially private: Vu, Slavkovic 2009 (ICDMW); "
+        "brightness: exact histogram specification, Coltuc, Bolon, Chassery 2006 (IEEE Trans. Image Process. 15.5)"
     )
     roles: ClassVar[Roles] = Roles((GAUSSIANS,))
     family: ClassVar[str] = "class Gaussians"
@@ -90,6 +90,8 @@ class GaussianSampler(Sampler):
     shares: Tensor
     means: Tensor
     factors: Tensor
+    cosines: Tensor
+    steps: Tensor
 
     def __init__(self, spec: ImageSpec, descriptor: Descriptor, rank: int) -> None:
         super().__init__()
@@ -118,5 +120,6 @@ class GaussianSampler(Sampler):
         uniform = 0.5 * (1 + torch.erf(noise[:, :1] / math.sqrt(2)))
         part = (uniform >= self.shares.cumsum(1)[labels, :-1]).sum(1)
         place = labels * self.shares.shape[1] + part
-        described = self.means[place] + (self.factors[place] @ noise[:, 1:, None]).squeeze(2)
-        return self.descriptor.draw(described, self.cosines, self.steps)
+        apart = self.factors[place].double() @ noise[:, 1:, None].double()
+        described = self.means[place] + apart.squeeze(2)  # in float64, as rounding could change the order of pixels
+        return self.descriptor.draw(described, self.cosines.double(), self.steps.double()).float()

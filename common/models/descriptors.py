@@ -21,10 +21,15 @@ the constant, whose square is an image's count, needs no more than to stand out 
 """
 
 _RMS = 1 / 3
-"""The root mean square of pixels in [0, 1] of an image whose vector has length 1; brighter ones are scaled down to it.
+"""The root mean square of pixels in [0, 1] of an image with a vector of length 1; brighter ones are scaled down to it.
 
-A vector that is scaled down as a whole, its constant too, counts less and says nothing else, so this is a weight of
-images and no limit to what they look like, and need not fit the data: any value that is of the order of theirs will do.
+It is just below that of the darkest of a public set, .37 of scikit-learn's 1,797 digits of 8x8 (their median is .49),
+so that their vectors all are as long as the noise is made for:
+
+    x = sklearn.datasets.load_digits().data / 16; print((x**2).mean(1).min() ** 0.5)
+
+A vector that is scaled down as a whole, its constant too, counts less and says nothing else: so this is a weight of
+images, and no limit to what they look like.
 """
 
 
@@ -60,12 +65,12 @@ class Descriptor:
     @property
     def parts(self) -> int:
         """Into how many parts classes are split."""
-        return 2**self.splits
+        return 1 << self.splits
 
     @property
     def length(self) -> int:
         """Numbers of a description (D): all coefficients, then all steps of brightness, a channel after another."""
-        return int(self.spec.channels * (self.frequencies**2 + self.brightness))
+        return self.spec.channels * (self.frequencies * self.frequencies + self.brightness)
 
     @property
     def weight_of_one(self) -> float:

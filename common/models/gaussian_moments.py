@@ -47,11 +47,10 @@ def gaussians_of(moments: PartMoments, num_classes: int, rank: int) -> Gaussians
     of_all, of_classes = sums.sum(0), sums.view(num_classes, parts, *sums.shape[1:]).sum(1)
     mean_of_all = _mean(of_all, one, noise * math.sqrt(len(sums)))
     means = []
-    for total, of_class, own_counts, own in zip(totals, of_classes, counts, sums.split(parts), strict=True):
+    for total, of_class, own_counts, own in zip(totals, of_classes, counts, torch.split(sums, parts), strict=True):
         wide = noise * math.sqrt(parts)
-        centre = drawn(_mean(of_class, one, wide), mean_of_all, _noise_of_entries(wide, total))
-        for count, each in zip(own_counts, own, strict=True):
-            means.append(drawn(_mean(each, one, noise), centre, _noise_of_entries(noise, count)))
+        centre = _mean_near(mean_of_all, of_class, total, one, wide)
+        means += [_mean_near(centre, each, count, one, noise) for each, count in zip(own, own_counts, strict=True)]
     flat = counts.flatten()
     spreads = [each[1:, 1:] - count * torch.outer(m, m) for each, count, m in zip(sums, flat, means, strict=True)]
     seen = [spread for spread, count in zip(spreads, flat, strict=True) if count]
@@ -97,6 +96,11 @@ def _noise_of_entries(noise: float, count: Tensor) -> float:
     return noise / math.sqrt(2) / max(float(count), 1.0)
 
 
+def _mean_near(centre: Tensor, sums: Tensor, count: Tensor, one: float, noise: float) -> Tensor:
+    """Returns the mean of so many examples with these sums, drawn to ``centre``; that itself where there are none."""
+    return drawn(_mean(sums, one, noise), centre, _noise_of_entries(noise, count)) if count else centre
+
+
 def _mean(sums: Tensor, one: float, noise: float) -> Tensor:
     """Returns the mean of what is described, (D,).
 
@@ -123,21 +127,23 @@ def standing_out(matrix: Tensor, noise: float) -> Tensor:
         noise: Standard deviation off the diagonal, >= 0.
     """
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.sign() * spikes(values.abs(), noise, len(matrix))) @ vectors.T
+    clear: Tensor = (vectors * values.sign() * spikes(values.abs(), noise, len(matrix))) @ vectors.T
+    return clear
 
 
 def _factor(covariance: Tensor, rank: int) -> Tensor:
     """Returns the factor (D, R) of the nearest covariance of so high a rank."""
     values, vectors = torch.linalg.eigh(covariance)
     rank = min(rank, len(values))
-    return vectors[:, -rank:] * values[-rank:].clamp_min(0).sqrt()
+    factor: Tensor = vectors[:, -rank:] * values[-rank:].clamp_min(0).sqrt()
+    return factor
 
 
 def spikes(values: Tensor, noise: float, size: int) -> Tensor:
     """Returns what eigenvalues of a covariance were before noise, 0 for those that may be noise alone.
 
-    Symmetric noise of standard deviation ``noise`` off the diagonal has eigenvalues up to 2 t, t = ``noise`` sqrt(size),
-    and makes l + t^2 / l of an eigenvalue l > t (Benaych-Georges, Nadakuditi 2011 (Adv. Math. 227.1), section 3.1).
+    Symmetric noise of standard deviation ``noise`` off the diagonal has eigenvalues up to 2 t, with t = ``noise``
+    sqrt(size), and makes l + t^2 / l of an eigenvalue l > t (Benaych-Georges, Nadakuditi 2011 (Adv. Math. 227.1), 3.1).
 
     Args:
         values: Eigenvalues (N,) of the noisy covariance.

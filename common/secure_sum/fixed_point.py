@@ -95,10 +95,10 @@ class FixedPoint:
         else:
             update = value.double() if start is None else value.double() - start.double()
             limit = self.limit
-        if update.numel() and (largest := float(update.abs().max())) > limit:
+        if update.numel() and float(update.abs().max()) > limit:  # by how much is not said: the server would read it
             raise FederationError(
-                f"{key} has changed by {largest:.3g}, and aggregate='secure-mean' adds up changes of at most "
-                f"{limit:.3g} (range): take a larger range, or a lower learning rate"
+                f"{key} has changed by more than {limit:.3g}, the most that aggregate='secure-mean' adds up (range): "
+                "take a larger range, or a lower learning rate"
             )
         if value.is_floating_point():
             update = (update * 2.0**self.bits).round_().long()

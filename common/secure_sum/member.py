@@ -29,6 +29,7 @@ class Member:
         answer: What it said in the second step, should that be asked for again.
         has_replied: Whether a masked update was made: a second one would give away how it differs from the first.
         answered: Whose masked updates had come when it handed out shares; None: it did not yet.
+        revealed: The shares that it has handed out. All other secrets are forgotten then.
     """
 
     partition: int
@@ -42,6 +43,7 @@ class Member:
     answer: SharesAnswer | None = None
     has_replied: bool = False
     answered: tuple[int, ...] | None = None
+    revealed: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, session: Session, partition: int, identity: Identity) -> "Member":
@@ -132,14 +134,20 @@ class Member:
         Raises:
             FederationError: Too few have, others than took part, or it was asked already of others.
         """
+        if self.answered is not None:
+            if self.answered != answered:
+                raise FederationError(
+                    "it has handed out shares for another sum of this round: never both of one client's"
+                )
+            return self.revealed
         if not self.has_replied or self.partition not in answered or not self.shares.keys() >= set(answered):
             raise FederationError("it is asked to unmask a sum that it is not in, or with clients that took no part")
-        if self.answered not in (None, answered):
-            raise FederationError("it has handed out shares for another sum of this round: never both of one client's")
         self._require(len(set(answered)), threshold)
-        self.answered = answered
         size = shamir.SHARE_BYTES
-        return {k: two[size:] if k in answered else two[:size] for k, two in sorted(self.shares.items())}
+        self.revealed = {k: two[size:] if k in answered else two[:size] for k, two in sorted(self.shares.items())}
+        self.answered, self.shares = answered, {}
+        self.letters_key = self.masks_key = self.seed = b""
+        return self.revealed
 
     def written(self) -> bytes:
         """Returns it as bytes, which ``read`` takes. They hold secrets."""
@@ -155,6 +163,7 @@ class Member:
                 "answer": self.answer and [_written(self.answer.letters), _written(self.answer.digests)],
                 "has-replied": self.has_replied,
                 "answered": self.answered,
+                "revealed": _written(self.revealed),
             }
         ).encode()
 
@@ -177,6 +186,7 @@ class Member:
             answer=SharesAnswer(*map(_read, answer)) if answer else None,
             has_replied=found["has-replied"],
             answered=None if answered is None else tuple(answered),
+            revealed=_read(found["revealed"]),
         )
 
     def _checked(self, partition: int, content: bytes, known: MutableMapping[int, bytes]) -> Advert:

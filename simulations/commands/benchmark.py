@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the command
-    protocol: Annotated[str, typer.Argument(metavar="P1|P2|P3|P4|S1|T1", help="Or any preset's name, or a TOML file.")],
+    protocol: Annotated[
+        str, typer.Argument(metavar="P1|P2|P3|P4|D1|S1|T1", help="Or any preset's name, or a TOML file.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs and tables go.")],
     algorithms: Annotated[
         str | None,

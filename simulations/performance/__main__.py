@@ -29,6 +29,7 @@ from simulations.performance.host import host
 from simulations.performance.overhead import overhead
 from simulations.performance.page import read_results, write_page, write_results
 from simulations.performance.peers import peers
+from simulations.performance.private_steps import private_steps
 from simulations.performance.quality import quality
 from simulations.performance.roofline import roofline
 from simulations.performance.scale import scale
@@ -41,6 +42,7 @@ from simulations.performance.step import step
 BENCHMARKS: dict[str, Benchmark] = {
     "roofline": roofline,
     "families": families,
+    "private-steps": private_steps,
     "step": step,
     "overhead": overhead,
     "peers": peers,

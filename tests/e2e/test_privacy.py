@@ -159,3 +159,12 @@ def test_a_private_run_is_not_made_longer(private):
     run(private(local__schedule="constant"))
     with pytest.raises(OtherRunError, match="noise is made for so many rounds"):
         run(private(local__schedule="constant", output__resume=True, federation__num_rounds=5))
+
+
+def test_sums_are_released_once_and_cost_the_budget(small):
+    sums = {"model": "class-gaussians", "objective": "moments", "algorithm": "dp-moments"}
+    directory = run(small(**sums, privacy="example epsilon=3", federation__num_rounds=1))
+    spent = ledger(directory)
+    assert (spent.mechanism, spent.releases(0)) == ("sums", 1)
+    assert spent.largest() == pytest.approx(3, rel=1e-5)
+    assert spent.largest() <= 3

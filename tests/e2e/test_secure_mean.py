@@ -8,11 +8,13 @@ import pytest
 
 from client import app, masking
 from common import tree
+from common.config import RunConfig
 from common.errors import FederationError
 from common.secure_sum import collector, member
 from server import checkpoint
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
+from simulations.commands import main
 from simulations.runtime.in_process import simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
@@ -201,3 +203,21 @@ def test_sites_with_a_state_path_are_known_by_their_key_when_a_run_goes_on(small
     (tmp_path / "site-2" / "keys" / "partition-2.key").unlink()
     with pytest.raises(FederationError, match=r"partition 2\) has another key than when the run began|partition 2 has"):
         run(small("run", **SECURE, output__resume=True, federation__num_rounds=4))
+
+
+def test_the_command_goes_on_with_a_client_that_fails_in_the_middle(small, fails, monkeypatch, capsys):
+    fails("training", {(1, 2)})
+    config = small("command", aggregate="secure-mean threshold=3", federation__num_rounds=2)
+    settings = " ".join(
+        f"{key}={json.dumps(value)}" for key, value in config.flat().items() if value != RunConfig().flat()[key]
+    )
+    monkeypatch.setattr("sys.argv", ["fedgan", "simulate", "--engine", "threads", "-c", settings])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 0
+    first, second = lines(RunDirectory(run_directory.resolve(config.output.dir).path))
+    assert [len(line["clients"]) for line in (first, second)] == [4, 3]
+    assert second["masks"]["dropped"]["masked"][0]["partition"] == 1
+    said = capsys.readouterr()
+    assert "partition 1" in said.err + said.out
+    assert "the line is dead in training" in said.err + said.out

@@ -3,12 +3,13 @@
 import stat
 
 import pytest
-from flwr.app import RecordDict
+from flwr.app import Context, RecordDict
 
-from client import masking
+from client import app, masking
+from client.site import Site
 from client.state import ContextKeeper, ContextMemories, without_memories
 from common.config import RunConfig
-from common.errors import FederationError
+from common.errors import ConfigError, FederationError
 from common.secure_sum import KeysRequest, Letters, Session, SharesRequest, UnmaskRequest
 
 CONFIG = RunConfig.from_flat({"aggregate": "secure-mean threshold=3", "federation.num-clients": 3})
@@ -86,3 +87,17 @@ def test_without_a_state_path_a_key_lasts_as_long_as_the_node(states):
     assert not keys.lasts
     assert keys.own() == keys.own()
     assert masking.SiteKeys(ContextKeeper(RecordDict()), "", 0).own() != keys.own()
+
+
+def test_a_site_with_its_own_data_needs_a_key_that_lasts_and_a_run_without_masks_needs_none(tmp_path):
+    node = {"partition-id": 0, "num-partitions": 3, "data": "npz:/srv/scans.npz"}
+    context = Context(1, 2, node, RecordDict(), {})
+    with pytest.raises(ConfigError, match="give the site a state-path"):
+        app._lasting_key(CONFIG, Site.of(node), context)
+    assert app._lasting_key(RunConfig(), Site.of(node), context) == ""
+    lasting = Site.of({**node, "state-path": str(tmp_path)})
+    key = app._lasting_key(CONFIG, lasting, context)
+    assert len(bytes.fromhex(key)) == 32
+    assert app._lasting_key(CONFIG, lasting, context) == key
+    del node["data"]  # a part of a data set that is split, as in a simulation
+    assert app._lasting_key(CONFIG, Site.of(node), context) == ""

@@ -42,11 +42,24 @@ def test_uniforms_are_even_in_0_to_1(make):
     assert len(make().uniforms(0)) == 0
 
 
-def test_the_systems_noise_is_never_the_same_and_hangs_on_no_generator(monkeypatch):
-    monkeypatch.setattr("client.noise.secrets.randbits", lambda bits: 0)  # the seed of its generator
+def test_the_systems_noise_is_never_the_same():
     first, second = SystemNoise(), SystemNoise()
     assert not torch.equal(first.normals(100), second.normals(100))
     assert not torch.equal(first.uniforms(100), second.uniforms(100))
+
+
+def test_what_the_systems_noise_is_made_of_is_the_systems_alone_and_all_of_a_generators_state_with_it(monkeypatch):
+    made = SystemNoise().generator
+    seeded = torch.Generator().manual_seed(0).get_state()
+    changed = (made.get_state() != seeded).nonzero().flatten()
+    assert (len(seeded), int(changed.min()), int(changed.max())) == (5056, 24, 24 + 8 * 623 + 3)
+    assert len(changed) > 0.98 * 4 * 624
+    drawn = torch.rand(10_000, generator=made)
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert not torch.equal(torch.rand(100, generator=SystemNoise().generator), drawn[:100])
+    monkeypatch.setattr("client.noise.secrets.token_bytes", bytes)  # zeros
+    assert torch.equal(SystemNoise().uniforms(4), torch.zeros(4, dtype=torch.float64))
+    assert torch.equal(SystemNoise().normals(4), SystemNoise().normals(4))
 
 
 def test_noise_is_as_wide_as_the_plan_says_and_paid_for():

@@ -19,7 +19,7 @@ from common.privacy.accounting import Mechanism
 from common.privacy.plan import PrivacyPlan
 from common.queries import QUERIES
 from common.seeding import numpy_generator
-from simulations.runtime.in_process import identify_process
+from simulations.runtime.in_process_grid import identify_process
 
 PRIVATE = {
     "model": "dcgan width=8",

@@ -164,6 +164,12 @@ def test_what_the_generator_trains_on_hangs_on_nothing_that_the_client_holds():
     assert not torch.equal(first[0].draws["latents"], first[1].draws["latents"])
 
 
+def test_no_phase_goes_on_with_what_a_batch_of_real_examples_has_left():
+    trainer = private(make())
+    assert [phase.reuses_batch for phase in trainer._phases] == [False, True]
+    assert not any(phase.reuses_batch for phase in trainer.step_phases(None))
+
+
 def test_phases_count_their_steps_as_always():
     found = batches(make(steps=3, options={"critic_steps": 2}), round=2)
     assert [batch.step for batch in found] == [6, 7, 3, 8, 9, 4, 10, 11, 5]

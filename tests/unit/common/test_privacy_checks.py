@@ -9,7 +9,7 @@ from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.models import MODELS
 
-PRIVATE = {"privacy": "example epsilon=10", "local.fake-labels": "uniform"}
+PRIVATE = {"privacy": "example epsilon=10"}
 
 
 def test_a_plain_run_may_promise_privacy() -> None:
@@ -26,8 +26,7 @@ def test_a_plain_run_may_promise_privacy() -> None:
         ("weighting", "kl-typical", "take 'examples' or 'uniform'"),
         ("model", "dcgan norm=batch", "take norm=group or norm=none"),
         ("model", "resnet norm=batch", "take norm=group or norm=none"),
-        ("local.fake-labels", "own", 'set local.fake-labels="uniform"'),
-        ("local.fake-labels", "balanced", 'set local.fake-labels="uniform"'),
+        ("local.fake-labels", "balanced", 'set local.fake-labels="own"'),
         ("local.mixed-precision", True, "leave it out"),
         ("evaluation.holdout", 0.1, "set evaluation.holdout=0"),
     ],
@@ -49,8 +48,17 @@ def test_texts_are_bytes_as_the_characters_that_occur_would_say_what_is_in_them(
 
 
 def test_all_that_is_in_the_way_is_said_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"weighting='mmd.*local\.fake-labels=\"own\" .*evaluation\.holdout=0\.1 "):
-        RunConfig.from_flat({"privacy": "example", "weighting": "mmd", "evaluation.holdout": 0.1})
+    with pytest.raises(
+        ConfigError, match=r"weighting='mmd.*local\.fake-labels=\"balanced\" .*evaluation\.holdout=0\.1 "
+    ):
+        RunConfig.from_flat(
+            {
+                "privacy": "example",
+                "weighting": "mmd",
+                "local.fake-labels": "balanced",
+                "evaluation.holdout": 0.1,
+            }
+        )
 
 
 def test_more_examples_in_a_batch_than_a_client_has_are_a_rate_of_one() -> None:

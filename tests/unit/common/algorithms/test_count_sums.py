@@ -141,7 +141,7 @@ def test_added_keeps_keys_in_order():
     ("changes", "wrong"),
     [
         ({"algorithm": "fedavg"}, "is counts, which are added up: take algorithm='count-sums'"),
-        ({"model": "transformer"}, "is trained, and is no counts to add up: take algorithm='fedavg'"),
+        ({"model": "transformer"}, "is trained in steps: take algorithm='fedavg'"),
         ({"federation.num-rounds": 2}, "set federation.num-rounds=1"),
         ({"aggregate": "median"}, "only aggregate='mean'"),
         ({"weighting": "uniform"}, "brings its own weights"),

@@ -145,7 +145,7 @@ def test_what_is_drawn_of_a_class_is_like_its_images():
     bright[:, :4], dark[:, 4:] = 0.8, 0.0
     labels = torch.arange(200) % 2
     real = torch.where(labels.view(-1, 1, 1, 1) == 0, bright, dark) + 0.05 * images(200)
-    sampler = fitted(ClassGaussians(rank=8), SPEC, real.clamp(-1, 1), labels)
+    sampler = fitted(ClassGaussians(rank=8, frequencies=8), SPEC, real.clamp(-1, 1), labels)
     noise = torch.randn(60, *sampler.noise_shape, generator=torch_generator(3, "noise"))
     made = sampler(noise, torch.arange(60) % 2)
     assert made.shape == (60, 1, 8, 8)
@@ -153,7 +153,7 @@ def test_what_is_drawn_of_a_class_is_like_its_images():
     assert float(made.max()) <= 1
     for label in (0, 1):
         torch.testing.assert_close(
-            made[label::2].mean(0), real[labels == label].clamp(-1, 1).mean(0), atol=0.06, rtol=0
+            made[label::2].mean(0), real[labels == label].clamp(-1, 1).mean(0), atol=0.12, rtol=0
         )
 
 

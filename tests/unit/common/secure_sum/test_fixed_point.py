@@ -65,12 +65,12 @@ def test_the_largest_updates_of_all_clients_do_not_wrap():
 
 @pytest.mark.parametrize("update", [256.1, -300.0])
 def test_a_larger_update_is_refused_by_name(update):
-    with pytest.raises(FederationError, match=r"g\.w has changed by \d+, .* at most 256"):
+    with pytest.raises(FederationError, match=r"g\.w has changed by more than 256, "):
         FixedPoint(256.0, 10).encode({"g.w": torch.tensor([0.0, update])}, {"g.w": torch.zeros(2)}, 1)
 
 
 def test_a_counter_that_could_wrap_is_refused_by_name():
-    with pytest.raises(FederationError, match=r"g\.n has changed"):
+    with pytest.raises(FederationError, match=r"g\.n has changed by more than"):
         FixedPoint(256.0, 10).encode({"g.n": torch.tensor([2**60])}, {}, 1)
 
 

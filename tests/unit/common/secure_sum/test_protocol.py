@@ -146,6 +146,23 @@ def test_a_client_hands_out_one_kind_of_share_once():
         one.members[0].reveal((0, 1, 2), 3)
 
 
+def test_a_client_forgets_all_secrets_but_those_that_it_has_handed_out():
+    """Whoever breaks into a site later learns nothing of earlier rounds."""
+    one = Round(5, 3).keys().shares().masked([0, 1, 2, 3])
+    member = one.members[0]
+    secrets = [
+        member.letters_key,
+        member.masks_key,
+        member.seed,
+        *(two[:33] for k, two in member.shares.items() if k < 4),
+    ]
+    assert all(secret.hex() in member.written().decode() for secret in secrets)
+    revealed = member.reveal((0, 1, 2, 3), 3)
+    assert not any(secret.hex() in member.written().decode() for secret in secrets)
+    assert all(share.hex() in member.written().decode() for share in revealed.values())
+    assert Member.read(member.written()) == member
+
+
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [((1, 2, 3), "that it is not in"), ((0, 1, 2, 9), "took no part"), ((0, 1), "nothing is revealed below 3")],

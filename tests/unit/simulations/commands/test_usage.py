@@ -59,7 +59,7 @@ def test_the_version_is_said_with_what_matters_beside_it(requested, capsys):
         ("simulate --rounds 5", "No such option '--rounds'; it is a setting: -c federation.num-rounds=5"),
         ("simulate -rounds 5", "No such option '-rounds'; it is a setting: -c federation.num-rounds=5"),
         ("simulate --num_clients=3", "it is a setting: -c federation.num-clients=3"),
-        ("simulate --epochs", "it is a setting: -c federation.num-rounds=30"),
+        ("simulate --epochs", "it is a setting: -c federation.num-rounds=45"),
         ("simulate --batch-size many", "it is a setting: -c local.batch-size=32"),
         ("simulate --lr 0.001", "it is a setting: -c local.learning-rate=0.001"),
         ("simulate --seed 3", "it is a setting: -c seed=3"),

@@ -23,7 +23,7 @@ from simulations.runtime.in_process_grid import InProcessGrid
 QUICK = ("fedavg", "fedprox", "scaffold", "md-gan")  # nothing, a loss, a gradient hook, and fakes of the server's
 SPECS = [
     pytest.param(spec, marks=() if spec in QUICK else pytest.mark.slow)
-    for spec in (*(name for name, kind in ALGORITHMS.items() if not kind.counts), "fedavg sync=discriminator")
+    for spec in (*(name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"), "fedavg sync=discriminator")
 ]
 CPU = torch.device("cpu")
 
