@@ -1,4 +1,4 @@
-"""Makes the table in docs/metrics.md of what models give away: small runs, each of them audited.
+"""Makes the table in docs/privacy.md of what models give away: small runs, each of them audited.
 
     python -m simulations.tools.leak_table DIR
 
