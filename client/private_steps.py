@@ -47,9 +47,8 @@ class PrivateSteps:
         self, networks: Mapping[str, nn.Module], maker: BatchMaker, assigned: Assignment, release: PrivateRound
     ) -> None:
         self._networks, self._maker, self._assigned, self.release = networks, maker, assigned, release
-        devices = (value.device for network in networks.values() for value in network.parameters())
-        self._device = next(devices, torch.device("cpu"))  # networks that are sums alone have no weights to step
         self._functional = BorrowingNetworks(networks)
+        self._device = next((value.device for value in self._functional.parameters()), torch.device("cpu"))
         for name, module in self._functional.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 raise ConfigError(

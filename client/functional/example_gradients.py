@@ -3,8 +3,8 @@
 The examples are those of a batch of ``vectorised``, each with a row of the weights; but as all rows are the same, a
 convolution or product with a whole weight is carried out once for all examples, and its gradient for a row is kept as
 the two factors that it is the product of. Where few positions of an example share a weight the length of the product
-follows from the factors (Goodfellow 2015, arXiv 1510.01799; Bu, Mao, Xu 2022, arXiv 2205.10683, the rule of section
-4), and the clipped sum is one product for all examples; elsewhere the gradients of a few examples are written out.
+follows from the factors (Goodfellow 2015, arXiv 1510.01799; Bu, Mao, Xu 2022, arXiv 2205.10683), and the clipped sum is
+one product for all examples; elsewhere the gradients of the examples at hand are written out.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +76,8 @@ class _Part:
             whole = torch.zeros_like(row) if own is None else own
             return cls(whole.flatten(1).double().square().sum(1), whole, none, none, shape)
         given, taken = (torch.cat(values, 1).float() for values in zip(*pairs, strict=True))
-        if own is None and given.shape[1] ** 2 < shape.numel() // 2:
+        inputs, outputs = given.shape[2], taken.shape[2]
+        if own is None and 3 * given.shape[1] * (inputs + outputs) < inputs * outputs:  # in float64
             products = torch.bmm(given.double(), given.double().mT) * torch.bmm(taken.double(), taken.double().mT)
             return cls(products.sum((1, 2)), None, given, taken, shape)
         whole = torch.bmm(taken.mT, given).view(num, *shape)
