@@ -146,7 +146,9 @@ class RunDirectory:
         Raises:
             CheckpointError: A file is not whole; names it.
         """
-        audit = self._read(self.audit, run_files.audit, f"fedgan audit {shlex.quote(str(self.path))}")
+        audit = self._read(
+            self.audit, run_files.audit, f"audit the run again (fedgan audit {shlex.quote(str(self.path))})"
+        )
         return run_files.with_audit(self._read(self.summary, run_files.summary), audit)
 
     def read_partition(self) -> dict[str, Any]:
@@ -171,9 +173,7 @@ class RunDirectory:
             problems = [str(error)]
         if problems:
             again = again or f"resume the run (fedgan simulate --resume --out {shlex.quote(str(self.path))})"
-            raise CheckpointError(
-                f"{path} is not whole ({'; '.join(problems[:3])}): remove it, and to have it written again {again}"
-            )
+            raise CheckpointError(f"{path} is not whole ({'; '.join(problems[:3])}): remove it, and {again}")
         return found
 
     @classmethod

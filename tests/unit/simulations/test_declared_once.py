@@ -19,7 +19,7 @@ from server.evaluation.evaluator import Evaluator
 from server.records import journal, report, run_directory
 from server.records.tracking.tracker_sync import figures
 from simulations import api
-from simulations.benchmark import tables
+from simulations.benchmark import collected_results, tables
 from simulations.runs.run_reader import RunReader
 from simulations.runtime import in_process, progress
 from simulations.serve.summaries import read_detail, read_summary
@@ -131,9 +131,9 @@ def test_they_stand_in_journal_console_report_page_and_tables(run, monkeypatch):
     assert reported.curves.scores["contrast"] == [line["scores"]["contrast"] for line in lines]
     assert "contrast of images" in api.load(run.path)._repr_html_()
 
-    tabled = tables.figures_of(run)
+    tabled = collected_results.figures_of(run)
     row = {"label": "toy", "kind": "", "note": "", "runs": [tabled], "failures": [], "unfinished": [], "costs": {}}
-    row |= {when: tables.summary_of([tabled], when) for when in ("final", "best")}
+    row |= {when: collected_results.summary_of([tabled], when) for when in ("final", "best")}
     text = tables.markdown({"rows": [row], "real": None})
     assert "| contrast! |" in text
     assert f"| {tabled['final']['contrast']:.1f} |" in text
