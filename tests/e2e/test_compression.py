@@ -212,7 +212,7 @@ def test_a_client_of_an_older_protocol_is_refused_by_it(small, replies):
         content["meta"] = ConfigRecord(dict(content["meta"]) | {"protocol": 3})
 
     replies(older)
-    words = "the peer speaks protocol 3, this side 6: run the same fedgan on both"
+    words = "the peer speaks protocol 3, this side 7: run the same fedgan on both"
     with pytest.raises(FederationError, match=words):
         run(small(federation__round_retries=0, **COMPRESSED))
 

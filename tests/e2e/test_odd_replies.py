@@ -118,7 +118,7 @@ ODD = {
     "weight-nan": (with_meta(num_examples=math.nan), "num-examples is nan, not a whole number"),
     "weight-a-fraction": (with_meta(num_examples=39.5), r"num-examples is 39\.5, not a whole number"),
     "another-s-name": (with_meta(partition=0), "the reply says partition 0, its node holds 2"),
-    "another-protocol": (with_meta(protocol=1), "the peer speaks protocol 1, this side 6"),
+    "another-protocol": (with_meta(protocol=1), "the peer speaks protocol 1, this side 7"),
     "no-meta": (lambda content, number: content.pop("meta"), "no ConfigRecord 'meta'"),
     "metrics-nan": (
         lambda content, number: content.update({"metrics": MetricRecord({"examples": math.nan})}),

@@ -2,7 +2,6 @@
 
 import pytest
 
-from common.algorithms import ALGORITHMS
 from common.config import RunConfig
 from common.errors import ConfigError
 
@@ -50,7 +49,9 @@ def test_what_looks_at_single_updates_is_refused_by_name(changes, expected):
         config(**changes)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"fedavg", "fedprox", "fedopt", "count-sums"}))
+@pytest.mark.parametrize(
+    "name", ["effgan", "f2u", "fegan", "ifl-gan", "md-gan", "scaffold", "server-generator", "ua-gan"]
+)
 def test_every_other_algorithm_is_refused(name):
     with pytest.raises(ConfigError, match=f"algorithm='{name}' looks at what single clients send"):
         config(algorithm=name)

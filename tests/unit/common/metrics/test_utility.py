@@ -45,10 +45,11 @@ def test_the_classifier_is_trained_where_the_model_is(monkeypatch) -> None:
     images, labels = blobs(20, 1, 28, 0)
     seen: list[str] = []
     monkeypatch.setattr(utility_file, "utility", lambda *given, **_: seen.append(given[0].device.type) or 0.5)
+    monkeypatch.setattr(utility_file, "logistic_accuracy", lambda *given, **_: 0.25)
     spec = ImageSpec(1, 28, 4)
     for sampler in (None, Elsewhere()):
         compared = Comparison(Reference(images, labels, spec, None), Sample(images, labels, spec, None), 0, sampler)
-        assert METRICS["utility"].compute(compared) == {"utility": 0.5}
+        assert METRICS["utility"].compute(compared) == {"utility": 0.5, "utility-logreg": 0.25}
     assert seen == ["cpu", "meta"]
 
 

@@ -68,7 +68,7 @@ if "read" in sys.argv:
 table = Table("head"); table.add_row("caf\\u00e9 \\udce9 \\u4e2d")
 Console(width=40).print(table)
 typer.echo("caf\\u00e9 \\udce9 \\u4e2d")
-typer.echo("told \\u00b1", err=True)
+typer.echo("reported \\u00b1", err=True)
 sys.exit(streams.settle(int("fail" in sys.argv)))
 """
 
