@@ -149,6 +149,9 @@ class Host(Home):
 
     def kill(self, name="", sig=signal.SIGKILL):
         found = super().kill(name, sig)
+        if not name and sig == signal.SIGKILL:
+            for child in self._children.values():  # dead, or about to be: what nobody waits for is a warning later
+                child.wait(READY_SECONDS)
         self._reap()
         return found
 
