@@ -41,7 +41,7 @@ def check_kept_private(shard: Shard) -> None:
     """
     if isinstance(shard.spec, TextSpec) and shard.spec.vocabulary:
         raise PrivacyError(
-            "a promise of privacy, and the site's texts are to be told by the characters that they hold: give its data "
+            "a promise of privacy, and the vocabulary would say which characters the site's texts hold: give its data "
             "tokens=bytes"
         )
 

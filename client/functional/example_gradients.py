@@ -117,7 +117,7 @@ class _Uses:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Notes the gradients that a backward pass comes by; those of passes inside of a loss are not wanted."""
+        """Notes the gradients that a backward pass comes by; those of passes inside of a loss do not count."""
         self._is_noting = True
         try:
             yield

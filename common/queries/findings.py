@@ -39,8 +39,8 @@ def findings(
             clients.setdefault(partition, {}).update(query.findings(answer))
     scores: Figures = {}
     for name, query in AUDITS.items():
-        if told := answers.get(name):
-            scores |= query.scores(told, num_clients)
+        if found := answers.get(name):
+            scores |= query.scores(found, num_clients)
     bound = Membership.bound(answers.get("membership", {}), delta)
     return {
         "round": round,

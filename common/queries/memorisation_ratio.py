@@ -50,7 +50,7 @@ class MemorisationRatio(ClientQuery[Repeated]):
     As many training images as are held out are looked at, at most 1000, and ``evaluation.num-samples`` generated ones
     whose labels are distributed as the client's; canaries are not. In pixels where there is no extractor.
 
-    The scores are those of ``metrics.memorisation_scores``, and of ``metrics.MEMBERSHIP`` as far as they are told.
+    The scores are those of ``metrics.memorisation_scores``, and of ``metrics.MEMBERSHIP`` as far as they are known.
     """
 
     title: ClassVar[str] = MEMORISATION.name
@@ -107,5 +107,5 @@ class MemorisationRatio(ClientQuery[Repeated]):
         return found | attack_scores(NEAREST, nearest, num_clients)
 
     def findings(self, answer: Repeated) -> dict[str, Any]:
-        told = {"ratio": answer.ratio, "ratio-error": answer.error, "copies": answer.copying}
-        return told | {NEAREST: answer.nearest.record()}
+        ratio = {"ratio": answer.ratio, "ratio-error": answer.error, "copies": answer.copying}
+        return ratio | {NEAREST: answer.nearest.record()}

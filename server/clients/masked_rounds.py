@@ -1,4 +1,4 @@
-"""The server's steps of secure aggregation around a round's training: whom it asks what, and what it makes of it."""
+"""The server's steps of secure aggregation around the training of a round, and what becomes of the answers."""
 
 import json
 import logging

@@ -27,7 +27,7 @@ class View:
         events: What happened beside them; see ``docs/reliability.md``.
         roster: ``partition.json``: who holds what; empty before the clients have answered.
         summary: ``summary.json`` of a finished run, with the scores of ``audit.json``; else empty.
-        now: ``now.json``: what clients do in the round that is under way; None where it is not told.
+        now: ``now.json``: what clients do in the round that is under way; None where it is not known.
         sample_rounds: Rounds with samples.
         samples_are_text: Whether the latest of them are text, and no picture.
         checkpoint_rounds: Rounds with a checkpoint.
