@@ -39,13 +39,15 @@ def query(message: Message, context: Context) -> Message:
     config, site = _config(context), Site.of(context.node_config)
     promise = config.promise_of_examples
     ledger.check_promise(site, promise)
-    asked = wire.decode_roll_call_request(message.content)
+    labels_requested = wire.decode_roll_call_request(message.content)
     with discreet(config):
         shard = data.shard(config, site)
         if promise is not None:
             queries.check_kept_private(shard)
-        asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
-        tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
+        respondent = queries.respondent(config, site, shard, torch.device("cpu"))
+        tells = site.disclose_labels and (
+            labels_requested or not site.data
+        )  # the server could count those of a split of its own
         tells = tells and promise is None
         answer = wire.RollCall(
             partition=site.partition_id,
@@ -56,7 +58,7 @@ def query(message: Message, context: Context) -> Message:
             class_names=shard.class_names,
             data_digest="" if promise else shard.digest(),
             fingerprint=wire.source_fingerprint(),
-            without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(asked_of),
+            without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(respondent),
             site=site.site_name or shard.name,
             site_key=_lasting_key(config, site, context),
             noise="" if promise is None else wire.SYSTEM if site.data else wire.SEED,

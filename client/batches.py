@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from client.device_memory import resident, take
 from client.noise import PrivateRound, SeededNoise, SystemNoise
-from client.residence import resident, take
 from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
 from common.errors import ConfigError

@@ -74,8 +74,8 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         with noting_the_end(directory), naming_what_is_safe(directory):
             run = Run(config, directory, grid)
             run.begin()
-            with closing(run), tracking.following(config, directory), LiveStatus(directory.now) as now:
-                run.tell(now)
+            with closing(run), tracking.in_background(config, directory), LiveStatus(directory.now) as now:
+                run.show_clients_in(now)
                 try:
                     run.train()
                 except BaseException:
@@ -164,8 +164,8 @@ class Run:
             Patience(config),
         ]
 
-    def tell(self, now: LiveStatus) -> None:
-        """Has ``now`` told what clients do in each round."""
+    def show_clients_in(self, now: LiveStatus) -> None:
+        """Keeps in ``now`` what clients do in each round."""
         self._grid.now = now
         if self._keeper is not None:
             self._keeper.on_change = now.put
