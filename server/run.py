@@ -17,6 +17,7 @@ from common.errors import ConfigError
 from common.files import write_atomically
 from common.hooks import GoBack, RoundHook, Stop
 from common.journal_lines import RoundLine
+from common.privacy import ClientPrivacy
 from server import finished, summary
 from server.clients.live_status import LiveStatus
 from server.clients.masked_rounds import MaskedRounds
@@ -106,6 +107,9 @@ class Run:
         config.objective_component.check(self._roster.spec)
         networks = config.model_component.build(self._roster.spec, config.seed)
         initial = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
+        if isinstance(promise := config.privacy_component, ClientPrivacy):
+            num_weights = sum(value.numel() for value in initial.parameters.values())
+            promise.check_size(config.plan_of_clients(), len(self._roster.clients), num_weights)
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         start = Snapshot(initial, run=secrets.token_hex(8))
         self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
