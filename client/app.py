@@ -157,7 +157,7 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -
         _require_finite(tree, task.round, partition)
     reply = replace(reply, arrays=arrays)
     if member is not None and task.letters is not None:
-        reply = masking.masked(reply, received, member, task.letters.total, config, keeper)
+        reply = masking.masked(reply, received, member, task.letters.total, config, keeper, plan)
     memories.save(task.round, memory | carried, task.keep_from)
     return reply, memory_round
 

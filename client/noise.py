@@ -49,4 +49,4 @@ class PrivateRound:
                 f"{self._where}: privacy pays for {self.plan.uses_per_round} releases a round, and this is one more: "
                 "the algorithm trains or counts more often than its plan says; nothing was released"
             )
-        return total + self.plan.mechanism.noise_multiplier * clip * self.source.normals(*total.shape)
+        return total + self.plan.own_noise * clip * self.source.normals(*total.shape)

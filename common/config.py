@@ -135,7 +135,11 @@ class RunConfig(ConfigKeys):
 
     def counted_times(self, num_examples: int) -> int:
         """Returns how often a client with so many examples counts in a sum, where its weight depends on them alone."""
-        alike = self.pipeline.equal_weights or self.weighting_component.component_name() == "uniform"
+        alike = (
+            self.algorithm_component.counts_alike
+            or self.pipeline.equal_weights
+            or self.weighting_component.component_name() == "uniform"
+        )
         return 1 if alike else num_examples
 
     def privacy_plan(self, num_examples: int) -> PrivacyPlan | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from common.algorithms import ALGORITHMS, Algorithm
 from common.config_keys import ConfigKeys
 from common.errors import ConfigError
+from common.privacy import ExamplePrivacy
 from common.weightings import WEIGHTINGS
 
 
@@ -54,8 +55,24 @@ def _in_the_way_of_examples(config: ConfigKeys) -> Iterator[str]:
             'local.fake-labels="balanced" follows which classes a client holds: set local.fake-labels="own" (a fake '
             'has the label of the example beside it, within the gradient that gets noise) or "uniform"'
         )
+    yield from _in_the_way_of_shared_noise(config)
     if config.local.mixed_precision:
         yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
+
+
+def _in_the_way_of_shared_noise(config: ConfigKeys) -> Iterator[str]:
+    promise = config.privacy_component
+    sharers = promise.sharers if isinstance(promise, ExamplePrivacy) else 0
+    if not sharers:
+        return
+    what = f"sharers={sharers} has clients add a part of the noise each"
+    if config.algorithm_component.private_mechanism != "sums":
+        fitting = _listed(kind for kind in ALGORITHMS.values() if kind.private_mechanism == "sums")
+        yield f"{what}, and each client's steps need noise of their own: set sharers=0, or take algorithm={fitting}"
+    elif not config.aggregator.sums_alone:
+        yield f"{what}, and the server sees what each sends: take aggregate='secure-mean' or set sharers=0"
+    elif sharers > (most := config.aggregator.needed(config.federation.cohort_size)):
+        yield f"{what}, and a sum may be of {most} clients alone: set sharers={most} or fewer, or a larger threshold"
 
 
 def _in_the_way_of_clients(config: ConfigKeys) -> Iterator[str]:

@@ -139,6 +139,9 @@ class Algorithm(MovingAverage):
     own_weighting: ClassVar[bool] = False
     """Whether the algorithm says itself how much each client counts."""
 
+    counts_alike: ClassVar[bool] = False
+    """Whether each client counts once in its means, whatever ``weighting`` says."""
+
     averages_weights: ClassVar[bool] = True
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 

@@ -331,5 +331,6 @@ def _written(account: Account) -> dict[str, Any]:
 
 def _account(written: Mapping[str, Any], delta: float) -> Account:
     mechanism = Mechanism(written["noise-multiplier"], written["rate"])
-    plan = PrivacyPlan(mechanism, written["uses-per-round"], written["clip"], delta, written["rounds"])
+    kept = written["uses-per-round"], written["clip"], delta, written["rounds"], written.get("sharers", 1)
+    plan = PrivacyPlan(mechanism, *kept)
     return Account(written["num-examples"], plan, written["noise"])
