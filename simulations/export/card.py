@@ -47,6 +47,7 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
         "split": config.partition,
         "clients": config.federation.num_clients,
         "seed": config.seed,
+        **({"privacy": config.privacy_component.spec()} if config.privacy_component.private else {}),
     }
 
 
