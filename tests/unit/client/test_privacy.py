@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError, DivergenceError, FederationError, PrivacyError
 from common.exchange import Payload
 from common.privacy import ExamplePrivacy
-from common.privacy.accounting import Mechanism
+from common.privacy.accounting import Mechanism, gaussian_epsilon
 from common.privacy.plan import PrivacyPlan
 from common.queries import QUERIES
 from common.seeding import numpy_generator
@@ -225,6 +225,18 @@ class TestLedger:
         weak = PrivacyPlan(Mechanism(0.4), 1, 1.0, 1e-5, rounds=100)
         with pytest.raises(PrivacyError, match="round 2"):
             book.charge("aa", 2, self.PROMISE, weak)
+
+    def test_counts_its_own_share_of_the_noise_alone(self, tmp_path, own):
+        promise = ExamplePrivacy(epsilon=3.0, sharers=4)
+        plan = promise.plan("sums", 16, 16, 1, 1)
+        own_epsilon = gaussian_epsilon(2 / plan.mechanism.noise_multiplier, 1e-5)  # half of the deviation
+        assert own_epsilon > 6
+        careful = site(privacy_epsilon=own_epsilon - 0.1, state_path=str(tmp_path / "a"), **own)
+        with pytest.raises(PrivacyError, match=f"epsilon {own_epsilon:.3g}, and privacy-epsilon"):
+            ledger.SiteLedger(careful).charge("aa", 1, promise, plan)
+        content = site(privacy_epsilon=own_epsilon + 0.1, state_path=str(tmp_path / "b"), **own)
+        ledger.SiteLedger(content).charge("aa", 1, promise, plan)
+        ledger.SiteLedger(site(state_path=str(tmp_path / "c"), **own)).charge("aa", 1, promise, plan)  # without a limit
 
     def test_outlives_a_torn_line_and_refuses_a_damaged_one(self, tmp_path, own):
         book = ledger.SiteLedger(site(state_path=str(tmp_path), **own))
