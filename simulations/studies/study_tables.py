@@ -43,7 +43,8 @@ def method(results: Results) -> str:
     )
     return (
         "Intervals are those of the mean by Student's t, and differences are tested by the paired t-test over the "
-        f"same {pairs}, two-sided{of_folds}. p (Holm) is corrected for the {tests} test{'s' * (tests > 1)} of this study. "
+        f"same {pairs}, two-sided{of_folds}. p (Holm) is corrected for the {tests} "
+        f"test{'s' * (tests > 1)} of this study. "
         "Differences are the first row less the second."
     )
 
