@@ -44,6 +44,11 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
         )
     if config.local.mixed_precision:
         yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
+    if config.evaluation.folds:
+        yield (
+            f"evaluation.folds={config.evaluation.folds} has one example decide which others are trained on: set "
+            "evaluation.folds=0 (scores are against the data's test part)"
+        )
     if config.evaluation.holdout:
         yield (
             f"evaluation.holdout={config.evaluation.holdout:g} has one example decide which others are trained on, and "

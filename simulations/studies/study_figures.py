@@ -57,6 +57,9 @@ def _draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]], metric: str, interv
 
 
 def _draw_differences(axes: Any, differences: Sequence[Mapping[str, Any]], metric: str) -> None:
+    if not differences:
+        axes.axis("off")
+        return
     axes.axvline(0, color="black", linewidth=1, linestyle=":")
     for place, one in enumerate(differences):
         is_sure = one["p-corrected"] is not None and one["p-corrected"] < 0.05

@@ -37,7 +37,7 @@ def method(results: Results) -> str:
     pairs = "seeds and folds" if folds else "seeds"
     of_folds = (
         f", with the variance of Nadeau and Bengio (2003), s² (1/n + 1/{folds - 1}), as the {folds} folds of a seed "
-        "share most of what they train on"
+        "are not independent of each other"
         if folds
         else ""
     )

@@ -103,6 +103,24 @@ def test_a_study_is_one_command_that_goes_on_where_it_was(file, tmp_path, capsys
     assert "fedgan study which.toml --out DIR" in (tmp_path / "page.md").read_text()
 
 
+def test_each_fold_is_a_cell_that_is_scored_on_what_its_clients_hold_out(file, tmp_path, capsys):
+    text = file.read_text().replace('seeds = "0-1"', "seeds = [3]\nfolds = 2").replace("[rows.both]", "")
+    file.write_text(text)
+    once = "federation.num-rounds=1 evaluation.every=0"
+    code, out, err = fedgan("study", file, "--out", tmp_path / "out", "-c", once, "--json", capsys=capsys)
+    assert code == 0, err
+    found = json.loads(out)
+    (row,) = found["rows"]
+    assert [(run["seed"], run["fold"]) for run in row["runs"]] == [(3, 1), (3, 2)]
+    assert found["intervals"]["fid"]["generator alone"][0] < row["final"]["fid"]["mean"]
+    for fold in (1, 2):
+        summary = json.loads(
+            (tmp_path / "out" / "generator_alone" / f"seed-3-fold-{fold}" / "summary.json").read_text()
+        )
+        assert {"fid", "federated-fid", "memorisation"} <= summary["scores"].keys()
+    assert "| cells |" in (tmp_path / "out" / "table.md").read_text()
+
+
 def test_a_cell_that_fails_is_said_and_the_others_go_on(file, tmp_path, capsys, monkeypatch):
     def broken(config, **options):
         raise DivergenceError(f"loss is nan, seed {config.seed}")
