@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sys
+import types
 
 import pytest
 
@@ -103,6 +105,7 @@ def test_a_study_is_one_command_that_goes_on_where_it_was(file, tmp_path, capsys
     assert "fedgan study which.toml --out DIR" in (tmp_path / "page.md").read_text()
 
 
+@pytest.mark.slow
 def test_each_fold_is_a_cell_that_is_scored_on_what_its_clients_hold_out(file, tmp_path, capsys):
     text = file.read_text().replace('seeds = "0-1"', "seeds = [3]\nfolds = 2").replace("[rows.both]", "")
     file.write_text(text)
@@ -204,6 +207,50 @@ def test_costs_add_up_over_processes_and_say_where_a_gpu_is_not_known(tmp_path, 
     with costs.metered(tmp_path):  # what was not known stays so
         pass
     assert costs.costs_in(tmp_path)["gpu-joules"] is None
+
+
+class Nvml:
+    """Stands for NVML on a machine with one GPU, which has drawn so many millijoules."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *drawn):
+        self.drawn = list(drawn)
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid != "GPU-of-ours":
+            raise self.NVMLError(f"no such GPU {uuid}")
+        return uuid
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device):
+        if not self.drawn:
+            raise self.NVMLError("Not Supported")
+        return self.drawn.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("nvml", "uuid", "joules", "why"),
+    [
+        (Nvml(1000, 1000, 4500), "of-ours", 3.5, ""),
+        (Nvml(), "of-ours", None, "NVML does not tell it: Not Supported"),
+        (Nvml(1000), "of-a-part", None, "NVML does not tell it: no such GPU GPU-of-a-part"),
+        (Nvml(1000, 1000), "of-ours", None, "NVML told it no more"),
+        (None, "of-ours", None, "NVML is asked by nvidia-ml-py, which is not installed: pip install 'fedgan[study]'"),
+    ],
+)
+def test_joules_are_those_of_the_gpus_that_pytorch_sees(nvml, uuid, joules, why, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda k: types.SimpleNamespace(uuid=uuid))
+    with costs.metered(tmp_path):
+        pass
+    found = costs.costs_in(tmp_path)
+    assert (found["gpu-joules"], found["gpu"]) == (joules, why)
 
 
 def test_costs_are_written_while_a_cell_runs(tmp_path, monkeypatch):
