@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, TerminatedError, in_words
 from simulations.commands.options import Overrides
 from simulations.runtime.settings import read_overrides, read_preset
 
@@ -83,8 +83,8 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
     try:
         failed = _run_all(cells, base, folder, workers, engine)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on", err=True)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
         raise
     typer.echo(str(folder / "table.md"))
     for line in failed:

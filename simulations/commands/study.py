@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, TerminatedError, in_words
 from simulations.commands.options import JsonOption, Overrides
 from simulations.runtime.settings import read_overrides
 
@@ -73,8 +73,8 @@ def study(  # noqa: PLR0913, PLR0917  an argument is an option of the command
             typer.echo(json.dumps(said) if as_json else left.phrase() or _unknown(left.cells))
             return
         failed = run_all(cells, folder, workers, engine, sys.stderr, lambda: write_table(folder), tries=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on", err=True)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
         raise
     results = write_table(folder)
     write_figures(folder, results)

@@ -1,5 +1,6 @@
 """Rows of a table: a label, and what a row changes in the settings that all rows share."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from common.errors import ConfigError
 Kind = Literal["centralised", "algorithm", "row", "variant", "local-only", "alone"]
 
 _KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "row", "variant", "local-only", "alone")
+_LONGEST = 120  # characters of a folder's name
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ class Entry:
 
     @property
     def slug(self) -> str:
-        """The label as the name of a folder."""
-        return re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)
+        """The label as the name of a folder, shortened where it is longer than one may be."""
+        name = re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)
+        if len(name) <= _LONGEST:
+            return name
+        return f"{name[: _LONGEST - 9]}-{hashlib.sha256(self.label.encode()).hexdigest()[:8]}"
 
     @property
     def rank(self) -> tuple[int, int, str]:

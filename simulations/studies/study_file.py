@@ -230,6 +230,6 @@ def _check_free(settings: Mapping[str, Any], where: str) -> None:
     """Refuses settings that a study gives its cells itself."""
     for key in settings:
         if key in _OF_THE_STUDY:
-            raise ConfigError(f"{where}: {key} differs from cell to cell: it is {_OF_THE_STUDY[key]} of a study")
+            raise ConfigError(f"{where}: {key} differs from cell to cell: a study has {_OF_THE_STUDY[key]} for it")
         if key == "output.resume":
             raise ConfigError(f"{where}: {key}: the same command goes on by itself: leave it out")

@@ -1,6 +1,6 @@
 """How long a table will take: by its cells that are done, and before there are any by rounds on trial.
 
-OUT/trials.json    seconds that a cell of each row would take, by its label, as rounds on trial tell
+OUT/trials.json    seconds that a cell of each row would take, by its label and settings, as rounds on trial tell
 """
 
 import json
@@ -20,6 +20,7 @@ from simulations.runtime.in_process import simulate
 from simulations.runtime.progress import scoring
 from simulations.studies.cells import Cell, state_of, write_json
 from simulations.studies.costs import costs_in
+from simulations.studies.entries import written
 
 FILE = "trials.json"
 
@@ -65,7 +66,7 @@ class TimeLeft:
 
     def __init__(self, cells: Sequence[Cell], folder: Path) -> None:
         self._taken: dict[str, list[float]] = {}
-        self._share = {}
+        self._share: dict[Path, float] = {}
         self._cells = {cell.path: cell for cell in cells}
         file = folder / FILE
         self._trials: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -90,17 +91,20 @@ class TimeLeft:
             label = cell.entry.label
             rounds[label] = rounds.get(label, 0) + cell.config.federation.num_rounds
             first.setdefault(label, cell)
-        known = self._taken.keys() | self._trials.keys()
         return [
             cell
             for label, cell in first.items()
-            if label not in known and rounds[label] >= _SHORT and cell.entry.kind != "alone"
+            if label not in self._taken
+            and _key(cell) not in self._trials
+            and rounds[label] >= _SHORT
+            and cell.entry.kind != "alone"
         ]
 
     def left(self) -> Left:
         """Returns how long it will take from now on."""
         each = {label: statistics.median(seconds) for label, seconds in self._taken.items()}
-        trials = {label: seconds for label, seconds in self._trials.items() if seconds and label not in each}
+        tried = {cell.entry.label: self._trials.get(_key(cell)) for cell in self._cells.values()}
+        trials = {label: seconds for label, seconds in tried.items() if seconds and label not in each}
         known = trials | each
         if not known:
             return Left(None, len(self._share), (), False)
@@ -132,10 +136,10 @@ def try_rounds(cells: Sequence[Cell], folder: Path, num_workers: int | None, eng
         label = cell.entry.label
         stream.write(f"on trial, to tell the time: {_ROUNDS} rounds of {label}\n")
         try:
-            known[label] = _tried(cell, num_workers, engine, stream)
+            known[_key(cell)] = _tried(cell, num_workers, engine, stream)
         except FedGANError as error:  # the cell itself will say so, or not
             stream.write(f"{label}: its time is not known: {in_words(error)}\n")
-            known[label] = None
+            known[_key(cell)] = None
         write_json(file, known)
 
 
@@ -159,6 +163,11 @@ def _tried(cell: Cell, num_workers: int | None, engine: str, stream: TextIO) -> 
         looked = last.get(SCORING, 0.0)
         final: float = run.read_summary()["seconds"]["final-scores"]
         return seconds_left(cell.config, 0, [sum(last.values()) - looked], [looked]) + final
+
+
+def _key(cell: Cell) -> str:
+    """Returns what a trial is of, for people to read as well."""
+    return f"{cell.entry.label}: {written(cell.entry.overrides)}"
 
 
 def _share_left(cell: Cell) -> float:

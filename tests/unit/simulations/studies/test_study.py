@@ -161,7 +161,7 @@ def test_time_is_told_by_rounds_on_trial_then_by_cells_that_are_done(file, tmp_p
     assert TimeLeft(read_study(file, {}).cells(tmp_path), tmp_path).untried() == []  # two seeds of two rounds
     time_left.try_rounds(clock.untried()[:1], tmp_path, 1, "threads", io.StringIO())
     left = TimeLeft(cells, tmp_path).left()
-    each = json.loads((tmp_path / "trials.json").read_text())["both"]
+    each = json.loads((tmp_path / "trials.json").read_text())["both: "]
     assert left.seconds == pytest.approx(4 * each)
     assert (left.cells, left.guessed, left.on_trial) == (4, ("generator alone",), True)
     assert left.phrase().endswith(" for 4 cells, by rounds on trial, generator alone by the other rows")

@@ -37,6 +37,12 @@ def test_rows_stand_in_the_order_of_the_file_each_with_each_point_of_the_grid(st
     assert last.algorithm_component.mu == 0.1
 
 
+def test_a_long_label_is_a_folder_with_a_short_name(study, tmp_path):
+    found = study(f"[rows.{'a' * 300}]\n[rows.{'a' * 301}]\n")
+    names = {cell.path.parent.name for cell in found.cells(tmp_path)}
+    assert (len(names), max(map(len, names))) == (2, 120)
+
+
 def test_a_grid_alone_makes_rows(study):
     assert [entry.label for entry in study("[grid]\nlocal.steps = [1, 2]\n").entries] == [
         "local.steps=1",
@@ -75,8 +81,8 @@ def test_seeds_are_numbers_and_ranges_with_both_ends():
         ('against = "c"\n' + ROWS, "against='c': there is no such row"),
         ("[rows]\na = 3\n", "a row is a table"),
         ("[rows.a]\nlocal.step = 3\n", r"row 'a': .*did you mean 'local.steps'"),
-        ("[rows.a]\nseed = 3\n", "seed differs from cell to cell: it is seeds of a study"),
-        ("[settings]\noutput.dir = 'x'\n" + ROWS, "it is --out of a study"),
+        ("[rows.a]\nseed = 3\n", "seed differs from cell to cell: a study has seeds for it"),
+        ("[settings]\noutput.dir = 'x'\n" + ROWS, "a study has --out for it"),
         ("[rows.'a b']\n[rows.'a/b']\n", "would share a folder"),
         ("[rows.'..']\n", "it names a folder"),
         ("[grid]\nlocal.steps = 3\n", "a list of values"),
