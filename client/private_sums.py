@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from client.device_memory import resident, take
 from client.functional.clipping import clip_shares
-from client.residence import resident, take
 from common.examples import ExampleSet, ExampleSpec
 
 _AT_ONCE = 512  # examples

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.device_memory import on_device
 from client.losses import checked_means
 from client.private_steps import PrivateSteps
 from client.private_sums import clipped_sum, outer_sums
-from client.residence import on_device
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
 from client.trainer_spec import TrainerSpec

@@ -1,8 +1,8 @@
 """What a run with a promise of privacy must leave out, as nothing would keep the promise there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from common.algorithms import ALGORITHMS
+from common.algorithms import ALGORITHMS, Algorithm
 from common.config_keys import ConfigKeys
 from common.errors import ConfigError
 from common.weightings import WEIGHTINGS
@@ -19,31 +19,17 @@ def check(config: ConfigKeys) -> None:
 
 
 def _in_the_way(config: ConfigKeys) -> Iterator[str]:
-    if not config.algorithm_component.private_mechanism:
-        fitting = ", ".join(repr(name) for name, kind in ALGORITHMS.items() if kind.private_mechanism)
-        yield (
-            f"algorithm={config.algorithm!r} has clients send what no noise is added to: take {fitting or 'another'}"
-        )
-    weighting = config.weighting_component
-    if weighting.measures_examples or weighting.needs_label_counts:
-        fitting = " or ".join(
-            repr(name) for name, kind in WEIGHTINGS.items() if not (kind.measures_examples or kind.needs_label_counts)
-        )
-        yield f"weighting={config.weighting!r} asks clients about their examples: take {fitting}"
+    if config.privacy_component.unit == "client":
+        yield from _in_the_way_of_clients(config)
+    else:
+        yield from _in_the_way_of_examples(config)
     if config.model_component.has_batch_statistics:
         yield (
-            f"model={config.model!r} normalises by means over a batch, which mix its examples: take norm=group or "
+            f"model={config.model!r} normalises by means over a batch, which no noise is added to: take norm=group or "
             "norm=none"
         )
     if config.source.vocabulary_of_data:
         yield f"data.name={config.data.name!r} names the characters that clients' texts hold: take tokens=bytes"
-    if config.local.fake_labels == "balanced":
-        yield (
-            'local.fake-labels="balanced" follows which classes a client holds: set local.fake-labels="own" (a fake '
-            'has the label of the example beside it, within the gradient that gets noise) or "uniform"'
-        )
-    if config.local.mixed_precision:
-        yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
     if config.evaluation.folds:
         yield (
             f"evaluation.folds={config.evaluation.folds} has one example decide which others are trained on: set "
@@ -54,3 +40,52 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
             f"evaluation.holdout={config.evaluation.holdout:g} has one example decide which others are trained on, and "
             "nobody gets the figures that it is for: set evaluation.holdout=0 (an audit takes the data's test part)"
         )
+
+
+def _in_the_way_of_examples(config: ConfigKeys) -> Iterator[str]:
+    if not config.algorithm_component.private_mechanism:
+        fitting = _listed(kind for kind in ALGORITHMS.values() if kind.private_mechanism)
+        yield (
+            f"algorithm={config.algorithm!r} has clients send what no noise is added to: take {fitting or 'another'}"
+        )
+    weighting = config.weighting_component
+    if weighting.measures_examples or weighting.needs_label_counts:
+        fitting = " or ".join(
+            repr(name) for name, kind in WEIGHTINGS.items() if not (kind.measures_examples or kind.needs_label_counts)
+        )
+        yield f"weighting={config.weighting!r} asks clients about their examples: take {fitting}"
+    if config.local.fake_labels == "balanced":
+        yield (
+            'local.fake-labels="balanced" follows which classes a client holds: set local.fake-labels="own" (a fake '
+            'has the label of the example beside it, within the gradient that gets noise) or "uniform"'
+        )
+    if config.local.mixed_precision:
+        yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
+
+
+def _in_the_way_of_clients(config: ConfigKeys) -> Iterator[str]:
+    algorithm = config.algorithm_component
+    if not _takes_one_mean(type(algorithm)):
+        fitting = _listed(kind for kind in ALGORITHMS.values() if _takes_one_mean(kind))
+        yield (
+            f"algorithm={config.algorithm!r} uses more of what clients send than a mean of their weights, which is "
+            f"what gets noise: take {fitting}"
+        )
+    elif algorithm.means_per_round > 1:
+        yield f"algorithm={config.algorithm!r} takes a second mean of each round: leave out ema-steps"
+    if config.aggregator.component_name() != "mean":
+        yield f"aggregate={config.aggregate!r} is no sum that one client changes by a bounded length: take 'mean'"
+    if config.weighting_component.component_name() not in ("examples", "uniform"):
+        yield f"weighting={config.weighting!r} weighs clients, and under the promise all count alike: take 'uniform'"
+    if steps := [step.component_name() for step in config.pipeline.of_weights]:
+        yield (
+            f"transforms={config.transforms!r}: the promise has its own clip and noise: leave out {' and '.join(steps)}"
+        )
+
+
+def _takes_one_mean(kind: type[Algorithm]) -> bool:
+    return kind.takes_means_alone and kind.averages_weights and kind.fitting == "steps" and not kind.own_weighting
+
+
+def _listed(kinds: Iterable[type[Algorithm]]) -> str:
+    return ", ".join(repr(kind.component_name()) for kind in kinds)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from client.batches import Assignment
-from client.noise import PrivateRound, SeededNoise
+from client.noise import PrivateRound
 from common.errors import ConfigError
 from common.objectives.adversarial import AdversarialObjective
 from common.privacy.accounting import Mechanism
+from common.privacy.noise_source import SeededNoise
 from common.privacy.plan import PrivacyPlan
 from tests.unit.client.trainers import make, shard
 from tests.unit.kinds import spec_of
