@@ -97,8 +97,10 @@ def read_study(file: Path, overrides: Mapping[str, Any], seeds: str | None = Non
     Raises:
         ConfigError: What cannot be a study, by its key and value.
     """
-    found = read_toml(file)
     name = repr(str(file))
+    if not file.exists() and (PRESETS / f"{file.name.lower()}.toml").is_file():
+        raise ConfigError(f"{name} is a preset: a study is a file of rows that names it (preset = {str(file)!r})")
+    found = read_toml(file)
     sections = RunConfig.keys()
     for key in found.keys() - set(_KEYS):
         if key.partition(".")[0] in {known.partition(".")[0] for known in sections}:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from client import data
 from client.site import Site
@@ -33,6 +33,7 @@ def images(labels):
     return ImageSet(torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8), torch.tensor(labels))
 
 
+@settings(max_examples=30)
 @given(LABELS, strategies.integers(2, 6), strategies.integers(0, 5))
 def test_each_example_is_held_out_once_and_classes_are_divided_evenly(labels, folds, partition):
     examples, everything = images(labels), np.arange(len(labels))

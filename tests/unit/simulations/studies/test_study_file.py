@@ -1,5 +1,7 @@
 """Files of studies: the rows, seeds and folds that they mean, and what is refused of them."""
 
+from pathlib import Path
+
 import pytest
 
 from common.errors import ConfigError
@@ -41,6 +43,11 @@ def test_a_long_label_is_a_folder_with_a_short_name(study, tmp_path):
     found = study(f"[rows.{'a' * 300}]\n[rows.{'a' * 301}]\n")
     names = {cell.path.parent.name for cell in found.cells(tmp_path)}
     assert (len(names), max(map(len, names))) == (2, 120)
+
+
+def test_a_preset_in_the_place_of_a_study_is_said_to_be_one():
+    with pytest.raises(ConfigError, match="'p1' is a preset: a study is a file of rows that names it"):
+        read_study(Path("p1"), {})
 
 
 def test_a_grid_alone_makes_rows(study):
