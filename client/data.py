@@ -26,6 +26,7 @@ from common.datasets.remarks import Remarks
 from common.errors import ConfigError
 from common.examples import SETS, ExampleSet, ExampleSpec
 from common.files import replacing, write_atomically
+from common.folds import Fold, folded, folds_of_split, groups_of
 from common.partitioners import Partitioner, partition
 
 log = logging.getLogger("fedgan.client")
@@ -40,8 +41,9 @@ class Shard:
     Attributes:
         examples: With their labels.
         class_names: What each label means.
-        held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout``.
-        test: What the data hold out of the sources of the examples; None where the data name no sources.
+        held_out: Images that nobody trains on, to test memorisation with; None without ``evaluation.holdout`` and
+            ``evaluation.folds``.
+        test: What the data hold out of the sources of the examples, or the fold; None where the data name no sources.
         name: What people call the source of the examples; empty: they are of several, or the data do not name any.
         canaries: Those of ``evaluation.canaries``; what is trained on of them stands at the end of ``examples``.
     """
@@ -83,12 +85,37 @@ def shard(config: RunConfig, site: Site) -> Shard:
     with _LOCK:  # clients in threads share one copy
         if site.data:
             whole = _own(site.data, config.data.image_size, site.state_path)
+            if config.evaluation.folds:
+                return _with_fold(whole, config, site.partition_id)
         else:
             data = load(config.data)
             rows = split(config)[site.partition_id]
+            if config.evaluation.folds:
+                fold = _folds(config)[site.partition_id]
+                return _of_fold(config, data, rows, fold)
             held_out, name = _test(config, site.partition_id), source_name(config.partitioner, data, rows)
             whole = Shard(data.train.view(rows), data.class_names, test=held_out, name=name)
     return _with_canaries(_without(whole, config.evaluation.holdout), config, site.partition_id)
+
+
+def _of_fold(config: RunConfig, whole: Dataset, rows: NDArray[np.int64], fold: Fold) -> Shard:
+    """Returns what a simulated client trains on, and holds out, in a fold."""
+    held_out = whole.train.view(fold.held_out) if len(fold.held_out) else None
+    return Shard(
+        whole.train.view(fold.trained),
+        whole.class_names,
+        held_out,
+        held_out if whole.train_sources is not None else None,
+        source_name(config.partitioner, whole, rows),
+    )
+
+
+def _with_fold(own: Shard, config: RunConfig, partition: int) -> Shard:
+    """Returns what a site trains on of its own examples, and holds out, in a fold."""
+    (fold,) = folded(own.examples, [np.arange(len(own.examples))], config, first=partition)
+    held_out = own.examples.subset(fold.held_out) if len(fold.held_out) else None
+    test = held_out if own.test is not None else None
+    return replace(own, examples=own.examples.subset(fold.trained), held_out=held_out, test=test)
 
 
 def _with_canaries(whole: Shard, config: RunConfig, partition: int) -> Shard:
@@ -127,7 +154,14 @@ def _split(data: DataConfig, spec: str, num_clients: int, seed: int) -> list[NDA
             f"partition={partitioner.component_name()!r} splits by label, and {whole.name} has none: set"
             ' partition="iid" or partition="quantity"'
         )
-    return partition(partitioner, groups(partitioner, whole), num_clients, seed)
+    return partition(partitioner, groups_of(partitioner, whole), num_clients, seed)
+
+
+@functools.lru_cache(maxsize=2)
+def _folds(config: RunConfig) -> list[Fold]:
+    """Returns what each client trains on and holds out."""
+    whole = load(config.data)
+    return folds_of_split(config.partitioner, groups_of(config.partitioner, whole), whole.train, config)
 
 
 def source_name(partitioner: Partitioner, whole: Dataset, rows: NDArray[np.int64]) -> str:
@@ -171,22 +205,6 @@ def _test_shares(data: DataConfig, spec: str, num_clients: int, seed: int) -> li
             rows = np.flatnonzero(of_test == each)
             owner[rows] = clients[np.arange(len(rows)) * len(clients) // len(rows)]
     return [np.flatnonzero(owner == partition) for partition in range(num_clients)]
-
-
-def groups(partitioner: Partitioner, whole: Dataset) -> NDArray[np.int64]:
-    """Returns what a partitioner splits a data set by, (N,): the labels of its training examples, or their sources.
-
-    Raises:
-        ConfigError: It has none.
-    """
-    name = partitioner.component_name()
-    if not partitioner.splits_by_source:
-        return whole.train.labels.numpy()
-    if whole.train_sources is None:
-        raise ConfigError(
-            f'partition={name!r} splits by source, and {whole.name} does not name any: set partition="iid"'
-        )
-    return whole.train_sources
 
 
 @functools.lru_cache(maxsize=2)

@@ -106,6 +106,8 @@ class RunConfig(ConfigKeys):
             kept["hooks"] = back
         if self.evaluation.canaries:  # which earlier versions did not have
             kept["evaluation.canaries"] = self.evaluation.canaries
+        if self.evaluation.folds:  # nor this
+            kept |= {"evaluation.folds": self.evaluation.folds, "evaluation.fold": self.evaluation.fold}
         return kept | {"evaluation.holdout": self.evaluation.holdout}
 
     def least_replies(self, cohort: int) -> int:

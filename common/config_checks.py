@@ -29,6 +29,7 @@ def check(config: ConfigKeys) -> None:
     _check_scores_between_rounds(config)
     _check_min_replies(config)
     _check_sums(config)
+    _check_folds(config)
     privacy_checks.check(config)
 
 
@@ -47,6 +48,27 @@ def _check_replies(config: ConfigKeys) -> None:
 
 def _takes_sums(kind: type[Algorithm]) -> bool:
     return kind.takes_means_alone and (kind.counts_alike or not kind.own_weighting)
+
+
+def _check_folds(config: ConfigKeys) -> None:
+    """Refuses a fold that there is not, and folds beside something else that is held out."""
+    evaluation = config.evaluation
+    folds, fold = evaluation.folds, evaluation.fold
+    if folds == 1:
+        raise ConfigError("evaluation.folds=1 holds everything out: take 2 or more, or 0 for none")
+    if fold > max(folds, 1):
+        most = f"has 1 to {folds}" if folds else "has none: set evaluation.folds"
+        raise ConfigError(f"evaluation.fold={fold}: evaluation.folds={folds} {most}")
+    if folds and evaluation.holdout:
+        raise ConfigError(
+            f"evaluation.folds={folds} and evaluation.holdout={evaluation.holdout:g} both hold examples of each client "
+            "out: set one of them; a fold is used for whatever holdout is for"
+        )
+    if folds and evaluation.canaries:
+        raise ConfigError(
+            f"evaluation.canaries={evaluation.canaries} changes what clients train on, and evaluation.folds={folds} is "
+            "to tell how good that is: set one of them"
+        )
 
 
 def _check_sums(config: ConfigKeys) -> None:

@@ -114,12 +114,21 @@ class EvaluationConfig(Options):
     holdout: float = Field(
         0.0, ge=0, le=0.5, description="share of each client's images to test memorisation with, never trained on"
     )
+    folds: int = Field(
+        0, ge=0, le=1000, description="parts of each client's examples for cross-validation, of which one is held out"
+    )
+    fold: int = Field(1, ge=1, description="which of the folds is held out and scored on, from 1")
     canaries: int = Field(
         0,
         ge=0,
         le=100_000,
         description="examples of nobody's to give each client of a split, a coin says which it trains on; 0: none",
     )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether clients keep some of their own examples out of training."""
+        return self.holdout > 0 or self.folds > 0
 
 
 class OutputConfig(Options):

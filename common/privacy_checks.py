@@ -31,6 +31,11 @@ def _in_the_way(config: ConfigKeys) -> Iterator[str]:
         )
     if config.source.vocabulary_of_data:
         yield f"data.name={config.data.name!r} names the characters that clients' texts hold: take tokens=bytes"
+    if config.evaluation.folds:
+        yield (
+            f"evaluation.folds={config.evaluation.folds} has one example decide which others are trained on: set "
+            "evaluation.folds=0 (scores are against the data's test part)"
+        )
     if config.evaluation.holdout:
         yield (
             f"evaluation.holdout={config.evaluation.holdout:g} has one example decide which others are trained on, and "

@@ -42,6 +42,7 @@ FLOORS = {
         ["export"],
         ["serve"],
         ["api"],
+        ["studies"],
         ["benchmark"],
         ["commands"],
         ["performance"],

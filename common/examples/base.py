@@ -149,6 +149,10 @@ class ExampleSet(ABC):
         """Returns what else it takes to make a set of some of these examples, by name, as JSON has it; here nothing."""
         return {}
 
+    def overlapping(self) -> npt.NDArray[np.bool_]:
+        """Returns whether each example begins with the end of the one before it, (N,); by default none does."""
+        return np.zeros(len(self), bool)
+
     def __len__(self) -> int:
         """Returns the number of examples."""
         return len(self.labels)

@@ -182,6 +182,11 @@ class TextSet(ExampleSet):
                 f" of {self.overlap}"
             )
 
+    def overlapping(self) -> npt.NDArray[np.bool_]:
+        rows, found = self.stored, np.zeros(len(self), bool)
+        found[1:] = (rows[1:, : self.overlap] == rows[:-1, -self.overlap :]).all(1).numpy()
+        return found
+
     def options(self) -> dict[str, Any]:
         return {"overlap": self.overlap, "vocabulary": self.vocabulary}
 

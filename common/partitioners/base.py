@@ -60,6 +60,16 @@ class Partitioner(Component):
         _check(self.component_name(), parts, len(labels), num_clients)
         return parts
 
+    def parts_with_folds(self, labels: Indices, num_clients: int, seed: int) -> list[Indices]:
+        """Returns whose examples are divided into folds each by itself: those of each client, capped, sorted.
+
+        Args:
+            labels: See ``partition``.
+            num_clients: Likewise.
+            seed: The run's.
+        """
+        return partition(self, labels, num_clients, seed)
+
 
 def partition(partitioner: Partitioner, labels: Indices, num_clients: int, seed: int) -> list[Indices]:
     """Returns the images of each client, the same for the same arguments.

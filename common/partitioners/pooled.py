@@ -43,6 +43,9 @@ class Pooled(Partitioner):
     def deal(self, labels: Indices, num_clients: int, seed: int) -> Sequence[Indices]:
         return _pool(partition(_inner(self.of), labels, self._num_inner(num_clients), seed), num_clients)
 
+    def parts_with_folds(self, labels: Indices, num_clients: int, seed: int) -> list[Indices]:
+        return _inner(self.of).parts_with_folds(labels, self._num_inner(num_clients), seed)
+
     def _num_inner(self, num_clients: int) -> int:
         inner = self.clients or num_clients
         if inner < num_clients:

@@ -33,8 +33,8 @@ class Respondent:
         config: The run's.
         partition: The client's partition id.
         examples: What it trains on, canaries among them.
-        held_out: Images that nobody trains on; None without ``evaluation.holdout``.
-        test: What the data hold out of the sources of its examples; None where the data name no sources.
+        held_out: Images that nobody trains on; None without ``evaluation.holdout`` and ``evaluation.folds``.
+        test: What the data hold out of the sources of its examples, or the fold; None where the data name no sources.
         spec: Of the examples, and the number of classes.
         own: Whether the images are a site's own, which nobody else has; else a part of a data set that is split.
         discloses_labels: Whether the server may know how many images each class has.
@@ -63,6 +63,11 @@ class Respondent:
         return self.examples.subset(np.arange(len(self.examples) - int(self.canaries.included.sum())))
 
     @property
+    def scored_on(self) -> ExampleSet | None:
+        """What federated scores are against: what it trains on, or with folds what is held out; None: nothing is."""
+        return self.held_out if self.config.evaluation.folds else self.examples
+
+    @property
     def extractor(self) -> metrics.Extractor | None:
         """Of the images' features, the same one to all clients of a process; None: there is none for them."""
         evaluation, spec = self.config.evaluation, self.spec
@@ -82,12 +87,14 @@ class Known:
         num_classes: How many there are.
         label_counts: Images of each class; None from a client that keeps them to itself, or was sent no query.
         num_features: Of the run's extractor; 0: there is none.
+        folds: Those of the run's ``evaluation.folds``.
     """
 
     num_examples: int
     num_classes: int
     label_counts: tuple[int, ...] | None = None
     num_features: int = 0
+    folds: int = 0
 
 
 class ClientQuery(ABC, Generic[T]):

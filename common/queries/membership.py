@@ -51,7 +51,7 @@ class Membership(ClientQuery[Exposure]):
     looks_at: ClassVar[Literal["published", "shared"]] = "shared"
 
     def needed(self, config: RunConfig) -> bool:
-        return config.evaluation.holdout > 0 or config.evaluation.canaries > 0
+        return config.evaluation.holds_out or config.evaluation.canaries > 0
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
         config, held_out, trained = client.config, client.held_out, client.natural

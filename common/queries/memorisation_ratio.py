@@ -56,7 +56,7 @@ class MemorisationRatio(ClientQuery[Repeated]):
     title: ClassVar[str] = MEMORISATION.name
 
     def needed(self, config: RunConfig) -> bool:
-        return config.evaluation.holdout > 0
+        return config.evaluation.holds_out
 
     def answer(self, question: Tree, client: Respondent) -> Tree:
         config, images, held_out = client.config, client.natural, client.held_out

@@ -149,7 +149,9 @@ def ask_moments(
     else:
         answers, silent = grid.ask(MOMENTS, None, config.evaluation.answer_seconds, roster.shared_spec)
         trees = {partition: answer.arrays for partition, answer in answers.items()}
-    clients: dict[int, ClientMoments] = _read(QUERIES[MOMENTS], trees, silent, roster, extractor.dimension)
+    clients: dict[int, ClientMoments] = _read(
+        QUERIES[MOMENTS], trees, silent, roster, extractor.dimension, config.evaluation.folds
+    )
     if not clients:
         return None, silent
     if not file.exists():
@@ -204,13 +206,18 @@ def ask_of_model(
 
 
 def _read(
-    query: ClientQuery[T], trees: Mapping[int, Tree], silent: dict[int, str], roster: Roster, num_features: int = 0
+    query: ClientQuery[T],
+    trees: Mapping[int, Tree],
+    silent: dict[int, str],
+    roster: Roster,
+    num_features: int = 0,
+    folds: int = 0,
 ) -> dict[int, T]:
     """Returns what answers mean, by partition; ``silent`` gets why others mean nothing, and the log says so."""
     values: dict[int, T] = {}
     for partition, tree in trees.items():
         client = roster.clients[partition]
-        known = Known(client.num_examples, roster.spec.num_classes, client.label_counts, num_features)
+        known = Known(client.num_examples, roster.spec.num_classes, client.label_counts, num_features, folds)
         try:
             values[partition] = query.read(tree, known)
         except DataError as error:

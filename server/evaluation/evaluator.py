@@ -12,8 +12,9 @@ from common import metrics
 from common.config import RunConfig
 from common.config_sections import EvaluationConfig
 from common.datasets.base import Dataset, load_once
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.examples import ExampleSpec, ImageSpec
+from common.folds import folds_of_split, groups_of, with_fold_held_out
 from common.generation import balanced_labels, generate_on_all_cores
 from common.metrics import METRICS, Comparison, Metric, Reference, Sample, Scores, table
 from common.models import Sampler
@@ -31,7 +32,7 @@ class Evaluator:
 
     Args:
         config: The run's; which extractor, how many examples.
-        dataset: Its ``test`` examples are the real ones.
+        dataset: Its ``test`` examples are the real ones, or with ``evaluation.folds`` what clients hold out of it.
 
     Attributes:
         held_out: These examples.
@@ -40,6 +41,7 @@ class Evaluator:
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
         self._evaluation: EvaluationConfig = config.evaluation
         self._seed = derive_seed(config.seed, "evaluation")
+        dataset = with_fold_held_out(config, dataset)
         self._dataset = dataset
         self.held_out = dataset.test
         self.extractor = extractor_of(config, dataset.spec)
@@ -167,7 +169,19 @@ def make_evaluator(config: RunConfig, roster: Roster) -> Evaluator | str:
         return f"this server holds no data ({error})"
     if roster.spec.widened(dataset.spec) != roster.spec or dataset.class_names != roster.class_names:
         return f"data.name={config.data.name!r} has other {roster.spec.kind} or classes than the clients"
+    if config.evaluation.folds and not _is_split_of(dataset, config, roster):
+        return f"data.name={config.data.name!r} is not what the clients divide into folds"
     return Evaluator(config, dataset)
+
+
+def _is_split_of(dataset: Dataset, config: RunConfig, roster: Roster) -> bool:
+    """Returns whether a client trains on what a simulated one would have of a data set."""
+    partition, client = min(roster.clients.items())
+    try:
+        folds = folds_of_split(config.partitioner, groups_of(config.partitioner, dataset), dataset.train, config)
+    except ConfigError:
+        return False
+    return client.data_digest == dataset.train.subset(folds[partition].trained).digest()
 
 
 def extractor_of(config: RunConfig, spec: ExampleSpec) -> metrics.Extractor | None:

@@ -136,9 +136,9 @@ def _without_a_promise(config: RunConfig, roster: Mapping[str, Any], many: str) 
             if text
             else "moments of the features of images, of clients that disclose them"
         )
-    if config.evaluation.holdout and not text:
+    if config.evaluation.holds_out and not text:
         found.append("how near generated images are to training images, one ratio a client")
-    if config.evaluation.holdout or config.evaluation.canaries:
+    if config.evaluation.holds_out or config.evaluation.canaries:
         found.append("how well training examples can be told from held-out ones: the figures of an audit")
     found.append("the words of errors, which may name files")
     return [Release(what, NO_NOISE, unknown) for what in found]

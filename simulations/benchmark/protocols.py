@@ -4,11 +4,9 @@ A protocol is a preset (``presets/p1.toml`` and so on, valid for ``fedgan simula
 budget is a few other values. An entry is a row of its table: a label, and what it changes in the protocol.
 """
 
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from common import components
 from common.algorithms import ALGORITHMS
@@ -16,11 +14,10 @@ from common.algorithms.on_server import OnServer
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from common.examples import TextSpec
-from simulations.benchmark import alone
+from simulations.studies import alone
+from simulations.studies.entries import Entry, written
 
 BUDGETS = ("cpu", "full")
-
-Kind = Literal["centralised", "algorithm", "variant", "local-only", "alone"]
 
 CENTRALISED: dict[str, Scalar] = {
     "objective": "non-saturating r1=0.1",
@@ -39,7 +36,6 @@ _LOCAL_ONLY_NOTE = (
 )
 
 CENTRALISED_LABEL, LOCAL_ONLY_LABEL = "centralised", "local-only"
-_KINDS: tuple[Kind, ...] = ("centralised", "algorithm", "variant", "local-only", "alone")
 
 
 @dataclass(frozen=True)
@@ -133,35 +129,6 @@ PROTOCOLS = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row of a table.
-
-    Attributes:
-        label: Its name, and that of its folder (``slug``).
-        kind: Baselines stand first and last.
-        overrides: What it changes in the protocol, by dotted key.
-        note: Said below the table.
-    """
-
-    label: str
-    kind: Kind
-    overrides: Mapping[str, Scalar]
-    note: str = ""
-
-    @property
-    def slug(self) -> str:
-        """The label as the name of a folder."""
-        return re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)
-
-    @property
-    def rank(self) -> tuple[int, int, str]:
-        """Where the row stands: centralised, algorithms as their table lists them, variants by name, local-only."""
-        name = self.label.partition(" ")[0]
-        order = list(ALGORITHMS).index(name) if self.kind == "algorithm" and name in ALGORITHMS else len(ALGORITHMS)
-        return _KINDS.index(self.kind), order, self.label
-
-
 def default_labels(base: RunConfig) -> list[str]:
     """Returns the labels of a whole table: both baselines, and every algorithm that fits what is trained."""
     algorithms = list(ALGORITHMS)
@@ -239,25 +206,6 @@ def make_variant(name: str, overrides: Mapping[str, Scalar]) -> Entry:
     if not name or name in (CENTRALISED_LABEL, LOCAL_ONLY_LABEL):
         raise ConfigError(f"--variant {name!r}: choose another name")
     return Entry(name, "variant", dict(overrides), written(overrides) or "the protocol as it is")
-
-
-def written(values: Mapping[str, Scalar]) -> str:
-    """Returns settings as ``-c`` takes them."""
-    shown = {key: f'"{v}"' if isinstance(v, str) else str(v).lower() for key, v in values.items()}
-    return " ".join(f"{key}={value}" for key, value in shown.items())
-
-
-def check_distinct(entries: Sequence[Entry]) -> None:
-    """Checks that each row has a folder of its own.
-
-    Raises:
-        ConfigError: Two with one name.
-    """
-    seen: dict[str, str] = {}
-    for entry in entries:
-        if entry.slug in seen:
-            raise ConfigError(f"{entry.label!r} and {seen[entry.slug]!r} would share a folder: rename one of them")
-        seen[entry.slug] = entry.label
 
 
 def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:

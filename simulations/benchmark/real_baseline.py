@@ -11,6 +11,7 @@ from client.data import load
 from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.files import write_atomically
+from common.folds import with_fold_held_out
 from common.metrics import METRICS, Scores
 from common.seeding import numpy_generator
 from server.evaluation.evaluator import Evaluator
@@ -32,7 +33,7 @@ def real_images(base: RunConfig, seeds: Sequence[int], folder: Path) -> Path:
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     missing = [seed for seed in seeds if str(seed) not in known]
     if missing:
-        dataset = load(base.data)
+        dataset = with_fold_held_out(base, load(base.data))
         torch.set_num_threads(base.local.num_threads)
         folder.mkdir(parents=True, exist_ok=True)
         for seed in missing:

@@ -1,7 +1,7 @@
 """The page of results: made of stored tables and remarks alone, so that it can be made again without the runs.
 
 PAGE.md                           written by ``fedgan results``, never by hand
-results/p1-cpu.json               a table, see ``simulations.benchmark.collected_results.collect``
+results/p1-cpu.json               a table, see ``simulations.studies.collected_results.collect``
 results/p1-cpu-fid.png, ...       its figures
 results/notes.toml                remarks, by hand:
 
@@ -24,10 +24,12 @@ from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.files import write_atomically
 from common.metrics.table import columns
-from simulations.benchmark.collected_results import Results
-from simulations.benchmark.figures import CURVES, FINAL, SAMPLES
-from simulations.benchmark.protocols import written
-from simulations.benchmark.tables import machines_of, markdown, noun_of
+from simulations.studies.collected_results import Results
+from simulations.studies.entries import written
+from simulations.studies.figures import CURVES, FINAL, SAMPLES
+from simulations.studies.study_tables import compared
+from simulations.studies.table_files import title_of
+from simulations.studies.tables import machines_of, markdown, noun_of
 
 PUBLISHED = Path(__file__).parent / "published_figures.toml"
 
@@ -102,6 +104,8 @@ def published(protocol: str) -> list[dict[str, Any]]:
 
 def command(results: Results) -> str:
     """Returns the command that makes a table."""
+    if results.get("kind") == "study":
+        return f"fedgan study {shlex.quote(results['protocol'])}.toml --out DIR"
     rows = results["rows"]
     labels = [row["label"] for row in rows if row["kind"] != "variant"]
     seeds = sorted({run["seed"] for row in rows for run in (*row["runs"], *row["failures"])})
@@ -158,12 +162,13 @@ def _section(name: str, results: Results, notes: Mapping[str, Any], place: Path)
         else "and bits a character of all of these."
     )
     parts = [
-        f"## {results['protocol']}, {results['budget']} budget: {results['title']}",
+        f"## {title_of(results)}",
         f'`partition="{config["partition"]}"`, {config["federation.num-clients"]} clients, {steps} of '
         f"{config['local.batch-size']} {'rows of text' if noun != ImageSpec.kind else noun}. Final scores: {scored}, "
         f"{made}",
         f"```bash\n{command(results)}\n```",
         machines_of(results),
+        compared(results) if results.get("kind") == "study" else "",
         markdown(results).strip(),
         _real_remark(real, noun),
         *(f"- `{label}`: {text}" for label, text in notes.get("remarks", {}).items()),

@@ -1,6 +1,5 @@
 """The commands ``fedgan benchmark``, which fills a table, and ``fedgan results``, which makes a page of tables."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -8,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, TerminatedError, in_words
 from simulations.commands.options import Overrides
 from simulations.runtime.settings import read_overrides, read_preset
 
 if TYPE_CHECKING:
     from common.config import RunConfig
-    from simulations.benchmark.protocols import Entry, Protocol
-    from simulations.benchmark.runner import Cell
+    from simulations.benchmark.protocols import Protocol
+    from simulations.studies.cells import Cell
+    from simulations.studies.entries import Entry
 
 
 def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the command
@@ -32,7 +32,7 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
             "ngram); default: all of them, or with --variant none.",
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2", help="Roots of random numbers.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2|0-2", help="Roots of random numbers.")] = "0,1,2",
     budget: Annotated[str, typer.Option("--budget", metavar="cpu|full", help="How long each run is.")] = "cpu",
     data: Annotated[str | None, typer.Option("--data", metavar="ROOT", help="Where data sets are (data.root).")] = None,
     config: Overrides = None,
@@ -59,9 +59,9 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs; start nothing.")] = False,
 ) -> None:
     """Run a protocol over algorithms and seeds, and write one table; the same command goes on after Ctrl-C."""
-    from simulations.benchmark import runner as bench
-    from simulations.benchmark.protocols import check_distinct
     from simulations.runtime.in_process import check_engine
+    from simulations.studies import cells as bench
+    from simulations.studies.entries import check_distinct
 
     check_engine(engine)
     which, base, overrides = _protocol(protocol, budget, data, config)
@@ -71,7 +71,7 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     if not all(character.isalnum() or character in "-_." for character in stem):
         raise ConfigError(f"--name {name!r}: it names a folder: use letters, digits, '-', '_' and '.'")
     folder = out.absolute() / stem
-    cells = bench.plan(base, entries, _seeds(seeds), folder)
+    cells = bench.plan(base, entries, bench.read_seeds(seeds, "--seeds"), folder)
     states = [bench.state_of(cell) for cell in cells]
     if dry_run:
         for cell, state in zip(cells, states, strict=True):
@@ -83,8 +83,8 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
     try:
         failed = _run_all(cells, base, folder, workers, engine)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on", err=True)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
         raise
     typer.echo(str(folder / "table.md"))
     for line in failed:
@@ -164,33 +164,15 @@ def _entries(
     return sorted(entries, key=lambda entry: entry.rank)
 
 
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--seeds {text!r}: whole numbers by comma, as 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds {text!r}: each once, and none negative")
-    return seeds
-
-
 def _run_all(cells: "list[Cell]", base: "RunConfig", folder: Path, workers: int | None, engine: str) -> list[str]:
     """Runs what is not done, writes the table after each run, and returns a phrase for each run that failed."""
-    from simulations.benchmark import runner as bench
-    from simulations.benchmark.figures import write_figures
     from simulations.benchmark.real_baseline import real_images
-    from simulations.benchmark.tables import write_table
+    from simulations.studies.figures import write_figures
+    from simulations.studies.running import run_all
+    from simulations.studies.table_files import write_table
 
     typer.echo("real images in the same metrics, where they are not known yet", err=True)
     real = real_images(base, sorted({cell.seed for cell in cells}), folder.parent)
-    failed = []
-    for number, cell in enumerate(cells, start=1):
-        state = bench.state_of(cell)
-        said = {"finished": "is read", "begun": "goes on", "failed": "failed, and is tried again"}.get(state, "begins")
-        typer.echo(f"[{number}/{len(cells)}] {cell.entry.label}, seed {cell.seed}: {said}", err=True)
-        if not bench.execute(cell, workers, sys.stderr, engine):
-            reason = json.loads(cell.failure.read_text(encoding="utf-8"))["reason"]
-            failed.append(f"{cell.entry.label}, seed {cell.seed}: {reason}")
-        write_table(folder, real)
+    failed = run_all(cells, folder, workers, engine, sys.stderr, lambda: write_table(folder, real))
     write_figures(folder, write_table(folder, real), real.with_suffix(".png"))
     return failed

@@ -21,6 +21,7 @@ from simulations.commands.options import RunArgument
 from simulations.commands.privacy import privacy
 from simulations.commands.serve import inspect, serve
 from simulations.commands.sites import sites
+from simulations.commands.study import study
 from simulations.commands.track import track
 from simulations.commands.train import simulate, submit
 from simulations.commands.usage import Command, Group
@@ -130,7 +131,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(benchmark, results, serve, inspect, export, track, privacy)
+_add(study, benchmark, results, serve, inspect, export, track, privacy)
 
 
 def main() -> None:

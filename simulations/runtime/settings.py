@@ -36,7 +36,12 @@ def read_overrides(arguments: Sequence[str] | None) -> dict[str, Any]:
             found |= flatten(read_toml(Path(text)))
         else:
             found |= _read_pairs(text)
-    return {key: _whole(key, value) for key, value in found.items()}
+    return whole_numbers(found)
+
+
+def whole_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings in which a number that is written like ``1e3`` or ``5.0`` is a whole one, where its key is."""
+    return {key: _whole(key, value) for key, value in values.items()}
 
 
 def _whole(key: str, value: Any) -> Any:

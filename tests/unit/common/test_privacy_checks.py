@@ -29,6 +29,7 @@ def test_a_plain_run_may_promise_privacy() -> None:
         ("local.fake-labels", "balanced", 'set local.fake-labels="own"'),
         ("local.mixed-precision", True, "leave it out"),
         ("evaluation.holdout", 0.1, "set evaluation.holdout=0"),
+        ("evaluation.folds", 5, "set evaluation.folds=0"),
     ],
 )
 def test_what_would_break_the_promise_is_refused_with_a_way_out(key: str, value: object, way_out: str) -> None:

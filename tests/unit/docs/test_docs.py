@@ -23,6 +23,7 @@ from common.config_values import flatten
 from simulations.benchmark.protocols import PROTOCOLS
 from simulations.commands.main import app
 from simulations.runtime.settings import read_overrides, read_preset
+from simulations.studies.study_file import read_study
 
 COMMAND = typer.main.get_command(app)
 KEYS = RunConfig.keys()
@@ -81,7 +82,7 @@ def preset_of(name, page):
 
 
 @pytest.mark.parametrize(("page", "words"), cases(of_fedgan))
-def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch):
+def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch, tmp_path):
     for example in EXAMPLES.values() if page == PAGE else ():
         put(example, monkeypatch)
     name, *rest = words
@@ -96,6 +97,9 @@ def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch):
         RunConfig.from_flat(preset_of(given["preset"] or "quickstart", page) | read_overrides(given["config"]))
     elif name == "submit":
         RunConfig.from_flat(read_overrides(given["config"]))
+    elif name == "study":
+        (tmp_path / given["file"]).write_text(pages.files(page)[str(given["file"])])
+        read_study(tmp_path / given["file"], read_overrides(given["config"]), given["seeds"])
     elif name == "benchmark":
         assert given["protocol"].upper() in PROTOCOLS
         variants = [text.partition("=")[2] for text in given["variant"] or ()]

@@ -19,10 +19,10 @@ from server.evaluation.evaluator import Evaluator
 from server.records import journal, report, run_directory
 from server.records.tracking.tracker_sync import figures
 from simulations import api
-from simulations.benchmark import collected_results, tables
 from simulations.runs.run_reader import RunReader
 from simulations.runtime import in_process, progress
 from simulations.serve.summaries import read_detail, read_summary
+from simulations.studies import collected_results, tables
 from tests.conftest import SMALL
 
 ROOT = Path(__file__).parents[3]

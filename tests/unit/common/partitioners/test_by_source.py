@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from client.data import groups
 from common.components import parse
 from common.datasets import Dataset
 from common.errors import ConfigError
 from common.examples import TextSet
+from common.folds import groups_of
 from common.partitioners import PARTITIONERS, partition
 
 # of source 0: 1, of 1: 3, of 2: 2, of 4: 3 rows; no row is of source 3
@@ -64,8 +64,8 @@ def test_it_goes_by_the_sources_of_the_data_and_others_by_the_labels():
     by_source, by_label = (parse("partition", PARTITIONERS, text) for text in ("by-source", "shards"))
     names = tuple("abcde")
     known = Dataset("plays", rows(9), rows(1), ("x", "y"), train_sources=SOURCES, source_names=names)
-    assert groups(by_source, known).tolist() == SOURCES.tolist()
-    assert groups(by_label, known).tolist() == known.train.labels.tolist()
+    assert groups_of(by_source, known).tolist() == SOURCES.tolist()
+    assert groups_of(by_label, known).tolist() == known.train.labels.tolist()
     unknown = Dataset("notes", rows(9), rows(1), ("x", "y"))
     with pytest.raises(ConfigError, match="'by-source' splits by source, and notes does not name any: set partition="):
-        groups(by_source, unknown)
+        groups_of(by_source, unknown)

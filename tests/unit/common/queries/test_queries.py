@@ -5,6 +5,7 @@ import math
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -99,6 +100,23 @@ def known_of(client):
     counts = tuple(client.examples.label_counts(client.spec.num_classes))
     num_features = client.extractor.dimension if client.extractor else 0
     return Known(len(client.examples), client.spec.num_classes, counts, num_features)
+
+
+def test_moments_are_of_the_fold_that_is_held_out_where_there_are_folds():
+    run, here = config(evaluation__folds=3, evaluation__fold=2), site()
+    shard = data.shard(run, here)
+    answer = requested("feature-moments", run, here, shard)
+    assert int(answer["counts"].sum()) == len(shard.held_out) == 20
+    known = Known(len(shard.examples), 10, tuple(shard.examples.label_counts(10)), 64, folds=3)
+    found = QUERIES["feature-moments"].read(answer, known)
+    assert found.label_counts == tuple(shard.held_out.label_counts(10))
+    with pytest.raises(DataError, match="cannot be one of 3 folds"):
+        QUERIES["feature-moments"].read(answer, replace(known, num_examples=10))
+    with pytest.raises(RefusalError, match="0 images are too few"):
+        requested("feature-moments", run, here, replace(shard, held_out=None))
+    few = replace(shard, held_out=shard.held_out.subset(np.arange(9)))
+    with pytest.raises(RefusalError, match="10 at least"):
+        requested("feature-moments", run, site(data="npz:/nowhere"), few)
 
 
 @EVERY

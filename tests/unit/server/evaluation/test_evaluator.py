@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.errors import ConfigError
 from common.examples import ImageSet, ImageSpec
+from common.folds import folds_of_split, groups_of
 from common.metrics import METRICS, table
 from common.models import Sampler
 from common.wire import RollCall
@@ -153,6 +157,22 @@ def test_a_server_with_other_data_than_its_clients_does_not_score(clients):
     assert isinstance(evaluator.make_evaluator(RunConfig(), roster(ImageSpec(1, 28, 10))), Evaluator)
     why = evaluator.make_evaluator(RunConfig(), clients)
     assert why == "data.name='mnist-10k' has other images or classes than the clients"
+
+
+def test_a_fold_is_scored_on_where_the_server_knows_what_clients_hold_and_nowhere_else(dataset):
+    split = {"partition": "shards per-client=2 examples-per-client=40", "federation.num-clients": 4}
+    config = RunConfig.from_flat(split | {"evaluation.folds": 4, "evaluation.fold": 2})
+    whole = config.source.load(None)
+    folds = folds_of_split(config.partitioner, groups_of(config.partitioner, whole), whole.train, config)
+    held = roster(ImageSpec(1, 28, 10)).clients[0]
+    known = Roster({0: replace(held, data_digest=whole.train.subset(folds[0].trained).digest())})
+    found = evaluator.make_evaluator(config, known)
+    assert isinstance(found, Evaluator)
+    assert len(found.held_out) == 40
+    chosen = np.sort(np.concatenate([fold.held_out for fold in folds]))
+    assert torch.equal(found.held_out.stored, whole.train.stored[chosen])
+    why = evaluator.make_evaluator(config, Roster({0: held}))
+    assert why == "data.name='mnist-10k' is not what the clients divide into folds"
 
 
 def test_a_server_without_data_says_where_it_looked(tmp_path):

@@ -15,11 +15,13 @@ from common.datasets import DATASETS
 from common.errors import ConfigError, OtherRunError
 from server.records import journal
 from server.records.run_directory import RunDirectory
-from simulations.benchmark import collected_results, figures, protocols, real_baseline, results_page, tables
-from simulations.benchmark import runner as bench
-from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, Entry, make_entry, make_variant
+from simulations.benchmark import protocols, real_baseline, results_page
+from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, make_entry, make_variant
 from simulations.commands import main
 from simulations.runtime.settings import read_overrides, read_preset
+from simulations.studies import cells as bench
+from simulations.studies import collected_results, figures, running, table_files, tables
+from simulations.studies.entries import Entry
 
 TINY = (
     'data.name="mnist-10k" model="mlp width=16 latent-size=8" partition="shards per-client=2 examples-per-client=40" '
@@ -138,7 +140,7 @@ def test_a_toy_algorithm_appears_in_the_benchmark(toy, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
     (cell,) = tiny(tmp_path, make_entry("toy sync=generator", base_of()))
     assert cell.config.algorithm.startswith("toy ")
-    assert bench.execute(cell, 1, sys.stderr)
+    assert running.execute(cell, 1, sys.stderr)
     assert collected_results.figures_of(RunDirectory(cell.path))["examples-seen"] == 2 * 2 * 4 * 8
 
 
@@ -209,7 +211,7 @@ def test_a_finished_run_is_read_and_a_failed_one_is_a_row_that_says_so(tmp_path,
     def refuse(*arguments, **options):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(bench, "simulate", refuse)
+    monkeypatch.setattr(running, "simulate", refuse)
     code, out, err = fedgan(*command, "--algorithms", "fedavg", capsys=capsys)
     assert code == 0
     assert "[1/1] fedavg, seed 1: is read" in err
@@ -232,12 +234,12 @@ def test_an_interrupted_benchmark_ends_with_130_and_goes_on_to_the_same_bits(tmp
 
         return simulate(config, on_reply=interrupting, **options)
 
-    simulate = bench.simulate
-    monkeypatch.setattr(bench, "simulate", cut)
+    simulate = running.simulate
+    monkeypatch.setattr(running, "simulate", cut)
     code, _, err = fedgan(*command, "--out", tmp_path / "cut", capsys=capsys)
     assert code == 130
     assert "interrupted; the same command goes on" in err
-    monkeypatch.setattr(bench, "simulate", simulate)
+    monkeypatch.setattr(running, "simulate", simulate)
     code, _, err = fedgan(*command, "--out", tmp_path / "cut", capsys=capsys)
     assert code == 0
     assert "fedavg, seed 0: goes on" in err
@@ -253,7 +255,7 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
         {"evaluation.extractor": "mnist-cnn", "evaluation.utility-num-samples": 100, "evaluation.federated": False}
     )
     cell = bench.Cell(cell.entry, 0, config, cell.path)
-    assert bench.execute(cell, 1, sys.stderr)
+    assert running.execute(cell, 1, sys.stderr)
     run = RunDirectory(cell.path)
     summary = json.loads(run.summary.read_text())
     made_with = {"scored-with": {"extractor": "mnist-cnn", "num-samples": 100, "utility-num-samples": 100}}
@@ -261,14 +263,14 @@ def test_the_best_round_is_scored_in_full_from_its_checkpoint_once(tmp_path, mon
     if summary["best"]["round"] == 2:
         assert json.loads((cell.path / "best.json").read_text()) == last
     run.summary.write_text(json.dumps(summary | {"best": {"round": 1, "fid": 1.0}}))
-    bench.score_best(run, config)
+    running.score_best(run, config)
     best = json.loads((cell.path / "best.json").read_text())
     assert (best["round"], best["examples-seen"]) == (1, 64)
     assert {"fid", "kid", "coverage", "score", "utility", "per-class-recall"} <= best["scores"].keys()
     assert best["scores"]["fid"] != summary["scores"]["fid"]
     assert best["scored-with"] == made_with["scored-with"]
-    monkeypatch.setattr(bench, "load_trained", None)
-    bench.score_best(run, config)
+    monkeypatch.setattr(running, "load_trained", None)
+    running.score_best(run, config)
 
 
 def test_a_table_says_what_its_scores_were_made_with():
@@ -314,7 +316,7 @@ def write_run(path, seed, **changes):
     (path / "machines.json").write_text(
         json.dumps(
             [
-                bench.machine(2, "threads")
+                running.machine(2, "threads")
                 | {"processor": "Abacus", "instructions": "BEADS", "date": f"2026-01-0{seed + 1}", "code": "c0de"}
             ]
         )
@@ -339,7 +341,7 @@ def table(tmp_path):
 
 
 def test_a_table_has_mean_and_spread_of_the_figures_of_its_runs(table):
-    found = tables.write_table(table)
+    found = table_files.write_table(table)
     assert [row["label"] for row in found["rows"]] == ["centralised", "fedavg"]
     row = found["rows"][1]
     assert row["final"]["fid"] == {
@@ -372,13 +374,13 @@ def test_a_table_has_mean_and_spread_of_the_figures_of_its_runs(table):
 
 
 def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_known_of_them(table):
-    found = tables.write_table(table)
+    found = table_files.write_table(table)
     row = found["rows"][1]
     assert row["runs"][0]["processors"] == ["Abacus (instructions: BEADS)"]
     assert "Machine: Abacus (instructions: BEADS), " in (table / "table.md").read_text()
     assert "kinds of processor" not in tables.machines_of(found)
     assert "2 clients at a time" in tables.machines_of(found)
-    assert "clients trained together" in tables.machines_of({"rows": [{"machines": [bench.machine(2, "batched")]}]})
+    assert "clients trained together" in tables.machines_of({"rows": [{"machines": [running.machine(2, "batched")]}]})
     for machine in row["machines"]:  # as tables were stored before
         del machine["instructions"]
     del row["machines"][0]["processor"]
@@ -425,7 +427,7 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
     real = tmp_path / "real.json"
     scores = {"scores": {"fid": 1.9, "utility": 0.989}, "extractor": "mnist-cnn", "images": 10, "utility-images": 30}
     real.write_text(json.dumps({"0": scores}))
-    tables.write_table(table, real)
+    table_files.write_table(table, real)
     (table / "fid.png").write_bytes(b"a picture")
     page = tmp_path / "docs" / "results.md"
     (tmp_path / "docs" / "results").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Figures of a benchmark's runs, each from its folder alone, and their mean and spread over seeds.
+"""Figures of a table's runs, each from its folder alone, and their mean and spread over seeds and folds.
 
 ``collect`` makes one JSON object of a table's folder; all that is shown, the page and the figures too, is made of it.
 """
@@ -7,6 +7,8 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,73 @@ from common.machine import UNKNOWN
 from common.metrics import METRICS, table
 from server.records import journal
 from server.records.run_directory import RunDirectory
-from simulations.benchmark import alone
-from simulations.benchmark.protocols import Entry
-from simulations.benchmark.runner import finished
+from simulations.studies import alone
+from simulations.studies.cells import Key, finished, key_of
+from simulations.studies.comparisons import Difference, holm, interval, paired
+from simulations.studies.costs import costs_in
+from simulations.studies.entries import Entry
 
 Results = dict[str, Any]
-COSTS = ("examples-seen", "up-mb", "down-mb", "seconds")
+COSTS = ("examples-seen", "up-mb", "down-mb", "seconds", "cpu-seconds", "gpu-joules")
 
 
 def collect(folder: Path, real: Path | None = None) -> Results:
     """Returns everything that is known of a table.
 
     Args:
-        folder: Of the table; see ``simulations.benchmark``.
-        real: The scores of real images; see ``simulations.benchmark.real_baseline``.
+        folder: Of the table; see ``simulations.studies.cells``.
+        real: The scores of real images, by seed, as the benchmark keeps them.
     """
     description = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
     entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/entry.json")]
     known = sorted((Entry(**entry) for entry in entries), key=lambda entry: entry.rank)
-    rows = [_row(folder, entry) for entry in known]
+    is_study = description.get("kind") == "study"
+    if is_study:  # what is in its file is in its table, and nothing else
+        known = [entry for entry in known if entry.label in description["labels"]]
+    rows = [_row(folder, entry, _cells_of(description) if is_study else None) for entry in known]
     main = main_score(rows)
     central = next((row["final"][main]["mean"] for row in rows if _is_central(row) and main in row["final"]), None)
     for row in rows:
         if central and main in row["final"]:
             row[f"{main}-ratio"] = _rounded(row["final"][main]["mean"] / central)
-    return {**description, "rows": rows, "real": _real(real) if real else None}
+    tested = _rounded(tests(rows, description)) if is_study else {}
+    return {**description, "rows": rows, **tested, "real": _real(real) if real else None}
+
+
+def _cells_of(description: Mapping[str, Any]) -> list[Key]:
+    folds = range(1, description["folds"] + 1) if description["folds"] else (0,)
+    return [(seed, fold) for seed in description["seeds"] for fold in folds]
+
+
+def tests(rows: Sequence[dict[str, Any]], description: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns intervals of rows' means and paired tests between rows of a study; see ``comparisons``.
+
+    Args:
+        rows: As ``collect`` makes them.
+        description: ``metrics``, ``against`` and ``folds`` of the study.
+
+    Returns:
+        ``intervals``, by metric and label, each two numbers or null; and ``differences``, see ``Difference``.
+    """
+    folds, against = description["folds"], description["against"]
+    metrics = description["metrics"] or [main_score(rows)]
+    intervals: dict[str, dict[str, Any]] = {}
+    found: list[Difference] = []
+    for metric in metrics:
+        values = {row["label"]: _values(row, metric) for row in rows}
+        intervals[metric] = {label: interval(list(those.values()), folds) for label, those in values.items()}
+        pairs = [(label, against) for label in values if label != against] if against else combinations(values, 2)
+        tested = [paired(metric, pair, values[pair[0]], values.get(pair[1], {}), folds) for pair in pairs]
+        found += [one for one in tested if one is not None]
+    corrected = holm([one.p for one in found])
+    differences = [replace(one, p_corrected=p).record() for one, p in zip(found, corrected, strict=True)]
+    return {"intervals": intervals, "differences": differences}
+
+
+def _values(row: Mapping[str, Any], metric: str) -> dict[Key, float]:
+    """Returns a score of a row's runs by seed and fold, where they have it."""
+    found = {(run["seed"], run.get("fold", 0)): run["final"].get(metric) for run in row["runs"]}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def figures_of(run: RunDirectory, centralised: bool = False) -> dict[str, Any]:
@@ -109,22 +153,26 @@ def summary_of(runs: Sequence[Mapping[str, Any]], when: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _row(folder: Path, entry: Entry) -> dict[str, Any]:
+def _row(folder: Path, entry: Entry, cells: Sequence[Key] | None) -> dict[str, Any]:
+    """Returns a row, of the given cells; None: of those that are there."""
     runs: list[dict[str, Any]] = []
-    failed, unfinished = [], []
+    failed: list[dict[str, Any]] = []
+    unfinished: list[int | str] = []
     machines: list[dict[str, Any]] = []
-    for path in sorted((folder / entry.slug).glob("seed-*"), key=lambda path: int(path.name[5:])):
-        seed, failure = int(path.name[5:]), path / "failure.json"
-        if figures := _figures_in(path, entry):
+    there = {key: path for path in (folder / entry.slug).glob("seed-*") if (key := key_of(path.name))}
+    for seed, fold in sorted(there) if cells is None else cells:
+        path = there.get((seed, fold))
+        which = {"seed": seed} | ({"fold": fold} if fold else {})
+        if path is not None and (figures := _figures_in(path, entry)):
             noted = path / "machines.json"
             theirs = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else []
             made_on = {"processors": sorted({processor_of(machine) for machine in theirs})}
-            runs.append({"seed": seed, **figures, **made_on})
+            runs.append({**which, **figures, **made_on})
             machines += theirs
-        elif failure.exists():
-            failed.append({"seed": seed, **json.loads(failure.read_text(encoding="utf-8"))})
+        elif path is not None and (path / "failure.json").exists():
+            failed.append({**which, **json.loads((path / "failure.json").read_text(encoding="utf-8"))})
         else:
-            unfinished.append(seed)
+            unfinished.append(f"{seed} (fold {fold})" if fold else seed)
     return {
         "label": entry.label,
         "kind": entry.kind,
@@ -141,12 +189,17 @@ def _row(folder: Path, entry: Entry) -> dict[str, Any]:
 
 
 def _figures_in(path: Path, entry: Entry) -> dict[str, Any] | None:
-    """Returns the figures of a run of a row; None before it is finished."""
+    """Returns the figures of a run of a row, and what it took; None before it is finished."""
     if entry.kind == "alone":
         figures: dict[str, Any] | None = _rounded(alone.figures_in(path))
-        return figures
-    run = RunDirectory(path)
-    return figures_of(run, entry.kind == "centralised") if run.config.exists() and finished(run) else None
+    else:
+        run = RunDirectory(path)
+        figures = figures_of(run, entry.kind == "centralised") if run.config.exists() and finished(run) else None
+    costs = costs_in(path)
+    if figures is not None and costs:
+        figures |= _rounded({"cpu-seconds": costs["cpu-seconds"], "gpu-joules": costs["gpu-joules"]})
+        figures |= {"gpu-unknown": costs["gpu"]} if costs["gpu"] else {}
+    return figures
 
 
 def _real(file: Path) -> dict[str, Any]:
@@ -177,7 +230,7 @@ def _rounded(value: Any) -> Any:
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
-    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def processor_of(machine: Mapping[str, Any]) -> str:

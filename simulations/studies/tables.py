@@ -1,20 +1,19 @@
-"""Tables of a benchmark as Markdown, from what ``collected_results`` has of its folder."""
+"""Tables of runs as Markdown, from what ``collected_results`` has of its folder."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from common.examples import ImageSpec, TextSpec
-from common.files import write_atomically
 from common.machine import UNKNOWN
 from common.metrics import Score, table
 from common.models import MODELS
 from server.records.scored_with import scored_with
-from simulations.benchmark.collected_results import COSTS, Results, collect, main_score, processor_of
+from simulations.studies.cells import in_words_of
+from simulations.studies.collected_results import COSTS, Results, main_score, processor_of
 
-_DECIMALS = {"round": 0, "examples-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0}
-_HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received"}
+_DECIMALS = {"round": 0, "examples-seen": 0, "up-mb": 1, "down-mb": 1, "seconds": 0, "cpu-seconds": 0, "gpu-joules": 0}
+_HEADINGS = {"up-mb": "MB sent", "down-mb": "MB received", "cpu-seconds": "CPU seconds", "gpu-joules": "GPU joules"}
+_IF_KNOWN = ("cpu-seconds", "gpu-joules")  # which earlier versions did not measure
 
 
 def markdown(results: Results) -> str:
@@ -25,23 +24,39 @@ def markdown(results: Results) -> str:
     rows, main, real = results["rows"], main_score(results["rows"]), results["real"]
     known = {name for row in (*rows, *([real] if real else [])) for name in (*row["final"], *(row.get("best") or ()))}
     scores, of_clients = ([name for name in table.columns(of_clients=side) if name in known] for side in (False, True))
-    last = (*scores, *of_clients)
+    last, costs = (*scores, *of_clients), _costs(rows)
+    is_study = "intervals" in results  # which has tests in the place of a ratio
     final = [
-        [row["label"], _ratio(row, main), *_cells(row["final"], last), *_cells(row["costs"], COSTS), _seeds(row)]
+        [
+            row["label"],
+            *([] if is_study else [_ratio(row, main)]),
+            *_cells(row["final"], last),
+            *_cells(row["costs"], costs),
+            _seeds(row),
+        ]
         for row in rows
     ]
     best = [[row["label"], *_cells(row["best"], ("round", *scores))] for row in rows if row["best"]]
     if real:
-        costs = ["" for _ in COSTS]
-        final.append([f"*real {noun_of(results)}*", "", *_cells(real["final"], last), *costs, str(len(real["seeds"]))])
+        none = ["" for _ in costs]
+        final.append([f"*real {noun_of(results)}*", "", *_cells(real["final"], last), *none, str(len(real["seeds"]))])
     parts = [
         f"Last round{_made_with(rows, 'final')}:",
         "",
-        _grid(["", f"{main} / centralised", *map(_heading, last), *map(_heading, COSTS), "seeds"], final),
+        grid(
+            [
+                "",
+                *([] if is_study else [f"{main} / centralised"]),
+                *map(heading, last),
+                *map(heading, costs),
+                "cells" if results.get("folds") else "seeds",
+            ],
+            final,
+        ),
         "",
         f"Best round (lowest {main} on the {noun_of(results)} of a score between rounds{_made_with(rows, 'between')}):",
         "",
-        _grid(["", "round", *map(_heading, scores)], best) if best else "None is known.",
+        grid(["", "round", *map(heading, scores)], best) if best else "None is known.",
         "",
     ]
     if remarks := list(_remarks(rows)):
@@ -80,13 +95,10 @@ def _machine(found: Mapping[str, Any]) -> str:
     return f"{processor_of(found)}, {found.get('cores', UNKNOWN)} cores{gpu}, {at_a_time}, {versions}"
 
 
-def write_table(folder: Path, real: Path | None = None) -> Results:
-    """Writes ``results.json`` and ``table.md`` of a table's folder, and returns what is in them."""
-    results = collect(folder, real)
-    write_atomically(folder / "results.json", json.dumps(results).encode())
-    heading = f"# {results['protocol']}, {results['budget']} budget: {results['title']}\n\n"
-    write_atomically(folder / "table.md", f"{heading}{machines_of(results)}\n\n{markdown(results)}".encode())
-    return results
+def _costs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the columns of costs: those that older tables lack only where something is known, and not nothing."""
+    known = {name for row in rows for name, found in row["costs"].items() if found["max"] > 0}
+    return [name for name in COSTS if name in known or name not in _IF_KNOWN]
 
 
 def _made_with(rows: Iterable[Mapping[str, Any]], when: str) -> str:
@@ -102,11 +114,18 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             yield f"`{row['label']}`: {row['note']}."
     for row in rows:
         for failure in row["failures"]:
-            yield f"`{row['label']}`, seed {failure['seed']}, **failed**: {failure['reason']}"
+            which = in_words_of((failure["seed"], failure.get("fold", 0)))
+            yield f"`{row['label']}`, {which}, **failed**: {failure['reason']}"
         if row["unfinished"]:
             yield f"`{row['label']}`: not finished: seed {', '.join(map(str, row['unfinished']))}."
-        if back := [run["seed"] for run in row["runs"] if run["rollbacks"]]:
-            yield f"`{row['label']}`: went back to an earlier round at least once: seed {', '.join(map(str, back))}."
+        if back := [_which(run) for run in row["runs"] if run["rollbacks"]]:
+            yield f"`{row['label']}`: went back to an earlier round at least once: seed {', '.join(back)}."
+    if unknown := sorted({run["gpu-unknown"] for row in rows for run in row["runs"] if "gpu-unknown" in run}):
+        yield f"What the GPU drew is not known of every cell: {'; '.join(unknown)}."
+
+
+def _which(run: Mapping[str, Any]) -> str:
+    return f"{run['seed']}" + (f" (fold {run['fold']})" if "fold" in run else "")
 
 
 def _ratio(row: Mapping[str, Any], main: str) -> str:
@@ -139,10 +158,12 @@ def _seeds(row: Mapping[str, Any]) -> str:
     return (str(done) if done == all_of_them else f"{done} of {all_of_them}") + failed
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """Returns what stands above a column."""
     headings = _HEADINGS | {key: score.heading for key, score in _columns().items() if score.heading}
     return headings.get(name, name.replace("-", " "))
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table as Markdown."""
     return "\n".join(["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)])

@@ -16,10 +16,10 @@ from common.errors import DivergenceError, OtherRunError
 from common.examples.text import PAD
 from common.generation import load_sampler
 from common.metrics.next_token import scores_of, tally
-from simulations.benchmark import alone, collected_results, tables
-from simulations.benchmark import runner as bench
 from simulations.benchmark.protocols import make_entry
 from simulations.runtime.settings import read_preset
+from simulations.studies import alone, collected_results, running, tables
+from simulations.studies import cells as bench
 
 BASE = RunConfig.from_flat({**SMALL, **TEXT, "federation.fraction": 0.67, "federation.num-rounds": 3})
 
@@ -51,7 +51,7 @@ def test_only_of_text_each_client_has_a_model_of_its_own_that_is_forgotten():
 def test_each_client_is_scored_by_its_own_model_on_its_own_text_and_the_row_goes_on(tmp_path):
     cell = cell_in(tmp_path / "a")
     assert bench.state_of(cell) == "new"
-    assert bench.execute(cell, 2, io.StringIO())
+    assert running.execute(cell, 2, io.StringIO())
     assert bench.state_of(cell) == "finished"
     lines = lines_of(cell)
     assert [line["partition"] for line in lines] == [0, 1, 2]
@@ -77,7 +77,7 @@ def test_each_client_is_scored_by_its_own_model_on_its_own_text_and_the_row_goes
     (begun.path / "clients.jsonl").write_text(marked + '\n{"partition": 1, "su')
     assert bench.state_of(begun) == "begun"
     said = io.StringIO()
-    assert bench.execute(begun, 1, said)
+    assert running.execute(begun, 1, said)
     assert lines_of(begun) == [lines[0] | {"examples": 7}, *lines[1:]]  # the first is not trained again, others alike
     assert said.getvalue().startswith("2/3 clients")
     with pytest.raises(OtherRunError, match="learning-rate"):
@@ -90,7 +90,7 @@ def test_a_client_that_diverges_is_why_the_row_failed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(alone, "_client", broken)
     cell = cell_in(tmp_path)
-    assert not bench.execute(cell, 1, io.StringIO())
+    assert not running.execute(cell, 1, io.StringIO())
     assert bench.state_of(cell) == "failed"
     assert "partition 0" in cell.failure.read_text()
 

@@ -1,4 +1,4 @@
-"""Figures of a benchmark, from its tables: distance over images seen, final metrics, and samples side by side."""
+"""Figures of a table: distance over images seen, final metrics, and samples side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,8 @@ from common.metrics import Score, table
 from common.metrics.fid import FID
 from server.records.run_directory import RunDirectory
 from server.records.sample_picture import SAMPLE_COLUMNS
-from simulations.benchmark.protocols import Entry
+from simulations.studies.cells import folder_of
+from simulations.studies.entries import Entry
 
 CURVES, FINAL, SAMPLES = f"{FID.name}.png", "final.png", "samples.png"
 
@@ -27,26 +28,26 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
 
     Args:
         folder: Of the table.
-        results: See ``simulations.benchmark.collected_results.collect``.
+        results: See ``simulations.studies.collected_results.collect``.
         real: A picture of real images, laid out as samples are.
     """
     written = []
     rows = [row for row in results["rows"] if row["runs"]]
     if any(run["curve"] for row in rows for run in row["runs"]):
-        _save(draw_curves(rows), folder / CURVES)
+        save(draw_curves(rows), folder / CURVES)
         written.append(folder / CURVES)
     if _panels(rows):
-        _save(draw_final(rows, results["real"]), folder / FINAL)
+        save(draw_final(rows, results["real"]), folder / FINAL)
         written.append(folder / FINAL)
     pictures = [("real images", real)] if real is not None and real.exists() else []
     for row in rows:
-        seed = row["runs"][0]["seed"]
-        slug = Entry(row["label"], row["kind"], {}).slug
-        samples = sorted(RunDirectory(folder / slug / f"seed-{seed}").samples.glob("round-*.png"))
+        first, slug = row["runs"][0], Entry(row["label"], row["kind"], {}).slug
+        place = folder / slug / folder_of(first["seed"], first.get("fold", 0))
+        samples = sorted(RunDirectory(place).samples.glob("round-*.png"))
         if samples:
             pictures.append((row["label"], samples[-1]))
     if len(pictures) > bool(real):
-        _save(draw_samples(pictures), folder / SAMPLES)
+        save(draw_samples(pictures), folder / SAMPLES)
         written.append(folder / SAMPLES)
     return written
 
@@ -55,7 +56,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Returns the distance over images seen: a line a row, the mean of its seeds, in a band from least to greatest."""
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.subplots()
-    for row, style in zip(rows, _styles(len(rows)), strict=True):
+    for row, style in zip(rows, styles(len(rows)), strict=True):
         curves = [dict(map(tuple, run["curve"])) for run in row["runs"] if run["curve"]]
         shared = sorted(set.intersection(*map(set, curves))) if curves else []
         if not shared:
@@ -79,7 +80,7 @@ def draw_final(rows: Sequence[Mapping[str, Any]], real: Mapping[str, Any] | None
     shown = _panels(rows)
     panels = np.atleast_1d(np.array(figure.subplots(1, len(shown), sharey=True)))
     for axes, (name, score) in zip(panels, shown.items(), strict=True):
-        for place, (row, style) in enumerate(zip(rows, _styles(len(rows)), strict=True)):
+        for place, (row, style) in enumerate(zip(rows, styles(len(rows)), strict=True)):
             if found := row["final"].get(name):
                 axes.plot([found["min"], found["max"]], [place, place], color=style["color"], linewidth=2)
                 axes.plot(found["mean"], place, marker="o", color=style["color"])
@@ -135,10 +136,12 @@ def _plain(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _styles(count: int) -> list[dict[str, Any]]:
+def styles(count: int) -> list[dict[str, Any]]:
+    """Returns how the lines of so many rows are drawn: ten colours, then other strokes."""
     colours = [mpl.colormaps["tab10"](k) for k in range(10)]
     return [{"color": colours[k % 10], "linestyle": ("-", "--", ":")[k // 10 % 3]} for k in range(count)]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure, the same bytes for the same figure."""
     figure.savefig(path, dpi=100, metadata={"Software": None})
