@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from client import data, ledger, masking, queries, state
 from client.batches import Assignment
 from client.discretion import discreet
+from client.kept_plan import plan_of
 from client.site import Site
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
@@ -128,7 +129,7 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -
     carried = {name: (kept or {}).pop(name, {}) for name in config.pipeline.kept_as}
     memory: dict[str, Tree] = {name: clone(tree) for name, tree in (kept or {}).items()}  # may be written to
     seed = derive_seed(config.seed, "rollback", task.rollbacks) if task.rollbacks else config.seed
-    plan = config.privacy_plan(len(shard.examples))
+    plan = plan_of(config, len(shard.examples), keeper)
     if promise is not None and plan is not None:
         if own := ledger.SiteLedger.of(site):
             own.charge(task.run, task.round, promise, plan)

@@ -4,10 +4,10 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
+from client.state import Keeper
 from common.config import RunConfig
 from common.errors import CheckpointError, ConfigError, FederationError
 from common.exchange import Reply
@@ -31,16 +31,6 @@ log = logging.getLogger("fedgan.client")
 
 _LONGEST_FILE = 2**20  # bytes
 _MEMBER = "member"
-
-
-class Keeper(Protocol):
-    """Keeps bytes from message to message, by name, as long as the node runs."""
-
-    def get(self, name: str) -> bytes | None:
-        """Returns what was put; None if nothing was, or it is gone."""
-
-    def put(self, name: str, content: bytes) -> None:
-        """Keeps ``content``."""
 
 
 class SiteKeys:

@@ -91,6 +91,16 @@ class ContextMemories:
         return list(meta["rounds"]) if isinstance(meta, ConfigRecord) else []  # type: ignore[arg-type]
 
 
+class Keeper(Protocol):
+    """Keeps bytes from message to message, by name, as long as the node runs."""
+
+    def get(self, name: str) -> bytes | None:
+        """Returns what was put; None if nothing was, or it is gone."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keeps ``content``."""
+
+
 class ContextKeeper:
     """Bytes in Flower's ``Context.state``, which a node holds in memory as long as it runs; memories leave it alone.
 
