@@ -10,7 +10,7 @@ from common.privacy.noise_source import NoiseSource, SeededNoise, SystemNoise
 from common.privacy.noisy_mean import NoisyMean
 from common.seeding import torch_generator
 from common.tree import Tree, digest
-from server.records.privacy_ledger import noise_source_of
+from server.records.privacy_accounts import noise_source_of
 
 
 class PrivateRounds:

@@ -27,7 +27,8 @@ from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
 from server.context import context_of
 from server.private_rounds import PrivateRounds
-from server.records.privacy_ledger import ANY_CLIENT, PrivacyLedger, SpentError
+from server.records.privacy_accounts import ANY_CLIENT
+from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")

@@ -8,7 +8,7 @@ however often it is sent, and is paid for once; where it comes from a system, ea
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,39 +18,18 @@ from common.config import RunConfig
 from common.errors import CheckpointError, FederationError, OtherRunError
 from common.files import append_line, whole_lines, write_atomically
 from common.privacy import ClientPrivacy, ExamplePrivacy
-from common.privacy.accounting import Mechanism, epsilon
-from common.privacy.plan import PrivacyPlan
+from common.privacy.accounting import epsilon
+from server.records.privacy_accounts import ANY_CLIENT, Account, accounts_of, written
+from server.records.privacy_accounts import read as read_account
 
 log = logging.getLogger("fedgan.server")
 
 _VERSION = 1
-ANY_CLIENT = -1
-"""Whose account a round is charged to where each client is promised privacy: all of them take part by chance alike."""
-
 _FEW = 4  # kinds of clients whose epsilon a round computes; a summary computes all
 
 
 class SpentError(Exception):
     """A round would release more than the run promises; the message is why, for the log and the journal."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a client does in a round under the run's promise.
-
-    Attributes:
-        num_examples: That the client holds; 0 of ``ANY_CLIENT``.
-        plan: What it does, or the server in its place.
-        noise: Where its noise comes from: ``wire.SEED`` or ``wire.SYSTEM``.
-    """
-
-    num_examples: int
-    plan: PrivacyPlan
-    noise: str
-
-    def cost(self, releases: int) -> float:
-        """Returns about what so many rounds have cost, on a scale by which clients compare."""
-        return releases * self.plan.uses_per_round * self.plan.mechanism.loss_variance()
 
 
 @dataclass(frozen=True)
@@ -108,12 +87,10 @@ class PrivacyLedger:
             return None
         if silent := [client.label for client in clients.values() if not client.noise]:
             raise FederationError(f"{', '.join(silent)}: no noise in spite of privacy={config.privacy!r}")
+        mechanism = config.algorithm_component.private_mechanism
         if isinstance(promise, ClientPrivacy):
             mechanism = "means"
-            accounts = {ANY_CLIENT: Account(0, config.plan_of_clients(), noise_source_of(clients))}
-        else:
-            mechanism = config.algorithm_component.private_mechanism
-            accounts = _accounts_of(config, clients)
+        accounts = accounts_of(config, clients)
         new = cls(path, promise.spec(), promise.epsilon, promise.delta, mechanism, accounts, len(clients))
         before = cls.read(path)
         if before is None or not before.num_lines:
@@ -138,7 +115,7 @@ class PrivacyLedger:
             if not rows:
                 return None
             header, *lines = map(json.loads, rows)
-            accounts = {int(k): _account(one, header["delta"]) for k, one in header["clients"].items()}
+            accounts = {int(k): read_account(one, header["delta"]) for k, one in header["clients"].items()}
             of_run = header["privacy"], header["epsilon"], header["delta"], header["mechanism"]
             ledger = cls(path, *of_run, accounts, header.get("num-clients", 0))
             for line in lines:
@@ -233,7 +210,7 @@ class PrivacyLedger:
                     "partition": None if k == ANY_CLIENT else k,
                     "epsilon": self.spent(k),
                     "releases": self._times[k] * one.plan.uses_per_round,
-                    **_written(one),
+                    **written(one),
                 }
                 for k, one in self.accounts.items()
             ],
@@ -281,13 +258,8 @@ class PrivacyLedger:
             "delta": self.delta,
             "mechanism": self.mechanism,
             **({"num-clients": self.num_clients} if self.unit == "client" else {}),
-            "clients": {str(k): _written(one) for k, one in self.accounts.items()},
+            "clients": {str(k): written(one) for k, one in self.accounts.items()},
         }
-
-
-def noise_source_of(clients: Mapping[int, wire.RollCall]) -> str:
-    """Returns where the server's noise comes from: the run's seed only where no client has data of its own."""
-    return wire.SYSTEM if any(client.noise == wire.SYSTEM for client in clients.values()) else wire.SEED
 
 
 NEIGHBOURS = {
@@ -304,33 +276,7 @@ MECHANISMS = {
 """What noise is added to, in words, by ``PrivateMechanism``."""
 
 
-def _accounts_of(config: RunConfig, clients: Mapping[int, wire.RollCall]) -> dict[int, Account]:
-    if (kinds := len({client.num_examples for client in clients.values()})) > _FEW:
-        log.info("privacy: finding the noise of clients with %d different numbers of examples", kinds)
-    plans = {k: config.privacy_plan(client.num_examples) for k, client in clients.items()}
-    return {k: Account(clients[k].num_examples, plan, clients[k].noise) for k, plan in plans.items() if plan}
-
-
 def _whose(partition: int) -> str:
     if partition == ANY_CLIENT:
         return "the run has released of each client"
     return f"partition {partition} has released of its examples"
-
-
-def _written(account: Account) -> dict[str, Any]:
-    plan = {k.replace("_", "-"): v for k, v in asdict(account.plan).items() if k not in ("mechanism", "delta")}
-    mechanism = account.plan.mechanism
-    return {
-        "num-examples": account.num_examples,
-        "noise-multiplier": mechanism.noise_multiplier,
-        "rate": mechanism.rate,
-        **plan,
-        "noise": account.noise,
-    }
-
-
-def _account(written: Mapping[str, Any], delta: float) -> Account:
-    mechanism = Mechanism(written["noise-multiplier"], written["rate"])
-    kept = written["uses-per-round"], written["clip"], delta, written["rounds"], written.get("sharers", 1)
-    plan = PrivacyPlan(mechanism, *kept)
-    return Account(written["num-examples"], plan, written["noise"])

@@ -9,7 +9,8 @@ from common.errors import ConfigError
 from common.privacy.noisy_mean import NoisyMean
 from server import checkpoint
 from server.records import journal, run_directory
-from server.records.privacy_ledger import ANY_CLIENT, PrivacyLedger
+from server.records.privacy_accounts import ANY_CLIENT
+from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
 from simulations.runtime.in_process import simulate
 
