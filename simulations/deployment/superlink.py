@@ -20,8 +20,7 @@ from typing import Any
 
 from common.config import RunConfig
 from common.errors import ConfigError, FederationError
-
-PROJECT = Path(__file__).resolve().parents[2]
+from simulations.deployment.flower_app import flower_app
 
 _COMMAND_SECONDS = 120.0
 _PROBE_SECONDS = 5.0
@@ -65,10 +64,10 @@ class SuperLink:
             ConfigError: The connection is not set up as the SuperLink is.
             FederationError: The SuperLink cannot be reached or refuses it; says what Flower says.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with flower_app() as app, tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "config.toml"
             file.write_text(config.toml(), encoding="utf-8")
-            answer = self._ask("run", str(PROJECT), self._name, "-c", str(file))
+            answer = self._ask("run", str(app), self._name, "-c", str(file))
         return int(answer["run-id"])
 
     def status(self, run_id: int) -> tuple[str, str]:
@@ -193,10 +192,8 @@ def check(name: str) -> None:
     """Checks that a run can be submitted from here to the connection of this name.
 
     Raises:
-        ConfigError: fedgan was installed without its checkout, or Flower's configuration file has no such connection.
+        ConfigError: Flower's configuration file has no such connection.
     """
-    if not (PROJECT / "pyproject.toml").is_file():
-        raise ConfigError(f"{PROJECT} has no pyproject.toml: Flower bundles a checkout; install fedgan with pip -e")
     if name not in (known := connections()):
         listed = f" (it has {', '.join(known)})" if known else ""
         raise ConfigError(

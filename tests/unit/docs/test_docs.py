@@ -30,6 +30,21 @@ SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
 PLACEHOLDER = re.compile(r"\b(KEY|VALUE|FILE|NAME|SPLIT|DIR|HASH|VARIABLE)\b|\.\.\.")
 
 
+def parsed(words, page=""):
+    """Returns the name of a command, or of one of a group, and what it is given; it is not run."""
+    name, *rest = words
+    assert name in COMMAND.commands, name
+    command, parent = COMMAND.commands[name], click.Context(COMMAND)
+    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        parent, name = click.Context(command, parent=parent, info_name=name), f"{name} {rest[0]}"
+        assert rest[0] in command.commands, name
+        command, rest = command.commands[rest[0]], rest[1:]
+    try:
+        return name, command.make_context(name, list(rest), parent=parent).params
+    except click.ClickException as error:
+        pytest.fail(f"{page}: {' '.join(words)}: {error.format_message()}")
+
+
 def every(items, page):
     found = list(items(page))
     return [pytest.param(page, item, id=f"{name_of(page)}-{k}") for k, item in enumerate(found)]
@@ -84,14 +99,7 @@ def preset_of(name, page):
 def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch):
     for example in EXAMPLES.values() if page == PAGE else ():
         put(example, monkeypatch)
-    name, *rest = words
-    assert name in COMMAND.commands, name
-    command = COMMAND.commands[name]
-    try:
-        context = command.make_context(name, list(rest), parent=click.Context(COMMAND))
-    except click.ClickException as error:
-        pytest.fail(f"{' '.join(words)}: {error.format_message()}")
-    given = context.params
+    name, given = parsed(words, name_of(page))
     if name in ("simulate", "partition"):
         RunConfig.from_flat(preset_of(given["preset"] or "quickstart", page) | read_overrides(given["config"]))
     elif name == "submit":
@@ -116,8 +124,8 @@ def test_settings_of_flowers_own_commands_are_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_run_that_a_command_uses_was_made_by_one_before(page):
     made = set()
-    for name, *rest in of_fedgan(page):
-        given = COMMAND.commands[name].make_context(name, list(rest), parent=click.Context(COMMAND)).params
+    for words in of_fedgan(page):
+        name, given = parsed(words)
         if name in ("generate", "evaluate", "export", "report", "track"):
             assert str(given["run"]) in made, f"nothing on {name_of(page)} makes {given['run']}"
         elif given.get("resume"):
@@ -140,8 +148,11 @@ def test_every_command_within_a_sentence_is_there_with_its_options(page, span):
     if not words[0].startswith("-"):
         if words[0] == "COMMAND":
             return
-        command = COMMAND.commands.get(words[0])
+        command = COMMAND.commands.get(words.pop(0))
         assert command, span
+        if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.commands.get(words.pop(0))
+            assert command, span
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
     for word in words:
         if re.match(r"--?[a-z]", word):
