@@ -1,4 +1,4 @@
-"""Every key of the configuration in words: meaning, default and allowed values, and the components that it picks from."""
+"""Every key of the configuration in words: meaning, default, allowed values, and the components it picks from."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

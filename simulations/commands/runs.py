@@ -88,7 +88,7 @@ def compare(
         return
     rounds = [f"{one.round} of {one.rounds}" if one.rounds else str(one.round) for one in summaries]
     rows = [("", *names), ("state", *(one.state for one in summaries)), ("rounds", *rounds)]
-    rows += [(key, *map(_shown, values)) for key, values in settings.items()]
+    rows += [(key, *_different(key, list(map(_shown, values)))) for key, values in settings.items()]
     rows += [(key, *map(_shown, values)) for key, values in scores.items() if not any(map(_is_list, values))]
     _table(rows)
     if len({str(one.scored_with) for one in summaries if one.scores}) > 1:
@@ -149,6 +149,17 @@ def _settings(views: "Sequence[View]", every: bool) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for view in views for key in view.settings if key not in ("output.dir", "output.resume"))
     values = {key: [view.settings.get(key) for view in views] for key in keys}
     return {key: found for key, found in values.items() if every or any(value != found[0] for value in found)}
+
+
+def _different(key: str, values: list[str]) -> list[str]:
+    """Returns the values of a setting, of components with only those of their options in which they differ."""
+    from common.component_tables import TABLES
+
+    if key not in TABLES or any("|" in value for value in values):
+        return values
+    words = [value.split() for value in values]
+    shared = set.intersection(*(set(one[1:]) for one in words))
+    return [" ".join(word for word in one if word not in shared) for one in words]
 
 
 def _facts(summary: "RunSummary") -> Mapping[str, Any]:

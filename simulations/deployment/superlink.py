@@ -23,6 +23,7 @@ from common.errors import ConfigError, FederationError
 from simulations.deployment.flower_app import flower_app
 
 _COMMAND_SECONDS = 120.0
+_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE")
 _PROBE_SECONDS = 5.0
 
 
@@ -90,6 +91,7 @@ class SuperLink:
             stderr=subprocess.DEVNULL,
             text=True,
             errors="replace",
+            env=_without_colours(),
         )
 
     def nodes(self) -> list[Node]:
@@ -158,6 +160,7 @@ class SuperLink:
                 errors="replace",
                 timeout=_COMMAND_SECONDS,
                 check=False,
+                env=_without_colours(),
             )
         except subprocess.TimeoutExpired:
             raise FederationError(f"no answer to 'flwr {arguments[0]}' within {_COMMAND_SECONDS:g} s") from None
@@ -170,6 +173,11 @@ class SuperLink:
             words = " ".join((said or done.stderr or done.stdout).split())
             raise FederationError(f"'flwr {arguments[0]}' failed: {words[-500:] or f'exit code {done.returncode}'}")
         return answer
+
+
+def _without_colours() -> dict[str, str]:
+    """Returns an environment in which Flower's command colours nothing: notebooks request it, and JSON has none."""
+    return {key: value for key, value in os.environ.items() if key not in _COLOURS} | {"NO_COLOR": "1"}
 
 
 def connections() -> dict[str, dict[str, Any]]:
