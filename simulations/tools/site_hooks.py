@@ -14,6 +14,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("common", "client", "server", "simulations")
@@ -67,6 +68,18 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return match[1] + relpath(place, os.path.dirname(page.file.src_uri) or ".") + anchor
 
     return _outside_code(markdown, lambda text: _LINK.sub(led, text))
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leads the links of a notebook to pages, which MkDocs does for Markdown alone."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+
+    def led(match: re.Match[str]) -> str:
+        target = files.get_file_from_path(normpath(f"{os.path.dirname(page.file.src_uri)}/{match[1]}"))
+        return f'href="{get_relative_url(target.url, page.url)}' if target else match[0]
+
+    return re.sub(r'href="([^":#]+\.(?:md|ipynb))(?=["#])', led, html)
 
 
 def place_of(name: str) -> str:

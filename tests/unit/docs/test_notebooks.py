@@ -17,7 +17,7 @@ nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-IN_CI = {"own-algorithm", "reading-a-run"}  # the others take their time: FEDGAN_NOTEBOOKS=1 runs them too
+IN_CI = {"own-algorithm"}  # the others take their time: FEDGAN_NOTEBOOKS=1 runs them too
 SHORTER = [
     (r'("federation.num-rounds": )\d+', r"\g<1>2"),
     (r'("local.steps": )\d+', r"\g<1>1"),

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -80,3 +81,18 @@ def test_the_reference_is_made_of_docstrings(site):
 def test_links_to_code_lead_into_the_reference(site):
     page = (site / "architecture" / "index.html").read_text()
     assert 'href="../reference/server/#server.app"' in page
+
+
+@pytest.mark.slow
+def test_every_link_of_the_site_leads_to_a_file_of_it(site):
+    """Also those of notebooks and of docstrings, which MkDocs does not check."""
+    broken = []
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<(pre|script)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL)
+        for target in set(re.findall(r'(?:href|src)="([^"#?]+)', text)):
+            if re.match(r"[a-z]+:|//", target) or page.name == "404.html":
+                continue
+            found = (page.parent / unquote(target)).resolve()
+            if not (found / "index.html" if target.endswith(("/", ".", "..")) else found).is_file():
+                broken.append(f"{page.relative_to(site)}: {target}")
+    assert broken == []
