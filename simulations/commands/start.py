@@ -15,10 +15,11 @@ _ADVICE = "install fedgan into an environment of its own (python3 -m venv DIR)"
 
 def main() -> None:
     """Runs the command line; where another package is in its way, says so in one line and exits with 2."""
-    if problem := elsewhere(TOP) or replaced(TOP, _recorded()):
+    recorded = _recorded()
+    if problem := elsewhere(TOP) or replaced(TOP, recorded):
         sys.stderr.write(f"error: {problem}\n")
         sys.exit(2)
-    if warning := mixed(TOP, _recorded()):
+    if warning := mixed(TOP, recorded):
         sys.stderr.write(f"warning: {warning}\n")
     from simulations.commands import main as command_line
 
