@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+_HERE = "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"  # else Flower builds another environment for each run
+
 
 def app(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; new, or empty.")],
@@ -16,4 +18,4 @@ def app(
 
     with new_folder(folder) as temporary:
         write_app(temporary)
-    typer.echo(f"{folder}  run it with: flwr run {shlex.quote(str(folder))}")
+    typer.echo(f"{folder}  run it with: {_HERE}=1 flwr run {shlex.quote(str(folder))}")

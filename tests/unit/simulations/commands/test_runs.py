@@ -59,6 +59,7 @@ def test_what_differs_is_shown_side_by_side(folder, capsys):
     assert code == 0
     assert rows["federation.num-rounds"] == ["3", "2"]
     assert rows["score"] == ["1.143", "-"]
+    assert rows["algorithm"] == ["fedavg", "sync=both", "fedavg", "sync=discriminator"]  # no option that they share
     assert "output.dir" not in rows
     assert "federation.fraction" not in rows
     _, out, _ = fedgan("runs", "compare", "runs/kept-moments", "runs/own-generators", "--all", "--json", capsys=capsys)
