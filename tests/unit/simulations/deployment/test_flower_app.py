@@ -22,8 +22,7 @@ def test_a_folder_beside_something_else_is_no_checkout(tmp_path, content):
 def test_an_installation_without_settings_is_named_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(flower_app, "TOP", tmp_path)
     with pytest.raises(ConfigError, match=r"has no pyproject.toml of fedgan's.*install fedgan from its wheel"):
-        with flower_app.flower_app():
-            pass
+        flower_app.write_app(tmp_path)
 
 
 def test_the_command_writes_a_new_folder_alone(tmp_path, capsys):
