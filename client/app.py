@@ -37,16 +37,17 @@ _RESIDENT = threading.local()  # networks and optimisers of this thread, loaded 
 def query(message: Message, context: Context) -> Message:
     """Answers the roll call."""
     config, site = _config(context), Site.of(context.node_config)
-    promise = config.promise_of_examples
-    ledger.check_promise(site, promise)
-    asked = wire.decode_roll_call_request(message.content)
+    is_private = config.privacy_component.private
+    ledger.check_promise(site, config.promise_of_examples)
+    labels_requested = wire.decode_roll_call_request(message.content)
     with discreet(config):
         shard = data.shard(config, site)
-        if promise is not None:
+        if is_private:
             queries.check_kept_private(shard)
-        asked_of = queries.respondent(config, site, shard, torch.device("cpu"))
-        tells = site.disclose_labels and (asked or not site.data)  # the server could count those of a split of its own
-        tells = tells and promise is None
+        respondent = queries.respondent(config, site, shard, torch.device("cpu"))
+        # without the request too where the server could count them itself, as of a split of its own
+        tells = site.disclose_labels and (labels_requested or not site.data)
+        tells = tells and not is_private
         answer = wire.RollCall(
             partition=site.partition_id,
             num_partitions=site.num_partitions,
@@ -54,12 +55,12 @@ def query(message: Message, context: Context) -> Message:
             label_counts=tuple(shard.examples.label_counts(shard.spec.num_classes)) if tells else None,
             spec=shard.spec,
             class_names=shard.class_names,
-            data_digest="" if promise else shard.digest(),
+            data_digest="" if is_private else shard.digest(),
             fingerprint=wire.source_fingerprint(),
-            without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(asked_of),
+            without_moments=queries.kept_private(config) or QUERIES["feature-moments"].reason_against(respondent),
             site=site.site_name or shard.name,
             site_key=_lasting_key(config, site, context),
-            noise="" if promise is None else wire.SYSTEM if site.data else wire.SEED,
+            noise="" if not is_private else wire.SYSTEM if site.data else wire.SEED,
         )
     return Message(wire.encode_roll_call(answer), reply_to=message)
 
@@ -137,7 +138,7 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -
     )
     trainer.assign(assignment, moments)
     reply = config.algorithm_component.run(task.payload, trainer, memory, partition)
-    if promise is None:
+    if not config.privacy_component.private:
         measured = config.weighting_component.measure(trainer)
         reply = replace(reply, metrics={**reply.metrics, **measured})
     else:
@@ -156,7 +157,7 @@ def _trained(config: RunConfig, site: Site, task: wire.Task, context: Context) -
         _require_finite(tree, task.round, partition)
     reply = replace(reply, arrays=arrays)
     if member is not None and task.letters is not None:
-        reply = masking.masked(reply, received, member, task.letters.total, config, keeper)
+        reply = masking.masked(reply, received, member, task.letters.total, config, keeper, plan)
     memories.save(task.round, memory | carried, task.keep_from)
     return reply, memory_round
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from client.noise import PrivateRound, SeededNoise, SystemNoise
-from client.residence import resident, take
+from client.device_memory import resident, take
+from client.noise import PrivateRound
 from client.steps import first_counts, takes_own_batch
 from common.config_sections import LocalConfig
 from common.errors import ConfigError
 from common.examples import ExampleSet, ExampleSpec
 from common.objectives import Batch, DrawSource, Objective, Phase
+from common.privacy.noise_source import SeededNoise, SystemNoise
 from common.privacy.plan import PrivacyPlan
 from common.seeding import torch_generator
 from common.tree import Tree

@@ -112,12 +112,11 @@ def check_promise(site: Site, promise: ExamplePrivacy | None) -> None:
 
 
 def _line(run: str, round: int, plan: PrivacyPlan) -> dict[str, Any]:
-    mechanism = plan.mechanism
     return {
         "run": run,
         "round": round,
-        "noise-multiplier": mechanism.noise_multiplier,
-        "rate": mechanism.rate,
+        "noise-multiplier": plan.own_noise,  # a site does not count on that of others
+        "rate": plan.mechanism.rate,
         "uses": plan.uses_per_round,
     }
 

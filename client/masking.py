@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from common.config import RunConfig
 from common.errors import CheckpointError, ConfigError, FederationError
 from common.exchange import Reply
 from common.files import read_file, write_atomically
+from common.privacy.plan import PrivacyPlan
 from common.secure_sum import (
     MASKED,
     FixedPoint,
@@ -154,7 +156,15 @@ def open_letters(letters: Letters | None, config: RunConfig, keeper: Keeper) -> 
     return member
 
 
-def masked(reply: Reply, received: Tree, member: Member, total: int, config: RunConfig, keeper: Keeper) -> Reply:
+def masked(
+    reply: Reply,
+    received: Tree,
+    member: Member,
+    total: int,
+    config: RunConfig,
+    keeper: Keeper,
+    plan: PrivacyPlan | None = None,
+) -> Reply:
     """Returns a reply whose arrays are its weighted update in fixed point under the client's masks.
 
     Args:
@@ -164,10 +174,13 @@ def masked(reply: Reply, received: Tree, member: Member, total: int, config: Run
         total: The sum of all clients' weights, at most.
         config: The run's.
         keeper: Where ``member`` is kept.
+        plan: How the client keeps the run's promise of privacy; None: there is none.
 
     Raises:
-        FederationError: An update is too large to be added up; names the entry.
+        FederationError: An update is too large to be added up; names the entry. Where noise is shared, a sum might be.
     """
+    if plan is not None and plan.sharers > 1:
+        _require_room(config.aggregator.largest_change, reply.num_examples, plan)
     numbers = FixedPoint(config.aggregator.largest_change, total).encode(
         reply.arrays, received, config.counted_times(reply.num_examples)
     )
@@ -175,6 +188,19 @@ def masked(reply: Reply, received: Tree, member: Member, total: int, config: Run
     keeper.put(_MEMBER, member.written())
     arrays = FrozenTree({MASKED: torch.from_numpy(numbers.view("int64"))})
     return Reply(reply.partition, reply.num_examples, arrays, reply.metrics)
+
+
+_FAR_OUT = 8.0  # standard deviations that noise stays within, but for once in 10^15
+
+
+def _require_room(limit: float, num_examples: int, plan: PrivacyPlan) -> None:
+    """Checks that no sum over so many examples can be too large: that one is would say more than its noise hides."""
+    largest = num_examples + _FAR_OUT * plan.own_noise
+    if limit < largest:
+        raise FederationError(
+            f"aggregate='secure-mean': sums over {num_examples:,} examples may be as large as {largest:,.0f}, and "
+            f"range={limit:g}: take range={2 ** math.ceil(math.log2(largest))} or more"
+        )
 
 
 def _member(keeper: Keeper, session: bytes) -> Member:

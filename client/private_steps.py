@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.device_memory import resident, take
 from client.functional.borrowing import BorrowingNetworks
 from client.functional.example_gradients import clipped_gradients
 from client.noise import PrivateRound
-from client.residence import resident, take
 from client.steps import first_counts
 from common.errors import ConfigError
 from common.objectives import Batch, DrawSource, Phase

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from client.batches import Assignment, BatchMaker
+from client.device_memory import on_device
 from client.losses import checked_means
 from client.private_steps import PrivateSteps
-from client.private_sums import clipped_sum, outer_sums
-from client.residence import on_device
+from client.private_sums import outer_sums
 from client.step_average import StepAverage
 from client.steps import mean, needed_networks, read
 from client.trainer_spec import TrainerSpec
@@ -245,11 +245,6 @@ class Trainer:
         noise = torch.randn(num, *self._sampler.noise_shape, generator=generator).to(self._device)
         return self._sampler(noise, chosen), chosen
 
-    def noisy_sum(self, rows: Callable[[Tensor, Tensor], Tensor], clip: float) -> Tensor:
-        """Returns the sum over all examples of what ``rows`` makes of each, (D,); see ``LocalTrainer``."""
-        total = clipped_sum(rows, self._assigned.examples, self._spec, self._device, clip)
-        return total if self._private is None else self._private.release.hidden(total, clip)
-
     def noisy_moments(self) -> tuple[Tensor, float]:
         """Returns the sums that a model of moments is made of, as rows, and how noisy each is; see ``LocalTrainer``."""
         describe = partial(self._model.described, self._spec)
@@ -258,7 +253,7 @@ class Trainer:
         if self._private is None:
             return sums, 0.0
         release = self._private.release
-        return release.hidden(sums, 1.0), release.plan.mechanism.noise_multiplier
+        return release.hidden(sums, 1.0), release.plan.own_noise
 
     def feedback(self, examples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loaded adversary's logits of examples, and their gradients; see ``LocalTrainer``."""

@@ -17,7 +17,7 @@ from common.components import CHAINED, Options, kebab
 from common.config_keys import ConfigKeys
 from common.config_values import fault, flatten
 from common.errors import ConfigError
-from common.privacy import ExamplePrivacy
+from common.privacy import ClientPrivacy, ExamplePrivacy
 from common.privacy.plan import PrivacyPlan
 
 Scalar = bool | int | float | str
@@ -123,9 +123,23 @@ class RunConfig(ConfigKeys):
         promise = self.privacy_component
         return promise if isinstance(promise, ExamplePrivacy) else None
 
+    def plan_of_clients(self) -> PrivacyPlan:
+        """Returns what the server does in each round to keep a promise of privacy of each client.
+
+        Raises:
+            ConfigError: No noise keeps it.
+        """
+        promise = self.privacy_component
+        assert isinstance(promise, ClientPrivacy), self.privacy
+        return promise.plan(self.federation.fraction, self.federation.num_rounds)
+
     def counted_times(self, num_examples: int) -> int:
         """Returns how often a client with so many examples counts in a sum, where its weight depends on them alone."""
-        alike = self.pipeline.equal_weights or self.weighting_component.component_name() == "uniform"
+        alike = (
+            self.algorithm_component.counts_alike
+            or self.pipeline.equal_weights
+            or self.weighting_component.component_name() == "uniform"
+        )
         return 1 if alike else num_examples
 
     def privacy_plan(self, num_examples: int) -> PrivacyPlan | None:

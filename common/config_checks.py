@@ -1,7 +1,7 @@
 """Which values of a configuration do not go together, and what to set instead."""
 
 from common import privacy_checks
-from common.algorithms import ALGORITHMS
+from common.algorithms import ALGORITHMS, Algorithm
 from common.config_keys import ConfigKeys
 from common.config_sections import AdmissionConfig, LocalConfig
 from common.errors import ConfigError
@@ -45,14 +45,18 @@ def _check_replies(config: ConfigKeys) -> None:
         )
 
 
+def _takes_sums(kind: type[Algorithm]) -> bool:
+    return kind.takes_means_alone and (kind.counts_alike or not kind.own_weighting)
+
+
 def _check_sums(config: ConfigKeys) -> None:
     """Refuses what looks at single updates where the server learns their sum alone."""
     if not config.aggregator.sums_alone:
         return
     name = f"aggregate={config.aggregate!r}"
     algorithm = config.algorithm_component
-    if not algorithm.takes_means_alone or algorithm.own_weighting:
-        fitting = [key for key, kind in ALGORITHMS.items() if kind.takes_means_alone and not kind.own_weighting]
+    if not _takes_sums(type(algorithm)):
+        fitting = [key for key, kind in ALGORITHMS.items() if _takes_sums(kind)]
         raise ConfigError(
             f"{name}: algorithm={algorithm.component_name()!r} looks at what single clients send, and the server "
             f"learns their sum alone: take algorithm={' or '.join(map(repr, fitting))}, or aggregate='mean'"

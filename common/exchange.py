@@ -123,21 +123,6 @@ class LocalTrainer(Protocol):
     def fake(self, num: int, scope: str) -> tuple[Tensor, Tensor]:
         """Returns examples (num, ...) of the loaded networks, and labels, distributed as the shard's."""
 
-    def noisy_sum(self, rows: Callable[[Tensor, Tensor], Tensor], clip: float) -> Tensor:
-        """Returns the sum over all examples of the shard of what ``rows`` makes of each, (D,) float64 on the CPU.
-
-        Under a promise of privacy with the noise of the client's plan in each of its D numbers, and as one release;
-        otherwise without noise.
-
-        Args:
-            rows: Of examples (B, ...), as a network takes them, and labels (B,), both on the trainer's device; returns
-                (B, D), each row of its own example alone. It is called for some examples after the others.
-            clip: Longest row; longer ones are scaled down to it, and one that is not finite counts as zero.
-
-        Raises:
-            ConfigError: One release more than the plan pays for.
-        """
-
     def noisy_moments(self) -> tuple[Tensor, float]:
         """Returns the sums of outer products of the vectors that the model describes examples by, in each of its parts.
 

@@ -21,7 +21,7 @@ def software() -> str:
         return "fedgan"
 
 
-def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dict[str, Any]:
+def origin(run: str, data: str, round: int, seed: int, model_sha256: str, privacy: str = "none") -> dict[str, Any]:
     """Returns the facts that every image of one draw shares.
 
     Args:
@@ -30,7 +30,9 @@ def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dic
         round: Of the generator's weights.
         seed: Of the noise.
         model_sha256: Of the generator's weights.
+        privacy: What the run promises of its clients' examples; ``none`` is not mentioned.
     """
+    promise = {} if privacy == "none" else {"privacy": privacy}
     return {
         "made-by": software(),
         "synthetic": "made by a generative model; not a recording of anything",
@@ -39,6 +41,7 @@ def origin(run: str, data: str, round: int, seed: int, model_sha256: str) -> dic
         "round": round,
         "seed": seed,
         "model-sha256": model_sha256,
+        **promise,
     }
 
 

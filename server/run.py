@@ -17,6 +17,7 @@ from common.errors import ConfigError
 from common.files import write_atomically
 from common.hooks import GoBack, RoundHook, Stop
 from common.journal_lines import RoundLine
+from common.privacy import ClientPrivacy
 from server import finished, summary
 from server.clients.live_status import LiveStatus
 from server.clients.masked_rounds import MaskedRounds
@@ -74,8 +75,8 @@ def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> No
         with noting_the_end(directory), naming_what_is_safe(directory):
             run = Run(config, directory, grid)
             run.begin()
-            with closing(run), tracking.following(config, directory), LiveStatus(directory.now) as now:
-                run.tell(now)
+            with closing(run), tracking.in_background(config, directory), LiveStatus(directory.now) as now:
+                run.show_clients_in(now)
                 try:
                     run.train()
                 except BaseException:
@@ -106,6 +107,9 @@ class Run:
         config.objective_component.check(self._roster.spec)
         networks = config.model_component.build(self._roster.spec, config.seed)
         initial = config.algorithm_component.init(networks.state_dict(), config.model_component.roles)
+        if isinstance(promise := config.privacy_component, ClientPrivacy):
+            num_weights = sum(value.numel() for value in initial.parameters.values())
+            promise.check_size(config.plan_of_clients(), len(self._roster.clients), num_weights)
         self._scoring = Scoring(config, self._roster, self._grid, directory.moments)
         start = Snapshot(initial, run=secrets.token_hex(8))
         self._recovery = Recovery(config, directory, self._roster, start, self._keeper)
@@ -164,8 +168,8 @@ class Run:
             Patience(config),
         ]
 
-    def tell(self, now: LiveStatus) -> None:
-        """Has ``now`` told what clients do in each round."""
+    def show_clients_in(self, now: LiveStatus) -> None:
+        """Keeps in ``now`` what clients do in each round."""
         self._grid.now = now
         if self._keeper is not None:
             self._keeper.on_change = now.put

@@ -26,7 +26,8 @@ from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.clients.roster import Roster, one_line, reason_of
 from server.context import context_of
-from server.records.privacy_ledger import PrivacyLedger, SpentError
+from server.private_rounds import PrivateRounds
+from server.records.privacy_ledger import ANY_CLIENT, PrivacyLedger, SpentError
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -56,7 +57,7 @@ class FederatedStrategy(Strategy):
     Attributes:
         snapshot: The last round that is done.
         record: What the round at hand did so far.
-        ledger: Where releases of private examples are noted before tasks are sent; None: nothing is promised.
+        ledger: Where private releases are noted before tasks are sent; None: nothing is promised.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class FederatedStrategy(Strategy):
         self._returnable = returnable
         self._masked = masked
         self.ledger: PrivacyLedger | None = None
+        self._private = PrivateRounds.of(config, roster.clients)
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
         self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
@@ -93,6 +95,11 @@ class FederatedStrategy(Strategy):
                 "updates are added up under masks, which it takes %d clients of a round to undo; "
                 "admission.max-norm-ratio is off, as nobody sees a single one",
                 self._config.mask_threshold,
+            )
+        if self._private is not None:
+            log.info(
+                "privacy of clients: each takes part in a round by chance, all count alike, and "
+                "admission.max-norm-ratio is off, as who is left out must not depend on others"
             )
 
     def go_on_from(self, snapshot: Snapshot) -> None:
@@ -115,8 +122,13 @@ class FederatedStrategy(Strategy):
         self._spill.clear()
         state = self.snapshot.state
         round = state.round + 1
-        cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
-        context = self._context = replace(self._context, cohort=cohort, round=round)
+        noisy_mean = None
+        if self._private is None:
+            cohort = self._algorithm.cohort(self._config.federation.cohort_size, round, self._context)
+        else:
+            cohort = self._private.cohort(self._context.seed, round)
+            noisy_mean = self._private.mean(self._context.seed, round, state.parameters)
+        context = self._context = replace(self._context, cohort=cohort, round=round, noisy_mean=noisy_mean)
         self.record = RoundRecord(round, cohort)
         letters = self._begin_masks(cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
@@ -262,11 +274,13 @@ class FederatedStrategy(Strategy):
             digests[id(payload.arrays)] = digests[id(payload.arrays)] or digest(payload.arrays)[:16]
         heard = self.snapshot.memory_rounds
         starts = {k: f"{digests[id(payload.arrays)]}-{heard.get(k, 0)}" for k, payload in payloads.items()}
+        if self._private is not None:  # whoever is drawn: a round costs all clients alike
+            starts = {ANY_CLIENT: digest(self.snapshot.state.parameters)[:16]}
         self.ledger.charge(self.record.round, self.snapshot.rollbacks, starts)
 
     def charge_again(self, partition: int) -> str:
         """Notes that a client gets its task of the round at hand once more; returns why it may not, or nothing."""
-        if self.ledger is None or self.ledger.accounts[partition].noise != wire.SYSTEM:
+        if self.ledger is None or self._private is not None or self.ledger.accounts[partition].noise != wire.SYSTEM:
             return ""
         try:
             self.ledger.charge(self.record.round, self.snapshot.rollbacks, {partition: "again"})
@@ -313,7 +327,7 @@ class FederatedStrategy(Strategy):
                     partition,
                     f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
                 )
-        if self._masked is None:
+        if self._masked is None and self._private is None:
             self._refuse_outliers(sound, template)
         for partition in self.record.cohort:
             if partition not in sound and partition not in self.record.refused:
@@ -350,7 +364,8 @@ class FederatedStrategy(Strategy):
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        if shared and self._algorithm.fitting == "steps" and self._masked is None:
+        single = self._masked is None and self._private is None  # whether a single update may be told of
+        if shared and self._algorithm.fitting == "steps" and single:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
 

@@ -69,11 +69,11 @@ class StackedTrainer(Trainer):
         gradient_hook: Callable[[str, nn.Module], None] | None = None,
     ) -> dict[str, float]:
         self._copy = {}
-        asked = None if networks is None else tuple(networks)
-        request = Request(asked, given, extra_loss, gradient_hook)
+        chosen = None if networks is None else tuple(networks)
+        request = Request(chosen, given, extra_loss, gradient_hook)
         if self.is_private:  # as batches differ in size
             return self.fit_alone(request)
-        generator, blocks = self._draw(self.step_phases(asked), request)
+        generator, blocks = self._draw(self.step_phases(chosen), request)
         self._drawn = request, generator, itertools.chain([next(blocks)], blocks)  # while others do so in their threads
         return self._fit(self, request)
 

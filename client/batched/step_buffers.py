@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from client.batches import Block, Drawn
-from client.residence import numbered, resident, take
+from client.device_memory import numbered, resident, take
 from common.examples import ExampleSet, ExampleSpec
 
 Tensors = dict[str, Tensor]

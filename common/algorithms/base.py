@@ -19,6 +19,7 @@ from common.models.base import Fitting
 from common.objectives import Objective
 from common.optimisers import Optimiser
 from common.privacy import PrivateMechanism
+from common.privacy.noisy_mean import NoisyMean
 from common.seeding import numpy_generator
 from common.transforms import UNTRANSFORMED, Pipeline
 from common.tree import Tree, select
@@ -70,6 +71,7 @@ class ServerContext:
         round: The round at hand, from 1; 0 before the first.
         transforms: What is done to clients' updates on their way.
         device: Where the server computes what takes a network; weights and replies are on the CPU.
+        noisy_mean: Takes the mean of the round at hand, where each client is promised privacy; else None.
     """
 
     seed: int
@@ -86,13 +88,15 @@ class ServerContext:
     round: int = 0
     transforms: Pipeline = UNTRANSFORMED
     device: str = "cpu"
+    noisy_mean: NoisyMean | None = None
 
     def mean(
         self, replies: Sequence[Reply], origin: Tree, weighting: Weighting | None = None, scope: str = ""
     ) -> dict[str, Tensor]:
         """Returns the mean of the replies' entries that ``origin`` names, as ``aggregate`` and ``weighting`` say.
 
-        Transforms of the mean have been applied, and have their say in who counts how much.
+        Transforms of the mean have been applied, and have their say in who counts how much. Where clients are promised
+        privacy, all count alike, see ``NoisyMean``.
 
         Args:
             replies: In order of partition, not empty.
@@ -105,6 +109,8 @@ class ServerContext:
         """
         whole = all(reply.arrays.keys() == origin.keys() for reply in replies)
         arrays = [reply.arrays if whole else {key: reply.arrays[key] for key in origin} for reply in replies]
+        if self.noisy_mean is not None:
+            return self.noisy_mean.of(arrays, origin)
         if self.transforms.equal_weights:
             weighting = WEIGHTINGS["uniform"]()
         weights = (weighting or self.weighting).weigh(replies, self.clients)
@@ -133,12 +139,16 @@ class Algorithm(MovingAverage):
     own_weighting: ClassVar[bool] = False
     """Whether the algorithm says itself how much each client counts."""
 
+    counts_alike: ClassVar[bool] = False
+    """Whether each client counts once in its means, whatever ``weighting`` says."""
+
     averages_weights: ClassVar[bool] = True
     """Whether replies are weights under their own names, of which the server goes on with ``ServerContext.mean``."""
 
     takes_means_alone: ClassVar[bool] = False
     """Whether the server's half uses arrays of replies in ``ServerContext.mean`` alone, and looks at no single one:
-    what ``aggregate="secure-mean"`` needs, under which every reply holds the mean of all."""
+    what ``aggregate="secure-mean"`` needs, under which every reply holds the mean of all, and ``privacy="client"``, as
+    such a mean gets noise."""
 
     private_mechanism: ClassVar[PrivateMechanism] = ""
     """What noise is added to under a promise of privacy: ``steps``, the gradients of ``LocalTrainer.fit``, where
@@ -147,6 +157,11 @@ class Algorithm(MovingAverage):
     fitting: ClassVar[Fitting] = "steps"
     """How it fits models; those of another ``Model.fitting`` are refused. ``counts``, of any length, and ``moments``
     are what clients send once, and the server adds up."""
+
+    @property
+    def means_per_round(self) -> int:
+        """How many means of replies the server takes in a round."""
+        return 1
 
     @property
     def ends_otherwise(self) -> bool:

@@ -30,7 +30,8 @@ class DPMoments(Algorithm):
     What is summed are outer products of the model's vectors (``Model.described``), for each of its parts. An example is
     in one part, with a vector of length 1 at most, so it adds a matrix of length 1 at most: one Gaussian mechanism,
     used once. The model follows from the sums, however often it is drawn from. Sums do not depend on how examples are
-    split over clients, but each client's noise adds to the result.
+    split over clients, but each client's noise adds to the result; under ``aggregate="secure-mean"`` they can share
+    it, see ``ExamplePrivacy``. Sums travel as float64: rounding is far below any noise.
 
     Without a promise the sums are exact, and a client that holds one example of a part sends that example.
     """
@@ -40,6 +41,8 @@ class DPMoments(Algorithm):
     )
     averages_weights: ClassVar[bool] = False
     own_weighting = True
+    counts_alike: ClassVar[bool] = True
+    takes_means_alone: ClassVar[bool] = True
     fitting: ClassVar[Fitting] = "moments"
     private_mechanism: ClassVar[PrivateMechanism] = "sums"
 
@@ -58,13 +61,16 @@ class DPMoments(Algorithm):
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         start = time.perf_counter()
         sums, noise = trainer.noisy_moments()
-        arrays = {SUMS: sums.float(), VARIANCE: torch.tensor(noise**2, dtype=torch.float64)}
+        arrays = {SUMS: sums, VARIANCE: torch.tensor(noise**2, dtype=torch.float64)}
         metrics = {"examples": trainer.num_examples, "seconds": time.perf_counter() - start}
         return Reply(partition, trainer.num_examples, arrays, metrics)
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
         parts, size = context.model.moments_shape(context.spec)
-        return {SUMS: torch.zeros(parts, packed_size(size)), VARIANCE: torch.zeros((), dtype=torch.float64)}
+        return {
+            SUMS: torch.zeros(parts, packed_size(size), dtype=torch.float64),
+            VARIANCE: torch.zeros((), dtype=torch.float64),
+        }
 
     def reply_parts(self, template: Tree) -> list[Tree]:
         return []  # clients have sums in proportion to their examples
@@ -74,7 +80,7 @@ class DPMoments(Algorithm):
         if variance < 0:
             raise ProtocolError(f"{VARIANCE} is {variance:.3g}, less than 0")
         noise = math.sqrt(variance) * (math.sqrt(reply.arrays[SUMS].numel()) + _FAR_OUT)
-        if length > 1.001 * (reply.num_examples + noise):  # with float32's rounding
+        if length > 1.001 * (reply.num_examples + noise):
             raise ProtocolError(
                 f"{SUMS} has length {length:.4g}, and no {reply.num_examples:,} examples have one of more than "
                 f"{reply.num_examples + noise:.4g} with their noise"

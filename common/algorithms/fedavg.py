@@ -68,6 +68,10 @@ class FedAvg(Algorithm):
         return self
 
     @property
+    def means_per_round(self) -> int:
+        return 2 if self.ema_steps else 1
+
+    @property
     def publishes_model(self) -> bool:
         return self.sync != "discriminator"
 

@@ -1,4 +1,4 @@
-"""What a privacy is: one promise of what a run reveals of its clients' examples, and what it takes to keep it."""
+"""What a privacy is: one promise of what a run reveals of clients or their examples, and what keeps it."""
 
 from typing import ClassVar, Literal
 
@@ -6,8 +6,8 @@ from common.components import Component
 
 Unit = Literal["", "example", "client"]
 
-PrivateMechanism = Literal["", "steps", "sums"]
-"""What noise is added to: gradients of steps, or sums over all of a client's examples, once a run."""
+PrivateMechanism = Literal["", "steps", "sums", "means"]
+"""What noise is added to: gradients of steps, sums over all of a client's examples, once a run, or means of updates."""
 
 
 class Privacy(Component):

@@ -15,6 +15,10 @@ class ExamplePrivacy(Privacy):
     Neighbouring shards differ in one example that is added or removed; how many examples a client holds is public. Each
     client adds its own noise, so the server need not be trusted, and as no example is held by two clients, the
     federation's epsilon is the largest of theirs (parallel composition).
+
+    With ``sharers`` = h the noise is shared, of sums that ``aggregate="secure-mean"`` reveals of at least ``threshold``
+    clients together: each adds 1/h of its variance. The promise then stands on h others who add theirs and keep it to
+    themselves: it holds while at most threshold - h clients of a sum collude with the server.
     """
 
     source: ClassVar[str] = "Abadi et al. 2016 (arXiv 1607.00133), algorithm 1, at each client"
@@ -24,6 +28,10 @@ class ExamplePrivacy(Privacy):
     delta: float = Field(1e-5, gt=0, lt=1, description="probability with which epsilon need not hold")
     clip: float = Field(1.0, gt=0, description="longest gradient of an example, over all weights that a phase steps")
     batch_size: int = Field(0, ge=0, description="examples of a step on average, drawn by chance; 0: local.batch-size")
+
+    sharers: int = Field(
+        0, ge=0, description="clients whose noise together keeps the promise, under secure-mean; 0: each keeps it alone"
+    )
 
     def plan(
         self, mechanism: PrivateMechanism, num_examples: int, batch_size: int, uses_per_round: int, num_rounds: int
@@ -42,7 +50,7 @@ class ExamplePrivacy(Privacy):
         """
         if mechanism == "sums":
             noise = noise_multiplier(self.epsilon, self.delta, 1.0, 1)
-            return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta)
+            return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta, sharers=self.sharers or 1)
         rate = min(1.0, (self.batch_size or batch_size) / num_examples)
         noise = noise_multiplier(self.epsilon, self.delta, rate, uses_per_round * num_rounds)
         return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta, num_rounds)

@@ -110,14 +110,14 @@ class MaskedRounds:
         collector = self._collector = Collector(Session(self._session, run, round), self._threshold, self._used)
         what = f"secure aggregation of round {round}"
         request = KeysRequest(Session(self._session, run, round))
-        keys = self._ask(dict.fromkeys(cohort, request), "keys", what, wire.decode_keys)
+        keys = self._query(dict.fromkeys(cohort, request), "keys", what, wire.decode_keys)
         for partition, content in keys.items():
             with _noting(self.record, "keys", partition):
                 advert = collector.take_keys(partition, content, self._known.get(partition))
                 self._known.setdefault(partition, advert.identity)
         self._require(len(collector.adverts), "keys")
-        asked = dict.fromkeys(collector.adverts, SharesRequest(self._session, dict(collector.adverts)))
-        for partition, answer in self._ask(asked, "shares", what, wire.decode_shares).items():
+        requests = dict.fromkeys(collector.adverts, SharesRequest(self._session, dict(collector.adverts)))
+        for partition, answer in self._query(requests, "shares", what, wire.decode_shares).items():
             with _noting(self.record, "shares", partition):
                 collector.take_shares(partition, answer)
         self._require(len(collector.members), "shares")
@@ -153,8 +153,8 @@ class MaskedRounds:
         total = np.zeros(len(replies[0].arrays[MASKED]), np.uint64)
         for reply in replies:
             total += reply.arrays[MASKED].numpy().view(np.uint64)
-        asked = dict.fromkeys(answered, UnmaskRequest(self._session, answered))
-        for partition, shares in self._ask(asked, "unmask", "unmasking", wire.decode_revealed).items():
+        requests = dict.fromkeys(answered, UnmaskRequest(self._session, answered))
+        for partition, shares in self._query(requests, "unmask", "unmasking", wire.decode_revealed).items():
             with _noting(self.record, "unmask", partition):
                 self._collector.take_revealed(partition, shares, answered)
         for partition, why in self.record.dropped["unmask"].items():
@@ -172,7 +172,7 @@ class MaskedRounds:
     def _weight(self, partition: int) -> int:
         return self._config.counted_times(self._roster.clients[partition].num_examples)
 
-    def _ask(
+    def _query(
         self, requests: Mapping[int, MaskRequest], step: str, what: str, decode: Callable[[Any], T]
     ) -> dict[int, T]:
         """Returns what clients answer in a step; why others do not is noted."""

@@ -1,8 +1,8 @@
-"""What a run has released of each client's examples, and what that has cost: written before tasks are sent.
+"""What a run has released of its clients and their examples, and what that has cost: written before tasks are sent.
 
-``privacy.jsonl`` of the run directory has a line that says what every client does, and a line for each time that tasks
-were sent. Where noise follows from the run's seed, the same task is the same release, however often it is sent, and is
-paid for once; where it comes from the client's system, each time is another release.
+``privacy.jsonl`` of the run directory has a line that says what every client does, or the server for all of them, and
+a line for each time that tasks were sent. Where noise follows from the run's seed, the same task is the same release,
+however often it is sent, and is paid for once; where it comes from a system, each time is another release.
 """
 
 import json
@@ -17,12 +17,16 @@ from common import wire
 from common.config import RunConfig
 from common.errors import CheckpointError, FederationError, OtherRunError
 from common.files import append_line, whole_lines, write_atomically
+from common.privacy import ClientPrivacy, ExamplePrivacy
 from common.privacy.accounting import Mechanism, epsilon
 from common.privacy.plan import PrivacyPlan
 
 log = logging.getLogger("fedgan.server")
 
 _VERSION = 1
+ANY_CLIENT = -1
+"""Whose account a round is charged to where each client is promised privacy: all of them take part by chance alike."""
+
 _FEW = 4  # kinds of clients whose epsilon a round computes; a summary computes all
 
 
@@ -35,8 +39,8 @@ class Account:
     """What a client does in a round under the run's promise.
 
     Attributes:
-        num_examples: That the client holds.
-        plan: What it does.
+        num_examples: That the client holds; 0 of ``ANY_CLIENT``.
+        plan: What it does, or the server in its place.
         noise: Where its noise comes from: ``wire.SEED`` or ``wire.SYSTEM``.
     """
 
@@ -67,15 +71,24 @@ class PrivacyLedger:
         budget: Epsilon that the run may spend.
         delta: Of the promise.
         mechanism: What noise is added to (``PrivateMechanism``).
-        accounts: What clients do, by partition.
+        accounts: What clients do, by partition; of ``ANY_CLIENT`` alone where each client is promised privacy.
+        num_clients: In the federation.
     """
 
     def __init__(
-        self, path: Path, promise: str, budget: float, delta: float, mechanism: str, accounts: Mapping[int, Account]
+        self,
+        path: Path,
+        promise: str,
+        budget: float,
+        delta: float,
+        mechanism: str,
+        accounts: Mapping[int, Account],
+        num_clients: int = 0,
     ) -> None:
         self._path = path
         self.promise, self.budget, self.delta, self.mechanism = promise, budget, delta, mechanism
-        self.accounts = accounts
+        self.accounts, self.num_clients = accounts, num_clients or len(accounts)
+        self.unit = "client" if ANY_CLIENT in accounts else "example"
         self.num_lines = 0
         self._ended: tuple[int, str] | None = None
         self._times: dict[int, int] = dict.fromkeys(accounts, 0)
@@ -83,24 +96,25 @@ class PrivacyLedger:
 
     @classmethod
     def begun(cls, path: Path, config: RunConfig, clients: Mapping[int, wire.RollCall]) -> "PrivacyLedger | None":
-        """Returns the ledger of a run, with what it has released before; None where it promises nothing of examples.
+        """Returns the ledger of a run, with what it has released before; None where it promises nothing.
 
         Raises:
             CheckpointError: What was released before cannot be read.
             OtherRunError: It was released under another promise, or by other clients.
             FederationError: A client does not say where its noise comes from.
         """
-        promise = config.promise_of_examples
-        if promise is None:
+        promise = config.privacy_component
+        if not isinstance(promise, ExamplePrivacy | ClientPrivacy):
             return None
         if silent := [client.label for client in clients.values() if not client.noise]:
             raise FederationError(f"{', '.join(silent)}: no noise in spite of privacy={config.privacy!r}")
-        if (kinds := len({client.num_examples for client in clients.values()})) > _FEW:
-            log.info("privacy: finding the noise of clients with %d different numbers of examples", kinds)
-        plans = {k: config.privacy_plan(client.num_examples) for k, client in clients.items()}
-        accounts = {k: Account(clients[k].num_examples, plan, clients[k].noise) for k, plan in plans.items() if plan}
-        mechanism = config.algorithm_component.private_mechanism
-        new = cls(path, promise.spec(), promise.epsilon, promise.delta, mechanism, accounts)
+        if isinstance(promise, ClientPrivacy):
+            mechanism = "means"
+            accounts = {ANY_CLIENT: Account(0, config.plan_of_clients(), noise_source_of(clients))}
+        else:
+            mechanism = config.algorithm_component.private_mechanism
+            accounts = _accounts_of(config, clients)
+        new = cls(path, promise.spec(), promise.epsilon, promise.delta, mechanism, accounts, len(clients))
         before = cls.read(path)
         if before is None or not before.num_lines:
             write_atomically(path, json.dumps(new._header()).encode() + b"\n")
@@ -125,7 +139,8 @@ class PrivacyLedger:
                 return None
             header, *lines = map(json.loads, rows)
             accounts = {int(k): _account(one, header["delta"]) for k, one in header["clients"].items()}
-            ledger = cls(path, header["privacy"], header["epsilon"], header["delta"], header["mechanism"], accounts)
+            of_run = header["privacy"], header["epsilon"], header["delta"], header["mechanism"]
+            ledger = cls(path, *of_run, accounts, header.get("num-clients", 0))
             for line in lines:
                 ledger._take(line)
         except OSError as error:
@@ -204,18 +219,18 @@ class PrivacyLedger:
         return any(one.noise == wire.SYSTEM for one in self.accounts.values())
 
     def summary(self) -> dict[str, Any]:
-        """Returns what a run's summary says of privacy."""
+        """Returns what a run's summary says of privacy; a row without a partition is about any client."""
         return {
             "privacy": self.promise,
-            "unit": "example",
-            "neighbours": NEIGHBOURS,
+            "unit": self.unit,
+            "neighbours": NEIGHBOURS[self.unit],
             "epsilon": self.largest(),
             "delta": self.delta,
             "budget": self.budget,
             "mechanism": MECHANISMS[self.mechanism],
             "clients": [
                 {
-                    "partition": k,
+                    "partition": None if k == ANY_CLIENT else k,
                     "epsilon": self.spent(k),
                     "releases": self._times[k] * one.plan.uses_per_round,
                     **_written(one),
@@ -236,8 +251,8 @@ class PrivacyLedger:
         cost = self._cost(partition, times)
         if cost > self.budget:
             raise SpentError(
-                f"round {round} would bring what partition {partition} has released of its examples to epsilon "
-                f"{cost:.3g}, and privacy promises {self.budget:g}"
+                f"round {round} would bring what {_whose(partition)} to epsilon {cost:.3g}, and privacy promises "
+                f"{self.budget:g}"
             )
 
     def _cost(self, partition: int, times: int) -> float:
@@ -265,18 +280,41 @@ class PrivacyLedger:
             "epsilon": self.budget,
             "delta": self.delta,
             "mechanism": self.mechanism,
+            **({"num-clients": self.num_clients} if self.unit == "client" else {}),
             "clients": {str(k): _written(one) for k, one in self.accounts.items()},
         }
 
 
-NEIGHBOURS = "one example of one client added or removed; how many examples a client holds is public"
-"""What epsilon is about."""
+def noise_source_of(clients: Mapping[int, wire.RollCall]) -> str:
+    """Returns where the server's noise comes from: the run's seed only where no client has data of its own."""
+    return wire.SYSTEM if any(client.noise == wire.SYSTEM for client in clients.values()) else wire.SEED
+
+
+NEIGHBOURS = {
+    "example": "one example of one client added or removed; how many examples a client holds is public",
+    "client": "one client, with all that it holds, added or removed; how many clients there are is public",
+}
+"""What epsilon is about, by unit."""
 
 MECHANISMS = {
     "steps": "gradients of single examples, clipped and summed, with normal noise, at every step (DP-SGD)",
     "sums": "sums over all examples, each of bounded length, with normal noise, once a run",
+    "means": "the mean of updates of clients drawn by chance, each of bounded length, with normal noise, once a round",
 }
 """What noise is added to, in words, by ``PrivateMechanism``."""
+
+
+def _accounts_of(config: RunConfig, clients: Mapping[int, wire.RollCall]) -> dict[int, Account]:
+    if (kinds := len({client.num_examples for client in clients.values()})) > _FEW:
+        log.info("privacy: finding the noise of clients with %d different numbers of examples", kinds)
+    plans = {k: config.privacy_plan(client.num_examples) for k, client in clients.items()}
+    return {k: Account(clients[k].num_examples, plan, clients[k].noise) for k, plan in plans.items() if plan}
+
+
+def _whose(partition: int) -> str:
+    if partition == ANY_CLIENT:
+        return "the run has released of each client"
+    return f"partition {partition} has released of its examples"
 
 
 def _written(account: Account) -> dict[str, Any]:
@@ -293,5 +331,6 @@ def _written(account: Account) -> dict[str, Any]:
 
 def _account(written: Mapping[str, Any], delta: float) -> Account:
     mechanism = Mechanism(written["noise-multiplier"], written["rate"])
-    plan = PrivacyPlan(mechanism, written["uses-per-round"], written["clip"], delta, written["rounds"])
+    kept = written["uses-per-round"], written["clip"], delta, written["rounds"], written.get("sharers", 1)
+    plan = PrivacyPlan(mechanism, *kept)
     return Account(written["num-examples"], plan, written["noise"])

@@ -1,4 +1,4 @@
-"""What a run reveals of its clients' examples, in words: all that left a client, with its mechanism and its cost."""
+"""What a run reveals of clients and their examples, in words: all that left a client, with mechanism and cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,8 +47,11 @@ def ledger_of(run: RunDirectory) -> PrivacyLedger | None:
 def sentence(said: Mapping[str, Any]) -> str:
     """Returns what is proven of a run, in a sentence, from what its summary says of privacy."""
     sources = sorted({NOISE_FROM.get(client["noise"], client["noise"]) for client in said["clients"]})
+    what = "All that clients have sent, but what is taken as public, is"
+    if said["unit"] == "client":
+        what = "The models of all rounds, which is all that leaves the trusted server, are"
     return (
-        f"All that clients have sent, but what is taken as public, is differentially private of each {said['unit']}: "
+        f"{what} differentially private of each {said['unit']}: "
         f"epsilon {said['epsilon']:.2f} of {said['budget']:g}, delta {said['delta']:g}. Neighbours differ in "
         f"{said['neighbours']}. Mechanism: {said['mechanism']}. Noise comes from {' and '.join(sources)}."
     )
@@ -66,10 +69,21 @@ def releases(config: RunConfig, roster: Mapping[str, Any], ledger: PrivacyLedger
     known = Release(f"numbers of {many}, their form, names of classes and sites", PUBLIC, "taken as known")
     if not config.privacy_component.private:
         return [*_without_a_promise(config, roster, many), known, _TIMES]
+    unit = config.privacy_component.unit
     what, mechanism = _sent(config), MECHANISMS[config.algorithm_component.private_mechanism or "steps"]
+    if unit == "client":
+        what, mechanism = (
+            "from the server to all clients: the model of each round, and what is made of it",
+            MECHANISMS["means"],
+        )
     cost = "nothing yet"
     if ledger is not None:
-        cost = f"epsilon {ledger.largest():.3g} of {ledger.budget:g}, delta {ledger.delta:g}; {NEIGHBOURS}"
+        cost = f"epsilon {ledger.largest():.3g} of {ledger.budget:g}, delta {ledger.delta:g}; {NEIGHBOURS[unit]}"
+    if unit == "client":
+        trusted = Release(
+            f"from clients to the server: {_sent(config)}, and who takes part in which round", NO_NOISE, _TRUSTED
+        )
+        return [Release(what, mechanism, cost), trusted, known, _TIMES]
     return [Release(what, mechanism, cost), known, _TIMES]
 
 
@@ -87,6 +101,10 @@ def switched_off(config: RunConfig) -> list[str]:
     ]
 
 
+_TRUSTED = (
+    "the server is trusted with it: its run directory, report and page name clients, and are not for others, but for "
+    "the generator and its scores"
+)
 _TIMES = Release(
     "when replies come, and how long training took", PUBLIC, "not hidden: it can tell how large batches were"
 )

@@ -150,7 +150,7 @@ def _is_privacy(said: Any) -> bool:
         and all(is_figure(said.get(key)) for key in figures)
         and all(
             isinstance(row, dict)
-            and is_index(row.get("partition"))
+            and (row.get("partition") is None if said["unit"] == "client" else is_index(row.get("partition")))
             and is_count(row.get("releases"))
             and is_text(row.get("noise"))
             and all(is_figure(row.get(key)) for key in ("epsilon", "noise-multiplier", "rate"))

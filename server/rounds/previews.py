@@ -57,7 +57,10 @@ class DrawSamples:
         if weights := state.published(self._config.model_component.roles):
             generator = load_sampler(self._config.model_component, self._roster.spec, weights)
             name, seed = self._directory.path.name, derive_seed(self._config.seed, "samples")
-            origin = provenance.origin(name, self._config.data.name, state.round, seed, digest(weights))
+            config = self._config
+            origin = provenance.origin(
+                name, config.data.name, state.round, seed, digest(weights), config.privacy_component.spec()
+            )
             held, names = self._roster.held, self._class_names
             for way, variant in generator.variants().items():
                 sample_picture.draw_samples(variant, held, origin, self._directory.variant(way), names)

@@ -32,7 +32,8 @@ def privacy(run: RunArgument, as_json: JsonOption = False) -> None:
     if spent:
         typer.echo(f"\n{'client':>8} {'epsilon':>8} {'uses':>8} {'noise':>8} {'rate':>8}  noise from")
         for row in spent["clients"]:
+            whose = "any" if row["partition"] is None else row["partition"]
             typer.echo(
-                f"{row['partition']:>8} {row['epsilon']:>8.3f} {row['releases']:>8,} {row['noise-multiplier']:>8.3f} "
+                f"{whose:>8} {row['epsilon']:>8.3f} {row['releases']:>8,} {row['noise-multiplier']:>8.3f} "
                 f"{row['rate']:>8.4f}  {privacy_words.NOISE_FROM[row['noise']]}"
             )

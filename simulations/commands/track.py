@@ -59,10 +59,10 @@ def _tell(sync: "TrackerSync", run: "RunDirectory") -> tuple[int, str | None]:
     if state in ("finished", "failed") and sync.is_complete(ended=state == "finished"):
         return 0, None
     tracker = sync.open()
-    rounds = sync.tell()
+    rounds = sync.send()
     while state not in ("finished", "failed"):
         time.sleep(_EVERY)
         state, _ = state_of(record.view())  # before the last look
-        rounds += sync.tell()
+        rounds += sync.send()
     sync.end(ended=state == "finished")
     return rounds, tracker.where

@@ -26,10 +26,9 @@ _PRIVACY = """- Training {many} never left their clients. Clients and server exc
 - {memorisation}"""
 
 _PROMISE = """- Training {many} never left their clients. {said}
-- The generator, and all that is made with it, is covered by the same bound. It is for each single training {one}: what
-  many {many} have in common is learned, and {many} that stand in the data several times are protected less. The rest of
-  what left the clients is taken as public (`fedgan privacy RUN` lists it).
-- {seen}, with their noise.
+- The generator, and all that is made with it, is covered by the same bound. {whose} The rest of what left the clients
+  is listed by `fedgan privacy RUN`.
+- {seen}.
 - {memorisation}"""
 
 
@@ -48,6 +47,7 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
         "split": config.partition,
         "clients": config.federation.num_clients,
         "seed": config.seed,
+        **({"privacy": config.privacy_component.spec()} if config.privacy_component.private else {}),
     }
 
 
@@ -113,7 +113,9 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         "",
     ]
     clients, names = _clients(run), Names(clients=client_names(run.read_partition()))
-    if clients:
+    if config.privacy_component.unit == "client":
+        lines += [f"{len(clients)} clients; who they are, and what each holds, is not told, by the run's promise.", ""]
+    elif clients:
         counts = [client["num-examples"] for client in clients]
         few, many = min(counts), max(counts)
         each = f"{few:,} {noun} each" if few == many else f"{few:,} to {many:,} {noun}"
@@ -187,7 +189,15 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
             if sums_alone
             else "There is no secure aggregation: the server has seen each client's weights"
         )
-        return _PROMISE.format(said=sentence(said), seen=seen, memorisation=memorisation, one=one, many=many)
+        if said["unit"] == "client":
+            whose = f"It is for each client with all its {many}: what many clients have in common is learned."
+        else:
+            whose = (
+                f"It is for each single training {one}: what many {many} have in common is learned, and {many} that "
+                "stand in the data several times are protected less."
+            )
+            seen = f"{seen}, with their noise"
+        return _PROMISE.format(said=sentence(said), seen=seen, memorisation=memorisation, whose=whose, many=many)
     promise = "neither secure aggregation nor differential privacy"
     if sums_alone:
         promise = "secure aggregation, with which the server saw sums of updates alone, and not differential privacy"

@@ -19,7 +19,6 @@ from simulations.export.format_base import require
 from simulations.export.layouts import About, Batch, ImageFolder, Layout, Npz, Parquet
 from simulations.export.subjects import Subject, subject_of
 from simulations.export.text_layouts import Jsonl, TextParquet
-from simulations.runs import provenance
 from simulations.runs.generator import LoadedGenerator
 from simulations.runs.output_place import new_folder
 
@@ -64,7 +63,7 @@ def export_dataset(run: RunDirectory, trained: LoadedGenerator, out: Path, reque
     requested = torch.full((request.num,), request.label) if request.label is not None else trained.in_turn(request.num)
     labels, names = (requested, list(trained.class_names)) if trained.conditional else (requested * 0, list(UNLABELLED))
     places = _split(labels, request.validation)
-    shared = provenance.origin(run.name, trained.config.data.name, trained.round, request.seed, trained.digest)
+    shared = trained.origin(run.name, request.seed)
     with new_folder(out) as folder:
         about = About(
             {name: len(rows) for name, rows in places.items() if len(rows)}, names, trained.conditional, shared

@@ -50,10 +50,10 @@ def audit(
     if num_samples:
         config = config.replaced({"evaluation.num-samples": num_samples})
     rows, spec = found.roster["clients"], spec_from(found.roster["shape"])
-    asked = {name: query for name, query in AUDITS.items() if spec.kind in query.kinds}
-    if not asked:
+    audits = {name: query for name, query in AUDITS.items() if spec.kind in query.kinds}
+    if not audits:
         raise ConfigError(f"there is no attack on {spec.kind}")
-    answers: dict[str, dict[int, Any]] = {name: {} for name in asked}
+    answers: dict[str, dict[int, Any]] = {name: {} for name in audits}
     refused: dict[tuple[str, str], list[int]] = {}
     missing: list[str] = []
     for done, row in enumerate(rows):
@@ -63,7 +63,7 @@ def audit(
             shard = _against_test(config, shard, partition, missing)
         client, known = respondent(config, site, shard, device_of(site), spec), Known(len(shard.examples), 0)
         weights = _weights(found, config, partition)
-        for name, query in asked.items():
+        for name, query in audits.items():
             try:
                 answers[name][partition] = query.read(query.answer(weights[query.looks_at], client), known)
             except RefusalError as refusal:

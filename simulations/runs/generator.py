@@ -66,7 +66,9 @@ class LoadedGenerator:
 
     def origin(self, run: str, seed: int) -> dict[str, Any]:
         """Returns where examples of this generator come from (``provenance.origin``); ``run`` is its run's name."""
-        facts = provenance.origin(run, self.config.data.name, self.round, seed, self.digest)
+        facts = provenance.origin(
+            run, self.config.data.name, self.round, seed, self.digest, self.config.privacy_component.spec()
+        )
         return facts | ({"sampler": self.sampling} if self.sampling else {})
 
     def images(self, way: str) -> ImageSpec:

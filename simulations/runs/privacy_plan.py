@@ -8,6 +8,8 @@ from client import data
 from common.config import RunConfig
 from common.datasets.base import load_once
 from common.errors import FedGANError
+from common.privacy import ClientPrivacy
+from common.privacy.client import noise_ratio
 from server.records.privacy_words import switched_off
 
 _MOST_KINDS = 12  # of clients that are shown one by one
@@ -19,12 +21,17 @@ def plan_lines(config: RunConfig) -> Iterator[str]:
     Nothing of a run without a promise.
 
     Raises:
-        ConfigError: No noise keeps the promise.
+        ConfigError: No noise keeps the promise, or there are too few clients for it.
     """
-    promise = config.promise_of_examples
-    if promise is None:
+    promise = config.privacy_component
+    if not promise.private:
         return
     yield f"privacy: {promise.spec()}"
+    yield from _of_clients(config, promise) if isinstance(promise, ClientPrivacy) else _of_examples(config)
+    yield f"switched off: {'; '.join(switched_off(config))}"
+
+
+def _of_examples(config: RunConfig) -> Iterator[str]:
     yield f"{config.federation.num_rounds} rounds, each client as if it took part in all of them; the noise follows:"
     try:
         load_once(config.source, Path(config.data.root), image_size=config.data.image_size, download=False)
@@ -44,4 +51,25 @@ def plan_lines(config: RunConfig) -> Iterator[str]:
         if len(sizes) > _MOST_KINDS:
             yield f"  and {len(sizes) - _MOST_KINDS} more numbers of examples"
     yield "the noise is in units of clip; sites with data of their own have other numbers of examples"
-    yield f"switched off: {'; '.join(switched_off(config))}"
+
+
+def _of_clients(config: RunConfig, promise: ClientPrivacy) -> Iterator[str]:
+    plan, num_clients = config.plan_of_clients(), config.federation.num_clients
+    rate = plan.mechanism.rate
+    yield f"{plan.rounds} rounds, of which each draws each of {num_clients:,} clients with probability {rate:g}"
+    noise, spent = plan.mechanism.noise_multiplier, plan.spent(plan.rounds)
+    yield f"noise multiplier {noise:.3f}; epsilon {spent:.3f}, delta {plan.delta:g}"
+    try:
+        spec = load_once(config.source, Path(config.data.root), image_size=config.data.image_size, download=False).spec
+    except (FedGANError, OSError) as error:
+        yield f"whether there are enough clients is not known before the run, as the data cannot be read here: {error}"
+        return
+    networks = config.model_component.build(spec, config.seed).state_dict()
+    weights = config.algorithm_component.shared(networks, config.model_component.roles)
+    num_weights = sum(value.numel() for value in weights.values())
+    promise.check_size(plan, num_clients, num_weights)
+    ratio = noise_ratio(plan, num_clients, num_weights)
+    yield (
+        f"noise on the mean of {rate * num_clients:,.3g} clients: {ratio:.3g} times as long as the longest update, "
+        f"over {num_weights:,} weights"
+    )

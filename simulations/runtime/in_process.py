@@ -56,7 +56,7 @@ def simulate(
     workers = num_workers or available_cores()
     before = rows_before(config)
     on_cpu = _is_cpu(devices)
-    if config.privacy_component.private:
+    if config.promise_of_examples is not None:
         engine = _private_engine(engine)
     if engine in ("auto", "fastest") and (before is not None or (engine, on_cpu) == ("auto", True)):
         engine = "batched" if before else "equal"

@@ -185,5 +185,5 @@ def _facts(record: RunReader, network: Network, request: GenerateRequest) -> dic
         if isinstance(written.get(key), list) and (key == "noise" or len(written[key]) > _MOST_LABELS):
             written[key] = f"sha256:{hashlib.sha256(provenance.written({key: written[key]}).encode()).hexdigest()}"
     trained = network.trained
-    shared = provenance.origin(record.name, trained.config.data.name, trained.round, request.seed, trained.digest)
+    shared = trained.origin(record.name, request.seed)
     return shared | {"request": written, "rejected": 0}

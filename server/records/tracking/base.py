@@ -55,7 +55,7 @@ class Tracker(ABC):
         """Takes the samples of a round of a run that makes text, UTF-8 (``common.examples.pages``)."""
 
     def rewind(self, round: int) -> None:  # noqa: B027  most trackers keep whatever they have
-        """Is told that the run has gone back: rounds after this one are done again."""
+        """Called when the run has gone back: rounds after this one are done again."""
 
     @abstractmethod
     def finish(self, scores: Mapping[str, float], ended: bool) -> None:

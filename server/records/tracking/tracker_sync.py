@@ -50,17 +50,17 @@ class TrackerSync:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other processes from telling the same tracker of the run while the block does.
+        """Keeps other processes from sending the run to the same tracker while the block does.
 
         Raises:
-            ConfigError: Another process is telling it.
+            ConfigError: Another process is sending the run.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self._path.with_suffix(".lock"), timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise ConfigError(f"another process is telling {self._name} of {str(self._run.path)!r}") from None
+            raise ConfigError(f"another process is sending {str(self._run.path)!r} to {self._name}") from None
         try:
             yield
         finally:
@@ -99,7 +99,7 @@ class TrackerSync:
             return config  # not known, or not yet
         return config | {"evaluation.extractor": name or "none"}
 
-    def tell(self) -> int:
+    def send(self) -> int:
         """Sends the rounds that are new since the last look; returns how many.
 
         Rounds that have become others since they were sent are taken back, as far as the tracker can.
@@ -136,7 +136,7 @@ class TrackerSync:
         self._sent.write(self._path)
 
     def is_complete(self, *, ended: bool) -> bool:
-        """Returns whether the tracker knows all that there is to tell, the end included."""
+        """Returns whether the tracker knows all that there is to send, the end included."""
         rounds, sent = _by_round(journal.read(self._run.journal)), self._sent
         return (
             sent.end == self._digest(ended) and list(rounds) == list(sent.rounds) and sent.agreed(rounds) == sent.last

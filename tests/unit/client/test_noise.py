@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from client.noise import PrivateRound, SeededNoise, SystemNoise
+from client.noise import PrivateRound
 from common.errors import ConfigError
 from common.privacy.accounting import Mechanism
+from common.privacy.noise_source import SeededNoise, SystemNoise
 from common.privacy.plan import PrivacyPlan
 from common.seeding import torch_generator
 
@@ -57,7 +58,7 @@ def test_what_the_systems_noise_is_made_of_is_the_systems_alone_and_all_of_a_gen
     drawn = torch.rand(10_000, generator=made)
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.02)
     assert not torch.equal(torch.rand(100, generator=SystemNoise().generator), drawn[:100])
-    monkeypatch.setattr("client.noise.secrets.token_bytes", bytes)  # zeros
+    monkeypatch.setattr("common.privacy.noise_source.secrets.token_bytes", bytes)  # zeros
     assert torch.equal(SystemNoise().uniforms(4), torch.zeros(4, dtype=torch.float64))
     assert torch.equal(SystemNoise().normals(4), SystemNoise().normals(4))
 

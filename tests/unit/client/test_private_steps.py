@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from client.batches import Assignment
-from client.noise import PrivateRound, SeededNoise
+from client.noise import PrivateRound
 from common.errors import ConfigError
 from common.objectives.adversarial import AdversarialObjective
 from common.privacy.accounting import Mechanism
+from common.privacy.noise_source import SeededNoise
 from common.privacy.plan import PrivacyPlan
 from tests.unit.client.trainers import make, shard
 from tests.unit.kinds import spec_of
@@ -240,34 +241,3 @@ def test_batch_statistics_are_refused():
 def test_fakes_to_compare_with_are_of_all_classes():
     _, labels = private(make()).fake(200, "scope")
     assert set(labels.tolist()) == set(range(10))
-
-
-def ones(examples, labels):
-    return torch.nn.functional.one_hot(labels, 10) * (1 + labels[:, None])
-
-
-def test_a_sum_has_every_example_no_longer_than_the_clip_and_the_plans_noise(sums):
-    images = shard(num=1200, labels=(3, 7, 0))
-    assert private(make(), images=images).noisy_sum(ones, 2.0) is sums[-1]
-    assert sums[-1].tolist() == [400, 0, 0, 800, 0, 0, 0, 800, 0, 0]
-
-
-def test_a_sum_is_one_release_of_all_examples():
-    def wide(examples, labels):
-        return torch.zeros(len(labels), 50_000)
-
-    found = private(make(), rate=1.0, uses=1).noisy_sum(wide, 2.0)
-    assert found.dtype == torch.float64
-    assert found.std().item() == pytest.approx(2 * NOISE, rel=0.02)
-    with pytest.raises(ConfigError, match=r"over a share of 0\.5 of the examples"):
-        private(make(), rate=0.5).noisy_sum(wide, 2.0)
-
-
-def test_a_sum_without_a_promise_has_no_noise_and_forgets_what_is_not_finite():
-    trainer = make()
-    trainer.assign(Assignment(shard(num=4, labels=(0, 1)), 0, 0, 1), None)
-
-    def rows(examples, labels):
-        return torch.where(labels[:, None] == 0, torch.nan, torch.ones(len(labels), 2))
-
-    assert trainer.noisy_sum(rows, 10.0).tolist() == [2, 2]

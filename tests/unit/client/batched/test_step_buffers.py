@@ -7,7 +7,7 @@ from client import batches
 from client.batched.stacked_trainer import Request
 from client.batched.step_buffers import ExamplePool, StepBuffers, stacked
 from client.batches import Assignment, Block, Drawn
-from client.residence import numbered, on_device, resident, take
+from client.device_memory import numbered, on_device, resident, take
 from client.trainer import Trainer
 from common.examples import ImageSpec
 from common.tree import FrozenTree

@@ -95,6 +95,15 @@ def test_noise_of_the_plan_is_on_the_wire_in_every_number_and_differs_by_client_
         assert float((other.arrays[SUMS] - private.arrays[SUMS]).abs().mean()) > 1
 
 
+def test_clients_that_share_the_noise_add_a_part_of_its_variance_each():
+    shared = PrivacyPlan(Mechanism(2.0), 1, 1.0, 1e-5, sharers=4)
+    exact, private = reply_of(shard(30)), reply_of(shard(30), shared)
+    noise = (private.arrays[SUMS] - exact.arrays[SUMS]).double()
+    assert float(noise.std()) == pytest.approx(1.0, rel=0.1)
+    assert float(private.arrays[VARIANCE]) == pytest.approx(1.0)
+    assert shared.spent(1) == PLAN.spent(1)  # of the sum
+
+
 def test_a_site_with_its_own_images_draws_noise_that_nobody_can_draw_again():
     first, second = (trainer_of(shard(9), PLAN, own=True).noisy_moments()[0] for _ in range(2))
     assert float((first - second).abs().mean()) > 1

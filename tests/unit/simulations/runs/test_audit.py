@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from client import data, noise
+from client import data
 from common.errors import CheckpointError, ConfigError
+from common.privacy.noise_source import SeededNoise
 from server.records import run_directory
 from server.records.report import write_report
 from simulations.commands.main import _run
@@ -124,7 +125,7 @@ PRIVATE = {
 def test_a_private_run_is_exposed_by_its_canaries_where_its_noise_was_removed(made, monkeypatch, capsys, fault):
     pytest.importorskip("dp_accounting")
     if fault:
-        monkeypatch.setattr(noise.SeededNoise, "normals", lambda source, *shape: torch.zeros(shape).double())
+        monkeypatch.setattr(SeededNoise, "normals", lambda source, *shape: torch.zeros(shape).double())
     run = made(**PRIVATE)
     assert not run.audit.exists()  # clients answer nothing under a promise
     code = _run(["audit", str(run.path)], debug=True)

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import pytest
 
-from server.records.tracking import follower, tracker_sync
+from server.records.tracking import background_sync, tracker_sync
 from server.records.tracking.base import Tracker
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Has a run looked at often."""
-    monkeypatch.setattr(follower, "_EVERY", 0.02)
+    monkeypatch.setattr(background_sync, "_EVERY", 0.02)
 
 
 @pytest.fixture

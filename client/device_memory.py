@@ -1,4 +1,4 @@
-"""What several clients of a process share on the device where they train: data sets as stored, and weights."""
+"""The memory of the device where clients train: what several of them share there is moved once (data sets, weights)."""
 
 import threading
 

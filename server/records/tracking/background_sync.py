@@ -1,4 +1,7 @@
-"""Follows a run from beside it and tells a tracker. Whatever the tracker does, the run goes on and does not wait."""
+"""Sends a run to a tracker in the background; if the tracker fails, the run goes on and does not wait.
+
+Nothing is sent again here: ``fedgan track`` sends what is missing.
+"""
 
 import logging
 import shlex
@@ -17,7 +20,7 @@ _PATIENCE = 30.0  # seconds that the end of a run waits for what was not sent ye
 
 
 @contextmanager
-def following(config: RunConfig, run: RunDirectory) -> Iterator[None]:
+def in_background(config: RunConfig, run: RunDirectory) -> Iterator[None]:
     """Sends the run to the tracker that ``tracking`` names, while the block trains and after it; or does nothing.
 
     Args:
@@ -27,17 +30,17 @@ def following(config: RunConfig, run: RunDirectory) -> Iterator[None]:
     if config.tracking == "none":
         yield
         return
-    follower = Follower(config, run)
-    follower.start()
+    sync = BackgroundSync(config, run)
+    sync.start()
     ended = False
     try:
         yield
         ended = True
     finally:
-        follower.stop(ended)
+        sync.stop(ended)
 
 
-class Follower(threading.Thread):
+class BackgroundSync(threading.Thread):
     """Sends a tracker what comes into the journal; what goes wrong is one warning.
 
     Args:
@@ -74,7 +77,7 @@ class Follower(threading.Thread):
                 over = False
                 while not over:
                     over = self._over.wait(_EVERY)  # before the last look
-                    sync.tell()
+                    sync.send()
                 sync.end(ended=self._ended)
         except Exception as error:  # whatever a tracker raises is no reason to lose a run
             reason = " ".join(f"{error}".split())[:500] or type(error).__name__

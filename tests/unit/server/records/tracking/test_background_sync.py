@@ -10,7 +10,7 @@ from common.errors import ConfigError, FederationError
 from server import checkpoint
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.records.tracking import follower, tracker_sync
+from server.records.tracking import background_sync, tracker_sync
 from server.run import Run
 from simulations.runtime.in_process import simulate
 
@@ -75,7 +75,7 @@ def test_a_failing_tracker_is_one_warning_and_changes_no_bit(small, tracker, cap
 
 
 def test_a_tracker_that_hangs_holds_no_run(small, tracker, caplog, monkeypatch):
-    monkeypatch.setattr(follower, "_PATIENCE", 0.1)
+    monkeypatch.setattr(background_sync, "_PATIENCE", 0.1)
     tracker.fail = "hang in figures"
     with caplog.at_level(logging.WARNING, "fedgan"):
         directory = run(small(tracking="tensorboard"))
