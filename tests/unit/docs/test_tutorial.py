@@ -70,7 +70,11 @@ def followed(tmp_path_factory):
     text = re.sub("|".join(PORTS), lambda match: changed[match[0]], PAGE.read_text())
     text = re.sub(rf"<!-- {INSTALLS} -->\n```bash\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     files = {name: re.sub("|".join(PORTS), lambda m: changed[m[0]], file) for name, file in pages.files(PAGE).items()}
-    home = {"FLWR_HOME": str(place / "flwr"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    home = {
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "FLWR_HOME": str(place / "flwr"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     (place / "flwr").mkdir()
     for name, file in files.items():
         (place / ("flwr" if name == "config.toml" else ".") / name).write_text(file)
