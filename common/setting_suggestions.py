@@ -93,7 +93,7 @@ def hint(key: str, value: object, known: Collection[str], tables: Mapping[str, M
             return f'{last!r} is an option of {kind}, and stands in its value: {kind}="{owners[0]} {last}={value}"'
     found = nearest(key, known)
     if not found:
-        return "fedgan simulate --dry-run shows every key"
+        return "fedgan config lists every key"
     return f"did you mean {' or '.join(repr(one) for one in found)}?"
 
 

@@ -26,9 +26,10 @@ def config(
     """Show what can be set with -c: each key with its default, its meaning, and its allowed values."""
     from common import config_reference
 
+    word = word.partition("=")[0].strip() if word else None  # of a setting as it was typed
     known = config_reference.settings()
-    found = known if word is None else config_reference.search(word, known)
-    if word is not None and not found:
+    found = known if not word else config_reference.search(word, known)
+    if word and not found:
         raise ConfigError(f"{word!r}: no setting speaks of it; {_nearest(word, known)}")
     if as_json:
         typer.echo(json.dumps({"settings": [_as_json(setting) for setting in found]}))

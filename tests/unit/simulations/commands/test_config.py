@@ -90,6 +90,10 @@ def test_a_key_is_printed_with_what_it_may_be(capsys):
     ]
 
 
+def test_a_setting_as_it_is_typed_is_its_key(capsys):
+    assert fedgan("config", "local.steps=20", capsys=capsys) == fedgan("config", "local.steps", capsys=capsys)
+
+
 def test_all_keys_are_printed_and_json_says_the_same(capsys):
     _, out, _ = fedgan("config", capsys=capsys)
     _, as_json, _ = fedgan("config", "--json", capsys=capsys)
