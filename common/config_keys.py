@@ -52,7 +52,7 @@ class ConfigKeys(Options):
     partition: Annotated[str, spelling_out("partition")] = Field("shards", description="split of the data over clients")
     hooks: Annotated[str, spelling_out("hooks")] = Field(
         "",
-        description="what may end a run after a round or send it back, besides guard and patience; ; between several",
+        description="what else may end the run after a round, or send it back, with | between; empty: nothing",
     )
     tracking: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
         "none", description="where figures and samples go besides the run directory"

@@ -46,7 +46,7 @@ def nearest(word: str, known: Collection[str], most: int = 3) -> list[str]:
         known: Every dotted key.
         most: How many at most.
     """
-    if exact := _meant(word, known):
+    if exact := meant(word, known):
         return exact[:most]
     plain, last = _plain(word)
     names = {name: key for key in known for name in (key, key.rpartition(".")[2])} | {
@@ -64,13 +64,13 @@ def _plain(word: str) -> tuple[str, str]:
     return plain, plain.rpartition(".")[2]
 
 
-def _meant(word: str, known: Collection[str]) -> list[str]:
+def meant(word: str, known: Collection[str]) -> list[str]:
     """Returns the keys that a word stands for letter by letter: itself, its last part, another word, or a section."""
     plain, last = _plain(word)
-    meant = _MEANT.get(plain) or _MEANT.get(last)
+    other = _MEANT.get(plain) or _MEANT.get(last)
     ways = (
         [key for key in known if plain in (key, key.replace(".", "-"))],
-        [meant] if meant and meant in known else [],
+        [other] if other and other in known else [],
         [key for key in known if last == key.rpartition(".")[2]],
         [key for key in known if key.startswith(f"{plain}.")],
     )
@@ -87,13 +87,13 @@ def hint(key: str, value: object, known: Collection[str], tables: Mapping[str, M
         tables: Of components, by the key that picks from each.
     """
     head, _, last = _plain(key)[0].rpartition(".")
-    for kind, table in tables.items() if head or not _meant(key, known) else ():
+    for kind, table in tables.items() if head or not meant(key, known) else ():
         owners = [name for name, component in table.items() if _has_option(component, last)]
         if owners and head in ("", kind):
             return f'{last!r} is an option of {kind}, and stands in its value: {kind}="{owners[0]} {last}={value}"'
     found = nearest(key, known)
     if not found:
-        return "fedgan simulate --dry-run shows every key"
+        return "fedgan config lists every key"
     return f"did you mean {' or '.join(repr(one) for one in found)}?"
 
 

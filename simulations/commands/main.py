@@ -1,6 +1,7 @@
 """The command ``fedgan``. Results on stdout, progress and errors on stderr, true exit codes."""
 
 import logging
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -12,13 +13,17 @@ import click
 import typer
 
 from common.errors import ConfigError, in_words
+from simulations.commands.app import app as flower_app
 from simulations.commands.audit import audit
 from simulations.commands.benchmark import benchmark, results
+from simulations.commands.completion import VARIABLE, completion
+from simulations.commands.config import config
 from simulations.commands.data import data, partition
 from simulations.commands.export import export
 from simulations.commands.generate import evaluate, generate
 from simulations.commands.options import RunArgument
 from simulations.commands.privacy import privacy
+from simulations.commands.runs import runs
 from simulations.commands.serve import inspect, serve
 from simulations.commands.sites import sites
 from simulations.commands.study import study
@@ -132,6 +137,8 @@ def report(run: RunArgument) -> None:
 
 
 _add(study, benchmark, results, serve, inspect, export, track, privacy)
+app.add_typer(runs, name="runs")
+_add(config, flower_app, completion)
 
 
 def main() -> None:
@@ -144,6 +151,10 @@ def main() -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    if VARIABLE in os.environ:  # a shell requests what may come next
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         code = app(arguments or ["--help"], prog_name="fedgan", standalone_mode=False)
         return (code if isinstance(code, int) else 0) if arguments else 2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError, TerminatedError, in_words
+from simulations.commands.completion import presets
 from simulations.commands.options import JsonOption, Overrides, print_scores
 from simulations.runtime.settings import read_overrides
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    preset: Annotated[str | None, typer.Argument(help="A preset's name, or a TOML file.")] = None,
+    preset: Annotated[
+        str | None, typer.Argument(help="A preset's name, or a TOML file.", autocompletion=presets)
+    ] = None,
     config: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,

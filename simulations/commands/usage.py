@@ -24,6 +24,9 @@ _COMMANDS = {
     "submit": "deploy",
     "inspect": "info origin",
     "audit": "attack membership leak privacy mia canaries",
+    "runs": "ls experiments history archive delete rm remove",
+    "config": "configuration settings setting keys key describe explain",
+    "completion": "complete completions autocomplete",
 }
 _OPTIONS = {
     "--out": "o output output-dir out-dir dir save-dir outdir dest",
@@ -109,21 +112,22 @@ class Group(TyperGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"No such command {args[0]!r}; {_of_command(args, self.commands)}", ctx)
+            meant = _of_command(args, self.commands, ctx.command_path)
+            raise click.UsageError(f"No such command {args[0]!r}; {meant}", ctx)
         return super().resolve_command(ctx, args)
 
 
-def _of_command(words: Sequence[str], known: Collection[str]) -> str:
+def _of_command(words: Sequence[str], known: Collection[str], program: str) -> str:
     word = words[0].lower().strip("-").replace("_", "-")
     if word == "help":
-        return "help is fedgan --help, or fedgan COMMAND --help"
+        return f"help is {program} --help, or {program} COMMAND --help"
     if word == "version":
         return "it is fedgan --version"
     if "=" in word or word.endswith(".toml"):
         return f"a setting follows a command: fedgan simulate -c {shlex.quote(words[0])}"
-    meant = next((name for name, others in _COMMANDS.items() if word in others.split() or word == name), None)
+    meant = next((name for name, others in _COMMANDS.items() if name in known and word in [name, *others.split()]), "")
     close = [meant] if meant else difflib.get_close_matches(word, known, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else "fedgan --help lists them"
+    return f"did you mean {' or '.join(close)}?" if close else f"{program} --help lists them"
 
 
 def _of_option(name: str, given: Sequence[str], ctx: click.Context) -> str:

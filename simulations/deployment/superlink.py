@@ -20,10 +20,10 @@ from typing import Any
 
 from common.config import RunConfig
 from common.errors import ConfigError, FederationError
-
-PROJECT = Path(__file__).resolve().parents[2]
+from simulations.deployment.flower_app import flower_app
 
 _COMMAND_SECONDS = 120.0
+_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE")
 _PROBE_SECONDS = 5.0
 
 
@@ -65,10 +65,10 @@ class SuperLink:
             ConfigError: The connection is not set up as the SuperLink is.
             FederationError: The SuperLink cannot be reached or refuses it; says what Flower says.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with flower_app() as app, tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "config.toml"
             file.write_text(config.toml(), encoding="utf-8")
-            answer = self._ask("run", str(PROJECT), self._name, "-c", str(file))
+            answer = self._ask("run", str(app), self._name, "-c", str(file))
         return int(answer["run-id"])
 
     def status(self, run_id: int) -> tuple[str, str]:
@@ -91,6 +91,7 @@ class SuperLink:
             stderr=subprocess.DEVNULL,
             text=True,
             errors="replace",
+            env=_without_colours(),
         )
 
     def nodes(self) -> list[Node]:
@@ -159,6 +160,7 @@ class SuperLink:
                 errors="replace",
                 timeout=_COMMAND_SECONDS,
                 check=False,
+                env=_without_colours(),
             )
         except subprocess.TimeoutExpired:
             raise FederationError(f"no answer to 'flwr {arguments[0]}' within {_COMMAND_SECONDS:g} s") from None
@@ -171,6 +173,11 @@ class SuperLink:
             words = " ".join((said or done.stderr or done.stdout).split())
             raise FederationError(f"'flwr {arguments[0]}' failed: {words[-500:] or f'exit code {done.returncode}'}")
         return answer
+
+
+def _without_colours() -> dict[str, str]:
+    """Returns an environment in which Flower's command colours nothing: notebooks request it, and JSON has none."""
+    return {key: value for key, value in os.environ.items() if key not in _COLOURS} | {"NO_COLOR": "1"}
 
 
 def connections() -> dict[str, dict[str, Any]]:
@@ -193,10 +200,8 @@ def check(name: str) -> None:
     """Checks that a run can be submitted from here to the connection of this name.
 
     Raises:
-        ConfigError: fedgan was installed without its checkout, or Flower's configuration file has no such connection.
+        ConfigError: Flower's configuration file has no such connection.
     """
-    if not (PROJECT / "pyproject.toml").is_file():
-        raise ConfigError(f"{PROJECT} has no pyproject.toml: Flower bundles a checkout; install fedgan with pip -e")
     if name not in (known := connections()):
         listed = f" (it has {', '.join(known)})" if known else ""
         raise ConfigError(

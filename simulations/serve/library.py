@@ -9,12 +9,10 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from server.records.run_directory import RunDirectory
+from simulations.runs.run_folders import find_runs
 from simulations.runs.run_reader import RunReader
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_SIGNS = frozenset({"config.toml", "journal.jsonl"})  # of a run directory, also of one that has lost a file
-_DEEPEST = 4  # folders between the served one and a run: a benchmark has protocol, algorithm, seed
-_MOST_FOLDERS = 20_000
 _LOOK_EVERY = 2.0  # seconds between two looks for new runs
 
 
@@ -40,7 +38,7 @@ class Library:
         """Returns every run by its name, in order of the names."""
         with self._lock:
             if time.monotonic() - self._looked > _LOOK_EVERY:
-                found = {name: path for path in self._find() for name in [self._name(path)]}
+                found = {name: path for path in find_runs(self._root) for name in [self._name(path)]}
                 self._records = {
                     name: self._records.get(name) or RunReader(name, RunDirectory(found[name]))
                     for name in sorted(found)
@@ -51,20 +49,6 @@ class Library:
     def get(self, name: str) -> RunReader | None:
         """Returns the run of that name; None if there is none."""
         return self.all().get(name)
-
-    def _find(self) -> list[Path]:
-        """Returns the run directories; links are not followed, so that nothing outside the folder is served."""
-        found: list[Path] = []
-        for seen, (folder, below, files) in enumerate(os.walk(self._root)):
-            path = Path(folder)
-            depth = len(path.relative_to(self._root).parts)
-            is_run = not _SIGNS.isdisjoint([*files, *below])  # whatever has taken a file's place
-            if is_run:
-                found.append(path)
-            if is_run or depth >= _DEEPEST or seen > _MOST_FOLDERS:
-                below.clear()
-            below[:] = sorted(name for name in below if not name.startswith("."))
-        return found
 
     def _name(self, path: Path) -> str:
         parts = path.relative_to(self._root).parts or (self._root.name or "run",)

@@ -31,6 +31,21 @@ SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
 PLACEHOLDER = re.compile(r"\b(KEY|VALUE|FILE|NAME|SPLIT|DIR|HASH|VARIABLE)\b|\.\.\.")
 
 
+def parsed(words, page=""):
+    """Returns the name of a command, or of one of a group, and what it is given; it is not run."""
+    name, *rest = words
+    assert name in COMMAND.commands, name
+    command, parent = COMMAND.commands[name], click.Context(COMMAND)
+    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        parent, name = click.Context(command, parent=parent, info_name=name), f"{name} {rest[0]}"
+        assert rest[0] in command.commands, name
+        command, rest = command.commands[rest[0]], rest[1:]
+    try:
+        return name, command.make_context(name, list(rest), parent=parent).params
+    except click.ClickException as error:
+        pytest.fail(f"{page}: {' '.join(words)}: {error.format_message()}")
+
+
 def every(items, page):
     found = list(items(page))
     return [pytest.param(page, item, id=f"{name_of(page)}-{k}") for k, item in enumerate(found)]
@@ -73,7 +88,8 @@ def test_no_command_has_a_backslash_before_the_end_of_a_line_within_single_quote
 
 
 def of_fedgan(page):
-    return [words[1:] for words in pages.commands(page) if Path(words[0]).name == "fedgan"]
+    found = [words[1:] for words in pages.commands(page) if Path(words[0]).name == "fedgan"]
+    return [words for words in found if words != ["--version"]]
 
 
 def preset_of(name, page):
@@ -81,22 +97,22 @@ def preset_of(name, page):
     return read_preset(name) if file is None else flatten(tomllib.loads(file))
 
 
+def overrides_of(arguments, page):
+    files = pages.files(page)
+    given = [flatten(tomllib.loads(files[it])) if it in files else read_overrides([it]) for it in arguments or ()]
+    return {key: value for values in given for key, value in values.items()}
+
+
 @pytest.mark.parametrize(("page", "words"), cases(of_fedgan))
 def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch, tmp_path):
     for example in EXAMPLES.values() if page == PAGE else ():
         put(example, monkeypatch)
-    name, *rest = words
-    assert name in COMMAND.commands, name
-    command = COMMAND.commands[name]
-    try:
-        context = command.make_context(name, list(rest), parent=click.Context(COMMAND))
-    except click.ClickException as error:
-        pytest.fail(f"{' '.join(words)}: {error.format_message()}")
-    given = context.params
+    name, given = parsed(words, name_of(page))
     if name in ("simulate", "partition"):
-        RunConfig.from_flat(preset_of(given["preset"] or "quickstart", page) | read_overrides(given["config"]))
+        base = preset_of(given["preset"] or "quickstart", page)
+        RunConfig.from_flat(base | overrides_of(given["config"], page))
     elif name == "submit":
-        RunConfig.from_flat(read_overrides(given["config"]))
+        RunConfig.from_flat(overrides_of(given["config"], page))
     elif name == "study":
         (tmp_path / given["file"]).write_text(pages.files(page)[str(given["file"])])
         read_study(tmp_path / given["file"], read_overrides(given["config"]), given["seeds"])
@@ -120,14 +136,14 @@ def test_settings_of_flowers_own_commands_are_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_run_that_a_command_uses_was_made_by_one_before(page):
     made = set()
-    for name, *rest in of_fedgan(page):
-        given = COMMAND.commands[name].make_context(name, list(rest), parent=click.Context(COMMAND)).params
+    for words in of_fedgan(page):
+        name, given = parsed(words)
         if name in ("generate", "evaluate", "export", "report", "track"):
             assert str(given["run"]) in made, f"nothing on {name_of(page)} makes {given['run']}"
         elif given.get("resume"):
             assert str(given["out"]) in made
         elif given.get("out"):
-            made.add(str(given["out"]))
+            made.add(str(given["out"]).removeprefix("$PWD/"))
     requested = re.findall(r"localhost:8808/api/runs/([\w-]+)/", page.read_text())
     assert set(requested) <= {Path(run).name for run in made}
 
@@ -144,8 +160,11 @@ def test_every_command_within_a_sentence_is_there_with_its_options(page, span):
     if not words[0].startswith("-"):
         if words[0] == "COMMAND":
             return
-        command = COMMAND.commands.get(words[0])
+        command = COMMAND.commands.get(words.pop(0))
         assert command, span
+        if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.commands.get(words.pop(0))
+            assert command, span
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
     for word in words:
         if re.match(r"--?[a-z]", word):

@@ -8,8 +8,10 @@ import pytest
 import typer
 
 from simulations.commands import main
+from simulations.commands.runs import runs
 
 COMMANDS = list(typer.main.get_command(main.app).commands)
+GROUPED = [f"runs {name}" for name in typer.main.get_command(runs).commands]
 
 
 def fedgan(*arguments, capsys):
@@ -19,18 +21,19 @@ def fedgan(*arguments, capsys):
 
 
 @pytest.mark.parametrize("requested", ["-h", "--help"])
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *GROUPED])
 def test_every_help_page_is_plain_text_of_80_columns_and_says_what_each_word_is(
     command, requested, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, err = fedgan(*[command] * bool(command), requested, capsys=capsys)
+    code, out, err = fedgan(*command.split(), requested, capsys=capsys)
     assert (code, err) == (0, "")
     assert not re.search(r"\\\[|\x1b|\[/?(bold|dim|red|green)|[╭│─]", out)
     assert max(map(len, out.splitlines())) <= 80
     assert len(re.findall(r"rguments:$", out, re.MULTILINE)) <= 1
     shown = typer.main.get_command(main.app)
-    shown = shown.commands[command] if command else shown
+    for name in command.split():
+        shown = shown.commands[name]
     for param in shown.params:
         assert getattr(param, "help", None), param.name
         assert param.help.split()[0] in out

@@ -143,6 +143,16 @@ def test_a_run_that_nobody_takes_fails_with_the_reason(connect, capsys):
         link.run(RunConfig())
 
 
+def test_an_answer_is_read_also_where_a_notebook_requests_colours(connect, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    flower = tmp_path / "flwr"
+    flower.write_text('#!/bin/sh\n[ -z "$FORCE_COLOR" ] && echo \'{"success": true, "run-id": "7"}\'\n')
+    flower.chmod(0o700)
+    link = connect(1, "insecure = true")
+    link._flwr = str(flower)
+    assert link.run(RunConfig()) == 7
+
+
 class WithSites:
     """A control client that knows three nodes."""
 

@@ -113,7 +113,7 @@ def test_what_means_something_is_taken(text):
         ("alpha", 0.1, "'alpha' is an option of partition, and stands in its value: partition=\"dirichlet alpha=0.1\""),
         ("algorithm.mu", 0.1, 'algorithm="fedprox mu=0.1"'),
         ("federation", 3, "did you mean 'federation.num-clients' or 'federation.num-rounds' or"),
-        ("xyzzy", 3, "fedgan simulate --dry-run shows every key"),
+        ("xyzzy", 3, "fedgan config lists every key"),
         ("local.steps", "10", "expected a whole number: 10, without quotes"),
         ("local.learning-rate", "1e-3", "expected a number: 1e-3, without quotes"),
         ("output.resume", "True", "expected true or false: true, without quotes"),
