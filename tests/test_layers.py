@@ -42,7 +42,7 @@ FLOORS = {
         ["export"],
         ["serve"],
         ["api"],
-        ["benchmark"],
+        ["benchmark", "search"],
         ["commands"],
         ["performance"],
         [""],

@@ -19,6 +19,7 @@ from simulations.commands.export import export
 from simulations.commands.generate import evaluate, generate
 from simulations.commands.options import RunArgument
 from simulations.commands.privacy import privacy
+from simulations.commands.search import search
 from simulations.commands.serve import inspect, serve
 from simulations.commands.sites import sites
 from simulations.commands.track import track
@@ -130,7 +131,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(benchmark, results, serve, inspect, export, track, privacy)
+_add(search, benchmark, results, serve, inspect, export, track, privacy)
 
 
 def main() -> None:

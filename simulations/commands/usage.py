@@ -17,6 +17,7 @@ _COMMANDS = {
     "components": "list models algorithms objectives partitions options",
     "serve": "ui web gui dashboard page watch server show",
     "partition": "split plot",
+    "search": "tune sweep optimise optimize hpo hyperparameters optuna",
     "benchmark": "bench compare",
     "certificates": "certs cert keys",
     "export": "convert onnx save",
