@@ -143,7 +143,7 @@ def read_domain(where: str, value: Any, kind: type) -> Domain:
             raise ConfigError(f"{where}: it is no number, so a list of its values is searched, as [{_example(kind)}]")
         if kind is int and not domain.is_whole:
             raise ConfigError(f"{where}: low, high and step are to be whole numbers")
-        if kind is float and domain.is_whole:
+        if kind is float:
             whole = {"low": float(domain.low), "high": float(domain.high)}
             domain = domain.model_copy(update=whole)
     return domain
