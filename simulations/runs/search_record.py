@@ -9,9 +9,13 @@ from common.components import kebab
 from common.errors import CheckpointError
 from common.files import read_file, write_atomically
 from server.records.run_directory import RunDirectory
+from simulations.runs.run_reader import held
 
 Value = bool | int | float | str
 TrialState = Literal["running", "complete", "pruned", "failed"]
+
+RECORD = "search.json"
+"""By which the folder of a search is known."""
 
 _LONGEST = 64 * 2**20
 
@@ -28,7 +32,7 @@ class SearchFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self.record = self.path / "search.json"
+        self.record = self.path / RECORD
         self.study = self.path / "study.jsonl"
         self.best = self.path / "best.toml"
         self.lock = self.path / ".lock"
@@ -169,3 +173,45 @@ def read_record(folder: SearchFolder) -> SearchRecord | None:
         raise CheckpointError(
             f"{folder.record} is not whole ({words}): remove it, and give the command of the search again"
         ) from None
+
+
+class SearchReader:
+    """One search, read again where its record has changed.
+
+    Args:
+        name: In addresses.
+        folder: Where it is.
+    """
+
+    def __init__(self, name: str, folder: SearchFolder) -> None:
+        self.name, self.folder = name, folder
+        self._read: tuple[object, SearchRecord] | None = None
+
+    def record(self) -> SearchRecord:
+        """Returns what it says of itself now.
+
+        Raises:
+            CheckpointError: It is not there any more, or not whole.
+        """
+        try:
+            status = self.folder.record.stat()
+        except OSError as error:
+            raise CheckpointError(f"{self.folder.record.name} cannot be read: {error.strerror}") from None
+        state = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._read is None or self._read[0] != state:
+            found = read_record(self.folder)
+            if found is None:
+                raise CheckpointError(f"{self.folder.record.name} is not there any more")
+            self._read = (state, found)
+        return self._read[1]
+
+    def at_work(self) -> bool | None:
+        """Returns whether a process is at work on it; None where the system does not tell."""
+        return held(self.folder.lock)
+
+    def updated(self) -> float:
+        """Returns when its record last changed, in seconds since 1970; 0 if it is not there."""
+        try:
+            return self.folder.record.stat().st_mtime
+        except OSError:
+            return 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from common.errors import ConfigError
 from server.records.run_directory import RunDirectory
 from simulations.runs.run_reader import RunReader
+from simulations.runs.search_record import RECORD, SearchFolder, SearchReader
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SIGNS = frozenset({"config.toml", "journal.jsonl"})  # of a run directory, also of one that has lost a file
@@ -33,38 +34,64 @@ class Library:
         if not self._root.is_dir():
             raise ConfigError(f"{str(root)!r} is no folder: name a run directory, or a folder of run directories")
         self._records: dict[str, RunReader] = {}
+        self._searches: dict[str, SearchReader] = {}
         self._looked = float("-inf")
         self._lock = threading.Lock()
 
     def all(self) -> dict[str, RunReader]:
         """Returns every run by its name, in order of the names."""
         with self._lock:
-            if time.monotonic() - self._looked > _LOOK_EVERY:
-                found = {name: path for path in self._find() for name in [self._name(path)]}
-                self._records = {
-                    name: self._records.get(name) or RunReader(name, RunDirectory(found[name]))
-                    for name in sorted(found)
-                }
-                self._looked = time.monotonic()
+            self._look()
             return self._records
+
+    def searches(self) -> dict[str, SearchReader]:
+        """Returns every search by its name, in order of the names."""
+        with self._lock:
+            self._look()
+            return self._searches
+
+    def id_of(self, path: Path) -> str:
+        """Returns the name of a run directory; empty if there is no run in it."""
+        name = self._name(path)
+        return name if name in self.all() else ""
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked <= _LOOK_EVERY:
+            return
+        runs, searches = self._find()
+        named = {self._name(path): path for path in runs}
+        self._records = {
+            name: self._records.get(name) or RunReader(name, RunDirectory(named[name])) for name in sorted(named)
+        }
+        of_searches = {self._name(path): path for path in searches}
+        self._searches = {
+            name: self._searches.get(name) or SearchReader(name, SearchFolder(of_searches[name]))
+            for name in sorted(of_searches)
+        }
+        self._looked = time.monotonic()
 
     def get(self, name: str) -> RunReader | None:
         """Returns the run of that name; None if there is none."""
         return self.all().get(name)
 
-    def _find(self) -> list[Path]:
-        """Returns the run directories; links are not followed, so that nothing outside the folder is served."""
+    def _find(self) -> tuple[list[Path], list[Path]]:
+        """Returns the run directories, and the folders of searches; links are not followed, so that nothing outside the
+        folder is served.
+        """
         found: list[Path] = []
+        searches: list[Path] = []
         for seen, (folder, below, files) in enumerate(os.walk(self._root)):
             path = Path(folder)
             depth = len(path.relative_to(self._root).parts)
             is_run = not _SIGNS.isdisjoint([*files, *below])  # whatever has taken a file's place
             if is_run:
                 found.append(path)
+            elif RECORD in files:
+                searches.append(path)
             if is_run or depth >= _DEEPEST or seen > _MOST_FOLDERS:
                 below.clear()
             below[:] = sorted(name for name in below if not name.startswith("."))
-        return found
+        return found, searches
 
     def _name(self, path: Path) -> str:
         parts = path.relative_to(self._root).parts or (self._root.name or "run",)
