@@ -75,9 +75,7 @@ class Library:
         return self.all().get(name)
 
     def _find(self) -> tuple[list[Path], list[Path]]:
-        """Returns the run directories, and the folders of searches; links are not followed, so that nothing outside the
-        folder is served.
-        """
+        """Returns the run directories, and the folders of searches; links are not followed, to serve nothing else."""
         found: list[Path] = []
         searches: list[Path] = []
         for seen, (folder, below, files) in enumerate(os.walk(self._root)):

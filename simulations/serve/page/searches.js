@@ -122,7 +122,7 @@ function trials(search) {
   const shown = few(`trials ${search.id}`, sorted, FIRST_TRIALS);
   return h("section", { class: "card", "aria-labelledby": "trials-title" },
     h("h2", { id: "trials-title" }, "Trials"),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Trials, best first" }, h("table", { class: "figures" }, h("caption", { class: "unseen" }, "Trials, best first"),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Trials, best first" }, h("table", { class: "figures trials" }, h("caption", { class: "unseen" }, "Trials, best first"),
       h("thead", {}, h("tr", {}, ["trial", "state", figureLabel(search.metric), "rounds", "time", "settings"].map((it) => h("th", { scope: "col" }, it)))),
       h("tbody", {}, shown.map((it) => h("tr", { key: it.number, class: it.number === search.best ? "chosen" : null },
         h("th", { scope: "row" }, trialLink(search, it.number)), h("td", {}, h("span", { "aria-hidden": "true" }, `${STATES[it.state] ?? ""} `), it.state),
