@@ -59,7 +59,8 @@ def search(  # noqa: PLR0913, PLR0917  an argument is an option of the command
     from common.threads import available_cores
     from simulations.runs.search_record import SearchFolder
     from simulations.runtime.in_process import check_engine
-    from simulations.search.conduct import Limits, conduct
+    from simulations.search.conduct import conduct
+    from simulations.search.plan import Limits
     from simulations.search.trials import Means
 
     check_engine(engine)

@@ -26,6 +26,11 @@ class Repetition:
     seed: int
     directory: RunDirectory
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, in an earlier session."""
+        return self.directory.summary.exists()
+
 
 def pick(rows: Sequence[TrialRow], plan: Plan, most: int) -> list[TrialRow]:
     """Returns the trials with the best scores, best first."""
@@ -47,7 +52,7 @@ def run_repetition(it: Repetition, plan: Plan, means: Means, stream: TextIO | No
         DataError, OutputError: No run can be made.
     """
     try:
-        if not it.directory.summary.exists():
+        if not it.is_done:
             make_run(plan.base.replaced({**it.row.settings, "seed": it.seed}), it.directory, means, stream)
         return result_of(it.directory, plan.metric)
     except (OutputError, DataError):

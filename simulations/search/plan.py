@@ -94,6 +94,25 @@ class Plan:
             raise OtherRunError(f"the search in {where} is another one: {'; '.join(differences)}; take another --out")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much a search may do.
+
+    Attributes:
+        trials: So many.
+        budget: Seconds, over all sessions; None: any number.
+        finalists: Best trials to repeat; 0: none.
+        seeds: With so many seeds each.
+        side_by_side: Runs at a time.
+    """
+
+    trials: int = 30
+    budget: float | None = None
+    finalists: int = 3
+    seeds: int = 3
+    side_by_side: int = 1
+
+
 def _row(parameter: Parameter) -> ParameterRow:
     domain = parameter.domain
     if isinstance(domain, Range):

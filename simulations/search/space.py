@@ -182,7 +182,8 @@ class _Reader:
         if option not in fields:
             self._parsed(where, key, f"{name} {option}=0")  # says what is meant
         annotation = fields[option].annotation
-        kind = next((one for one in (int, float, bool) if annotation is one), str)
+        numbers: tuple[type, ...] = (int, float, bool)
+        kind = next((one for one in numbers if annotation is one), str)
         domain = read_domain(where, value, kind)
         if domain.when:
             raise ConfigError(f"{where}: an option is drawn where {name} is, and has no when")

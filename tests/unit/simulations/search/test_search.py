@@ -27,8 +27,8 @@ from simulations.commands.search import parse_time
 from simulations.runs.search_record import SearchFolder, read_record
 from simulations.runtime import launch
 from simulations.runtime.settings import read_preset
-from simulations.search.conduct import Limits, conduct
-from simulations.search.plan import make_plan
+from simulations.search.conduct import conduct
+from simulations.search.plan import Limits, make_plan
 from simulations.search.slots import DiedError, Slots
 from simulations.search.space import space_of
 from simulations.search.trials import Means
