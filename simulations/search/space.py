@@ -18,6 +18,7 @@ from common.setting_suggestions import nearest
 from simulations.search.domains import Choices, Domain, Range, Suggests, read_domain
 
 _CHAINS = ("transforms", "hooks")
+_KINDS: dict[object, type] = {int: int, float: float, bool: bool}
 _OTHER_DATA = "scores on other data, or other shares of them, do not compare"
 _NOT_SEARCHED = {
     "seed": "luck is no setting: finalists are repeated with other seeds (--seeds)",
@@ -181,10 +182,7 @@ class _Reader:
         fields = {field.alias or known: field for known, field in TABLES[key][name].model_fields.items()}
         if option not in fields:
             self._parsed(where, key, f"{name} {option}=0")  # says what is meant
-        annotation = fields[option].annotation
-        numbers: tuple[type, ...] = (int, float, bool)
-        kind = next((one for one in numbers if annotation is one), str)
-        domain = read_domain(where, value, kind)
+        domain = read_domain(where, value, _KINDS.get(fields[option].annotation, str))
         if domain.when:
             raise ConfigError(f"{where}: an option is drawn where {name} is, and has no when")
         for example in domain.examples():
