@@ -80,7 +80,7 @@ class TrialRow(_Part):
         settings: Likewise by key of the configuration.
         value: Its score, of its last round if it was pruned; None where there is none.
         rounds: How many it trained.
-        seconds: From its beginning to its end; None while it runs.
+        seconds: Of its rounds and final scores so far; None: not known.
         reason: Why it was pruned or has failed.
         run: Its run directory, relative to the search's.
     """

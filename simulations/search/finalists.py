@@ -75,13 +75,15 @@ def ranked(
     """
     rows = []
     for trial in picked:
+        if trial.value is None:  # nothing that ``pick`` returns
+            continue
         own = {seed: result for (number, seed), result in results.items() if number == trial.number}
         values = {seed: value for seed, (value, _) in own.items() if value is not None}
         reasons = {seed: why for seed, (value, why) in own.items() if value is None}
         rows.append(
             FinalistRow(
                 trial=trial.number,
-                first=trial.value if trial.value is not None else float("nan"),
+                first=trial.value,
                 values=values,
                 reasons=reasons,
                 mean=fmean(values.values()) if values else None,

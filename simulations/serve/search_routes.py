@@ -11,6 +11,7 @@ from common.errors import CheckpointError
 from simulations.runs.search_record import FinalistRow, ParameterRow, SearchReader, SearchRecord, TrialRow
 from simulations.serve import answers
 from simulations.serve.answer_base import Answer
+from simulations.serve.figure_tables import ScoreInfo, score_table
 from simulations.serve.run_routes import INVALID, NOT_FOUND, UNCHANGED, Known, as_json
 from simulations.serve.service import Service
 
@@ -46,6 +47,7 @@ class SearchDetail(SearchSummary):
     rows: list[TrialRow] = Field(description="the trials; `run` is a run's id, empty if it is not there any more")
     finalists: list[FinalistRow] = Field(description="trials that were repeated with other seeds, best first")
     settings: dict[str, bool | int | float | str] = Field(description="the best ones, by key of the configuration")
+    score_table: list[ScoreInfo] = Field(description="the scores that there are, in the order in which to show them")
 
 
 class Searches(Answer):
@@ -128,6 +130,7 @@ def _detail(service: Service, reader: SearchReader, record: SearchRecord) -> Sea
         ],
         finalists=record.finalists,
         settings=best.settings if best else {},
+        score_table=score_table(),
     )
 
 

@@ -22,11 +22,13 @@ from common.errors import (
     OtherRunError,
     TerminatedError,
 )
+from simulations.api import load
 from simulations.commands import main
 from simulations.commands.search import parse_time
 from simulations.runs.search_record import SearchFolder, read_record
 from simulations.runtime import launch
 from simulations.runtime.settings import read_preset
+from simulations.search import study as memory
 from simulations.search.conduct import conduct
 from simulations.search.plan import Limits, make_plan
 from simulations.search.slots import DiedError, Slots
@@ -104,6 +106,15 @@ def test_bad_trials_are_pruned_by_their_scores_and_are_no_finalists(search):
 
 def test_no_trial_is_pruned_where_none_is_to_be(search):
     assert {row.rounds for row in search(trials=12, pruner="none").rows} == {ROUNDS}
+
+
+def test_a_trial_that_is_worse_at_nearly_every_round_is_pruned_by_the_signed_rank_test(search, monkeypatch):
+    monkeypatch.setattr("toys.ROUNDS", 8)
+    record = search(base=BASE.replaced({"federation.num-rounds": 8}), trials=6, pruner="wilcoxon")
+    pruned = rows_of(record, "pruned")
+    assert pruned
+    assert {row.rounds for row in pruned} == {4}  # no fewer pairs make p < 0.1
+    assert all(row.reason.endswith("by wilcoxon") for row in pruned)
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -359,3 +370,38 @@ class TestSlots:
     def test_one_that_dies_is_said_to_have_died(self):
         with pytest.raises(DiedError, match="its process ended with exit code 3"):
             self.work_off(os._exit, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_reports")
+class TestRuns:
+    """The same with runs that train."""
+
+    @pytest.fixture
+    def base(self, small):
+        rounds = {"federation.num-rounds": 2, "evaluation.every": 1, "evaluation.extractor": "auto", "output.dir": ""}
+        return small().replaced(rounds)
+
+    def conduct(self, base, folder, **limits):
+        plan = make_plan("small", base, space_of(SPACE, "space.toml"), "fid", "tpe", None)
+        return conduct(folder, plan, Limits(**limits), Means(1), None, lambda line: None)
+
+    def test_trials_and_finalists_are_runs_that_can_be_looked_at(self, base, tmp_path):
+        folder = SearchFolder(tmp_path / "s")
+        record = self.conduct(base, folder, trials=1, finalists=1, seeds=1)
+        (row,) = record.rows
+        trial, finalist = load(folder.path / row.run), load(folder.finalist(0, 1).path)
+        assert (row.state, row.rounds, row.value) == ("complete", 2, trial.scores["fid"])
+        assert record.finalists[0].values == {1: finalist.scores["fid"]}
+        assert (trial.config.seed, finalist.config.seed) == (0, 1)
+        assert len(finalist.generate(4)) == 4
+
+    def test_a_trial_that_is_given_up_ends_after_its_round(self, base, tmp_path, monkeypatch):
+        import optuna
+
+        monkeypatch.setattr(memory, "_pruner_of", lambda plan: optuna.pruners.ThresholdPruner(upper=0.0))
+        folder = SearchFolder(tmp_path / "s")
+        (row,) = self.conduct(base, folder, trials=1).rows
+        assert (row.state, row.rounds) == ("pruned", 1)
+        assert row.value == load(folder.path / row.run).journal[0]["scores"]["fid"]
+        assert load(folder.path / row.run).summary["scores"] == {}

@@ -79,6 +79,7 @@ def test_searches_are_listed_and_told_in_full(served):
     assert found["settings"] == SETTINGS
     assert found["finalists"][0]["values"] == {"1": 24.0, "2": 26.0}
     assert [row["importance"] for row in found["parameters"]] == [0.25, None, 0.75]
+    assert "fid" in [score["name"] for score in found["score-table"]]
     assert served.get("/api/searches/nothing").status_code == 404
 
 
