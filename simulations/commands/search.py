@@ -30,7 +30,9 @@ def search(  # noqa: PLR0913, PLR0917  an argument is an option of the command
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="How long the search may take in all, as 2h, 90m or 1h30m.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="The score to search for, as fid or utility.")] = "fid",
+    metric: Annotated[
+        str | None, typer.Option(help="The score to search for; default: the one that rounds are compared by.")
+    ] = None,
     sampler: Annotated[str, typer.Option(metavar="tpe|random", help="What proposes settings.")] = "tpe",
     pruner: Annotated[
         str | None,
@@ -114,7 +116,7 @@ def parse_time(text: str) -> float:
 
 
 def _plan(
-    preset: str | None, space: Path, config: list[str] | None, metric: str, sampler: str, pruner: str | None
+    preset: str | None, space: Path, config: list[str] | None, metric: str | None, sampler: str, pruner: str | None
 ) -> "Plan":
     from simulations.runtime import launch
     from simulations.search.plan import make_plan

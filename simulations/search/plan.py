@@ -38,7 +38,7 @@ class Plan:
     preset: str
     base: RunConfig
     space: Space
-    metric: str = "fid"
+    metric: str
     sampler: Sampler = "tpe"
     pruner: Pruner = "hyperband"
     own: Mapping[str, Scalar] = field(default_factory=dict)
@@ -121,7 +121,13 @@ def _row(parameter: Parameter) -> ParameterRow:
 
 
 def make_plan(
-    preset: str, base: RunConfig, space: Space, metric: str, sampler: str, pruner: str | None, is_set: bool = False
+    preset: str,
+    base: RunConfig,
+    space: Space,
+    metric: str | None,
+    sampler: str,
+    pruner: str | None,
+    is_set: bool = False,
 ) -> Plan:
     """Returns a search that can be made.
 
@@ -129,7 +135,7 @@ def make_plan(
         preset: The name of what is not searched.
         base: What is not searched.
         space: What is.
-        metric: The name of a score.
+        metric: The name of a score; None: the one that rounds are compared by, where the server has data.
         sampler: ``tpe`` or ``random``.
         pruner: ``hyperband``, ``wilcoxon`` or ``none``; None: the first where trials are scored between rounds.
         is_set: Whether the user has said how many images the utility classifier is trained on: else none are made for
@@ -138,6 +144,7 @@ def make_plan(
     Raises:
         ConfigError: An unknown name, a score that trials do not have, or settings that no draw makes a configuration.
     """
+    metric = default_metric(base) if metric is None else metric
     known = [name for name, score in table.figures().items() if score.better != "neither"]
     if metric not in known:
         raise ConfigError(f"--metric {metric!r}: {components.suggestion(metric, known)}")
@@ -169,6 +176,12 @@ def make_plan(
     if not is_set and not needs_balanced:
         put_aside[_OF_UTILITY] = base.flat()[_OF_UTILITY]
     return Plan(preset, base.replaced(dict.fromkeys(put_aside, 0)), space, metric, own, ending, put_aside)
+
+
+def default_metric(config: RunConfig) -> str:
+    """Returns the score that rounds of a run are compared by, where the server has data."""
+    own = [metric for metric in table.METRICS.values() if config.model_component.kind in metric.kinds]
+    return next(score.name for metric in own for score in metric.scores if score.selects_rounds)
 
 
 def _is_scored_between_rounds(metric: str, config: RunConfig) -> bool:

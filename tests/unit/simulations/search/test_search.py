@@ -284,6 +284,12 @@ class TestPlan:
         with pytest.raises(ConfigError, match=words):
             self.make(*arguments)
 
+    def test_the_score_is_what_rounds_are_compared_by_unless_another_is_named(self):
+        assert self.make(None).metric == "fid"
+        text = RunConfig.from_flat(read_preset("shakespeare"))
+        space = space_of({"local": {"steps": [1, 2]}}, "space.toml")
+        assert make_plan("shakespeare", text, space, None, "tpe", None).metric == "bits-per-character"
+
     def test_examples_that_are_promised_to_be_kept_are_not_searched_on(self):
         promise = {"privacy": "example epsilon=10", "model": "dcgan norm=none"}
         self.make(**promise)  # examples of mnist-10k are everybody's
