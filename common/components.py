@@ -52,7 +52,7 @@ class Component(Options):
     def spec(self) -> str:
         """Returns the string that describes this component with all its options; ``parse`` reads it back."""
         values = self.model_dump(by_alias=True)
-        return " ".join([self.component_name(), *(f"{k}={_written(v)}" for k, v in values.items())])
+        return " ".join([self.component_name(), *(f"{k}={written(v)}" for k, v in values.items())])
 
 
 C = TypeVar("C", bound=Component)
@@ -125,11 +125,12 @@ def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
 
 
-def _singular(kind: str) -> str:
-    return kind.removesuffix("s")
-
-
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """Returns the value of an option as it stands after its ``=``."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return shlex.quote(str(value))
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s")

@@ -30,7 +30,7 @@ from server.records.notes import Notes
 from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
-from server.rounds.base import Hook, KeptRound, Snapshot
+from server.rounds.base import BringsHooks, Hook, KeptRound, Snapshot
 from server.rounds.checkpoint_schedule import CheckpointSchedule
 from server.rounds.ended_early import why_over
 from server.rounds.guard import Guard
@@ -100,6 +100,7 @@ class Run:
         self._start = time.perf_counter()
         log.info("run directory: %s", directory.path)  # from here on it can be resumed
         self._keeper = grid if isinstance(grid, KeepsClients) else None
+        self._given_hooks = grid.hooks if isinstance(grid, BringsHooks) else ()
         self._grid = ResilientGrid(grid)
         self._spill = ReplySpill(directory.path, config.federation.reply_megabytes)
         (self._keeper or self._grid).spill = self._spill  # whoever has a reply first
@@ -161,6 +162,7 @@ class Run:
             self._samples,
             Guard(config),
             *config.round_hooks,  # what the user has added: common/hooks
+            *self._given_hooks,
             self._partition,
             TrainingSigns(config, self._notes, earlier),
             WriteLine(config, self._recovery.scores, self._notes, self._scoring, engine),
@@ -206,6 +208,8 @@ class Run:
                     self._go_back(leaving.answer.why)
                 else:
                     over = leaving.answer.why
+                    if not leaving.answer.final_scores:
+                        self._scoring.leave_out_final(over)
 
     def save_what_is_done(self) -> None:
         """Saves what is done when the run ends before its last round; does not raise what keeps it from that."""

@@ -43,7 +43,7 @@ FLOORS = {
         ["serve"],
         ["api"],
         ["studies"],
-        ["benchmark"],
+        ["benchmark", "search"],
         ["commands"],
         ["performance"],
         [""],

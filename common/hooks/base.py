@@ -37,9 +37,11 @@ class Stop:
 
     Attributes:
         why: In words, for the log and the journal.
+        final_scores: Whether the last generator is scored in full, as after a run's last round.
     """
 
     why: str
+    final_scores: bool = True
 
 
 Answer = Keep | GoBack | Stop

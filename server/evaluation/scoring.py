@@ -57,6 +57,7 @@ class Scoring:
         self._answers: dict[str, dict[int, Any]] = {}
         self.reasons: list[str] = []
         self.warnings: list[str] = []
+        self._has_final = True
         if not config.algorithm_component.publishes_model:
             self.reasons.append(
                 f"no samples and no scores: algorithm={config.algorithm!r} leaves generators to clients"
@@ -128,6 +129,11 @@ class Scoring:
         self._add(steps.failed)
         return scores
 
+    def leave_out_final(self, why: str) -> None:
+        """Has ``final`` compute nothing, as it is not worth its time."""
+        self._has_final = False
+        self.reasons.append(f"no final scores: {why}")
+
     def final(self, state: ServerState) -> Scores:
         """Returns all scores of a run's last generator, and says how far it is; no metric that fails is raised.
 
@@ -136,7 +142,7 @@ class Scoring:
         """
         steps, num_samples = Final(), self._config.evaluation.final_num_samples
         weights = self.published(state)
-        if not weights:
+        if not weights or not self._has_final:
             return {}
         looked_at = {"published": weights, "shared": {**weights, **state.parameters}}
         announce(num_samples, self._steps())

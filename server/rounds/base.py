@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from common.algorithms import ServerState
 from common.hooks import Answer, FinishedRound
@@ -101,6 +101,17 @@ class Hook(Protocol):
 
     def after(self, round: KeptRound) -> Answer:
         """Returns what is to become of a finished round, and of the run."""
+
+
+@runtime_checkable
+class BringsHooks(Protocol):
+    """A grid of whoever has the whole run in one process, and looks at its rounds there.
+
+    Attributes:
+        hooks: Look at each finished round, after those of the configuration. They are given again when a run goes on.
+    """
+
+    hooks: Sequence[Hook]
 
 
 def named(rows: Iterable[Row], names: Mapping[int, str]) -> list[Row]:

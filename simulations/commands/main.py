@@ -24,6 +24,7 @@ from simulations.commands.generate import evaluate, generate
 from simulations.commands.options import RunArgument
 from simulations.commands.privacy import privacy
 from simulations.commands.runs import runs
+from simulations.commands.search import search
 from simulations.commands.serve import inspect, serve
 from simulations.commands.sites import sites
 from simulations.commands.study import study
@@ -136,7 +137,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(study, benchmark, results, serve, inspect, export, track, privacy)
+_add(search, study, benchmark, results, serve, inspect, export, track, privacy)
 app.add_typer(runs, name="runs")
 _add(config, flower_app, completion)
 

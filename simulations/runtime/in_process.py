@@ -16,6 +16,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.threads import available_cores
 from server.app import app as server_app
+from server.rounds.base import Hook
 from simulations.runtime.engine_choice import ALONE, FasterOfTwo, rows_before
 from simulations.runtime.in_process_grid import RUN_ID, SERVER_NODE, InProcessGrid
 from simulations.runtime.launch import check
@@ -33,6 +34,7 @@ def simulate(
     on_reply: Callable[[int], None] | None = None,
     engine: str = "threads",
     num_rows: int | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> None:
     """Runs a federation in this process, to its end.
 
@@ -46,6 +48,7 @@ def simulate(
             are the first two (``simulations.runtime.engine_choice``); ``fastest``: of all. A run that goes on keeps to
             clients by themselves or together, unless one of the first three is named.
         num_rows: Most clients that are trained together; None: as many as suit the device.
+        hooks: Look at each finished round, after those of the configuration.
 
     Raises:
         FedGANError: The run could not start or go on.
@@ -76,6 +79,7 @@ def simulate(
             app, around = faster, faster.round
         nodes = config.federation.num_clients
         grid = InProcessGrid(app, run_config, nodes, workers, devices, on_reply, barriers, around)
+        grid.hooks = hooks
         if before and barriers is None:
             grid.engine = ALONE
         stack.enter_context(closing(grid))

@@ -20,7 +20,7 @@ from common.tree import Tree
 from server.clients.live_status import ClientStatus
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import spilled
-from server.rounds.base import ClientStates
+from server.rounds.base import ClientStates, Hook
 from simulations.runtime.engine_choice import together
 from simulations.runtime.process_pool import RemoteError
 
@@ -54,6 +54,7 @@ class InProcessGrid(Grid):
         engine: How clients are trained, where it costs bits; else empty.
         on_change: See ``server.recovery.KeepsClients``.
         spill: Likewise.
+        hooks: See ``server.rounds.base.BringsHooks``.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class InProcessGrid(Grid):
         self.engine = together(barriers.num_rows) if barriers else ""
         self.on_change: Callable[[int, ClientStatus], None] = lambda partition, doing: None
         self.spill: ReplySpill | None = None
+        self.hooks: Sequence[Hook] = ()
         self._replies: dict[str, Message] = {}
 
     def set_run(self, run: FlowerRun) -> None:

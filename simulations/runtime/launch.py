@@ -1,7 +1,7 @@
 """From a preset and settings to a run in this process: for the command line and for notebooks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,6 +9,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from server.records import run_directory
 from server.records.run_directory import RunDirectory
+from server.rounds.base import Hook
 from simulations.runtime.settings import read_preset
 
 
@@ -50,7 +51,14 @@ def check(config: RunConfig) -> None:
         config.model_component.networks(dataset.spec)
 
 
-def train(config: RunConfig, run: RunDirectory, workers: int | None, engine: str, stream: TextIO | None) -> None:
+def train(
+    config: RunConfig,
+    run: RunDirectory,
+    workers: int | None,
+    engine: str,
+    stream: TextIO | None,
+    hooks: Sequence[Hook] = (),
+) -> None:
     """Runs a federation in this process, to its end.
 
     Args:
@@ -59,6 +67,7 @@ def train(config: RunConfig, run: RunDirectory, workers: int | None, engine: str
         workers: Clients at a time; None: one a core.
         engine: See ``simulations.runtime.in_process.simulate``.
         stream: Where to show how it goes; None: only warnings, on stderr.
+        hooks: Look at each finished round, after those of the configuration.
 
     Raises:
         FedGANError: The run could not start or go on.
@@ -77,7 +86,7 @@ def train(config: RunConfig, run: RunDirectory, workers: int | None, engine: str
         warnings.setLevel(logging.WARNING)
         warnings.setFormatter(logging.Formatter("fedgan: %(message)s"))
         with hearing(warnings):
-            simulate(config, num_workers=workers, engine=engine)
+            simulate(config, num_workers=workers, engine=engine, hooks=hooks)
         return
     with watching(config, stream) as on_reply:
-        simulate(config, num_workers=workers, on_reply=on_reply, engine=engine)
+        simulate(config, num_workers=workers, on_reply=on_reply, engine=engine, hooks=hooks)

@@ -22,6 +22,7 @@ from simulations.serve.library import Library
 from simulations.serve.limits import Limits
 from simulations.serve.run_routes import make_run_routes
 from simulations.serve.sample_routes import make_sample_routes
+from simulations.serve.search_routes import make_search_routes
 from simulations.serve.security import AccessMiddleware, ResponsePolicyMiddleware
 from simulations.serve.service import Service
 
@@ -80,6 +81,7 @@ def make_app(
     app.include_router(make_run_routes(service))
     app.include_router(make_sample_routes(service))
     app.include_router(make_generate_routes(service))
+    app.include_router(make_search_routes(service))
     app.include_router(make_health_routes(service))
     _add_pages(app, page)
     return app

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from server.records.run_directory import RunDirectory
-from simulations.runs.run_folders import find_runs
+from simulations.runs.run_folders import find_runs_and_searches
 from simulations.runs.run_reader import RunReader
+from simulations.runs.search_record import SearchFolder, SearchReader
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LOOK_EVERY = 2.0  # seconds between two looks for new runs
@@ -31,20 +32,41 @@ class Library:
         if not self._root.is_dir():
             raise ConfigError(f"{str(root)!r} is no folder: name a run directory, or a folder of run directories")
         self._records: dict[str, RunReader] = {}
+        self._searches: dict[str, SearchReader] = {}
         self._looked = float("-inf")
         self._lock = threading.Lock()
 
     def all(self) -> dict[str, RunReader]:
         """Returns every run by its name, in order of the names."""
         with self._lock:
-            if time.monotonic() - self._looked > _LOOK_EVERY:
-                found = {name: path for path in find_runs(self._root) for name in [self._name(path)]}
-                self._records = {
-                    name: self._records.get(name) or RunReader(name, RunDirectory(found[name]))
-                    for name in sorted(found)
-                }
-                self._looked = time.monotonic()
+            self._look()
             return self._records
+
+    def searches(self) -> dict[str, SearchReader]:
+        """Returns every search by its name, in order of the names."""
+        with self._lock:
+            self._look()
+            return self._searches
+
+    def id_of(self, path: Path) -> str:
+        """Returns the name of a run directory; empty if there is no run in it."""
+        name = self._name(path)
+        return name if name in self.all() else ""
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked <= _LOOK_EVERY:
+            return
+        runs, searches = find_runs_and_searches(self._root)
+        named = {self._name(path): path for path in runs}
+        self._records = {
+            name: self._records.get(name) or RunReader(name, RunDirectory(named[name])) for name in sorted(named)
+        }
+        of_searches = {self._name(path): path for path in searches}
+        self._searches = {
+            name: self._searches.get(name) or SearchReader(name, SearchFolder(of_searches[name]))
+            for name in sorted(of_searches)
+        }
+        self._looked = time.monotonic()
 
     def get(self, name: str) -> RunReader | None:
         """Returns the run of that name; None if there is none."""

@@ -75,6 +75,14 @@ export function showRun(id) {
   return askJson(runPath(id), isWhole);
 }
 
+export async function listSearches() {
+  return (await askJson("api/searches", (it) => Array.isArray(it.searches))).searches;
+}
+
+export function showSearch(id) {
+  return askJson(`api/searches/${encodeURIComponent(id)}`, (it) => Array.isArray(it.rows) && Array.isArray(it.parameters));
+}
+
 const samplePath = (id, round) => `${runPath(id)}/samples/${round}.png`;
 
 export const sampleAddress = (id, round) => addressOf(samplePath(id, round));

@@ -5,13 +5,15 @@ import { h, patch } from "./dom.js";
 import { refresh, watch } from "./live.js";
 import { runView } from "./run.js";
 import { runsView } from "./runs.js";
+import { searchView } from "./searches.js";
 import { local, onDraw, redraw, remember, remembered, state } from "./store.js";
 import { roundOf } from "./words.js";
 
 const THEMES = { auto: ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
+const VIEWS = { run: runView, search: searchView };
 const main = document.getElementById("main");
 
-/* #/ is all runs; #/run/ID, #/run/ID/clients/3 and so on is one. */
+/* #/ is all runs; #/run/ID, #/run/ID/clients/3 and so on is one; #/search/ID is a search. */
 function routeOf(hash) {
   let parts;
   try {
@@ -20,7 +22,7 @@ function routeOf(hash) {
     parts = [""];
   }
   const [view, id, tab = "", client = ""] = parts;
-  return view === "run" && id ? { view, id, tab, client } : { view: "runs" };
+  return (view === "run" || view === "search") && id ? { view, id, tab, client } : { view: "runs" };
 }
 
 function arrive(isFirst) {
@@ -46,7 +48,7 @@ function draw() {
   patch(document.getElementById("bar"), bar());
   patch(document.getElementById("banner"), banner());
   try {
-    patch(main, state.link === "token" ? door() : state.route.view === "run" ? runView(state.route) : runsView());
+    patch(main, state.link === "token" ? door() : (VIEWS[state.route.view] ?? runsView)(state.route));
   } catch (error) {
     console.error(error);
     main.replaceChildren();
@@ -56,6 +58,7 @@ function draw() {
 }
 
 function title() {
+  if (state.route.view === "search") return `${state.route.id} · fedgan`;
   if (state.route.view !== "run") return "fedgan";
   const { run } = state;
   return run ? `${run.id} · ${roundOf(run)} · fedgan` : `${state.route.id} · fedgan`;

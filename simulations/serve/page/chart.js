@@ -11,7 +11,7 @@ const MOST_ROWS = 400;
 const MOST_TOLD = 12;
 
 /* Draws curves.
-   series: [{name, points: [[x, y or null], ...]}], at most a dozen are told apart well.
+   series: [{name, points: [[x, y or null], ...], isDots}], at most a dozen are told apart well; isDots: without lines.
    Options: id, title, note, xLabel, xFormat, isLog (at first), mark (an x to show), onPick(x), height. */
 export function lineChart({ id, title, note, series, xLabel = "round", xFormat = String, isLog = false, mark = null, onPick = null, height = 220 }) {
   const own = local(`chart ${id}`, () => ({ id, width: 560, hover: null, range: null, drag: null, hidden: new Set(), isLog, hasTable: false }));
@@ -96,8 +96,8 @@ function curve(it, { x, y, first, last, isLog }) {
   const points = it.points.filter(([px, py]) => py !== null && Number.isFinite(py) && (!isLog || py > 0));
   const near = points.filter(([px], at) => (points[at + 1]?.[0] ?? px) >= first && (points[at - 1]?.[0] ?? px) <= last);
   const path = near.map(([px, py], at) => `${at ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join("");
-  const dots = near.length <= 40 ? near.filter(([px]) => px >= first && px <= last) : [];
-  return h("g", { class: `curve s${it.tone}${it.dash ? " dashed" : ""}` }, h("path", { d: path || "M0 0" }), dots.map(([px, py]) => h("circle", { cx: x(px), cy: y(py), r: 2.2 })));
+  const dots = near.length <= 40 || it.isDots ? near.filter(([px]) => px >= first && px <= last) : [];
+  return h("g", { class: `curve s${it.tone}${it.dash ? " dashed" : ""}` }, h("path", { d: it.isDots ? "M0 0" : path || "M0 0" }), dots.map(([px, py]) => h("circle", { cx: x(px), cy: y(py), r: it.isDots ? 3.4 : 2.2 })));
 }
 
 function pointing(own, { read, onPick }) {

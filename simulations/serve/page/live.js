@@ -3,7 +3,7 @@
    Each question is over within moments. A stream would hold one of the six connections that a browser has to a server,
    so that a few windows side by side would leave none for anything else. */
 
-import { listRuns, showRun } from "./api.js";
+import { listRuns, listSearches, showRun, showSearch } from "./api.js";
 import { redraw, state } from "./store.js";
 import { isAtWork, spokenNews } from "./words.js";
 
@@ -18,7 +18,7 @@ export function watch(route) {
   end();
   state.missing = false;
   state.trouble = "";
-  end = route.view === "run" ? watchRun(route.id) : loop(watchRuns);
+  end = route.view === "run" ? watchRun(route.id) : route.view === "search" ? watchSearch(route.id) : loop(watchRuns);
 }
 
 /* Asks again now, as when a token was given. */
@@ -71,8 +71,8 @@ function fail(failure) {
 }
 
 async function watchRuns(isOver) {
-  const runs = await listRuns();
-  if (!isOver()) state.runs = runs;
+  const [runs, searches] = await Promise.all([listRuns(), listSearches()]);
+  if (!isOver()) Object.assign(state, { runs, searches });
   return runs.some(isAtWork) ? QUICK : CALM / 2;
 }
 
@@ -86,6 +86,15 @@ function watchRun(id) {
       state.missing = false;
     }
     return isAtWork(run) ? QUICK : CALM;
+  });
+}
+
+function watchSearch(id) {
+  if (state.search?.id !== id) state.search = null;
+  return loop(async (isOver) => {
+    const search = await showSearch(id);
+    if (!isOver()) Object.assign(state, { search, missing: false });
+    return search["at-work"] ? 2 * QUICK : CALM;
   });
 }
 

@@ -4,6 +4,7 @@ import { sampleAddress, showRun } from "./api.js";
 import { lineChart, sparkline } from "./chart.js";
 import { h, memo } from "./dom.js";
 import { countSigns, progressBar, runHref, statePill } from "./parts.js";
+import { searchesPanel } from "./searches.js";
 import { local, redraw, state } from "./store.js";
 import { areTexts, textsBeside, thumbnail } from "./texts.js";
 import { ago, atAGlance, bestInWords, brief, duration, FIGURES, figureLabel, incomparable, isAtWork, nameOf, number, plural, roundsScoredWith, scoredWith, SCORES, scoresOf, UNKNOWN, whyNoScores } from "./words.js";
@@ -22,6 +23,7 @@ export function runsView() {
   const found = sorted.filter((run) => matches(run, own));
   return [
     h("div", { class: "headline" }, h("h1", { tabindex: -1 }, "Runs"), h("p", { class: "quiet" }, summary(runs))),
+    searchesPanel(state.searches),
     runs.length > FEW && search(own, runs),
     found.length ? h("ul", { class: "runs" }, found.map((run) => card(run, runs, own))) : h("p", { class: "quiet empty" }, "No run is like that."),
     comparison(own, runs),

@@ -4,7 +4,9 @@ export const state = {
   route: { view: "runs" },
   runs: null, /* what /api/runs lists; null before it has answered */
   run: null, /* the run that is looked at, in full */
-  missing: false, /* whether that run is not there (any more) */
+  searches: null, /* what /api/searches lists; null before it has answered */
+  search: null, /* the search that is looked at, in full */
+  missing: false, /* whether that run or search is not there (any more) */
   link: "ok", /* to the server: ok, gone, or token: it wants one */
   trouble: "", /* why the last answer could not be used, in words */
   cursor: null, /* the round that film, charts and clients show; null: the latest */

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pages import ROOT, blocks
 
 RUN = (ROOT / ".ci" / "run").read_text()
-EXTRAS = {"test", "onnx", "parquet", "privacy", "tensorboard", "docs"}
+EXTRAS = {"test", "onnx", "parquet", "privacy", "search", "tensorboard", "docs"}
 
 
 @pytest.fixture

@@ -93,6 +93,10 @@ def of_fedgan(page):
 
 
 def preset_of(name, page):
+    """Returns the settings of a preset, or of a file that the page gives; none of one that a search on it has made."""
+    searches = [words for words in of_fedgan(page) if words[0] == "search" and "--out" in words]
+    if name in {f"{words[words.index('--out') + 1]}/best.toml" for words in searches}:
+        return {}
     file = pages.files(page).get(name)
     return read_preset(name) if file is None else flatten(tomllib.loads(file))
 

@@ -12,7 +12,7 @@ from ends_at import EndsAt
 
 from common import tree
 from common.errors import OtherRunError
-from common.hooks import ROUND_HOOKS
+from common.hooks import ROUND_HOOKS, Keep, Stop
 from server import checkpoint
 from server.evaluation.scoring import Scoring
 from server.records import journal, run_directory
@@ -76,6 +76,18 @@ class TestStop:
         (event,) = happened(directory)
         assert (event["event"], event["round"], event["reason"]) == ("early-stop", 2, "round 2 is enough")
         assert directory.sample(2).exists()
+
+    def test_a_hook_of_the_caller_can_end_it_without_final_scores(self, small):
+        class Enough:
+            def after(self, round):
+                return Stop("it is enough", final_scores=False) if round.number == 2 else Keep()
+
+        config = small(evaluation__extractor="auto")
+        simulate(config, num_workers=1, hooks=[Enough()])
+        found = summary(folder(config))
+        assert (found["rounds"], found["scores"]) == (2, {})
+        assert found["not-scored"][-1] == "no final scores: it is enough"
+        assert "fid" in summary(run(small("whole", evaluation__extractor="auto")))["scores"]
 
     def test_what_a_hook_adds_to_the_line_is_in_the_journal(self, small):
         assert [line["seen-by"] for line in journal.read(run(small(hooks="ends-at")).journal)] == ["ends-at"] * 2

@@ -21,7 +21,7 @@ def fuzzed(trained):
 
 
 PLACES = ["GET /api/runs/{run}", "GET /api/runs/{run}/partition", "GET /api/runs/{run}/journal"]
-PLACES += ["GET /api/runs/{run}/samples/{round}.png", "POST /api/runs/{run}/generate"]
+PLACES += ["GET /api/runs/{run}/samples/{round}.png", "POST /api/runs/{run}/generate", "GET /api/searches/{search}"]
 
 
 @pytest.mark.parametrize("place", PLACES)
