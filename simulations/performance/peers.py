@@ -21,7 +21,7 @@ from simulations.performance.figures import ROOT, Figure, Measured, Plan, Skippe
 from simulations.performance.loops import Copying, Work
 
 INSTALL = (
-    "not installed: pip install -e '.[bench]' in an environment of its own, with Python 3.12 (docs/performance.toml)"
+    "not installed: they want an environment of their own, with Python 3.12 (docs/performance.toml has the command)"
 )
 
 _TRIAL_ROUNDS = 12  # after which ``--engine auto`` has chosen
