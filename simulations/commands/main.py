@@ -14,6 +14,7 @@ import typer
 from common.errors import ConfigError, in_words
 from simulations.commands.audit import audit
 from simulations.commands.benchmark import benchmark, results
+from simulations.commands.compress import compress
 from simulations.commands.data import data, partition
 from simulations.commands.export import export
 from simulations.commands.generate import evaluate, generate
@@ -131,7 +132,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(study, benchmark, results, serve, inspect, export, track, privacy)
+_add(study, benchmark, results, serve, inspect, export, compress, track, privacy)
 
 
 def main() -> None:
