@@ -63,7 +63,7 @@ def distil(
         apply_masks(networks, masks)
         _follow(average, networks, min(_DECAY, (step + 1) / (step + 10)))
         if tell is not None and (step + 1) % 100 == 0:
-            tell(step + 1, float(loss))
+            tell(step + 1, float(loss.detach()))
     for name, network in networks.items():
         network.load_state_dict(average[name].state_dict())
     apply_masks(networks, masks)
