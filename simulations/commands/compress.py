@@ -28,7 +28,7 @@ def compress(  # noqa: PLR0913, PLR0917  a command has many options
         float, typer.Option("--prune", metavar="SHARE", help="Share of the weights to drop, as 0.5; default: none.")
     ] = 0.0,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=0, help="Of distillation, 64 examples each; default: 6000.")
+        int | None, typer.Option("--steps", min=0, help="Of distillation, 64 examples each; default: 3000.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same generator.")] = 0,
     round: RoundOption = None,

@@ -55,7 +55,7 @@ class Compression(Request):
 
     to: str = ""
     prune: Annotated[float, Plain, Field(ge=0, lt=1)] = 0.0
-    steps: Annotated[int, Plain, Field(ge=0, le=10_000_000)] = 6000
+    steps: Annotated[int, Plain, Field(ge=0, le=10_000_000)] = 3000
     seed: Annotated[Seed, Plain] = 0
 
 
@@ -162,14 +162,17 @@ def _train(parent: LoadedGenerator, student: Student, request: Compression, tell
 
 
 def _scores(made: LoadedGenerator, parent: LoadedGenerator, tell: Tell | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns what a summary has of scores, and the parent's score that rounds are compared by, of as many examples."""
+    """Returns what a summary has of scores, and of the parent the score that rounds are compared by.
+
+    They are those that a round is scored by, of as many examples as a run's last ones: others take minutes.
+    """
     evaluator = evaluator_of(made)
     if isinstance(evaluator, str):
         return {"scores": {}, "not-scored": [f"no scores: {evaluator}"]}, {}
     if tell is not None:
         tell("scoring")
     num = made.config.evaluation.final_num_samples
-    scores = evaluator.summary(made.generator, table.held_out(), num)
+    scores = evaluator.summary(made.generator, table.quick(), num)
     compared = [name for name in evaluator.available if any(one.selects_rounds for one in METRICS[name].scores)]
     return scores, model_selection.compared_by(evaluator.score(parent.generator, compared, num))
 
