@@ -92,6 +92,17 @@ def test_a_student_comes_to_make_what_its_teacher_makes_of_the_same_noise(run, s
     )
 
 
+def test_a_student_begins_with_the_first_channels_of_its_teacher(run):
+    trained = load_trained(run.path)
+    student = make_student(trained, "width=8", 0.0, 0)
+    teacher = trained.generator.state_dict()
+    smaller = 0
+    for key, value in student.sampler.state_dict().items():
+        assert torch.equal(value, teacher[key][tuple(slice(size) for size in value.shape)])
+        smaller += value.shape != teacher[key].shape
+    assert smaller
+
+
 def test_the_same_seed_gives_the_same_weights(run, tmp_path):
     digests = [
         compress(run.path, tmp_path / str(k), Compression(to="width=8", steps=3, seed=seed))["weights-sha256"]
