@@ -1,6 +1,7 @@
 """A run's generator made smaller: what a student learns, what is refused, and that all commands take the result."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from common.models import MODELS
 from server import checkpoint
 from server.records import journal, plots, report
 from server.records.run_directory import RunDirectory
+from simulations.api import load
 from simulations.commands.main import _run
 from simulations.compression import compress as module
 from simulations.compression.compress import Compression, compress
@@ -191,6 +193,28 @@ def test_it_can_be_generated_from_evaluated_and_compressed_again(small, tmp_path
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["compressed"]["from"]["run"] == "small"
     assert said["run"] == out
+
+
+def test_a_notebook_gets_the_run_that_was_made(run, tmp_path):
+    made = load(run.path).compress(tmp_path / "made", to="width=8", steps=2)
+    assert made.path == tmp_path / "made"
+    assert made.summary["compressed"]["steps"] == 2
+    assert len(made.generate(10)) == 10
+    with pytest.raises(ConfigError, match="did you mean 'prune'"):
+        load(run.path).compress(tmp_path / "other", prun=0.5)
+
+
+def test_what_is_promised_of_the_examples_goes_along(run, tmp_path):
+    private = RunDirectory(shutil.copytree(run.path, tmp_path / "private"))
+    promise = "example epsilon=10.0 delta=1e-05"
+    private.privacy.write_text("{}\n")
+    found = checkpoint.latest(private.checkpoints)
+    config = private.read_config().replaced({"privacy": promise, "evaluation.federated": False})
+    private.config.write_text(config.toml())
+    checkpoint.save_checkpoint(private.checkpoints, replace(found, config=config.identity()), keep=1)
+    compress(private.path, tmp_path / "small", Compression(to="width=8", steps=1))
+    assert (tmp_path / "small" / "privacy.jsonl").read_text() == "{}\n"
+    assert load_trained(tmp_path / "small").origin("small", 0)["privacy"].startswith("example epsilon=10")
 
 
 @pytest.mark.parametrize(
