@@ -22,6 +22,7 @@ from simulations.compression import compress as module
 from simulations.compression.compress import Compression, compress
 from simulations.compression.pruning import masks_of
 from simulations.compression.student import make_student
+from simulations.export import card
 from simulations.runs.generator import load_trained
 from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
@@ -159,6 +160,9 @@ def test_the_result_says_where_it_comes_from(run, small):
     assert "run digits, round 1" in facts["compressed-from"]
     assert parent.digest in facts["compressed-from"]
     assert "compressed-from" not in parent.origin("digits", 0)
+    assert card.facts(folder, made)["compressed-from"] == facts["compressed-from"]
+    assert "| compressed | without data, from run digits" in "\n".join(card.training(folder, made))
+    assert "| compressed |" not in "\n".join(card.training(run, parent))
     (event,) = [line for line in journal.events(folder.journal) if line["event"] == "compressed"]
     assert "25% of the weights pruned" in event["reason"]
     assert folder.read_partition() == run.read_partition()
