@@ -18,6 +18,7 @@ Event = Literal[
     "stopped",
     "not-scored",
     "features",
+    "compressed",
 ]
 """What this version notes beside the rounds; see ``docs/reliability.md``."""
 

@@ -24,6 +24,9 @@ from server.rounds.base import Snapshot
 log = logging.getLogger("fedgan.server")
 
 VERSION = 2
+COMPRESSED = "compressed-from"
+"""The key among those of ``Checkpoint.config`` by which weights that no round made say what they were made from."""
+
 _KIND = "fedgan-checkpoint"
 _NAME = re.compile(r"round-(\d+)\.safetensors")
 
@@ -176,8 +179,14 @@ def require_same_run(checkpoint: Checkpoint, config: RunConfig, roster: Mapping[
     """Checks that this run may go on from a checkpoint.
 
     Raises:
-        OtherRunError: Another configuration or other data; names each difference.
+        OtherRunError: Another configuration or other data; names each difference. Or a generator that was compressed,
+            whose other networks are gone.
     """
+    if COMPRESSED in checkpoint.config:
+        raise OtherRunError(
+            f"a compressed generator is not trained further: resume the run that it was made from "
+            f"({checkpoint.config[COMPRESSED]}), and compress that again"
+        )
     differences = differences_between(checkpoint.config, config.identity())
     if "federation.num-rounds" in config.identity() and any("federation.num-rounds" in text for text in differences):
         differences.append(

@@ -220,6 +220,25 @@ class Result:
             return export_dataset(self._run, trained, folder, request)
         return export_model(self._run, trained, folder, request)
 
+    def compress(self, out: str | Path, *, round: Round = None, client: int | None = None, **options: Any) -> "Result":
+        """Makes a smaller generator out of this run's, and returns its run.
+
+        Args:
+            out: A new folder, which will be a run directory.
+            round: As in ``generate``.
+            client: As in ``generate``.
+            options: ``to``, ``prune``, ``steps``, ``seed`` (``Compression`` in ``simulations/compression/``).
+
+        Raises:
+            ConfigError: What cannot be made smaller so, by its value.
+        """
+        from simulations.compression.compress import Compression, compress
+
+        request, folder = Compression.of(options), place("out", out)
+        require_whole(round, client)
+        compress(self.path, folder, request, round, client)
+        return load(folder)
+
     def _trained(self, round: Round, client: int | None) -> LoadedGenerator:
         """Returns a generator, loaded once unless a newer checkpoint has landed."""
         require_whole(round, client)

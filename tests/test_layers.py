@@ -40,6 +40,7 @@ FLOORS = {
         ["runtime", "runs", "deployment", "presets"],
         ["tools"],
         ["export"],
+        ["compression"],
         ["serve"],
         ["api"],
         ["studies"],

@@ -17,6 +17,7 @@ from simulations.commands.app import app as flower_app
 from simulations.commands.audit import audit
 from simulations.commands.benchmark import benchmark, results
 from simulations.commands.completion import VARIABLE, completion
+from simulations.commands.compress import compress
 from simulations.commands.config import config
 from simulations.commands.data import data, partition
 from simulations.commands.export import export
@@ -137,7 +138,7 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(RunDirectory.existing(run))))
 
 
-_add(search, study, benchmark, results, serve, inspect, export, track, privacy)
+_add(search, study, benchmark, results, serve, inspect, export, compress, track, privacy)
 app.add_typer(runs, name="runs")
 _add(config, flower_app, completion)
 

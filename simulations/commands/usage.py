@@ -22,6 +22,7 @@ _COMMANDS = {
     "benchmark": "bench compare",
     "certificates": "certs cert keys",
     "export": "convert onnx save",
+    "compress": "distil distill shrink prune quantize quantise smaller",
     "submit": "deploy",
     "inspect": "info origin",
     "audit": "attack membership leak privacy mia canaries",

@@ -7,6 +7,7 @@ from typing import Any
 from common.metrics import Names, table
 from common.metrics.membership import MEMBERSHIP
 from common.metrics.memorisation import MEMORISATION
+from server.checkpoint import COMPRESSED
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
 from server.records.privacy_words import ledger_of, sentence
@@ -47,6 +48,7 @@ def facts(run: RunDirectory, trained: LoadedGenerator) -> dict[str, Any]:
         "split": config.partition,
         "clients": config.federation.num_clients,
         "seed": config.seed,
+        **({COMPRESSED: trained.compressed} if trained.compressed else {}),
         **({"privacy": config.privacy_component.spec()} if config.privacy_component.private else {}),
     }
 
@@ -110,6 +112,7 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         f"| objective | `{config.objective}` |",
         f"| model | `{config.model}` |",
         f"| seed | {config.seed} |",
+        *([f"| compressed | without data, from {trained.compressed} |"] if trained.compressed else []),
         "",
     ]
     clients, names = _clients(run), Names(clients=client_names(run.read_partition()))

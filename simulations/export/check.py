@@ -68,6 +68,19 @@ def require_same(agreement: Agreement, name: str, noun: str = "images", toleranc
         )
 
 
+def evaluator_of(trained: LoadedGenerator) -> Evaluator | str:
+    """Returns what scores a run's generator on held-out examples of this machine, or why there are none here."""
+    config = trained.config
+    try:
+        root = Path(config.data.root).expanduser()
+        dataset = config.source.load(root, image_size=config.data.image_size, download=False)
+    except DataError as error:
+        return str(error)
+    if dataset.spec != trained.spec:
+        return f"data.name={config.data.name!r} has {dataset.spec} here, the generator makes {trained.spec}"
+    return Evaluator(config, dataset)
+
+
 class Ruler:
     """Measures a score of a run's generator and of its exports: of images fid, of text how well it is expected.
 
@@ -89,19 +102,12 @@ class Ruler:
         self.reason = "fid-images is 0" if num_samples == 0 else ""
         self._metric, self._trained = metric, trained
         self._evaluator: Evaluator | None = None
-        config = trained.config
         if self.reason:
             return
-        try:
-            root = Path(config.data.root).expanduser()
-            dataset = config.source.load(root, image_size=config.data.image_size, download=False)
-        except DataError as error:
-            self.reason = f"{error}"
+        evaluator = evaluator_of(trained)
+        if isinstance(evaluator, str):
+            self.reason = evaluator
             return
-        if dataset.spec != trained.spec:
-            self.reason = f"data.name={config.data.name!r} has {dataset.spec} here, the generator makes {trained.spec}"
-            return
-        evaluator = Evaluator(config, dataset)
         self.reason = evaluator.limits.reason_against(metric.name) or ""
         self._evaluator = None if self.reason else evaluator
 

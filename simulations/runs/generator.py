@@ -20,7 +20,7 @@ from common.generation import balanced_labels, held_classes, load_sampler
 from common.models import Roles, Sampler
 from common.tree import Tree, digest, select
 from server import checkpoint
-from server.checkpoint import Checkpoint
+from server.checkpoint import COMPRESSED, Checkpoint
 from server.records import journal, model_selection
 from server.records.run_directory import RunDirectory
 from simulations.runs import provenance
@@ -43,6 +43,7 @@ class LoadedGenerator:
         held: The classes that clients had images of, in order; all, where one keeps its counts to itself.
         class_names: What each class is called; its number, where nobody said.
         sampling: The model's options of sampling that are other than the run's, as a user wrote them; else empty.
+        compressed: What it was made from by ``fedgan compress``: a run, its round and weights; empty: it was trained.
         conditional: Whether its images show the labels that they are asked for.
     """
 
@@ -55,6 +56,7 @@ class LoadedGenerator:
     held: tuple[int, ...]
     class_names: tuple[str, ...] = ()
     sampling: str = ""
+    compressed: str = ""
 
     @property
     def conditional(self) -> bool:
@@ -69,7 +71,8 @@ class LoadedGenerator:
         facts = provenance.origin(
             run, self.config.data.name, self.round, seed, self.digest, self.config.privacy_component.spec()
         )
-        return facts | ({"sampler": self.sampling} if self.sampling else {})
+        facts |= {"sampler": self.sampling} if self.sampling else {}
+        return facts | ({COMPRESSED: self.compressed} if self.compressed else {})
 
     def images(self, way: str) -> ImageSpec:
         """Returns the specification of the images that are made.
@@ -166,7 +169,8 @@ def load_trained(path: Path, round: Round = None, client: int | None = None, sam
     generator = load_sampler(config.model_component, spec, weights)
     held = held_classes((client["label-counts"] for client in found.roster["clients"]), spec.num_classes)
     names = _class_names(run, spec.num_classes)
-    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names, sampling)
+    compressed = str(found.config.get(COMPRESSED, ""))
+    return LoadedGenerator(generator, spec, config, done, digest(weights), adversary, held, names, sampling, compressed)
 
 
 def open_checkpoint(path: Path, round: Round = None) -> tuple[RunDirectory, RunConfig, Checkpoint]:

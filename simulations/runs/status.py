@@ -38,6 +38,8 @@ def _at_work(view: View) -> tuple[State, str]:
 
 def _how_it_finished(view: View) -> str:
     done = view.last_round
+    if made := next((event["reason"] for event in reversed(view.events) if event["event"] == "compressed"), ""):
+        return f"A compressed generator: {made}."
     if reason := _ended_early(view):
         return f"Finished early, after round {done}: {reason}."
     return f"Finished after {done} rounds."

@@ -142,9 +142,9 @@ def test_a_run_that_a_command_uses_was_made_by_one_before(page):
     made = set()
     for words in of_fedgan(page):
         name, given = parsed(words)
-        if name in ("generate", "evaluate", "export", "report", "track"):
+        if name in ("generate", "evaluate", "export", "compress", "report", "track"):
             assert str(given["run"]) in made, f"nothing on {name_of(page)} makes {given['run']}"
-        elif given.get("resume"):
+        if given.get("resume"):
             assert str(given["out"]) in made
         elif given.get("out"):
             made.add(str(given["out"]).removeprefix("$PWD/"))

@@ -1,0 +1,1 @@
+"""Smaller generators out of trained ones: distillation without data, and pruning."""
