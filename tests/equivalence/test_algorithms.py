@@ -1,7 +1,6 @@
 """Every algorithm ends with the same bits when its messages travel as bytes, and when its run is interrupted."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from server.records import journal, run_directory
 from simulations.runtime import in_process
 from simulations.runtime.in_process import simulate
 from simulations.runtime.in_process_grid import InProcessGrid
+from tests.rarely import RARELY
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -74,7 +74,7 @@ def test_a_resumed_run_ends_with_the_same_bits(small, spec):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute each: set FEDGAN_ALL_RUNTIMES=1")
+@RARELY
 def test_flower_on_ray_ends_with_the_same_bits(small, tmp_path):
     with flower(tmp_path / "home") as flwr:
         for spec in SPECS:

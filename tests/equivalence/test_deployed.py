@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from common.algorithms import ALGORITHMS
 from server.records import journal, run_directory
 from simulations.deployment.certificates import Folder, issue
 from simulations.runtime.in_process import simulate
+from tests.rarely import RARELY
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def test_deployed_clients_add_up_under_masks_to_the_same_bits(fed, small):
 
 
 @pytest.mark.usefixtures("no_reports")
-@pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute each: set FEDGAN_ALL_RUNTIMES=1")
+@RARELY
 def test_every_algorithm_ends_deployed_with_the_same_bits(fed, small):
     apart = []
     for algorithm in (name for name, kind in ALGORITHMS.items() if kind.fitting == "steps"):
@@ -96,7 +96,7 @@ def test_every_algorithm_ends_deployed_with_the_same_bits(fed, small):
     assert not apart
 
 
-@pytest.mark.skipif("FEDGAN_ALL_RUNTIMES" not in os.environ, reason="half a minute: set FEDGAN_ALL_RUNTIMES=1")
+@RARELY
 def test_counts_of_n_grams_end_deployed_with_the_same_bits(fed, small):
     ours, theirs = small("ours", **COUNTS), small("theirs", **COUNTS)
     simulate(ours)

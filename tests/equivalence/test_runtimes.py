@@ -24,7 +24,7 @@ VARIANTS = {
     },
     "masked sums": {"algorithm": "fedavg sync=generator", "aggregate": "secure-mean threshold=3"},
 }
-if "FEDGAN_ALL_RUNTIMES" in os.environ:  # every algorithm: test_algorithms.py; text, deployed: test_deployed.py
+if "FEDGAN_ALL_TESTS" in os.environ:  # every algorithm: test_algorithms.py; text, deployed: test_deployed.py
     VARIANTS["scaffold of ten"] = {**VARIANTS["scaffold, moments kept"], "federation.num-clients": 10}
     VARIANTS["text by role"] = {**TEXT, "algorithm": "fedopt optimizer=adam", "transforms": "clip norm=1.0"}
     VARIANTS["counts of n-grams"] = COUNTS

@@ -17,7 +17,7 @@ nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-IN_CI = {"own-algorithm"}  # the others take their time: FEDGAN_NOTEBOOKS=1 runs them too
+IN_CI = {"own-algorithm"}  # the others take their time: FEDGAN_ALL_TESTS=1 runs them too
 SHORTER = [
     (r'("federation.num-rounds": )\d+', r"\g<1>2"),
     (r'("local.steps": )\d+', r"\g<1>1"),
@@ -78,8 +78,8 @@ def test_files_are_those_of_the_page_on_extending(name):
 @by_notebook
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what drives the kernel
 def test_cells_run(path, tmp_path, monkeypatch):
-    if path.stem not in IN_CI and "FEDGAN_NOTEBOOKS" not in os.environ:
-        pytest.skip("takes a minute: FEDGAN_NOTEBOOKS=1 runs it")
+    if path.stem not in IN_CI and "FEDGAN_ALL_TESTS" not in os.environ:
+        pytest.skip("takes a minute: FEDGAN_ALL_TESTS=1 runs it")
     from simulations.tools.notebooks import execute
 
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))

@@ -21,6 +21,7 @@ import pages
 from pages import ROOT
 
 from simulations.commands import main
+from tests.rarely import RARELY
 
 PAGE = ROOT / "docs" / "tutorial.md"
 INSTALLS, STAYS = "not in the test: it is installed there", "each in a terminal of its own"
@@ -106,6 +107,7 @@ def followed(tmp_path_factory):
 
 
 @pytest.mark.slow
+@RARELY
 def test_the_tutorial_can_be_followed_from_top_to_bottom(followed):
     place, said = followed
     assert "700" in said["data image-folder"].replace("560 training and 140", "700")
@@ -118,6 +120,7 @@ def test_the_tutorial_can_be_followed_from_top_to_bottom(followed):
 
 
 @pytest.mark.slow
+@RARELY
 def test_each_site_took_part_with_its_own_folder_and_kept_the_promise(followed):
     place, said = followed
     clients = json.loads((place / "runs" / "private" / "partition.json").read_text())["clients"]
@@ -129,6 +132,7 @@ def test_each_site_took_part_with_its_own_folder_and_kept_the_promise(followed):
 
 
 @pytest.mark.slow
+@RARELY
 def test_the_private_generator_draws_the_classes_apart(followed):
     """A triangle of this script is darkest at its upper corners, and a square is not: no look at pixels is needed."""
     place, _ = followed

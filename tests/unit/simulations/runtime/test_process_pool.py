@@ -22,6 +22,7 @@ from simulations.runtime import process_pool as module
 from simulations.runtime import shared_memory
 from simulations.runtime.in_process import simulate
 from simulations.runtime.shared_memory import Shared
+from tests.rarely import RARELY
 
 pytestmark = [pytest.mark.usefixtures("no_reports"), pytest.mark.slow]
 
@@ -61,11 +62,11 @@ def begun(monkeypatch):
     "changes",
     [
         {},
-        {"local__moments": "keep", "federation__fraction": 0.7},
-        {"algorithm": "scaffold"},
+        pytest.param({"local__moments": "keep", "federation__fraction": 0.7}, marks=RARELY),
+        pytest.param({"algorithm": "scaffold"}, marks=RARELY),
         {"algorithm": "md-gan", "local__moments": "keep"},
-        {"transforms": "compress"},
-        {"evaluation__extractor": "mnist-cnn", "data__name": "mnist-10k"},
+        pytest.param({"transforms": "compress"}, marks=RARELY),
+        pytest.param({"evaluation__extractor": "mnist-cnn", "data__name": "mnist-10k"}, marks=RARELY),
     ],
     ids=str,
 )
