@@ -8,6 +8,7 @@ import pytest
 
 from simulations.performance.bars import BARS
 from simulations.performance.page import read_results
+from tests.rarely import RARELY
 
 ROOT = Path(__file__).parents[2]
 CHEAP = (
@@ -54,6 +55,7 @@ def test_the_quick_benchmarks_run_and_keep_their_figures(tmp_path):
 
 
 @pytest.mark.slow
+@RARELY
 def test_the_quick_benchmark_of_attacks_runs(tmp_path):
     done = run("--quick", "--json", tmp_path / "b.json", "--only", "attacks")
     assert done.returncode == 0, done.stderr
