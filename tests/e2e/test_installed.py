@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.archives import SAFELY
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     'model="mlp width=16 latent-size=8" partition="shards per-client=2 examples-per-client=40" '
@@ -35,7 +37,7 @@ def installed(tmp_path_factory):
     run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", place], cwd=ROOT)
     (sdist,) = place.glob("*.tar.gz")
     with tarfile.open(sdist) as packed:
-        packed.extractall(place, filter="data")
+        packed.extractall(place, **SAFELY)
     run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", place],
         cwd=sdist.with_suffix("").with_suffix(""),
