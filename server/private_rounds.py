@@ -32,7 +32,7 @@ class PrivateRounds:
         return cls(config, clients) if isinstance(config.privacy_component, ClientPrivacy) else None
 
     def cohort(self, seed: int, round: int) -> list[int]:
-        """Returns who takes part in a round, ascending; whoever is not told cannot know it."""
+        """Returns who takes part in a round, ascending; each client is drawn by itself."""
         return drawn(self._clients, self._plan.mechanism.rate, self._source(seed, "cohort", round))
 
     def mean(self, seed: int, round: int, weights: Tree) -> NoisyMean:

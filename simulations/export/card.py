@@ -117,7 +117,10 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     ]
     clients, names = _clients(run), Names(clients=client_names(run.read_partition()))
     if config.privacy_component.unit == "client":
-        lines += [f"{len(clients)} clients; who they are, and what each holds, is not told, by the run's promise.", ""]
+        lines += [
+            f"{len(clients)} clients; who they are and what each holds is left out, by the run's promise.",
+            "",
+        ]
     elif clients:
         counts = [client["num-examples"] for client in clients]
         few, many = min(counts), max(counts)
