@@ -16,7 +16,7 @@ from simulations.runtime.in_process import simulate
 pytest.importorskip("dp_accounting", reason="extra privacy")
 pytestmark = pytest.mark.usefixtures("no_reports")
 
-PRIVATE = {"privacy": "example epsilon=10", "evaluation.federated": False}
+PRIVATE = {"privacy": "example epsilon=10", "evaluation.federated": False, "federation.num-rounds": 2}
 
 
 def run(config, **options):
