@@ -44,7 +44,10 @@ def config(
 def _nearest(word: str, known: "list[Setting]") -> str:
     from common.setting_suggestions import nearest
 
-    close = nearest(word, [setting.name for setting in known])
+    names = dict.fromkeys(setting.name for setting in known)
+    for choice in (choice for setting in known for choice in setting.choices):
+        names |= dict.fromkeys([choice.name, *(option.name for option in choice.options)])
+    close = nearest(word, list(names))
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "fedgan config lists every key"
 
 

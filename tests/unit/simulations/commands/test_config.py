@@ -104,7 +104,11 @@ def test_all_keys_are_printed_and_json_says_the_same(capsys):
     assert (fraction["type"], fraction["exclusiveMinimum"], fraction["maximum"]) == ("number", 0, 1)
 
 
-def test_a_word_that_is_nowhere_is_an_error_with_the_nearest_key(capsys):
-    code, out, err = fedgan("config", "num-roundz", capsys=capsys)
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("num-roundz", "federation.num-rounds"), ("fedporx", "fedprox"), ("instanse-noise", "instance-noise")],
+)
+def test_a_word_that_is_nowhere_is_an_error_with_the_nearest_key_component_or_option(word, meant, capsys):
+    code, out, err = fedgan("config", word, capsys=capsys)
     assert (code, out) == (2, "")
-    assert err == "error: 'num-roundz': no setting speaks of it; did you mean 'federation.num-rounds'?\n"
+    assert err == f"error: {word!r}: no setting speaks of it; did you mean {meant!r}?\n"
