@@ -1,5 +1,7 @@
 """What a client may release of its examples in a round, each sum with the noise that its plan pays for."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from common.errors import ConfigError
@@ -26,6 +28,16 @@ class PrivateRound:
     def mean_batch_size(self) -> float:
         """Examples in a batch on average."""
         return self.plan.mechanism.rate * self.num_examples
+
+    def here(self) -> Callable[[], None]:
+        """Returns what goes back to now, for work that is begun again; nothing released since may have been seen."""
+        uses, state = self._uses, self.source.generator.get_state()
+
+        def back() -> None:
+            self._uses = uses
+            self.source.generator.set_state(state)
+
+        return back
 
     def hidden(self, total: Tensor, clip: float, rate: float = 1.0) -> Tensor:
         """Returns a sum over examples, float64 on the CPU, with noise in every coordinate.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,23 @@ EXAMPLES_AT_ONCE = 128
 """Whose gradients are computed together: more of them take more memory, and no less time on a CPU."""
 
 _DRAWS = "draws."
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """What one private batch is made of, on the CPU.
+
+    Attributes:
+        chosen: Which examples of the shard (B,) int64, B by chance; none in a phase that uses none.
+        draws: What the objective drew, by name: (B, ...), or as many as ``local.batch-size`` in such a phase.
+        generator: For further draws.
+        step: See ``Batch``.
+    """
+
+    chosen: Tensor
+    draws: dict[str, Tensor]
+    generator: torch.Generator
+    step: int
 
 
 class PrivateSteps:
@@ -66,8 +83,8 @@ class PrivateSteps:
         """Returns how many examples the phases of all steps take on average, which says nothing of the client."""
         return self.release.mean_batch_size * self._maker.local.steps * sum(phase.uses_examples for phase in phases)
 
-    def batches(self, phases: Sequence[Phase], given: Tree | None) -> Iterator[Batch]:
-        """Yields a batch for each of the phases of each step, every one of its own.
+    def drawn(self, phases: Sequence[Phase], given: Tree | None) -> Iterator[DrawnBatch]:
+        """Yields what the batch of each of the phases of each step is made of, every one of its own.
 
         Those of phases without real examples are of ``local.batch-size``, with labels drawn evenly over all classes:
         they depend on nothing that the client holds.
@@ -82,9 +99,19 @@ class PrivateSteps:
         public = self._assigned.generator("public")
         for _ in range(steps):
             for phase in phases:
-                batch = self._of_examples() if phase.uses_examples else self._of_draws(public)
-                yield replace(batch, step=counts[phase.name])
+                found = self._of_examples() if phase.uses_examples else self._of_draws(public)
+                yield replace(found, step=counts[phase.name])
                 counts[phase.name] += 1
+
+    def batches(self, phases: Sequence[Phase], given: Tree | None) -> Iterator[Batch]:
+        """Yields these batches, on the device."""
+        stored, labels, rows = self._assigned.examples.located()
+        stored, labels = resident(stored, self._device), resident(labels, self._device)
+        for own in self.drawn(phases, given):
+            places = (own.chosen if rows is None else rows[own.chosen]).to(self._device)
+            examples = self._maker.example_spec.to_input(take(stored, places))
+            draws = {name: value.to(self._device) for name, value in own.draws.items()}
+            yield Batch(examples, take(labels, places), draws, own.generator, own.step)
 
     def take_gradients(self, phase: Phase, batch: Batch, context: AbstractContextManager[object]) -> None:
         """Gives every weight that the phase steps its gradient, with noise.
@@ -119,29 +146,32 @@ class PrivateSteps:
             with context:
                 found = clipped_gradients(loss, weights, some, release.plan.clip)
             total += torch.cat([value.flatten() for value in found.values()]).cpu()
-        mean = release.hidden(total, release.plan.clip, release.plan.mechanism.rate) / release.mean_batch_size
-        parts = torch.split(mean.float().to(self._device), [value.numel() for value in weights.values()])
+        mean = self.noisy_mean(total).float().to(self._device)
+        parts = torch.split(mean, [value.numel() for value in weights.values()])
         for value, part in zip(weights.values(), parts, strict=True):
             value.grad = part.view_as(value)
 
-    def _of_examples(self) -> Batch:
-        release, examples = self.release, self._assigned.examples
-        stored, labels, rows = examples.located()
-        chosen = (release.source.uniforms(len(examples)) < release.plan.mechanism.rate).nonzero().flatten()
-        places = chosen if rows is None else rows[chosen]
-        own, generator = labels[places], release.source.generator
-        draws = self._draw(len(own), generator, own if self._maker.local.fake_labels == "own" else None)
-        found = take(resident(stored, self._device), places.to(self._device))
-        return Batch(self._maker.example_spec.to_input(found), own.to(self._device), draws, generator)
+    def noisy_mean(self, total: Tensor) -> Tensor:
+        """Returns a sum of clipped gradients (P,), float64 on the CPU, with noise, over the mean size of a batch.
 
-    def _of_draws(self, generator: torch.Generator) -> Batch:
-        none, labels = self._assigned.examples.take(torch.empty(0, dtype=torch.int64))
-        draws = self._draw(self._maker.local.batch_size, generator, None)
-        none = self._maker.example_spec.to_input(none.to(self._device))
-        return Batch(none, labels.to(self._device), draws, generator)
+        Raises:
+            ConfigError: The plan does not pay for it.
+        """
+        plan = self.release.plan
+        return self.release.hidden(total, plan.clip, plan.mechanism.rate) / self.release.mean_batch_size
+
+    def _of_examples(self) -> DrawnBatch:
+        source, labels = self.release.source, self._assigned.examples.labels
+        chosen = (source.uniforms(len(labels)) < self.release.plan.mechanism.rate).nonzero().flatten()
+        own = labels[chosen] if self._maker.local.fake_labels == "own" else None
+        return DrawnBatch(chosen, self._draw(len(chosen), source.generator, own), source.generator, 0)
+
+    def _of_draws(self, generator: torch.Generator) -> DrawnBatch:
+        none = torch.empty(0, dtype=torch.int64)
+        return DrawnBatch(none, self._draw(self._maker.local.batch_size, generator, None), generator, 0)
 
     def _draw(self, num: int, generator: torch.Generator, own_labels: Tensor | None) -> dict[str, Tensor]:
         spec = self._maker.example_spec
         classes = torch.arange(spec.num_classes)
         source = DrawSource(num, generator, classes, self._maker.noise_shape, spec.shape, own_labels)
-        return {name: value.to(self._device) for name, value in self._maker.objective.draw(source).items()}
+        return self._maker.objective.draw(source)

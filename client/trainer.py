@@ -84,11 +84,6 @@ class Trainer:
         return len(self._assigned.examples)
 
     @property
-    def is_private(self) -> bool:
-        """Whether what leaves the client is under a promise of privacy."""
-        return self._private is not None
-
-    @property
     def roles(self) -> Roles:
         """What each network is for."""
         return self._roles

@@ -56,6 +56,11 @@ class LocalConfig(Options):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="how both rates fall from the first round, or the last to warm up, to the last of all"
     )
+    full_rate_steps: int = Field(
+        800,
+        ge=0,
+        description="local steps from which on rates that fall go with one over the root of the steps, too; 0: none",
+    )
     warmup_rounds: int = Field(0, ge=0, description="first rounds in which both rates rise, in equal steps; 0: none")
     final_rate: float = Field(
         0.05, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"

@@ -14,6 +14,8 @@ _RENAMED = {
 }
 _VALUES = {("weighting", "images"): "examples"}
 _OPTIONS = {"partition": {"images-per-client=": "examples-per-client=", "min-images=": "min-examples="}}
+_LATER = {("model", "transformer"): ("mixing=", "1")}
+"""Options that components have got since, with the value that does what they did before."""
 KEYS = (*_BETAS, _COMPRESSION, *_RENAMED)
 """Keys that there are no more."""
 
@@ -44,6 +46,7 @@ def renewed(flat: Mapping[str, Any]) -> dict[str, Any]:
         for old, new in options.items():
             if isinstance(found.get(key), str):
                 found[key] = found[key].replace(old, new)
+    _add_later(found)
     if decays := [f"{key.removeprefix('local.')}={flat[key]}" for key in _BETAS if key in flat]:
         found.setdefault("optimiser", " ".join(["adam", *decays]))
     if transforms := _clip_and_noise(found):
@@ -53,6 +56,16 @@ def renewed(flat: Mapping[str, Any]) -> dict[str, Any]:
     if kind not in (None, "none"):
         found["transforms"] = " | ".join(filter(None, [found["transforms"], f"compress to={kind}"]))
     return found
+
+
+def _add_later(found: dict[str, Any]) -> None:
+    """Adds what there was no setting for, and whose default is not what was done then."""
+    if "local.schedule" in found:
+        found.setdefault("local.full-rate-steps", 0)
+    for (key, name), (option, value) in _LATER.items():
+        words = str(found.get(key, "")).split()
+        if words[:1] == [name] and not any(word.startswith(option) for word in words):
+            found[key] += f" {option}{value}"
 
 
 def _clip_and_noise(found: dict[str, Any]) -> str:

@@ -70,14 +70,7 @@ class BatchedFit:
         for joint in self._joint.values():
             joint.begin()
         average = self._begin_average()
-        found: list[Tensors] = []
-        for first, num_steps, buffers in self._step_buffers():
-            is_at = False  # whether the buffers' own count of steps is that of the step at hand
-            for number in range(num_steps):
-                is_at = self._step(buffers, first + number, number, is_at)
-                if average is not None:
-                    average.take()
-            found.append(buffers.found(num_steps))
+        found = self._train(average)
         for joint in self._joint.values():
             joint.end(len(self._members))
         if average is not None:
@@ -86,6 +79,18 @@ class BatchedFit:
         for member, copy in zip(self._members, self._copies.take(self._weights), strict=True):
             member.keep_copy(copy)
         return self._results(found, time.perf_counter() - start)
+
+    def _train(self, average: StepAverage | None) -> list[Tensors]:
+        """Takes all steps; returns what they have given, by block of steps."""
+        found: list[Tensors] = []
+        for first, num_steps, buffers in self._step_buffers():
+            is_at = False  # whether the buffers' own count of steps is that of the step at hand
+            for number in range(num_steps):
+                is_at = self._step(buffers, first + number, number, is_at)
+                if average is not None:
+                    average.take()
+            found.append(buffers.found(num_steps))
+        return found
 
     def _results(self, found: Sequence[Tensors], seconds: float) -> list[Result]:
         """Returns each client's means; waits for the device, once."""
@@ -219,7 +224,10 @@ class BatchedFit:
             losses, watched, kept = vectorised(alone)(self._weights, tensors, kept)
         losses = losses.float()
         losses.sum().backward()
-        losses = losses.detach()
+        return self._move(phase, losses.detach(), rates), watched, kept
+
+    def _move(self, phase: Phase, losses: Tensor, rates: Mapping[str, Tensor] | None) -> Tensor:
+        """Steps the networks of a phase by their gradients; returns its losses (N,), with clients' own added."""
         if not self._joint:
             for network in phase.networks:
                 self._hand_out_gradients(network)
@@ -235,7 +243,7 @@ class BatchedFit:
                 value.grad = None
             if phase.after is not None:
                 self._after(phase.after, network)
-        return losses, watched, kept
+        return losses
 
     def _rate(self, network: str) -> float:
         return self._members[0].steppers[network].learning_rate

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from client.batched.cuda_graph import GraphCache, cuda_graph
 from client.batched.fit import BatchedFit
 from client.batched.joint_steps import JointSteps
+from client.batched.private_fit import PrivateFit
 from client.batched.stacked_trainer import Request, Result, StackedTrainer, caught
 from client.batched.step_buffers import ExamplePool
 from client.batched.weight_copies import WeightCopies
 from client.functional.borrowing import BorrowingNetworks
 from client.trainer_spec import TrainerSpec
-from common.tree import Tree
 
 log = logging.getLogger("fedgan.client")
 
@@ -86,7 +86,7 @@ class StackedWeights:
         kind = len(members), requests[0].kind
         if kind in self._proven:
             return self._together(members, requests)
-        kept = [(member.parameters(), member.moments()) for member in members]
+        starts = [member.here() for member in members]
         try:
             try:
                 results = self._together(members, requests)
@@ -95,24 +95,25 @@ class StackedWeights:
                     raise
                 _say_once("steps are not recorded", error)
                 self._graphs.record = None
-                _take_back(members, kept)
+                _go_back(starts)
                 results = self._together(members, requests)
         except Exception as error:
             _say_once("clients are trained one after another, not together", error)
             self._refused.add(requests[0].kind)
-            _take_back(members, kept)
+            _go_back(starts)
             return None
         self._proven.add(kind)
         return results
 
     def _together(self, members: Sequence[StackedTrainer], requests: Sequence[Request]) -> list[Result]:
         shared = self._functional, self._weights, self._joint, self._pool
-        return BatchedFit(*shared, members, requests, self._graphs, self._copies).run()
+        kind = BatchedFit if members[0].private is None else PrivateFit
+        return kind(*shared, members, requests, self._graphs, self._copies).run()
 
 
-def _take_back(members: Sequence[StackedTrainer], kept: Sequence[tuple[Tree, Tree]]) -> None:
-    for member, (weights, moments) in zip(members, kept, strict=True):
-        member.take_back(weights, moments)
+def _go_back(starts: Sequence[Callable[[], None]]) -> None:
+    for back in starts:
+        back()
 
 
 def _alone(member: StackedTrainer, request: Request) -> Result:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from client.batched.joint_steps import Slots
 from client.batches import Block
+from client.private_steps import PrivateSteps
 from client.step_average import StepAverage
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
@@ -71,10 +72,10 @@ class StackedTrainer(Trainer):
         self._copy = {}
         chosen = None if networks is None else tuple(networks)
         request = Request(chosen, given, extra_loss, gradient_hook)
-        if self.is_private:  # as batches differ in size
-            return self.fit_alone(request)
-        generator, blocks = self._draw(self.step_phases(chosen), request)
-        self._drawn = request, generator, itertools.chain([next(blocks)], blocks)  # while others do so in their threads
+        if self.private is None:
+            generator, blocks = self._draw(self.step_phases(chosen), request)
+            first = [next(blocks)]  # while others do so in their threads
+            self._drawn = request, generator, itertools.chain(first, blocks)
         return self._fit(self, request)
 
     def load(self, tree: Tree) -> None:
@@ -105,7 +106,19 @@ class StackedTrainer(Trainer):
 
     def terms(self) -> tuple[object, ...]:
         """Returns what must be equal for clients to be trained together, beside what they ask for."""
-        return self._assigned.round, self._kept_share, *(stepper.learning_rate for stepper in self.steppers.values())
+        rates = (stepper.learning_rate for stepper in self.steppers.values())
+        return self._assigned.round, self._kept_share, None if self.private is None else self.clip, *rates
+
+    @property
+    def private(self) -> PrivateSteps | None:
+        """What pays for steps on real examples; None: nothing is promised of them."""
+        return self._private
+
+    @property
+    def clip(self) -> float:
+        """Of a private client: the longest gradient of an example."""
+        assert self._private is not None
+        return self._private.release.plan.clip
 
     @property
     def examples(self) -> ExampleSet:
@@ -127,11 +140,19 @@ class StackedTrainer(Trainer):
         generator = self._assigned.generator()
         return generator, self._batch_maker.blocks(self._assigned, phases, request.given, generator)
 
-    def take_back(self, weights: Tree, moments: Tree) -> None:
-        """Goes back to what ``parameters`` and ``moments`` returned."""
-        self.load(weights)
-        if self._slots:
-            torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
+    def here(self) -> Callable[[], None]:
+        """Returns what goes back to how the client is now: nothing that it does until then may have left it."""
+        weights, moments = self.parameters(), self.moments()
+        unused = None if self._private is None else self._private.release.here()
+
+        def back() -> None:
+            self.load(weights)
+            if self._slots:
+                torch._foreach_copy_(list(self._slots.values()), [moments[key] for key in self._slots])
+            if unused is not None:
+                unused()
+
+        return back
 
     def move_to(self, weights: Mapping[str, Tensor], slots: Mapping[str, Slots]) -> None:
         """Keeps its weights, buffers and slots in its row of ``weights`` and ``slots`` (N, ...) from here on."""

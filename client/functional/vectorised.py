@@ -16,6 +16,7 @@ test pins: ``torch.func.vmap`` itself takes a fifth of a small step to look thro
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -56,29 +57,31 @@ Rules = Mapping[Any, Callable[..., Any]]
 """What is carried out instead of functions of torch's, by these."""
 
 
-def vectorised(function: Callable[..., Any], rules: Rules | None = None) -> Callable[..., Any]:
-    """Returns ``function`` over the first dimension of all its tensors; its results have that dimension too.
+def vectorised(function: Callable[..., Any], rules: Rules | None = None, depth: int = 1) -> Callable[..., Any]:
+    """Returns ``function`` over the first dimensions of all its tensors; its results have these dimensions too.
 
     Args:
         function: Of one client; takes and returns tensors, or dictionaries and tuples of them. It may draw from
-            ``Generators`` that it holds, and differentiate.
+            ``Generators`` that it holds, with a depth of 1, and differentiate.
         rules: Beside those of this file.
+        depth: How many dimensions: 1, clients; 2, clients and examples of each.
     """
     rules = {**_WRITTEN_OUT, **(rules or {})}
     lazy_load_decompositions()
 
-    def together(*arguments: Any) -> Any:
-        num = len(next(_leaves(arguments)))
-        level = _functorch._vmap_increment_nesting(num, "error")
+    def inside(sizes: Sequence[int], arguments: Any) -> Any:
+        if not sizes:
+            with _Interception(rules):
+                return function(*arguments)
+        level = _functorch._vmap_increment_nesting(sizes[0], "error")
         try:
             batched = _each(arguments, lambda value: _functorch._add_batch_dim(value, 0, level))
-            with _Interception(rules):
-                results = function(*batched)
-            return _each(results, lambda value: _functorch._remove_batch_dim(value, level, num, 0))
+            results = inside(sizes[1:], batched)
+            return _each(results, lambda value: _functorch._remove_batch_dim(value, level, sizes[0], 0))
         finally:
             _functorch._vmap_decrement_nesting()
 
-    return together
+    return lambda *arguments: inside(next(_leaves(arguments)).shape[:depth], arguments)
 
 
 def written_out(function: Any) -> Callable[..., Any]:
@@ -123,14 +126,14 @@ class _Interception(TorchFunctionMode):
         if function is torch.autograd.grad:
             return _gradients(*args, **kwargs)
         if function == _REQUIRES_GRAD and _functorch.is_batchedtensor(args[0]):
-            return _functorch.get_unwrapped(args[0]).requires_grad
+            return unwrapped(args[0]).requires_grad
         if function is torch.Tensor.requires_grad_ and _functorch.is_batchedtensor(args[0]):
-            with temporarily_pop_interpreter_stack():
-                _functorch.get_unwrapped(args[0]).requires_grad_(*args[1:], **kwargs)
+            with _outside(args[0]) as (bare,):
+                bare.requires_grad_(*args[1:], **kwargs)
             return args[0]
         if function is torch.Tensor.clamp_ and _functorch.is_batchedtensor(args[0]):
-            with temporarily_pop_interpreter_stack():
-                _functorch.get_unwrapped(args[0]).clamp_(*args[1:], **kwargs)  # by limits that all have in common
+            with _outside(args[0]) as (bare,):
+                bare.clamp_(*args[1:], **kwargs)  # by limits that all have in common
             return args[0]
         return self._rules.get(function, function)(*args, **kwargs)
 
@@ -149,19 +152,16 @@ def _attention(*given: Tensor, **options: Any) -> Any:
 
 def _gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
     """Returns each client's gradients of the sum of its ``outputs``."""
-    level = _functorch.current_level()
     if args or kwargs.get("grad_outputs") is not None:
         raise NotImplementedError("torch.autograd.grad with grad_outputs, for many clients at once")
-    places = [_functorch.maybe_get_bdim(value) for value in inputs]
-    alone = [value for value, place in zip(inputs, places, strict=True) if place < 0]
-    if alone or not all(_functorch.is_batchedtensor(value) for value in outputs):
+    if not all(_functorch.is_batchedtensor(value) for value in (*inputs, *outputs)):
         raise NotImplementedError("torch.autograd.grad of what all clients have in common")
-    with temporarily_pop_interpreter_stack():
-        totals = [_functorch.get_unwrapped(value).sum() for value in outputs]
-        found = torch.autograd.grad(totals, [_functorch.get_unwrapped(value) for value in inputs], **kwargs)
+    with _outside(*outputs, *inputs) as bare:
+        totals = [value.sum() for value in bare[: len(outputs)]]
+        found = torch.autograd.grad(totals, bare[len(outputs) :], **kwargs)
     return tuple(
-        None if gradient is None else _functorch._add_batch_dim(gradient, place, level)
-        for gradient, place in zip(found, places, strict=True)
+        None if gradient is None else _wrapped(gradient, _wraps(like))
+        for gradient, like in zip(found, inputs, strict=True)
     )
 
 
@@ -228,12 +228,67 @@ def _on_gpu(value: Tensor) -> bool:
 
 
 def each_whole(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
-    """Returns ``function``, of a rule, of the tensors of all clients, (N, ...) each."""
-    level, places = _functorch.current_level(), [_functorch.maybe_get_bdim(value) for value in given]
-    with temporarily_pop_interpreter_stack():
-        whole = [_functorch.get_unwrapped(value).movedim(place, 0) for value, place in zip(given, places, strict=True)]
-        together = function(*whole)
-    return _functorch._add_batch_dim(together, 0, level)
+    """Returns ``function``, of a rule, of the tensors of all clients, or of all examples of all clients, (N, ...)."""
+
+    def together(*whole: Tensor) -> Tensor:
+        last, sizes = depth - 1, whole[0].shape[:depth]
+        found = function(*(value.flatten(0, last) for value in whole))
+        return found.view(*sizes, *found.shape[1:])
+
+    depth = len(_wraps(given[0]))
+    return over_all(together if depth > 1 else function, *given)
+
+
+def over_all(function: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """Returns ``function`` of tensors with all the dimensions in front that it is carried out over."""
+    wraps = [_wraps(value) for value in given]
+    levels = [level for level, _ in wraps[0]]
+    if any([level for level, _ in own] != levels for own in wraps):
+        raise NotImplementedError("what some have for themselves with what others have in common")
+    with _outside(*given) as bare:
+        together = function(*(_in_front(value, own) for value, own in zip(bare, wraps, strict=True)))
+    return _wrapped(together, [(level, 0) for level in levels])
+
+
+Wraps = list[tuple[int, int]]
+"""Of a tensor of clients, or examples: the level and the dimension of each of its wraps, from the innermost."""
+
+
+def _wraps(value: Tensor) -> Wraps:
+    found = []
+    while _functorch.is_batchedtensor(value):
+        found.append((_functorch.maybe_get_level(value), _functorch.maybe_get_bdim(value)))
+        value = _functorch.get_unwrapped(value)
+    return found[::-1]
+
+
+def unwrapped(value: Tensor) -> Tensor:
+    """Returns the tensor of all clients, or examples, that ``value`` is one client's part of."""
+    while _functorch.is_batchedtensor(value):
+        value = _functorch.get_unwrapped(value)
+    return value
+
+
+def _wrapped(value: Tensor, wraps: Wraps) -> Tensor:
+    for level, place in wraps:
+        value = _functorch._add_batch_dim(value, place, level)
+    return value
+
+
+def _in_front(value: Tensor, wraps: Wraps) -> Tensor:
+    """Returns ``value`` with the dimensions of its wraps in front."""
+    for number, (_, place) in enumerate(wraps):
+        value = value.movedim(place + number, number)
+    return value
+
+
+@contextmanager
+def _outside(*given: Tensor) -> Iterator[list[Tensor]]:
+    """Gives the tensors that one client's are parts of; what is done with them is for all clients."""
+    with ExitStack() as stack:
+        for _ in range(_functorch.current_level()):
+            stack.enter_context(temporarily_pop_interpreter_stack())
+        yield [unwrapped(value) for value in given]
 
 
 def with_bias(maps: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Scores of attacks on what a model was trained on; the attacks are those of ``common/audit``."""
 
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any, Protocol
 
 from common.metrics.base import Metric, Names, Score, Scores
@@ -13,8 +14,15 @@ _WHO = {
     NEAREST: ("the nearest of many generated images", "Whoever has the generator"),
     NETWORKS: ("what the networks say of an example", "Whoever has the server's networks"),
 }
-_FAR = 3.0  # standard errors, so that the worst of many clients is seldom so far off by chance
 _QUANTILE = 1.959963984540054  # of the standard normal: how many of them the lower end of a 95 % interval is off
+
+
+def far(num_clients: int) -> float:
+    """Returns how many standard errors off the worst of so many clients must be, so that chance seldom explains it.
+
+    3 of up to ten; of more, such that it is as unlikely as with ten (Bonferroni).
+    """
+    return max(3.0, NormalDist().inv_cdf(1 - NormalDist().cdf(-3.0) * 10 / max(num_clients, 1)))
 
 
 class Achieved(Protocol):
@@ -70,17 +78,17 @@ def _worst(scores: Mapping[str, Any], names: Names) -> list[str]:
         if known:
             auc, k = max(known)
             error = (auc - lows[k]) / _QUANTILE
-            sign = "it is exposed" if auc - 0.5 > _FAR * error else "chance explains that"
+            sign = "it is exposed" if auc - 0.5 > far(len(known)) * error else "chance explains that"
             found.append(
                 f"{who} tells an example that client {names.of_client(k)} trained on from one that it held out with an "
                 f"AUC of {auc:.2f} ± {error:.2f}, where chance is 0.5: {sign}. No other client's is higher."
             )
     copies = [(z, k) for k, z in enumerate(scores.get("copying-z", ())) if z is not None]
-    if copies and min(copies)[0] < -_FAR:
+    if copies and min(copies)[0] < -far(len(copies)):
         z, k = min(copies)
         found.append(
             f"Generated images lie nearer to those that client {names.of_client(k)} trained on than held-out ones do "
-            f"(z = {z:.1f}; below {-_FAR:.0f} is a sign of copies)."
+            f"(z = {z:.1f}; below {-far(len(copies)):.2g} is a sign of copies)."
         )
     if (epsilon := scores.get("epsilon-bound")) is not None:
         found.append(

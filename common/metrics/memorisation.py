@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.errors import DataError
 from common.metrics.base import Metric, Names, Score, Scores
+from common.metrics.membership import far
 from common.metrics.prdc import nearest_distances
 
 
@@ -71,7 +72,7 @@ def _repeated(scores: Mapping[str, Any], names: Names) -> list[str]:
     which, ratio = scores.get("most-memorised", -1), scores.get("most-memorised-ratio")
     if ratio is None or (error := errors.get(which)) is None:
         return []
-    sign = "a sign that it repeats them" if ratio < 1 - 3 * error else "no sign that it repeats them"
+    sign = "a sign that it repeats them" if ratio < 1 - far(len(errors)) * error else "no sign that it repeats them"
     return [
         f"The images that client {names.of_client(which)} trained on lie {ratio:.2f} ± {error:.2f} times as far from "
         f"generated ones as images that it held out: {sign}. No other client's ratio is lower; 1 is none, 0 repeats "

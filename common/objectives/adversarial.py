@@ -113,12 +113,13 @@ class AdversarialObjective(Objective):
         if self.is_logistic and all(real > _SURE and fake < -_SURE for real, fake in logits):
             return (
                 f"The discriminator wins: it tells real from generated images nearly always {seen}, and the generator "
-                "learns little from it. R1 (r1=0.1) or DiffAugment (augment=) in the objective help."
+                "learns little from it. R1 in the objective, or more of it (r1=0.5), or DiffAugment (augment=) help."
             )
         if self.is_logistic and all(abs(real - fake) < _ALIKE for real, fake in logits):
             return (
                 "The discriminator is dead, or has not begun to learn: it says the same of real and generated images "
-                f"{seen}, and the generator learns nothing from it. If it goes on, lower learning rates help, or "
+                f"{seen}, and the generator learns nothing from it. If it goes on, lower learning rates help "
+                "(local.learning-rate, local.full-rate-steps), or "
                 'local.moments="keep", as with Adam\'s moments reset the first steps of each round are at full rate.'
             )
         return None

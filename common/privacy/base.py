@@ -10,6 +10,12 @@ PrivateMechanism = Literal["", "steps", "sums", "means"]
 """What noise is added to: gradients of steps, sums over all of a client's examples, once a run, or means of updates."""
 
 
+SPARE_ROUNDS = (
+    "rounds that noise is made for beside those of the run: what is repeated, as after a rollback, is paid for again"
+)
+"""Of the option ``spare-rounds``."""
+
+
 class Privacy(Component):
     """Base of every promise."""
 

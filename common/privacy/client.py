@@ -8,7 +8,7 @@ from pydantic import Field
 
 from common.errors import ConfigError
 from common.privacy.accounting import Mechanism, noise_multiplier
-from common.privacy.base import Privacy, Unit
+from common.privacy.base import SPARE_ROUNDS, Privacy, Unit
 from common.privacy.noise_source import NoiseSource
 from common.privacy.plan import PrivacyPlan
 
@@ -40,8 +40,10 @@ class ClientPrivacy(Privacy):
         1.0, gt=0, description="longest noise that a run starts with, in lengths of the longest update of the mean"
     )
 
+    spare_rounds: int = Field(0, ge=0, description=SPARE_ROUNDS)
+
     def plan(self, rate: float, num_rounds: int) -> PrivacyPlan:
-        """Returns what the server does in each round.
+        """Returns what the server does in each round, and in the spare ones.
 
         Args:
             rate: With what probability a client takes part in a round; in (0, 1].
@@ -50,8 +52,9 @@ class ClientPrivacy(Privacy):
         Raises:
             ConfigError: No noise keeps the promise.
         """
-        noise = noise_multiplier(self.epsilon, self.delta, rate, num_rounds)
-        return PrivacyPlan(Mechanism(noise, rate), 1, self.clip, self.delta, num_rounds)
+        rounds = num_rounds + self.spare_rounds
+        noise = noise_multiplier(self.epsilon, self.delta, rate, rounds)
+        return PrivacyPlan(Mechanism(noise, rate), 1, self.clip, self.delta, rounds)
 
     def check_size(self, plan: PrivacyPlan, num_clients: int, num_weights: int) -> None:
         """Checks that a federation is large enough to learn something through the noise of a plan.

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from common.privacy.accounting import Mechanism, noise_multiplier
-from common.privacy.base import Privacy, PrivateMechanism, Unit
+from common.privacy.base import SPARE_ROUNDS, Privacy, PrivateMechanism, Unit
 from common.privacy.plan import PrivacyPlan
 
 
@@ -28,15 +28,15 @@ class ExamplePrivacy(Privacy):
     delta: float = Field(1e-5, gt=0, lt=1, description="probability with which epsilon need not hold")
     clip: float = Field(1.0, gt=0, description="longest gradient of an example, over all weights that a phase steps")
     batch_size: int = Field(0, ge=0, description="examples of a step on average, drawn by chance; 0: local.batch-size")
-
     sharers: int = Field(
         0, ge=0, description="clients whose noise together keeps the promise, under secure-mean; 0: each keeps it alone"
     )
+    spare_rounds: int = Field(0, ge=0, description=SPARE_ROUNDS)
 
     def plan(
         self, mechanism: PrivateMechanism, num_examples: int, batch_size: int, uses_per_round: int, num_rounds: int
     ) -> PrivacyPlan:
-        """Returns what a client with so many examples does, as if it took part in every round.
+        """Returns what a client with so many examples does, as if it took part in every round, and in the spare ones.
 
         Args:
             mechanism: What noise is added to.
@@ -49,8 +49,10 @@ class ExamplePrivacy(Privacy):
             ConfigError: See ``noise_multiplier``.
         """
         if mechanism == "sums":
-            noise = noise_multiplier(self.epsilon, self.delta, 1.0, 1)
-            return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta, sharers=self.sharers or 1)
+            rounds = 1 + self.spare_rounds
+            noise = noise_multiplier(self.epsilon, self.delta, 1.0, rounds)
+            return PrivacyPlan(Mechanism(noise), 1, self.clip, self.delta, rounds, self.sharers or 1)
+        rounds = num_rounds + self.spare_rounds
         rate = min(1.0, (self.batch_size or batch_size) / num_examples)
-        noise = noise_multiplier(self.epsilon, self.delta, rate, uses_per_round * num_rounds)
-        return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta, num_rounds)
+        noise = noise_multiplier(self.epsilon, self.delta, rate, uses_per_round * rounds)
+        return PrivacyPlan(Mechanism(noise, rate), uses_per_round, self.clip, self.delta, rounds)

@@ -14,6 +14,7 @@ from common.tree import FrozenTree, flat_vector, split
 log = logging.getLogger("fedgan.server")
 
 _MEGABYTE = 10**6
+_FEW_BYTES = 2**12  # of counts beside weights, which stay in memory
 
 
 class ReplySpill:
@@ -51,12 +52,18 @@ class ReplySpill:
             return 0 < self._limit < self._held
 
     def store(self, tree: FrozenTree) -> FrozenTree:
-        """Returns a tree of the same entries whose float32 ones are a file; ``tree`` if the disk has no room."""
+        """Returns a tree of the same entries, on disk; ``tree`` if it has no room there.
+
+        Those of float32 are one file. Those of int64, as updates under masks are, have one each.
+        """
         packed = {key: value for key, value in sorted(tree.items()) if value.dtype == torch.float32 and value.numel()}
-        if not packed:
+        whole = {key: value for key, value in tree.items() if value.dtype == torch.int64 and value.nbytes > _FEW_BYTES}
+        if not packed and not whole:
             return tree
         try:
-            entries = split(self._mapped(flat_vector(packed)), packed)
+            entries = {key: self._mapped(value.flatten()).view_as(value) for key, value in whole.items()}
+            if packed:
+                entries |= split(self._mapped(flat_vector(packed)), packed)
         except (OSError, RuntimeError) as error:  # torch raises the latter where a file cannot be mapped
             if not self._has_no_room:
                 log.warning("replies stay in memory, as %s cannot take them: %s", self._folder, error)

@@ -229,7 +229,7 @@ class PrivacyLedger:
         if cost > self.budget:
             raise SpentError(
                 f"round {round} would bring what {_whose(partition)} to epsilon {cost:.3g}, and privacy promises "
-                f"{self.budget:g}"
+                f"{self.budget:g} (spare-rounds= in privacy has noise made for rounds that are repeated)"
             )
 
     def _cost(self, partition: int, times: int) -> float:

@@ -13,11 +13,16 @@ from server.records.run_directory import RunDirectory
 NO_NOISE, PUBLIC = "no noise", "public"
 """Mechanisms that are none: what nothing is proven of, and what is taken as known anyway."""
 
-NOISE_FROM = {
+_NOISE_FROM = {
     wire.SEED: "the run's seed, as a simulation's: whoever knows it could take the noise off",
     wire.SYSTEM: "the client's own system",
 }
-"""Where noise comes from, in words."""
+_OF_SERVER = "the server's own system, anew each time"
+
+
+def noise_from(source: str, unit: str) -> str:
+    """Returns where noise comes from, in words: whoever adds it is the client, or of ``unit`` "client" the server."""
+    return _OF_SERVER if (source, unit) == (wire.SYSTEM, "client") else _NOISE_FROM.get(source, source)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def ledger_of(run: RunDirectory) -> PrivacyLedger | None:
 
 def sentence(said: Mapping[str, Any]) -> str:
     """Returns what is proven of a run, in a sentence, from what its summary says of privacy."""
-    sources = sorted({NOISE_FROM.get(client["noise"], client["noise"]) for client in said["clients"]})
+    sources = sorted({noise_from(client["noise"], said["unit"]) for client in said["clients"]})
     what = "All that clients have sent, but what is taken as public, is"
     if said["unit"] == "client":
         what = "The models of all rounds, which is all that leaves the trusted server, are"

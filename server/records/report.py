@@ -136,8 +136,8 @@ def _privacy(said: Mapping[str, Any] | None) -> str:
     if not said:
         return ""
     rows = "".join(
-        f"<tr><td>{row['partition']}<td>{row['epsilon']:.3f}<td>{row['releases']:,}<td>{row['noise-multiplier']:.3f}"
-        f"<td>{row['rate']:.4f}"
+        f"<tr><td>{'any' if (k := row['partition']) is None else k}<td>{row['epsilon']:.3f}<td>{row['releases']:,}"
+        f"<td>{row['noise-multiplier']:.3f}<td>{row['rate']:.4f}"
         for row in said["clients"]
     )
     head = "<tr><th>client<th>epsilon<th>uses of noise<th>noise multiplier<th>sampling rate"

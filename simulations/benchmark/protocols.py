@@ -22,6 +22,7 @@ BUDGETS = ("cpu", "full")
 CENTRALISED: dict[str, Scalar] = {
     "objective": "non-saturating r1=0.1",
     "local.moments": "keep",
+    "local.full-rate-steps": 0,
     "local.learning-rate": 2e-3,
     "local.adversary-learning-rate": 2e-3,
 }

@@ -35,5 +35,5 @@ def privacy(run: RunArgument, as_json: JsonOption = False) -> None:
             whose = "any" if row["partition"] is None else row["partition"]
             typer.echo(
                 f"{whose:>8} {row['epsilon']:>8.3f} {row['releases']:>8,} {row['noise-multiplier']:>8.3f} "
-                f"{row['rate']:>8.4f}  {privacy_words.NOISE_FROM[row['noise']]}"
+                f"{row['rate']:>8.4f}  {privacy_words.noise_from(row['noise'], spent['unit'])}"
             )

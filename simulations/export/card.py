@@ -99,6 +99,8 @@ def of_generator(run: RunDirectory, trained: LoadedGenerator, licence: str) -> l
 def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
     """Returns what it was trained on, how, and who held what."""
     config, noun = trained.config, noun_of(trained)
+    is_of_clients = config.privacy_component.unit == "client"
+    weighting = "all clients alike, by the promise of privacy" if is_of_clients else f"weighting `{config.weighting}`"
     lines = [
         "## Training",
         "",
@@ -108,7 +110,7 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         f"| split | `{config.partition}` over {config.federation.num_clients} clients |",
         f"| rounds | {trained.round} of {config.federation.num_rounds}, {config.local.steps} local steps of "
         f"{config.local.batch_size} {noun} each |",
-        f"| algorithm | `{config.algorithm}`; aggregate `{config.aggregate}`, weighting `{config.weighting}` |",
+        f"| algorithm | `{config.algorithm}`; aggregate `{config.aggregate}`, {weighting} |",
         f"| objective | `{config.objective}` |",
         f"| model | `{config.model}` |",
         f"| seed | {config.seed} |",
@@ -116,7 +118,7 @@ def training(run: RunDirectory, trained: LoadedGenerator) -> list[str]:
         "",
     ]
     clients, names = _clients(run), Names(clients=client_names(run.read_partition()))
-    if config.privacy_component.unit == "client":
+    if is_of_clients:
         lines += [
             f"{len(clients)} clients; who they are and what each holds is left out, by the run's promise.",
             "",
@@ -147,7 +149,7 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
         lines = journal.read(run.journal)
         record = next((line for line in lines if line["round"] == trained.round), {})
         when = f"after round {trained.round}"
-    found = record.get("scores", {})
+    found = _publishable(record.get("scores", {}), trained)
     known = [score for score in table.figures().values() if isinstance(found.get(score.name), float)]
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
@@ -167,6 +169,16 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
     ]
 
 
+def _publishable(found: Mapping[str, Any], trained: LoadedGenerator) -> Mapping[str, Any]:
+    """Returns scores without those that are measured on clients' own data, where the run promises privacy of it."""
+    if not trained.config.privacy_component.private:
+        return found
+    of_clients = {
+        score.name for metric in table.METRICS.values() if "clients" in metric.needs for score in metric.scores
+    }
+    return {name: value for name, value in found.items() if name not in of_clients}
+
+
 def _made_with(record: Mapping[str, Any]) -> str:
     words = scored_with_words(record.get("scored-with"))
     warning = (record.get("scored-with") or {}).get("warning", "")
@@ -178,7 +190,12 @@ def privacy(run: RunDirectory, trained: LoadedGenerator) -> str:
     found = run.read_summary().get("scores", {})
     one, many = _words(trained)
     clients = Names(clients=client_names(run.read_partition()))
-    if measured := MEMORISATION.weak_spots(found, clients) + MEMBERSHIP.weak_spots(found, clients):
+    if trained.config.privacy_component.private:
+        memorisation = (
+            "What is measured on clients' own data, as by an audit, is left out, as no noise is in it: `fedgan audit "
+            "RUN` tells it to those who hold the data."
+        )
+    elif measured := MEMORISATION.weak_spots(found, clients) + MEMBERSHIP.weak_spots(found, clients):
         words = " ".join(measured)
         memorisation = f"Memorisation was measured, with {noun_of(trained)} that were not trained on. {words}"
     else:

@@ -15,6 +15,7 @@ from common.tree import FrozenTree, Tree
 from server.clients import admission
 from simulations.performance.child import measure
 from simulations.performance.figures import Figure, Measured, Plan, clock, in_turn
+from simulations.performance.loops import PLAIN
 
 _WIDTH = 48  # 1,662,453 parameters
 _SECONDS = 0.5  # of one value, filled with repetitions
@@ -23,7 +24,7 @@ _SECONDS = 0.5  # of one value, filled with repetitions
 def aggregation(plan: Plan) -> Measured:
     """The mean of 100 replies of 1.7 M parameters with one thread, against what has to be read; and memory."""
     num, width = (3, 8) if plan.quick else (100, _WIDTH)
-    config = RunConfig().replaced({"model": f"dcgan width={width}", "federation.num-clients": num})
+    config = PLAIN.replaced({"model": f"dcgan width={width}", "federation.num-clients": num})
     origin = config.model_component.build(ImageSpec(1, 28, 10), 0).state_dict()
     model_bytes = sum(value.nbytes for value in origin.values())
     rows = _timed(plan, config, origin, num)

@@ -4,12 +4,12 @@ import functools
 import tempfile
 from pathlib import Path
 
-from common.config import RunConfig
 from common.threads import available_cores
 from server import checkpoint
 from server.records.run_directory import RunDirectory
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, clock
+from simulations.performance.loops import PLAIN
 
 
 def checkpoints(plan: Plan) -> Measured:
@@ -19,7 +19,7 @@ def checkpoints(plan: Plan) -> Measured:
     """
     for moments in ("reset", "keep"):
         steps = 1 if plan.quick else 20
-        config = RunConfig().replaced(
+        config = PLAIN.replaced(
             {"local.moments": moments, "local.steps": steps, "output.checkpoint-seconds": 0.0}  # by the round itself
         )
         seconds, shares = [], []

@@ -40,14 +40,14 @@ def measure(config: dict[str, Scalar], workers: int, rounds: int) -> dict[str, A
 
 def main() -> None:
     """Runs the federation."""
-    from common.config import RunConfig
     from simulations.performance.federation import Federation
+    from simulations.performance.loops import PLAIN
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     task = json.load(sys.stdin)
     anonymous: list[int] = []
     threading.Thread(target=_watch, args=(anonymous,), daemon=True).start()
-    with Federation(RunConfig().replaced(task["config"]), task["workers"], warm=False) as federation:
+    with Federation(PLAIN.replaced(task["config"]), task["workers"], warm=False) as federation:
         seconds = [federation.round() for _ in range(task["rounds"])]
         start = federation.start_seconds
     found = {"start": start, "rounds": seconds, "peak": peak_bytes(), "anonymous": max(anonymous, default=0)}

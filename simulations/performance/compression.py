@@ -15,6 +15,7 @@ from common.config import RunConfig
 from common.transforms.compress import Compress
 from common.tree import FrozenTree, Tree, clone
 from simulations.performance.figures import Figure, Measured, Plan, clock
+from simulations.performance.loops import PLAIN
 
 _SECONDS = 0.1
 
@@ -25,7 +26,7 @@ def compression(plan: Plan) -> Measured:
     Of the default model and one round of the default federation. Whole replies are 1; the error is what a reply leaves
     unsent, over the length of the update, in the first round.
     """
-    config = RunConfig().replaced({"local.steps": 1} if plan.quick else {})
+    config = PLAIN.replaced({"local.steps": 1} if plan.quick else {})
     trainer = _trainer_of(config)
     received = FrozenTree(clone(trainer.initial()))
     trainer.load(received)

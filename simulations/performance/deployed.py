@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from common.config import RunConfig
 from server.records import journal
 from simulations.performance.figures import Figure, Measured, Plan
 from simulations.performance.flower import tests_module
+from simulations.performance.loops import PLAIN
 
 _WAIT_SECONDS = 600
 
@@ -16,7 +16,7 @@ def deployed(plan: Plan) -> Measured:
     for clients in (1,) if plan.quick else (1, 3):
         rounds = 2 if plan.quick else max(8, plan.repeats + 1)
         with tests_module("hosts") as hosts, tempfile.TemporaryDirectory() as folder:
-            config = RunConfig().replaced(
+            config = PLAIN.replaced(
                 {
                     "local.steps": 1,
                     "federation.num-clients": clients,

@@ -16,6 +16,7 @@ from common.optimisers.adamw import AdamW
 from common.seeding import torch_generator
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, clock, in_turn
+from simulations.performance.loops import PLAIN
 
 STEPS = 20
 _CLIENTS = 4
@@ -130,4 +131,4 @@ def config_of(settings: dict[str, Scalar], steps: int) -> RunConfig:
         "local.steps": steps,
         "local.batch-size": 32,
     }
-    return RunConfig().replaced(values | settings)
+    return PLAIN.replaced(values | settings)

@@ -11,9 +11,10 @@ from pathlib import Path
 from subprocess import run
 from typing import Any
 
-from common.config import RunConfig, Scalar
+from common.config import Scalar
 from server.records import journal
 from simulations.performance.figures import ROOT, Figure, Measured, Plan
+from simulations.performance.loops import PLAIN
 
 _WAIT_SECONDS = 1800
 
@@ -58,7 +59,7 @@ def _in_process(changes: dict[str, Scalar]) -> dict[str, Any]:
 def _on_ray(changes: dict[str, Scalar]) -> dict[str, Any]:
     with tests_module("flower") as module, tempfile.TemporaryDirectory() as folder:
         file = _written(Path(folder), changes)
-        clients = RunConfig().replaced(changes).federation.num_clients
+        clients = PLAIN.replaced(changes).federation.num_clients
         with module.flower(Path(folder) / "home") as home:
 
             def whole() -> None:
@@ -83,7 +84,7 @@ def tests_module(name: str) -> Any:
 
 def _written(folder: Path, changes: dict[str, Scalar]) -> Path:
     file = folder / "config.toml"
-    file.write_text(RunConfig().replaced({**changes, "output.dir": str(folder / "run")}).toml(), encoding="utf-8")
+    file.write_text(PLAIN.replaced({**changes, "output.dir": str(folder / "run")}).toml(), encoding="utf-8")
     return file
 
 

@@ -13,7 +13,7 @@ from common.threads import available_cores
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, clock, in_turn
 from simulations.performance.gpu_profile import profiled, shares
-from simulations.performance.loops import Work
+from simulations.performance.loops import PLAIN, Work
 
 COHORTS = (1, 10, 50, 200)
 _EVERY_WAY = (10, 50)
@@ -47,7 +47,7 @@ def gpu(plan: Plan) -> Measured:
 def against_one(plan: Plan) -> Measured:
     """Measures fifty clients against one network that is trained on batches of all their examples."""
     clients, steps = (2, 2) if plan.quick else (50, 20)
-    config = RunConfig().replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
+    config = PLAIN.replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
     size = clients * config.local.batch_size
     one = config.replaced({"federation.num-clients": 1, "local.batch-size": size})
     with ExitStack() as stack:
@@ -62,7 +62,7 @@ def against_one(plan: Plan) -> Measured:
 def profile(plan: Plan) -> Measured:
     """Measures where the time of rounds of fifty clients goes, by torch's profiler, which slows the host a little."""
     clients, steps = (2, 2) if plan.quick else (50, 20)
-    config = RunConfig().replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
+    config = PLAIN.replaced({"partition": "iid", "local.steps": steps, "federation.num-clients": clients})
     with _started(config, *WAYS["batched"]) as federation:
         found = [profiled(federation.round) for _ in range(plan.times)]
     parts = [shares(kernels) for kernels, _ in found]
@@ -82,10 +82,10 @@ def profile(plan: Plan) -> Measured:
 def cohorts(plan: Plan, sizes: tuple[int, ...]) -> Measured:
     """Measures rounds of so many clients in every way, on the device that clients choose by themselves."""
     steps = 2 if plan.quick else 20
-    flops = step_flops(RunConfig())
+    flops = step_flops(PLAIN)
     peaks = {mixed: _peak(torch.bfloat16 if mixed else torch.float32) for mixed in (False, True)}
     for size in sizes:
-        config = RunConfig().replaced({"partition": "iid", "federation.num-clients": size, "local.steps": steps})
+        config = PLAIN.replaced({"partition": "iid", "federation.num-clients": size, "local.steps": steps})
         names = WAYS if size in _EVERY_WAY else ("loop", "batched") if size <= MOST_BY_THEMSELVES else ("batched",)
         ways = {name: WAYS[name] for name in names}
         with ExitStack() as stack:

@@ -13,8 +13,9 @@ from client.batches import Assignment
 from client.data import load
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
-from common.config import RunConfig, Scalar
+from common.config import Scalar
 from simulations.performance.figures import Figure, Measured, Plan, in_turn
+from simulations.performance.loops import PLAIN
 
 NUM_CLIENTS = 50
 _STEPS = 20
@@ -29,7 +30,7 @@ def host(plan: Plan) -> Measured:
     """
     num, steps = (3, 2) if plan.quick else (NUM_CLIENTS, _STEPS)
     tiny: dict[str, Scalar] = {"model": "mlp width=1 latent-size=1", "local.steps": steps, "local.batch-size": 1}
-    config = RunConfig().replaced(tiny)
+    config = PLAIN.replaced(tiny)
     data = load(config.data)
     spec = TrainerSpec.of(config, data.spec, torch.device("cpu"))
     trainer = Trainer(spec)

@@ -15,6 +15,9 @@ from common.seeding import torch_generator
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
+PLAIN = RunConfig().replaced({"objective": "non-saturating"})
+"""The defaults without R1, which a loop that is written by hand does not have either."""
+
 
 class Work:
     """Networks, their optimizers, and the images of one client.

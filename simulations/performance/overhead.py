@@ -12,13 +12,13 @@ from unittest import mock
 from client.state import ContextMemories
 from client.trainer import Trainer
 from common import wire
-from common.config import RunConfig
 from server import recovery
 from server.clients import admission
 from server.records import journal
 from server.strategy import FederatedStrategy
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan
+from simulations.performance.loops import PLAIN
 
 TRAINING, REST = "training", "messages"
 
@@ -92,7 +92,7 @@ def overhead(plan: Plan) -> Measured:
 def _costs(plan: Plan, clients: int) -> tuple[dict[str, list[float]], list[float]]:
     """Returns the milliseconds a client-round of each part, and of all but training; one value a repeat."""
     rounds = 1 if plan.quick else max(1, 50 // clients)
-    config = RunConfig().replaced(
+    config = PLAIN.replaced(
         {
             "partition": "iid",
             "federation.num-clients": clients,

@@ -18,7 +18,7 @@ from common.config import RunConfig
 from common.threads import available_cores
 from simulations.performance.federation import Federation
 from simulations.performance.figures import ROOT, Figure, Measured, Plan, Skipped, clock, in_turn
-from simulations.performance.loops import Copying, Work
+from simulations.performance.loops import PLAIN, Copying, Work
 
 INSTALL = (
     "not installed: they want an environment of their own, with Python 3.12 (docs/performance.toml has the command)"
@@ -36,7 +36,7 @@ def peers(plan: Plan) -> Measured:
     """
     workers = available_cores()
     for steps in (1,) if plan.quick else (1, 20):
-        config = RunConfig().replaced({"local.steps": steps, "local.schedule": "constant"})
+        config = PLAIN.replaced({"local.steps": steps, "local.schedule": "constant"})
         with ExitStack() as stack:
             ours = stack.enter_context(Federation(config, workers))
             in_processes = stack.enter_context(Federation(config, workers, engine="processes"))

@@ -11,6 +11,7 @@ from common.privacy.accounting import Mechanism
 from common.privacy.plan import PrivacyPlan
 from simulations.performance.families import FAMILIES
 from simulations.performance.figures import Figure, Measured, Plan, in_turn
+from simulations.performance.loops import PLAIN
 
 _GAN: dict[str, dict[str, Scalar]] = {
     "mlp": {"model": "mlp"},
@@ -28,7 +29,7 @@ def private_steps(plan: Plan) -> Measured:
     """
     settings = _GAN | {name: of for name, (of, _) in FAMILIES.items()}
     for name in ("mlp",) if plan.quick else _BATCHES:
-        config = RunConfig().replaced(
+        config = PLAIN.replaced(
             {**settings[name], "local.steps": _STEPS, "local.batch-size": 8 if plan.quick else _BATCHES[name]}
         )
         plain, private = _Client(config, is_private=False), _Client(config, is_private=True)

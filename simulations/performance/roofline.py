@@ -4,7 +4,7 @@ from common.config import RunConfig
 from common.threads import available_cores
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, in_turn
-from simulations.performance.loops import HandWritten
+from simulations.performance.loops import PLAIN, HandWritten
 
 WIDTHS = {"0.1": 8, "0.3": 16, "3": 64}
 """Widths of dcgan, by millions of parameters (131,693, 321,109 and 2,836,229)."""
@@ -45,7 +45,7 @@ def roofline(plan: Plan) -> Measured:
 
 
 def _config(clients: int, steps: int, batch: int, width: int) -> RunConfig:
-    return RunConfig().replaced(
+    return PLAIN.replaced(
         {
             "model": f"dcgan width={width}",
             "federation.num-clients": clients,

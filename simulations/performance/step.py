@@ -16,7 +16,7 @@ from client.trainer_spec import TrainerSpec
 from common.config import RunConfig
 from simulations.performance.federation import Federation
 from simulations.performance.figures import Figure, Measured, Plan, Skipped, in_turn
-from simulations.performance.loops import HandWritten, Work
+from simulations.performance.loops import PLAIN, HandWritten, Work
 
 _NUM_STEPS = 20
 
@@ -29,7 +29,7 @@ def step(plan: Plan) -> Measured:
     0.3 M parameters. A way is of use at 1.25 times the eager speed, with the same gradients up to rounding.
     """
     for size in (4,) if plan.quick else (32, 64):
-        config = RunConfig().replaced({"local.batch-size": size, "local.steps": 2 if plan.quick else _NUM_STEPS})
+        config = PLAIN.replaced({"local.batch-size": size, "local.steps": 2 if plan.quick else _NUM_STEPS})
         yield from _ways(plan, config)
 
 

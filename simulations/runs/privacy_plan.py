@@ -8,7 +8,7 @@ from client import data
 from common.config import RunConfig
 from common.datasets.base import load_once
 from common.errors import FedGANError
-from common.privacy import ClientPrivacy
+from common.privacy import ClientPrivacy, ExamplePrivacy
 from common.privacy.client import noise_ratio
 from server.records.privacy_words import switched_off
 
@@ -28,11 +28,34 @@ def plan_lines(config: RunConfig) -> Iterator[str]:
         return
     yield f"privacy: {promise.spec()}"
     yield from _of_clients(config, promise) if isinstance(promise, ClientPrivacy) else _of_examples(config)
+    yield _repeats(config)
     yield f"switched off: {'; '.join(switched_off(config))}"
 
 
+def _rounds(config: RunConfig) -> str:
+    spare = _spare_rounds(config)
+    return f"{config.federation.num_rounds} rounds" + (f" and {spare} spare ones" if spare else "")
+
+
+def _spare_rounds(config: RunConfig) -> int:
+    promise = config.privacy_component
+    return promise.spare_rounds if isinstance(promise, ExamplePrivacy | ClientPrivacy) else 0
+
+
+def _repeats(config: RunConfig) -> str:
+    """Returns what becomes of rounds that are repeated: the guard may go back, and answers may be lost."""
+    times, spare = config.guard.rollbacks, _spare_rounds(config)
+    back = f"after a rollback (guard.rollbacks={times}: {times} at most) or " if times else "after "
+    what = f"rounds that are repeated {back}an answer that is lost where noise is the system's are paid for again"
+    if spare:
+        return (
+            f"{what}: the epsilon above has {spare} of them in it (spare-rounds), and the run ends before it exceeds it"
+        )
+    return f"{what}, and the run ends earlier by as many: spare-rounds= in privacy has noise made for some"
+
+
 def _of_examples(config: RunConfig) -> Iterator[str]:
-    yield f"{config.federation.num_rounds} rounds, each client as if it took part in all of them; the noise follows:"
+    yield f"{_rounds(config)}, each client as if it took part in all of them; the noise follows:"
     try:
         load_once(config.source, Path(config.data.root), image_size=config.data.image_size, download=False)
         sizes = Counter(len(rows) for rows in data.split(config))
@@ -56,7 +79,7 @@ def _of_examples(config: RunConfig) -> Iterator[str]:
 def _of_clients(config: RunConfig, promise: ClientPrivacy) -> Iterator[str]:
     plan, num_clients = config.plan_of_clients(), config.federation.num_clients
     rate = plan.mechanism.rate
-    yield f"{plan.rounds} rounds, of which each draws each of {num_clients:,} clients with probability {rate:g}"
+    yield f"{_rounds(config)}, of which each draws each of {num_clients:,} clients with probability {rate:g}"
     noise, spent = plan.mechanism.noise_multiplier, plan.spent(plan.rounds)
     yield f"noise multiplier {noise:.3f}; epsilon {spent:.3f}, delta {plan.delta:g}"
     try:

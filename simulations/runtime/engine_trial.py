@@ -1,5 +1,6 @@
 """A short trial of the two ways to train a cohort: one client after another, and all together."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,10 +16,13 @@ from client.trainer_spec import TrainerSpec
 from common.config import RunConfig
 from common.datasets.base import Dataset
 from common.examples import ExampleSet
+from common.privacy.accounting import Mechanism
+from common.privacy.plan import PrivacyPlan
 
 SEATS_ON_CPU = 8
 """Clients that are trained together there: more gain little, and a cohort should fill several cores."""
 
+_BATCHES = 4  # of each client
 _MOST_SEATS = 64
 _SHARE_OF_MEMORY = 0.5  # of what is free on a GPU
 
@@ -60,12 +64,12 @@ def compare(
         device: Where to train; None: on the CPU.
     """
     device = device or torch.device("cpu")
-    spec, examples = _spec(config, data, device, steps), _few(config, data)
+    spec, examples, plan = _spec(config, data, device, steps), _few(config, data), _plan(config)
     trainer, stacked = Trainer(spec), StackedWeights(num_rows, spec)
     members = [stacked.member(number, lambda member, request: {}) for number in range(num_rows)]
 
     def begin(trainer: Trainer, partition: int) -> None:
-        trainer.assign(Assignment(examples, config.seed, partition, 1), None)
+        trainer.assign(Assignment(examples, config.seed, partition, 1, plan=plan), None)
         trainer.load(trainer.initial())
 
     def loop() -> None:
@@ -99,7 +103,7 @@ def clients_that_fit(config: RunConfig, data: Dataset, device: torch.device) -> 
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     trainer = Trainer(_spec(config, data, device, steps=1))
-    trainer.assign(Assignment(_few(config, data), config.seed, 0, 1), None)
+    trainer.assign(Assignment(_few(config, data), config.seed, 0, 1, plan=_plan(config)), None)
     trainer.fit()
     each = torch.cuda.max_memory_allocated(device) - before
     free, _ = torch.cuda.mem_get_info(device)
@@ -113,6 +117,15 @@ def _spec(config: RunConfig, data: Dataset, device: torch.device, steps: int) ->
 
 
 def _few(config: RunConfig, data: Dataset) -> ExampleSet:
-    """Returns examples of four batches, from all over the training data; some of them again where it has fewer."""
-    num = 4 * config.local.batch_size
+    """Returns examples of some batches, from all over the training data; some of them again where it has fewer."""
+    promise = config.promise_of_examples
+    num = _BATCHES * ((promise and promise.batch_size) or config.local.batch_size)
     return data.train.subset(np.arange(num) * len(data.train) // num)
+
+
+def _plan(config: RunConfig) -> PrivacyPlan | None:
+    """Returns what has private steps take as long as those of the run; of no promise, as nothing is sent anywhere."""
+    promise = config.promise_of_examples
+    if promise is None:
+        return None
+    return PrivacyPlan(Mechanism(1.0, 1.0 / _BATCHES), sys.maxsize, promise.clip, promise.delta)

@@ -59,8 +59,8 @@ def simulate(
     workers = num_workers or available_cores()
     before = rows_before(config)
     on_cpu = _is_cpu(devices)
-    if config.promise_of_examples is not None:
-        engine = _private_engine(engine)
+    if config.algorithm_component.fitting != "steps":
+        engine = _engine_without_steps(config, engine)
     if engine in ("auto", "fastest") and (before is not None or (engine, on_cpu) == ("auto", True)):
         engine = "batched" if before else "equal"
     with ExitStack() as stack:
@@ -91,16 +91,16 @@ def _is_cpu(devices: Sequence[str]) -> bool:
     return torch.device(devices[0]).type == "cpu" if devices else not torch.cuda.is_available()
 
 
-def _private_engine(engine: str) -> str:
-    """Returns the engine of a run under a promise of privacy, whose clients have batches of different sizes.
+def _engine_without_steps(config: RunConfig, engine: str) -> str:
+    """Returns the engine of a run whose clients take no steps, such as those that count or add up.
 
     Raises:
         ConfigError: Such clients cannot be trained together.
     """
     if engine == "batched":
         raise ConfigError(
-            "--engine batched trains clients together whose batches are of one size, and privacy draws them by chance: "
-            "take --engine threads"
+            f"--engine batched takes the steps of clients together, and those of algorithm={config.algorithm!r} take "
+            "none: take --engine threads"
         )
     return "equal" if engine in ("auto", "fastest") else engine
 

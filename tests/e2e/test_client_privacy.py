@@ -1,22 +1,38 @@
 """A run that promises privacy of each client: what it draws, writes, refuses and says."""
 
 import json
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import run_on
+
+from client.app import app
+from client.batched.fit import BatchedFit
 from common.errors import ConfigError
+from common.privacy.noise_source import SystemNoise
 from common.privacy.noisy_mean import NoisyMean
+from common.seeding import numpy_generator
 from server import checkpoint
-from server.records import journal, run_directory
+from server.records import journal, privacy_words, run_directory
 from server.records.privacy_accounts import ANY_CLIENT
 from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
-from simulations.runtime.in_process import simulate
+from simulations.runtime.in_process import InProcessGrid, simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 PRIVATE = {"privacy": "client epsilon=8 most-noise=1e6", "federation__fraction": 1.0, "federation__num_rounds": 3}
+
+
+def own_data(path, seed):
+    images = numpy_generator(seed, "own").integers(0, 256, (16, 28, 28), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(16) % 10)
+    return {"data": f"npz:{path}"}
 
 
 def run(config, num_workers=1):
@@ -52,6 +68,40 @@ def test_the_noise_is_in_the_weights_and_follows_from_the_seed_whatever_the_work
     monkeypatch.setattr("common.privacy.noise_source.SeededNoise.normals", lambda self, *s: torch.zeros(s).double())
     bare = weights(run(small("three", **PRIVATE)))
     assert not any(torch.equal(value, bare[key]) for key, value in weights(noisy).items())
+
+
+def test_clients_that_are_trained_together_get_the_same_noise_and_spend_as_much(small, monkeypatch):
+    nums, fit = [], BatchedFit.run
+    monkeypatch.setattr(BatchedFit, "run", lambda own: nums.append(len(own._members)) or fit(own))
+    folders = []
+    for name, engine in (("alone", "threads"), ("together", "batched")):
+        # One round: noise follows from the weights that a round starts from, to the bit. Adam makes whole steps of
+        # rounding errors.
+        config = small(name, **PRIVATE | {"federation__num_rounds": 1}, optimiser="sgd")
+        simulate(config, num_workers=1, engine=engine)
+        folders.append(RunDirectory(run_directory.resolve(config.output.dir).path))
+    assert set(nums) == {4}
+    alone, together = map(weights, folders)
+    for key, value in alone.items():
+        torch.testing.assert_close(together[key], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
+    one, other = (json.loads(folder.summary.read_text())["privacy"] for folder in folders)
+    assert one == other
+
+
+def test_a_server_whose_clients_have_data_of_their_own_draws_from_its_system(small, tmp_path, monkeypatch):
+    found, drawn, uniforms = [], [], SystemNoise.uniforms
+    monkeypatch.setattr(SystemNoise, "uniforms", lambda self, num: drawn.append(num) or uniforms(self, num))
+    for name in ("one", "other"):
+        changes = PRIVATE | {"federation__num_clients": 2, "federation__num_rounds": 1, "partition": "iid"}
+        config = small(name, **changes)
+        grid = InProcessGrid(app, config.flat(), 2, 1)
+        grid._node_configs[1] |= own_data(tmp_path / "own.npz", 0)  # of one of them
+        found.append(run_on(grid, config))
+    one, other = map(weights, found)
+    assert all(len(drawn) > 0 and not torch.equal(value, other[key]) for key, value in one.items())  # one seed
+    said = json.loads(found[0].summary.read_text())["privacy"]
+    assert [client["noise"] for client in said["clients"]] == ["system"]
+    assert "the server's own system" in privacy_words.sentence(said)
 
 
 def test_cohorts_are_drawn_by_chance_and_the_mean_counts_all_that_might_have_been(small, monkeypatch):

@@ -140,13 +140,22 @@ def test_a_rollback_is_another_release_and_the_run_ends_when_nothing_is_left(pri
     assert rounds(directory) == [1, 2] or rounds(directory) == [1]
     last = happened(directory)[-1]
     assert last["event"] == "early-stop"
-    assert "privacy promises 10" in last["reason"]
+    assert "privacy promises 10 (spare-rounds= in privacy" in last["reason"]
     assert json.loads(directory.summary.read_text())["rounds"] == rounds(directory)[-1]  # exit code 0, with scores
     assert checkpoint.latest(directory.checkpoints).snapshot.state.round == rounds(directory)[-1]
 
     trained, before = [], directory.privacy.read_bytes()
     run(private(hooks="doubts", output__resume=True), trained)
     assert (trained, directory.privacy.read_bytes()) == ([], before)
+
+
+def test_a_rollback_that_noise_was_made_for_ends_no_run_and_stays_within_its_epsilon(private, monkeypatch, happened):
+    monkeypatch.setitem(ROUND_HOOKS, Doubts.component_name(), Doubts)
+    directory = run(private(hooks="doubts", privacy=f"{PRIVATE['privacy']} spare-rounds=2"))  # rounds 1 and 2 again
+    assert rounds(directory) == [1, 2, 3]
+    assert [line["event"] for line in happened(directory)] == ["rollback"]
+    assert ledger(directory).releases(0) == 5
+    assert 9.95 < ledger(directory).largest() <= 10
 
 
 def test_a_run_that_is_killed_before_it_says_that_nothing_is_left_ends_when_it_is_resumed(private, monkeypatch):

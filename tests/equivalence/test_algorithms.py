@@ -54,6 +54,17 @@ def test_messages_that_travel_as_bytes_change_no_bit(small, monkeypatch, spec):
     assert journal.read(run_directory.resolve(ours.output.dir).journal)[0]["refused"] == []
 
 
+@pytest.mark.parametrize("promise", ["example epsilon=10", "client epsilon=8 most-noise=1e6"])
+def test_private_messages_that_travel_as_bytes_change_no_bit(small, monkeypatch, promise):
+    changes = {"privacy": promise, "federation__num_clients": 6, "federation__fraction": 0.95}
+    ours, theirs = (small(name, **changes) for name in ("by-reference", "as-bytes"))
+    simulate(ours, num_workers=1)
+    monkeypatch.setattr(in_process, "InProcessGrid", GridOfBytes)
+    simulate(theirs, num_workers=2)
+    assert summary_of(theirs)["weights-sha256"] == summary_of(ours)["weights-sha256"]
+    assert summary_of(theirs)["privacy"] == summary_of(ours)["privacy"]
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_resumed_run_ends_with_the_same_bits(small, spec):
     whole, halved = (small(name, algorithm=spec, **PARTIAL, federation__num_rounds=4) for name in ("whole", "halved"))

@@ -75,6 +75,20 @@ def test_deployed_clients_add_up_under_masks_to_the_same_bits(fed, small):
         assert not any("drift" in client for client in line["clients"])
 
 
+@RARELY
+@pytest.mark.parametrize("promise", ["example epsilon=10", "client epsilon=8 most-noise=1e6"])
+def test_promises_of_privacy_are_kept_deployed_with_the_same_bits(fed, small, promise):
+    changes = {"privacy": promise, "federation.num-clients": NUM_CLIENTS}
+    ours, theirs = small("ours", **changes), small("theirs", **changes)
+    simulate(ours)
+    run_id = fed.submit(theirs)
+    assert fed.wait(run_id, 480) == "finished:completed", fed.log(run_id)
+    here, there = summary_of(ours), summary_of(theirs)
+    assert there["weights-sha256"] == here["weights-sha256"]
+    assert there["privacy"] == here["privacy"]
+    assert {client["noise"] for client in there["privacy"]["clients"]} == {"seed"}  # shards of a data set: a simulation
+
+
 @pytest.mark.usefixtures("no_reports")
 @RARELY
 def test_every_algorithm_ends_deployed_with_the_same_bits(fed, small):

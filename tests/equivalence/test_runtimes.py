@@ -28,6 +28,11 @@ if "FEDGAN_ALL_TESTS" in os.environ:  # every algorithm: test_algorithms.py; tex
     VARIANTS["scaffold of ten"] = {**VARIANTS["scaffold, moments kept"], "federation.num-clients": 10}
     VARIANTS["text by role"] = {**TEXT, "algorithm": "fedopt optimizer=adam", "transforms": "clip norm=1.0"}
     VARIANTS["counts of n-grams"] = COUNTS
+    VARIANTS["privacy of clients"] = {
+        "privacy": "client epsilon=8 most-noise=1e6",  # as bytes: test_algorithms.py
+        "federation.num-clients": 6,
+        "federation.fraction": 0.95,
+    }
 
 
 @pytest.fixture(scope="module")

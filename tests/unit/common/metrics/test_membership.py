@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.metrics import Names
-from common.metrics.membership import MEMBERSHIP, attack_scores, canary_scores, copying_scores
+from common.metrics.membership import MEMBERSHIP, attack_scores, canary_scores, copying_scores, far
 
 NOBODY = Names()
 
@@ -39,6 +39,17 @@ def test_a_client_is_exposed_beyond_three_standard_errors(auc, low, words):
     assert "client 1 (north)" in sentence
     assert sentence.startswith("Whoever has the generator")
     assert words in sentence
+
+
+@pytest.mark.parametrize(("num", "is_exposed"), [(10, True), (500, False)])
+def test_the_worst_of_many_clients_must_be_further_off(num, is_exposed):
+    achieve = {k: achieved(0.5, 0.4) for k in range(num)} | {1: achieved(0.65, 0.565)}  # 3.5 standard errors
+    (sentence,) = MEMBERSHIP.weak_spots(attack_scores("nearest", achieve, num), NOBODY)
+    assert ("it is exposed" in sentence) == is_exposed
+    copies = copying_scores({k: -3.5 if k == 1 else 0.0 for k in range(num)}, num)
+    assert bool(MEMBERSHIP.weak_spots(copies, NOBODY)) == is_exposed
+    assert far(1) == far(10) == pytest.approx(3, abs=1e-12)
+    assert 4.0 < far(500) < 4.1  # the worst of 500 standard normals is beyond it in 1.3 % of all cases
 
 
 def test_copies_and_canaries_are_spoken_of_where_they_show_something():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from common.errors import ConfigError
 from common.examples import TextSpec
 from common.examples.text import END_TOKEN
-from common.models.transformer import Transformer, attended, rotation, turned
+from common.models.transformer import Mixing, Transformer, attended, rotation, turned
 from common.objectives import Batch
 from common.objectives.next_token import NextToken
 from common.seeding import torch_generator
@@ -50,11 +50,25 @@ def test_scores_of_turned_vectors_depend_on_how_far_apart_they_are_alone():
 
 
 def test_it_has_as_many_weights_as_by_hand():
-    # a block: attention 16 * 48 + 48, out 16 * 16 + 16, wide 16 * 64 + 64, narrow 64 * 16 + 16, two norms of 16
-    block = 816 + 272 + 1088 + 1040 + 32
+    # a block: attention 16 * 48 + 48, out 16 * 16 + 16, wide 16 * 64 + 64, narrow 64 * 16 + 16, two norms of 16,
+    # two mixings of three earlier places
+    block = 816 + 272 + 1088 + 1040 + 32 + 2 * 3 * 16
     # tokens (3 + 5) * 16 that logits are made with too, labels 3 * 16, a norm
     assert sum(weight.numel() for weight in decoder().parameters()) == 2 * block + 128 + 48 + 16
     assert sum(weight.numel() for weight in decoder(conditional=False).parameters()) == 2 * block + 128 + 16
+    assert sum(weight.numel() for weight in decoder(mixing=1).parameters()) == 2 * (block - 96) + 128 + 48 + 16
+
+
+def test_mixing_adds_earlier_places_by_hand():
+    mixing = Mixing(2, 3)
+    with torch.no_grad():
+        mixing.weight.copy_(torch.tensor([[10.0, 0.5], [100.0, 0.0]]))  # of one place back, and of two
+    vectors = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]])
+    mixed, last = mixing(vectors, None)
+    assert mixed.tolist() == [[[1, 2], [3 + 10, 4 + 1], [5 + 30 + 100, 6 + 2], [7 + 50 + 300, 8 + 3]]]
+    assert last.tolist() == vectors[:, 2:].tolist()
+    first, kept = mixing(vectors[:, :1], None)
+    torch.testing.assert_close(torch.cat([first, mixing(vectors[:, 1:], kept)[0]], dim=1), mixed)
 
 
 def test_it_starts_nearly_even():
@@ -66,8 +80,9 @@ def test_it_starts_nearly_even():
     assert math.log(spec.num_tokens) - 0.2 < loss.item() < math.log(spec.num_tokens) + 0.3
 
 
-def test_beyond_the_context_it_goes_on_from_the_last_half_of_it():
-    network, context = decoder(), SPEC.length - 1
+@pytest.mark.parametrize("mixing", [1, 2, 4])
+def test_beyond_the_context_it_goes_on_from_the_last_half_of_it(mixing):
+    network, context = decoder(mixing=mixing), SPEC.length - 1
     generator = torch_generator(0, "tokens")
     tokens, labels = torch.randint(1, 8, (2, 3 * context), generator=generator), torch.tensor([0, 2])
     state = network.begin(labels)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.config import RunConfig
+from common.config import RunConfig, upgraded
 from common.config_sections import LocalConfig
 from common.optimisers.rate_schedule import rate_share
 
@@ -39,6 +39,24 @@ def test_rates_fall_from_the_first_round_to_the_last(schedule, final_rate, expec
 def test_rates_rise_over_the_first_rounds_and_fall_over_the_others(schedule, warmup_rounds, expected):
     local = LocalConfig(schedule=schedule, final_rate=0.2, warmup_rounds=warmup_rounds)
     assert [rate_share(local, k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_after_many_steps_rates_fall_as_one_over_the_root_of_them_too():
+    def shares(**options):
+        local = LocalConfig(steps=10, final_rate=0.0, **options)
+        return [rate_share(local, k, 5) for k in range(1, 6)]
+
+    # linear without it: 1, .75, .5, .25, 0 after 0, 10, 20, 30 and 40 steps
+    expected = [1, 0.75, 0.5 * (15 / 20) ** 0.5, 0.25 * (15 / 30) ** 0.5, 0]
+    assert shares(schedule="linear", full_rate_steps=15) == pytest.approx(expected)
+    assert shares(schedule="linear", full_rate_steps=0) == shares(schedule="linear", full_rate_steps=40)
+    assert shares(schedule="constant", full_rate_steps=15) == [1] * 5
+
+
+def test_an_earlier_run_had_full_rates_for_as_long_as_its_schedule_said():
+    stored = upgraded({"local.schedule": "cosine"})
+    assert stored["local.full-rate-steps"] == 0
+    assert RunConfig.from_flat(stored).identity() != RunConfig().identity()
 
 
 def test_a_run_whose_rates_fall_goes_on_only_under_its_own_number_of_rounds():

@@ -64,6 +64,20 @@ def test_what_is_beyond_the_limit_is_a_file_without_a_name_and_no_open_file_stay
     assert ".reply." not in Path("/proc/self/maps").read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_updates_under_masks_wait_on_disk_too_and_counts_beside_weights_do_not(tmp_path):
+    numbers = torch.randint(-(2**62), 2**62, (50_000,), generator=torch.Generator().manual_seed(0))
+    masked = tree.FrozenTree({"masked": numbers})
+    stored = ReplySpill(tmp_path, 0.1).put(masked)
+    assert lies_in_a_file(stored["masked"])
+    assert torch.equal(stored["masked"], numbers)
+    assert (stored["masked"].numpy().view("uint64") == numbers.numpy().view("uint64")).all()
+    beside = ReplySpill(tmp_path, 0.1).put(reply(0))
+    assert lies_in_a_file(beside["g.weight"])
+    assert not lies_in_a_file(beside["d.seen"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_limit_is_that_of_a_round_and_none_means_memory(tmp_path):
     spill, given = ReplySpill(tmp_path, 1.5), reply(0)
     assert spill.put(given) is given
@@ -88,6 +102,7 @@ def test_without_room_on_disk_replies_stay_in_memory_and_the_log_says_so_once(tm
     [
         {},
         pytest.param({"aggregate": "median"}, marks=RARELY),
+        pytest.param({"aggregate": "secure-mean threshold=3"}, marks=RARELY),
         {"transforms": "compress"},
         pytest.param({"algorithm": "scaffold"}, marks=RARELY),
         pytest.param({"model": "dcgan norm=batch"}, marks=RARELY),
@@ -104,6 +119,6 @@ def test_a_run_whose_replies_wait_on_disk_has_the_bits_of_one_in_memory(small, m
     monkeypatch.setattr(module, "_MEGABYTE", 1)
     simulate(other.replaced({"federation.reply-megabytes": 10}), num_workers=2)
     assert len(stored) >= one.federation.num_clients * one.federation.num_rounds - 1
-    assert all(lies_in_a_file(found.vector) for found in stored)
+    assert all(lies_in_a_file(found.get("masked", found.vector)) for found in stored)
     digests = {RunDirectory(Path(config.output.dir)).read_summary()["weights-sha256"] for config in (one, other)}
     assert len(digests) == 1

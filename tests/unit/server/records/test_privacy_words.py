@@ -5,9 +5,9 @@ from dataclasses import fields
 import pytest
 
 from common.config import RunConfig
-from common.wire import SEED, Answer, RollCall
+from common.wire import SEED, SYSTEM, Answer, RollCall
 from server.records import privacy_words
-from server.records.privacy_words import NO_NOISE, PUBLIC, releases, sentence, switched_off
+from server.records.privacy_words import NO_NOISE, PUBLIC, noise_from, releases, sentence, switched_off
 
 IMAGES = {"shape": {"channels": 1, "size": 28, "num-classes": 10}}
 PRIVATE = RunConfig.from_flat({"privacy": "example", "local.fake-labels": "uniform"})
@@ -74,3 +74,9 @@ def test_a_sentence_says_epsilon_delta_neighbours_mechanism_and_source():
     words = sentence(said)
     for part in ("epsilon 3.14 of 10", "delta 1e-05", "one example of one client", "DP-SGD", "the run's seed"):
         assert part in words
+
+
+def test_noise_of_the_servers_own_system_is_not_said_to_be_the_clients():
+    assert noise_from(SYSTEM, "example") == "the client's own system"
+    assert "the server's own system" in noise_from(SYSTEM, "client")
+    assert "the run's seed" in noise_from(SEED, "client")

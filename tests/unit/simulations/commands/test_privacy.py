@@ -63,6 +63,20 @@ def test_a_dry_run_prints_the_plan_beside_a_configuration_that_can_be_read_back(
     assert row[6] == f"{plan.spent(plan.rounds):.3f}" == "10.000"
 
 
+@pytest.mark.parametrize("promise", [PRIVATE["privacy"], "client epsilon=8 most-noise=1e6"])
+def test_a_dry_run_says_what_repeated_rounds_cost_and_has_the_spare_ones_in_its_epsilon(promise):
+    for spare in (0, 3):
+        changes = {"privacy": f"{promise} spare-rounds={spare}", "federation.num-rounds": 5, "guard.rollbacks": 2}
+        config = RunConfig.from_flat(PRIVATE | changes)
+        lines = list(plan_lines(config))
+        plan = config.plan_of_clients() if "client" in promise else config.privacy_plan(800)
+        assert plan.rounds == 5 + spare
+        assert plan.spent(plan.rounds) <= config.privacy_component.epsilon < plan.spent(plan.rounds + 1)
+        assert any("5 rounds and 3 spare ones" in line for line in lines) == bool(spare)
+        assert any("guard.rollbacks=2: 2 at most" in line for line in lines)
+        assert any("the run ends earlier by as many: spare-rounds= in privacy" in line for line in lines) != bool(spare)
+
+
 def test_a_plan_of_data_that_are_not_here_says_so(tmp_path):
     config = RunConfig.from_flat(PRIVATE | {"data.name": "mnist", "data.root": str(tmp_path)})
     assert any("not known before the run, as the data cannot be read here" in line for line in plan_lines(config))

@@ -71,6 +71,15 @@ def test_options_that_a_component_did_not_have_then_have_their_defaults():
     assert upgraded(old) == {"seed": 3, "data.name": new, "model": "unheard of"}
 
 
+def test_a_stored_transformer_that_knows_of_no_mixing_has_the_weights_that_it_had():
+    old = "transformer conditional=true temperature=1.0 top-p=1.0 layers=4 heads=4 width=128"
+    found = upgraded({"model": old})["model"]
+    assert (old in found, "mixing=1" in found) == (True, True)
+    today = RunConfig.from_flat({"data.name": "shakespeare", "model": old, "objective": "next-token"}).model
+    assert "mixing=4" in today  # who writes it today has it
+    assert upgraded({"model": f"{old} mixing=3"})["model"] == f"{old} mixing=3"
+
+
 @pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
 def test_whoever_writes_what_has_moved_reads_what_to_write(key):
     decay = key.rpartition(".")[2]
