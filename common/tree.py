@@ -19,7 +19,7 @@ from torch import Tensor
 Tree = Mapping[str, Tensor]
 
 _unflatten = torch._C._nn.unflatten_dense_tensors
-_BLOCK = 1 << 16  # coordinates that are summed at a time: their float64 fits into a core's cache
+_BLOCK = 1 << 18  # coordinates that are summed at a time: few calls, and their float64 fits into a cache
 _ROUGH_BLOCK = 1 << 19  # likewise, in float32: few calls, and memory that the allocator has at hand
 _SMALLEST, _LARGEST = 1e-30, 1e30  # squares whose sum float32 can be trusted with
 

@@ -98,7 +98,10 @@ def _partition(summary: Mapping[str, Any]) -> "Figure":
     shades[..., :3] = _BLUE
     shades[..., 3] = np.round(np.nan_to_num(counts) / most * 255)
     shades[np.isnan(counts).all(1)] = (136, 136, 136, 68)  # a site that keeps its counts to itself
-    axes.imshow(shades, aspect=_CELL[1] / _CELL[0] if len(clients) <= _MOST_ROWS else "auto", interpolation="nearest")
+    edges = (np.arange(size + 1) - 0.5 for size in (classes, len(clients)))
+    axes.pcolormesh(*edges, shades, rasterized=True)  # in a tenth of the memory of imshow, which resamples in float32
+    axes.invert_yaxis()
+    axes.set_aspect(_CELL[1] / _CELL[0] if len(clients) <= _MOST_ROWS else "auto")
     axes.set_xlabel("class")
     axes.set_ylabel("client")
     shown = range(0, classes, -(-classes // 50))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tracemalloc
 
 import pytest
 import torch
@@ -255,6 +256,16 @@ def test_the_picture_of_a_thousand_clients_is_no_taller_than_that_of_sixty(tmp_p
         with Image.open(tmp_path / "split.png") as image:
             heights.append(image.height)
     assert heights[0] == heights[1]
+
+
+def test_the_picture_of_many_clients_takes_less_memory_than_a_copy_of_it(tmp_path):
+    clients = [{"partition": k, "num-examples": 3, "label-counts": [1, 2]} for k in range(61)]  # too many for numbers
+    tracemalloc.start()
+    plots.draw_partition({"clients": clients}, tmp_path / "split.png")
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with Image.open(tmp_path / "split.png") as image:
+        assert memory < 4 * image.width * image.height
 
 
 def test_the_report_says_which_clients_and_classes_the_generator_serves_worst(tmp_path):
