@@ -20,9 +20,11 @@ from torch import Tensor
 from torch._C import _functorch
 from torch.nn.modules.utils import _pair
 
+from client.functional.batch_dimensions import over_all, unwrapped
 from client.functional.clipping import clip_shares
 from client.functional.shared_weights import Shared, convolution, product, products, transposed_convolution
-from client.functional.vectorised import Rules, over_all, unwrapped, vectorised, with_bias, written_out
+from client.functional.vectorised import vectorised
+from client.functional.written_out import Rules, with_bias, written_out
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Mapping[str, Tensor], Tensors], Tensor]

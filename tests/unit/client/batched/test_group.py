@@ -9,7 +9,7 @@ from client.batched import group
 from client.batched.group import StackedWeights
 from client.batched.stacked_trainer import Request
 from client.batches import Assignment, BatchMaker
-from client.functional import vectorised
+from client.functional import written_out
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
 from common import tree
@@ -468,12 +468,12 @@ def test_weights_that_are_copied_for_all_clients_are_those_of_each_until_they_ch
 
 
 def test_convolutions_of_clients_that_train_together_may_be_products(in_float64, monkeypatch):
-    monkeypatch.setattr(vectorised, "_on_gpu", lambda value: True)
+    monkeypatch.setattr(written_out, "_on_gpu", lambda value: True)
     products = []
     for name in ("convolution", "transposed_convolution"):
-        function = getattr(vectorised, name)
+        function = getattr(written_out, name)
         monkeypatch.setattr(
-            vectorised, name, lambda *given, f=function, **options: products.append(f) or f(*given, **options)
+            written_out, name, lambda *given, f=function, **options: products.append(f) or f(*given, **options)
         )
     assert largest_difference(making("dcgan", HINGE(r1=1.0), width=4, steps=10, batch_size=2), num=2) < EXACT
     assert len(set(products)) == 2
