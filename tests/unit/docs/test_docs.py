@@ -124,7 +124,7 @@ def test_every_command_can_be_called_as_it_is_written(page, words, monkeypatch, 
         assert given["protocol"].upper() in PROTOCOLS
         variants = [text.partition("=")[2] for text in given["variant"] or ()]
         for text in [*variants, *(given["config"] or ())]:
-            RunConfig.from_flat(read_overrides([text]))
+            RunConfig.from_flat(read_preset(given["protocol"].lower()) | read_overrides([text]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
