@@ -31,6 +31,24 @@ def first_counts(round: int, phases: Sequence[Phase], num_steps: int) -> dict[st
     return {phase.name: (round - 1) * num_steps * phase.repeats for phase in phases}
 
 
+class StepScalars:
+    """What the phases of a fit give, by name; it stays on its device until it is read."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str, list[Tensor]] = {}
+        self._diagnostics: dict[str, list[Tensor]] = {}
+
+    def add(self, phase: Phase, loss: Tensor, watched: Mapping[str, Tensor]) -> None:
+        """Takes a phase's loss, and what is worth watching."""
+        self._losses.setdefault(phase.loss_name, []).append(loss)
+        for name, value in watched.items():
+            self._diagnostics.setdefault(name, []).append(value)
+
+    def read(self) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        """Returns the values of losses, and of diagnostics, in turn."""
+        return read(self._losses), read(self._diagnostics)
+
+
 def read(scalars: Mapping[str, Sequence[Tensor]]) -> dict[str, list[float]]:
     """Returns the values of scalars by name, read from their device once."""
     return {name: torch.stack(list(values)).tolist() for name, values in scalars.items()}

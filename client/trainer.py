@@ -19,7 +19,7 @@ from client.losses import checked_means
 from client.private_steps import PrivateSteps
 from client.private_sums import outer_sums
 from client.step_average import StepAverage
-from client.steps import mean, needed_networks, read
+from client.steps import StepScalars, mean, needed_networks
 from client.trainer_spec import TrainerSpec
 from common.models import Roles
 from common.objectives import Batch, Phase
@@ -122,11 +122,11 @@ class Trainer:
 
     @property
     def average_decay(self) -> float | None:
-        """What a moving average over the steps of a fit keeps at each of them; None if no average is asked for."""
+        """What a moving average over the steps of a fit keeps at each of them; None if no average is requested."""
         return None if self._kept_share is None else self._kept_share ** (1.0 / self._local.steps)
 
     def _begin_average(self) -> StepAverage | None:
-        """Returns a new average that a fit is to take its steps into; None if it was not asked for."""
+        """Returns a new average that a fit is to take its steps into; None if none is requested."""
         if (decay := self.average_decay) is not None:
             self._average = StepAverage(select(self._state, self._roles.published), decay)
         return self._average
@@ -157,21 +157,17 @@ class Trainer:
             DivergenceError: A loss was not finite; names round, step, partition and phase.
         """
         start = time.perf_counter()
-        losses: dict[str, list[Tensor]] = {}
-        diagnostics: dict[str, list[Tensor]] = {}
+        scalars = StepScalars()
         phases, average = self.step_phases(networks), self._begin_average()
         needed = needed_networks(phases)
         batches = self._batches(phases, given)
         for _ in range(self._local.steps):
             for phase, active in zip(phases, needed, strict=True):
                 self._freeze_all_but(active)
-                loss, watched = self._step(phase, next(batches), extra_loss, gradient_hook)
-                losses.setdefault(phase.loss_name, []).append(loss)
-                for key, value in watched.items():
-                    diagnostics.setdefault(key, []).append(value)
+                scalars.add(phase, *self._step(phase, next(batches), extra_loss, gradient_hook))
             if average is not None:
                 average.take()
-        return self.summary(phases, read(losses), read(diagnostics), time.perf_counter() - start)
+        return self.summary(phases, *scalars.read(), time.perf_counter() - start)
 
     @torch.no_grad()
     def count(self) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -185,15 +181,10 @@ class Trainer:
         networks = self._model.build(self._spec, seed=0)
         networks.load_state_dict(counts)
         networks.to(self._device)
-        losses: dict[str, list[Tensor]] = {}
-        diagnostics: dict[str, list[Tensor]] = {}
-        phases = self.step_phases(None)
+        scalars, phases = StepScalars(), self.step_phases(None)
         for phase, batch in zip(phases * self._local.steps, self._batches(phases), strict=True):
-            loss, watched = phase.loss(dict(networks.items()), batch)
-            losses.setdefault(phase.loss_name, []).append(loss)
-            for key, value in watched.items():
-                diagnostics.setdefault(key, []).append(value)
-        return counts, self.summary(phases, read(losses), read(diagnostics), time.perf_counter() - start)
+            scalars.add(phase, *phase.loss(dict(networks.items()), batch))
+        return counts, self.summary(phases, *scalars.read(), time.perf_counter() - start)
 
     def step_phases(self, networks: Sequence[str] | None) -> list[Phase]:
         """Returns the phases of one step in turn; only those that step ``networks`` unless that is None."""
