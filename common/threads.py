@@ -1,8 +1,9 @@
-"""Work that does not depend on other work, on the cores that are there; no result depends on how many there are."""
+"""Threads: independent work side by side on the cores that are there, and a number of them that results depend on."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -36,3 +37,14 @@ def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
         return [found[k] if k in found else futures[k - 1].result() for k in range(len(tasks))]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def limited_to(num: int) -> Iterator[None]:
+    """Holds the calling thread to ``num`` intra-op threads, where results of networks depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,33 +2,32 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
 from common.algorithms import Payload, Reply, ServerState
 from common.config import RunConfig
-from common.errors import FederationError, ProtocolError
+from common.errors import FederationError
 from common.journal_lines import ClientLine
 from common.secure_sum import Letters
+from common.threads import limited_to
 from common.tree import FrozenTree, Tree, digest, not_finite, rough_distance
-from server.clients import admission
 from server.clients.masked_rounds import MaskedRounds, MaskRecord
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
-from server.clients.roster import Roster, one_line, reason_of
+from server.clients.roster import Roster
 from server.context import context_of
 from server.private_rounds import PrivateRounds
 from server.records.privacy_accounts import ANY_CLIENT
 from server.records.privacy_ledger import PrivacyLedger, SpentError
+from server.replies import Replies
 from server.rounds.base import ClientStates, RoundRecord, Snapshot
 
 log = logging.getLogger("fedgan.server")
@@ -79,14 +78,14 @@ class FederatedStrategy(Strategy):
         self._roster = roster
         self._grid = grid
         self._client_states = client_states
-        self._spill = spill or ReplySpill(Path(), 0)
         self._returnable = returnable
         self._masked = masked
         self.ledger: PrivacyLedger | None = None
         self._private = PrivateRounds.of(config, roster.clients)
         self._context = context_of(config, roster, snapshot.rollbacks)
         self._sent_at = 0.0
-        self._sent: dict[int, Tree] = {}  # what each client's reply is an update of, if replies are transformed
+        self._sees_single = masked is None and self._private is None  # updates of single clients
+        self._replies = Replies(config, roster, grid, spill or ReplySpill(Path(), 0), masked, self._sees_single)
 
     def summary(self) -> None:
         """Logs what is about to run."""
@@ -120,7 +119,7 @@ class FederatedStrategy(Strategy):
             SpentError: The round would release more than the run promises.
         """
         start = time.perf_counter()
-        self._spill.clear()
+        self._replies.clear()
         state = self.snapshot.state
         round = state.round + 1
         noisy_mean = None
@@ -134,12 +133,10 @@ class FederatedStrategy(Strategy):
         letters = self._begin_masks(cohort)
         encoded: dict[int, ArrayRecord] = {id(state.parameters): arrays}
         messages = []
-        with _threads(self._config.local.num_threads):
+        with limited_to(self._config.local.num_threads):
             payloads = self._algorithm.broadcast(state, cohort, context)
         self._charge(payloads)
-        if self._config.pipeline.steps:
-            published = self._config.model_component.roles.published
-            self._sent = {k: self._algorithm.received(payload.arrays, published) for k, payload in payloads.items()}
+        self._replies.expect(payloads)
         kept = (self.snapshot.memory_rounds, *self._returnable())
         for partition, payload in payloads.items():
             if partition in self.record.refused:
@@ -170,8 +167,7 @@ class FederatedStrategy(Strategy):
         self.record.seconds["train"] = start - self._sent_at
         masks = self.record.seconds.get(MASKS, 0.0)
         before = self.snapshot
-        admitted, anew = self._admit(received)
-        self._sent = {}
+        admitted, anew = self._replies.admitted(received, self.record, before, self._context)
         heard = {k: round for k, round in before.memory_rounds.items() if k not in anew}
         cohort = self.record.cohort
         minimum = self._config.least_replies(len(cohort))
@@ -184,11 +180,11 @@ class FederatedStrategy(Strategy):
             )
         admitted = self._end_masks(admitted)
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
-        with _threads(self._config.local.num_threads):
+        with limited_to(self._config.local.num_threads):
             state = self._algorithm.update(before.state, admitted, self._context)
         state = replace(state, parameters=FrozenTree(state.parameters))
         for partition, what in self._algorithm.incidents(before.state, admitted, self._context).items():
-            self._refuse(partition, f"{self.record.refused[partition]}; {what}")
+            self.record.leave_out(partition, f"{self.record.refused[partition]}; {what}", self._roster.label(partition))
         for tree in (state.parameters, state.average, *state.slots.values()):
             if broken := not_finite(tree):  # what all runs to come would start from
                 raise RoundError(f"round {self.record.round}: {broken} is no longer finite; the old weights stay")
@@ -214,7 +210,7 @@ class FederatedStrategy(Strategy):
         return []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Returns nothing, as nothing was asked."""
+        """Returns nothing, as no client evaluates."""
         return None
 
     def _begin_masks(self, cohort: Sequence[int]) -> Mapping[int, Letters]:
@@ -233,7 +229,8 @@ class FederatedStrategy(Strategy):
             self._note_masks(self._masked.record)
         for step, reasons in self._masked.record.dropped.items():
             for partition, why in reasons.items():
-                self._refuse(partition, f"in the step of {step} of secure aggregation: {why}")
+                reason = f"in the step of {step} of secure aggregation: {why}"
+                self.record.leave_out(partition, reason, self._roster.label(partition))
         return letters
 
     def _end_masks(self, replies: list[Reply]) -> list[Reply]:
@@ -289,94 +286,12 @@ class FederatedStrategy(Strategy):
             return str(error)
         return ""
 
-    def _admit(self, messages: list[Message]) -> tuple[list[Reply], set[int]]:
-        """Returns the replies that may be aggregated, by partition, and who has lost its memory and begins anew.
-
-        Why the others may not is noted.
-        """
-        round = self.record.round
-        template = self._algorithm.reply_template(self.snapshot.state, self._context)
-        sent = template if self._masked is None else self._masked.template(template)
-        cohort = set(self.record.cohort)
-        sound: dict[int, Reply] = {}
-        anew: set[int] = set()
-        for message in messages:
-            partition = self._grid.partition_of(message)
-            if partition is None or partition not in cohort:
-                log.warning("round %d: a reply that nobody asked for is left out", round)
-                continue
-            self.record.bytes_up += wire.message_bytes(message)
-            if message.has_error():
-                self._refuse(partition, reason_of(message))
-                continue
-            try:
-                reply, memory_round = self._read(message, partition)
-                admission.check(
-                    reply, self._roster.clients[partition], sent, any_length=self._algorithm.fitting == "counts"
-                )
-                if self._masked is None:
-                    self._algorithm.check_reply(reply, self._context)
-            except ProtocolError as error:
-                self._refuse(partition, str(error))
-                continue
-            expected = self.snapshot.memory_rounds.get(partition, 0)
-            if memory_round == expected:
-                sound[partition] = reply
-            else:
-                anew.add(partition)
-                self._refuse(
-                    partition,
-                    f"it has lost what it kept after round {expected}, and begins anew: give the site a state-path",
-                )
-        if self._masked is None and self._private is None:
-            self._refuse_outliers(sound, template)
-        for partition in self.record.cohort:
-            if partition not in sound and partition not in self.record.refused:
-                self._refuse(partition, self._grid.reason_of_silence(partition))
-        return [sound[partition] for partition in sorted(sound)], anew
-
-    def _refuse_outliers(self, sound: dict[int, Reply], template: Tree) -> None:
-        """Takes out of a round's sound replies, by partition, those whose updates are too long."""
-        origins = {k: self._algorithm.origins(self.snapshot.state, k, template) for k in sound}
-        for part in self._algorithm.reply_parts(template):
-            found = admission.outliers(sound, origins, part.keys(), self._config.admission.max_norm_ratio)
-            for partition, reason in found.items():
-                del sound[partition]
-                self._refuse(partition, reason)
-
-    def _read(self, message: Message, partition: int) -> tuple[Reply, int]:
-        """Returns a reply with whole weights, and the round of its client's memory; see ``wire.decode_reply``."""
-        content, message.content = message.content, RecordDict()  # Flower holds on to messages for a round more
-        reply, memory_round = wire.decode_reply(content, self.record.round)
-        if partition in self._sent:
-            arrays = self._config.pipeline.decode(reply.arrays, self._sent[partition])
-            if arrays is not reply.arrays:
-                reply = replace(reply, arrays=self._spill.put(FrozenTree(arrays)))
-        return reply, memory_round
-
-    def _refuse(self, partition: int, reason: str) -> None:
-        reason = one_line(reason)
-        self.record.refused[partition] = reason
-        log.warning("round %d: %s is left out: %s", self.record.round, self._roster.label(partition), reason)
-
     def _client_line(self, reply: Reply, state: ServerState) -> ClientLine:
         line: dict[str, float | int] = {key: float(value) for key, value in reply.metrics.items()}
         line |= {"partition": reply.partition, "num-examples": reply.num_examples}
         shared: Tree = reply.arrays
         if not shared.keys() <= state.parameters.keys():
             shared = {key: value for key, value in shared.items() if key in state.parameters}
-        single = self._masked is None and self._private is None  # whether a single update may be told of
-        if shared and self._algorithm.fitting == "steps" and single:
+        if shared and self._algorithm.fitting == "steps" and self._sees_single:
             line["drift"] = rough_distance(shared, state.parameters)
         return cast(ClientLine, line)
-
-
-@contextmanager
-def _threads(num: int) -> Iterator[None]:
-    """Holds the server's share of a round to ``num`` intra-op threads, as results of networks depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

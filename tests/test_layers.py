@@ -29,6 +29,7 @@ MAY_IMPORT_FLOWER = {
     "server/clients/resilient_grid.py",
     "server/clients/roll_call.py",
     "server/clients/roster.py",
+    "server/replies.py",
     "server/run.py",
     "server/strategy.py",
 }

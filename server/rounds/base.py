@@ -1,5 +1,6 @@
 """What one round did, and what a run needs to go on after it."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -8,6 +9,9 @@ from common.algorithms import ServerState
 from common.hooks import Answer, FinishedRound
 from common.journal_lines import ClientLine, MaskLine, OfSomeRounds, RefusedLine, RoundLine
 from common.tree import Tree
+from server.clients.roster import one_line
+
+log = logging.getLogger("fedgan.server")
 
 ClientStates = Mapping[int, Mapping[str, Tree]]
 """What simulated clients keep between rounds, by partition and name."""
@@ -50,6 +54,11 @@ class RoundRecord:
             "refused": self.refusals(names),
             "scores": {},
         }
+
+    def leave_out(self, partition: int, reason: str, label: str) -> None:
+        """Notes, and logs, why a client is not part of the round; ``label`` is how the log names it."""
+        reason = self.refused[partition] = one_line(reason)
+        log.warning("round %d: %s is left out: %s", self.round, label, reason)
 
     def refusals(self, names: Mapping[int, str]) -> list[RefusedLine]:
         """Returns who was left out, and why."""

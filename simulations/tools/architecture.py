@@ -41,9 +41,9 @@ that fails:
    [[client/batched/fit.py]] does the same for several clients at once.
 4. Weights or updates go back, changed by the
    transforms that the configuration lists ([[common/transforms/pipeline.py Pipeline]]).
-5. [[server/strategy.py FederatedStrategy.aggregate_train]] decodes the replies, refuses those whose form is wrong or
-   whose
-   update is too long ([[server/clients/admission.py]]), sorts the others by partition and gives them to the algorithm
+5. [[server/strategy.py FederatedStrategy.aggregate_train]] has the replies decoded, and those refused whose form is
+   wrong or whose update is too long ([[server/replies.py Replies.admitted]], by the rules of
+   [[server/clients/admission.py]]). The others go, sorted by partition, to the algorithm
    ([[common/algorithms/base.py Algorithm.update]]), which makes the next weights with an aggregator
    ([[common/aggregators/base.py]]).
 6. [[server/run.py]] looks at the finished round: scores ([[server/evaluation/scoring.py]]), whether to go back or to

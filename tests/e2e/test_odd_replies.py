@@ -188,11 +188,12 @@ class Judge:
 
     def __call__(self, content):
         """Returns the reply if it is admitted, else the reason why not."""
-        self.strategy.record.refused.clear()
+        strategy = self.strategy
+        strategy.record.refused.clear()
         reply = Message(content, dst_node_id=1, message_type=MessageType.TRAIN)
         reply.metadata.__dict__["_reply_to_message_id"] = self.honest.metadata.reply_to_message_id
-        admitted, _ = self.strategy._admit([reply])
-        return admitted[0] if admitted else self.strategy.record.refused[LIAR]
+        admitted, _ = strategy._replies.admitted([reply], strategy.record, strategy.snapshot, strategy._context)
+        return admitted[0] if admitted else strategy.record.refused[LIAR]
 
 
 @pytest.fixture(scope="module")

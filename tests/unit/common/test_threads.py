@@ -7,7 +7,7 @@ import torch
 
 from common import threads
 from common.seeding import torch_generator
-from common.threads import side_by_side
+from common.threads import limited_to, side_by_side
 
 
 @pytest.fixture(params=[1, 2, 3, 64])
@@ -67,3 +67,13 @@ def test_an_error_or_interrupt_is_raised_and_what_has_not_begun_is_dropped(monke
     assert done == ["second"]  # and it is over
     with pytest.raises(ValueError, match="late"):
         side_by_side([lambda: None, fail_late])
+
+
+def test_a_number_of_intra_op_threads_is_kept_for_a_while_and_the_one_before_comes_back():
+    before = torch.get_num_threads()
+    with limited_to(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(RuntimeError, match="in between"), limited_to(before + 1):
+        raise RuntimeError("in between")
+    assert torch.get_num_threads() == before
