@@ -5,7 +5,6 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 
 from flwr.app import ArrayRecord, MetricRecord
@@ -15,21 +14,21 @@ from common import wire
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.files import write_atomically
-from common.hooks import GoBack, RoundHook, Stop
+from common.hooks import GoBack, Stop
 from common.journal_lines import RoundLine
 from common.privacy import ClientPrivacy
-from server import finished, summary
+from server import summary
 from server.clients.live_status import LiveStatus
 from server.clients.masked_rounds import MaskedRounds
 from server.clients.reply_spill import ReplySpill
 from server.clients.resilient_grid import ResilientGrid
 from server.evaluation.scoring import Scoring
-from server.records import journal, report, tracking
-from server.records.ending import heeding_signals, noting_the_end
+from server.records import journal, report
 from server.records.notes import Notes
 from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.records.run_directory import RunDirectory
-from server.recovery import KeepsClients, Recovery, claim, naming_what_is_safe
+from server.recovery import KeepsClients, Recovery
+from server.rounds.asking import ask
 from server.rounds.base import BringsHooks, Hook, KeptRound, Snapshot
 from server.rounds.checkpoint_schedule import CheckpointSchedule
 from server.rounds.ended_early import why_over
@@ -49,40 +48,6 @@ class _LeftLoopError(Exception):
 
     def __init__(self, answer: GoBack | Stop) -> None:
         self.answer = answer
-
-
-def run_federation(config: RunConfig, directory: RunDirectory, grid: Grid) -> None:
-    """Runs one federation to its last round, from its first one or from its last checkpoint.
-
-    One that is resumed and is over already stays as it is.
-
-    Args:
-        config: The run's configuration.
-        directory: Where everything is written.
-        grid: The clients.
-
-    Raises:
-        FedGANError: The run cannot start or go on. What is done is in the run directory, with a checkpoint.
-    """
-    directory.check(config.output.resume)
-    if config.output.resume and (over := finished.remark(config, directory)):
-        log.info("%s", over)
-        return
-    directory.create()
-    with directory.locked(), heeding_signals():
-        with naming_what_is_safe(directory):
-            claim(config, directory)
-        with noting_the_end(directory), naming_what_is_safe(directory):
-            run = Run(config, directory, grid)
-            run.begin()
-            with closing(run), tracking.in_background(config, directory), LiveStatus(directory.now) as now:
-                run.show_clients_in(now)
-                try:
-                    run.train()
-                except BaseException:
-                    run.save_what_is_done()
-                    raise
-                run.finish()
 
 
 class Run:
@@ -202,7 +167,8 @@ class Run:
                 self._repeat(error)
             except SpentError as error:
                 over = str(error)
-                self._note_the_end_of_privacy(over)
+                assert self._ledger is not None
+                self._ledger.end(self._strategy.snapshot.state.round, over)
             except _LeftLoopError as leaving:
                 if isinstance(leaving.answer, GoBack):
                     self._go_back(leaving.answer.why)
@@ -268,38 +234,24 @@ class Run:
         )
         if self._ledger is not None:
             round.line["privacy"] = {"epsilon": self._ledger.largest_of_few()}
-        stop = self._ask_hooks(round)
-        if stop and not round.last:
-            raise _LeftLoopError(stop)
-        scores = round.line["scores"]
-        return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
-
-    def _ask_hooks(self, round: KeptRound) -> Stop | None:
-        """Has all hooks look at a round, and returns why the run is to end after it; None if it goes on."""
-        stop = None
         try:
-            for hook in self._hooks:
-                answer = hook.after(round)
-                if isinstance(answer, GoBack):
-                    if isinstance(hook, RoundHook) and not hook.may_go_back:
-                        raise TypeError(f"hook {hook.component_name()!r} answers GoBack, and says may_go_back = False")
-                    self._leave_or_keep(round, answer)
-                elif isinstance(answer, Stop):
-                    stop = stop or answer
+            answer = ask(self._hooks, round, self._config.guard.rollbacks, self._notes)
         finally:
             if round.in_journal:
                 self._done = round.snapshot
-        return stop
+        if isinstance(answer, GoBack):
+            self._leave(round, answer)
+        if isinstance(answer, Stop) and not round.last:
+            raise _LeftLoopError(answer)
+        scores = round.line["scores"]
+        return MetricRecord({k: v for k, v in scores.items() if isinstance(v, float)}) if scores else None
 
-    def _leave_or_keep(self, round: KeptRound, answer: GoBack) -> None:
-        """Leaves the loop to go back; if the run has gone back often enough, keeps the round if that is possible."""
-        if round.rollbacks < self._config.guard.rollbacks:
+    def _leave(self, round: KeptRound, answer: GoBack) -> None:
+        """Leaves the loop to go back; if the run has gone back often enough, ends it with the hook's error."""
+        if round.rollbacks < self._config.guard.rollbacks or answer.error is None:
             raise _LeftLoopError(replace(answer, why=f"round {round.number}: {answer.why}"))
-        if answer.error is not None:
-            self._return_to_good()
-            raise answer.error
-        log.warning("round %d: %s; the run has gone back as often as guard.rollbacks allows", round.number, answer.why)
-        self._notes.add("diverged", round.number, answer.why)
+        self._return_to_good()
+        raise answer.error
 
     def _repeat(self, error: RoundError) -> None:
         """Notes that a round failed and is done again.
@@ -314,10 +266,6 @@ class Run:
         record = self._strategy.record
         self._notes.add("round-repeated", record.round, str(error), record.refusals(self._roster.names))
         log.warning("%s; the round is repeated", error)
-
-    def _note_the_end_of_privacy(self, why: str) -> None:
-        assert self._ledger is not None
-        self._ledger.end(self._strategy.snapshot.state.round, why)
 
     def _end_early(self, why: str) -> None:
         """Notes why the run ends before its last round, and draws its last generator."""

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import watchdog
 
 from common.config import RunConfig
+from server.app import run_federation
 from server.records import journal, plots, report, run_directory
 from server.records.run_directory import RunDirectory
-from server.run import run_federation
 
 torch.set_num_threads(1)
 # The same examples everywhere, and no time limit on one: machines are shared.

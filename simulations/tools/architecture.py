@@ -20,7 +20,7 @@ _SHARED = "(shared)"
 # [[FILE]] or [[FILE NAME]] becomes a link to the file.
 ROUND = """\
 Flower calls the server's application, [[server/app.py main]], which reads the configuration
-([[common/config.py RunConfig]]), opens the run directory and hands over to [[server/run.py run_federation]]. There,
+([[common/config.py RunConfig]]), opens the run directory and hands over to [[server/app.py run_federation]]. There,
 once:
 
 - [[server/clients/roll_call.py]] asks every client who it is and what it holds, which [[client/app.py query]] answers;

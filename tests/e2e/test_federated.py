@@ -11,10 +11,10 @@ from client.app import app
 from client.site import Site
 from common import metrics
 from common.config import RunConfig
+from server.app import run_federation
 from server.evaluation.evaluator import Evaluator
 from server.records import journal, run_directory
 from server.records.run_directory import RunDirectory
-from server.run import run_federation
 from simulations.runs.generator import load_trained
 from simulations.runtime.in_process import simulate
 from simulations.runtime.in_process_grid import InProcessGrid
