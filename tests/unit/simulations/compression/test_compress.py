@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from common.components import parse
-from common.config import RunConfig
 from common.errors import ConfigError, OtherRunError
 from common.generation import balanced_labels, draw_noise
 from common.models import MODELS
 from server import checkpoint
-from server.records import journal, plots, report
+from server.records import journal
 from server.records.run_directory import RunDirectory
 from simulations.api import load
 from simulations.commands.main import _run
@@ -26,20 +25,6 @@ from simulations.export import card
 from simulations.runs.generator import load_trained
 from simulations.runs.run_reader import RunReader
 from simulations.runs.status import state_of
-from simulations.runtime.in_process import simulate
-
-TINY = {
-    "model": "mlp width=16 latent-size=8",
-    "partition": "shards per-client=2 examples-per-client=40",
-    "federation.num-clients": 3,
-    "federation.num-rounds": 1,
-    "local.steps": 2,
-    "local.batch-size": 8,
-    "evaluation.num-samples": 100,
-    "evaluation.final-num-samples": 100,
-    "evaluation.federated": False,
-    "evaluation.utility-num-samples": 0,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -48,37 +33,14 @@ def no_report(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def make_run(tmp_path_factory):
-    def make(name, **changes):
-        folder = tmp_path_factory.mktemp(name) / name
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(report, "write_report", lambda run: run.report)
-            patch.setattr(plots, "draw_partition", lambda summary, path: None)
-            simulate(RunConfig.from_flat({**TINY, **changes, "output.dir": str(folder)}), num_workers=1)
-        return RunDirectory(folder)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def run(make_run):
-    return make_run("digits")
-
-
-@pytest.fixture(scope="module")
-def mixed_run(make_run):
-    return make_run("mixed", algorithm="effgan finetune=1")
-
-
-@pytest.fixture(scope="module")
 def small(run, tmp_path_factory):
     """Of the run: half the width, a quarter of the weights pruned."""
     out = tmp_path_factory.mktemp("small") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "write_report", lambda run: run.report)
-        told = []
-        summary = compress(run.path, out, Compression(to="width=8", prune=0.25, steps=600), tell=told.append)
-    return RunDirectory(out), summary, told
+        said = []
+        summary = compress(run.path, out, Compression(to="width=8", prune=0.25, steps=600), tell=said.append)
+    return RunDirectory(out), summary, said
 
 
 def difference(one, other, num=64):
@@ -151,7 +113,7 @@ def test_a_mixture_becomes_one_generator_of_its_own_model(mixed_run, tmp_path):
 
 
 def test_the_result_says_where_it_comes_from(run, small):
-    folder, summary, told = small
+    folder, summary, said = small
     parent, made = load_trained(run.path), load_trained(folder.path)
     assert folder.read_summary()["compressed"] == json.loads(json.dumps(summary["compressed"]))
     assert summary["compressed"]["from"]["model-sha256"] == parent.digest
@@ -167,8 +129,8 @@ def test_the_result_says_where_it_comes_from(run, small):
     assert "25% of the weights pruned" in event["reason"]
     assert folder.read_partition() == run.read_partition()
     assert folder.sample(1).exists()
-    assert "600 of 600 steps" not in told[0]
-    assert told[-1] == "scoring"
+    assert "600 of 600 steps" not in said[0]
+    assert said[-1] == "scoring"
 
 
 def test_readers_of_runs_take_it_for_a_finished_one(small):
