@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.errors import ConfigError, TerminatedError, in_words
-from simulations.commands.options import Overrides
+from common.errors import ConfigError
+from simulations.commands.options import EngineOption, Overrides, WorkersOption, end_with, interruptible
 from simulations.runtime.settings import read_overrides, read_preset
 
 if TYPE_CHECKING:
@@ -52,10 +52,8 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
             "--name", metavar="NAME", help="Distinguishes tables of one protocol in --out, such as an ablation's."
         ),
     ] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help="As of fedgan simulate; on a GPU batched is many times as fast.")
-    ] = "threads",
+    workers: WorkersOption = None,
+    engine: EngineOption = "threads",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs; start nothing.")] = False,
 ) -> None:
     """Run a protocol over algorithms and seeds, and write one table; the same command goes on after Ctrl-C."""
@@ -81,16 +79,10 @@ def benchmark(  # noqa: PLR0913, PLR0917  an argument is an option of the comman
     description = {"protocol": which.id, "budget": budget, "name": name, "title": title, "overrides": overrides}
     bench.open_table(folder, description, base, entries)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
-    try:
+    with interruptible():
         failed = _run_all(cells, base, folder, workers, engine)
-    except (KeyboardInterrupt, TerminatedError) as error:
-        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
-        raise
     typer.echo(str(folder / "table.md"))
-    for line in failed:
-        typer.echo(f"failed: {line}", err=True)
-    if failed:
-        raise typer.Exit(1)
+    end_with(failed)
 
 
 def results(

@@ -14,7 +14,9 @@ from simulations.runs.sample_requests import LARGEST_SEED, MOST_IMAGES
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from common.config import Scalar
     from common.models import Sampler
+    from server.evaluation.evaluator import Evaluator
     from simulations.runs.generator import LoadedGenerator
 
 RoundOption = Annotated[
@@ -149,30 +151,19 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
     as_json: JsonOption = False,
 ) -> None:
     """Score a run's generator on held-out examples."""
-    from common.config import Scalar
     from common.metrics import table
     from common.metrics.bleu import BLEU
-    from server.evaluation.evaluator import Evaluator
     from simulations.runs.generator import load_trained, parse_round
     from simulations.runtime.progress import scoring
 
     trained = load_trained(run, parse_round(round), client, sampler or "")
     sweep = _at(temperatures, trained.generator) if temperatures else {}
-    changes: dict[str, Scalar] = {}
-    if data is not None:
-        changes["data.name"] = data
-    if root is not None:
-        changes["data.root"] = str(Path(root).expanduser().absolute())
-    config = trained.config.replaced(changes)
-    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
-    if trained.spec.widened(dataset.spec) != trained.spec:
-        raise ConfigError(f"--data {config.data.name!r} has {dataset.spec}, the generator makes {trained.spec}")
+    evaluator = _evaluator(trained, data, root)
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else table.held_out()
-    evaluator = Evaluator(config, dataset)
     for name in names if metrics else ():
         if reason := evaluator.limits.reason_against(name):
             raise ConfigError(f"--metrics {name}: {reason}")
-    num = num or config.evaluation.final_num_samples
+    num = num or trained.config.evaluation.final_num_samples
     with scoring(sys.stderr):
         summary = evaluator.summary(trained.generator, names, num)
         if sweep:
@@ -185,6 +176,26 @@ def evaluate(  # noqa: PLR0913, PLR0917  a command has many options
         for at, scores in summary.get("temperatures", {}).items():
             cells = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             typer.echo(f"temperature {at:<5} {cells}")
+
+
+def _evaluator(trained: "LoadedGenerator", data: str | None, root: str | None) -> "Evaluator":
+    """Returns what scores a generator on the run's held-out examples, or on those of ``--data`` and ``--root``.
+
+    Raises:
+        ConfigError: They are not of the kind that the generator makes.
+    """
+    from server.evaluation.evaluator import Evaluator
+
+    changes: dict[str, Scalar] = {}
+    if data is not None:
+        changes["data.name"] = data
+    if root is not None:
+        changes["data.root"] = str(Path(root).expanduser().absolute())
+    config = trained.config.replaced(changes)
+    dataset = config.source.load(Path(config.data.root).expanduser(), image_size=config.data.image_size)
+    if trained.spec.widened(dataset.spec) != trained.spec:
+        raise ConfigError(f"--data {config.data.name!r} has {dataset.spec}, the generator makes {trained.spec}")
+    return Evaluator(config, dataset)
 
 
 def _at(temperatures: str, sampler: "Sampler") -> "dict[str, Sampler]":

@@ -1,10 +1,13 @@
-"""What commands share: arguments, options, and how scores are printed."""
+"""What commands share: arguments, options, how scores are printed, and how many runs end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from common.errors import TerminatedError, in_words
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
@@ -15,8 +18,35 @@ Overrides = Annotated[
         "-c", "--config", metavar="'KEY=VALUE ...' | FILE.toml", help="Settings, as for flwr run -c; repeatable."
     ),
 ]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Clients at a time; default: one a core.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="threads|processes|batched|auto|fastest",
+        help="As of fedgan simulate; on a GPU batched is many times as fast.",
+    ),
+]
 
 _MOST_LISTED = 40  # figures of clients or classes in a line; of more it is said how they are spread
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Says that the same command goes on where it was interrupted, when it is."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminatedError) as error:
+        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
+        raise
+
+
+def end_with(failed: Sequence[str]) -> None:
+    """Says which of a command's runs failed, a phrase each, and has it exit with 1 if any did."""
+    for line in failed:
+        typer.echo(f"failed: {line}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def print_scores(summary: Mapping[str, Any]) -> None:

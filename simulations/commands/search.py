@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError, TerminatedError, in_words
-from simulations.commands.options import JsonOption, Overrides
+from common.errors import ConfigError
+from simulations.commands.options import EngineOption, JsonOption, Overrides, interruptible
 from simulations.runtime.settings import read_overrides
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def search(  # noqa: PLR0913, PLR0917  an argument is an option of the command
     workers: Annotated[
         int | None, typer.Option(min=1, help="Clients at a time of a run; default: its share of the cores.")
     ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="threads|processes|batched|auto|fastest", help="See fedgan simulate --help.")
-    ] = "threads",
+    engine: EngineOption = "threads",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what is searched, and three draws; start nothing.")
     ] = False,
@@ -79,7 +77,7 @@ def search(  # noqa: PLR0913, PLR0917  an argument is an option of the command
     limits = Limits(trials, seconds, finalists, seeds, side_by_side)
     if plan.own:
         typer.echo(f"trials are made with {', '.join(f'{key}=0' for key in plan.own)}: -c keeps it", err=True)
-    try:
+    with interruptible():
         record = conduct(
             folder,
             plan,
@@ -88,9 +86,6 @@ def search(  # noqa: PLR0913, PLR0917  an argument is an option of the command
             sys.stderr,
             lambda line: typer.echo(line, err=True),
         )
-    except (KeyboardInterrupt, TerminatedError) as error:
-        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
-        raise
     if as_json:
         said = record.model_dump(
             by_alias=True, mode="json", include={"metric", "trials", "seconds", "finalists", "best", "ended"}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError, TerminatedError, in_words
-from simulations.commands.options import JsonOption, Overrides
+from common.errors import ConfigError
+from simulations.commands.options import EngineOption, JsonOption, Overrides, WorkersOption, end_with, interruptible
 from simulations.runtime.settings import read_overrides
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ def study(  # noqa: PLR0913, PLR0917  an argument is an option of the command
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="0-4,7", help="In the place of the file's; a range has both ends.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help="As of fedgan simulate; on a GPU batched is many times as fast.")
-    ] = "threads",
+    workers: WorkersOption = None,
+    engine: EngineOption = "threads",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the runs, and the time that is left as far as cells tell.")
     ] = False,
@@ -66,24 +64,18 @@ def study(  # noqa: PLR0913, PLR0917  an argument is an option of the command
             raise ConfigError(f"{str(file)!r}, row {cell.entry.label!r}: {error}") from None
     bench.open_table(folder, found.description(), found.base, found.entries)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # importing Flower has set it to INFO
-    try:
+    with interruptible():
         if estimate:
             left = run_trials(cells, folder, workers, engine, sys.stderr).left()
             said = {"seconds": left.seconds, "cells": left.cells, "guessed": list(left.guessed)}
             typer.echo(json.dumps(said) if as_json else left.phrase() or _unknown(left.cells))
             return
         failed = run_all(cells, folder, workers, engine, sys.stderr, lambda: write_table(folder), tries=True)
-    except (KeyboardInterrupt, TerminatedError) as error:
-        typer.echo(f"{in_words(error)}; the same command goes on", err=True)
-        raise
     results = write_table(folder)
     write_figures(folder, results)
     write_study_figure(folder, results)
     typer.echo(json.dumps({"study": str(folder), **results}) if as_json else str(folder / "table.md"))
-    for line in failed:
-        typer.echo(f"failed: {line}", err=True)
-    if failed:
-        raise typer.Exit(1)
+    end_with(failed)
 
 
 def _list(cells: "list[Cell]", left: str, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from common.errors import ConfigError, TerminatedError, in_words
 from simulations.commands.completion import presets
-from simulations.commands.options import JsonOption, Overrides, print_scores
+from simulations.commands.options import JsonOption, Overrides, WorkersOption, print_scores
 from simulations.runtime.settings import read_overrides
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def simulate(
     config: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory (output.dir).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out DIR.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Clients at a time; default: one a core.")] = None,
+    workers: WorkersOption = None,
     engine: Annotated[
         str,
         typer.Option(
