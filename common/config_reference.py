@@ -85,12 +85,12 @@ def search(word: str, known: Sequence[Setting]) -> list[Setting]:
     plain = word.lower().replace("_", "-")
     of_key = [by_key[key] for key in meant(word, by_key)]
     of_choice = [_with(setting, choices) for setting in known if (choices := _called(plain, setting.choices))]
-    told = [
+    of_meaning = [
         setting for setting in known if _speaks(plain, setting.name, setting.meaning, *setting.schema.get("enum", ()))
     ]
-    told += [_with(setting, choices) for setting in known if (choices := _speaking(plain, setting.choices))]
+    of_meaning += [_with(setting, choices) for setting in known if (choices := _speaking(plain, setting.choices))]
     found: dict[str, Setting] = {}
-    for setting in of_key + of_choice + told:
+    for setting in of_key + of_choice + of_meaning:
         found.setdefault(setting.name, setting)
     return list(found.values())
 

@@ -28,7 +28,6 @@ from server.records.notes import Notes
 from server.records.privacy_ledger import PrivacyLedger, SpentError
 from server.records.run_directory import RunDirectory
 from server.recovery import KeepsClients, Recovery
-from server.rounds.asking import ask
 from server.rounds.base import BringsHooks, Hook, KeptRound, Snapshot
 from server.rounds.checkpoint_schedule import CheckpointSchedule
 from server.rounds.ended_early import why_over
@@ -37,6 +36,7 @@ from server.rounds.patience import Patience
 from server.rounds.previews import DrawPartition, DrawSamples, described
 from server.rounds.scores import ScoreRound
 from server.rounds.training_signs import TrainingSigns
+from server.rounds.verdict import verdict
 from server.rounds.write_journal import WriteLine
 from server.strategy import FederatedStrategy, RoundError
 
@@ -235,7 +235,7 @@ class Run:
         if self._ledger is not None:
             round.line["privacy"] = {"epsilon": self._ledger.largest_of_few()}
         try:
-            answer = ask(self._hooks, round, self._config.guard.rollbacks, self._notes)
+            answer = verdict(self._hooks, round, self._config.guard.rollbacks, self._notes)
         finally:
             if round.in_journal:
                 self._done = round.snapshot

@@ -37,7 +37,7 @@ from simulations.runs.sample_requests import Plain, Request, Seed
 
 _TIMED = 64  # examples in a batch whose time is taken
 _TRIES = 10
-_TOLD = 500  # steps
+_BETWEEN_LINES = 500  # steps
 _AFTER_PRUNING = 3  # one in so many steps follows the pruning of a student that had to learn before
 
 Tell = Callable[[str], None]
@@ -150,7 +150,7 @@ def _train(parent: LoadedGenerator, student: Student, request: Compression, tell
     done = 0
 
     def say(step: int, difference: float) -> None:
-        if tell is not None and (done + step) % _TOLD == 0:
+        if tell is not None and (done + step) % _BETWEEN_LINES == 0:
             tell(f"{done + step:,} of {steps:,} steps: mean difference to the run's own {difference:.4f} of 2")
 
     if before := steps - after:

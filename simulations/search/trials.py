@@ -49,7 +49,7 @@ class ReportScores:
 
     def __init__(self, trial: "optuna.Trial", plan: Plan) -> None:
         self._trial, self._plan = trial, plan
-        self._told = set(memory.frozen(trial.study, trial.number).intermediate_values)
+        self._reported = set(memory.frozen(trial.study, trial.number).intermediate_values)
 
     def after(self, round: FinishedRound) -> Answer:
         """Tells the score of a round, if it has one; a run's last round is never cut short."""
@@ -65,9 +65,9 @@ class ReportScores:
         value, number = score_in(line["scores"], self._plan.metric), line["round"]
         if value is None:
             return None
-        if number not in self._told:
+        if number not in self._reported:
             self._trial.report(value, number)
-            self._told.add(number)
+            self._reported.add(number)
         with memory.quietly():
             if not self._trial.should_prune():
                 return None

@@ -68,7 +68,7 @@ class _Meter:
             "seconds": self._before.get("seconds", 0.0) + self._written - self._began,
             "cpu-seconds": self._before.get("cpu-seconds", 0.0) + _cpu_seconds() - self._cpu,
             "gpu-joules": before + joules - self._joules if known else None,
-            "gpu": "" if known else why or "NVML told it no more",
+            "gpu": "" if known else why or "NVML gave no further reading",
         }
         write_atomically(self._file, json.dumps(found).encode())
 
@@ -79,13 +79,13 @@ def _cpu_seconds() -> float:
 
 
 def _energy_meter() -> tuple[Callable[[], float | None], str]:
-    """Returns what tells the joules that the visible GPUs have drawn since some time, and why nothing does."""
+    """Returns what reads the joules that the visible GPUs have drawn since some time, and why nothing does."""
     if not torch.cuda.is_available():
         return lambda: 0.0, ""
     try:
         import pynvml
     except ImportError:
-        return lambda: None, "NVML is asked by nvidia-ml-py, which is not installed: pip install 'fedgan[study]'"
+        return lambda: None, "NVML is read through nvidia-ml-py, which is not installed: pip install 'fedgan[study]'"
     try:
         pynvml.nvmlInit()
         ids = [torch.cuda.get_device_properties(k).uuid for k in range(torch.cuda.device_count())]
@@ -99,5 +99,5 @@ def _energy_meter() -> tuple[Callable[[], float | None], str]:
 
         pynvml.nvmlDeviceGetTotalEnergyConsumption(devices[0])
     except (pynvml.NVMLError, AttributeError) as error:
-        return lambda: None, f"NVML does not tell it: {error}"
+        return lambda: None, f"NVML gives no reading: {error}"
     return joules, ""

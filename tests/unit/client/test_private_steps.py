@@ -42,11 +42,11 @@ def sgd(**local):
 @pytest.mark.parametrize("own", [False, True])
 def test_noise_of_the_plans_width_is_in_every_weight_that_is_sent(own):
     steps, _ = moved(private(sgd(), noise=NOISE, rate=0.25, clip=0.5, own=own))
-    wanted = NOISE * 0.5 / (0.25 * 20)  # of the mean over the size of a batch on average
+    expected = NOISE * 0.5 / (0.25 * 20)  # of the mean over the size of a batch on average
     within = 5 / math.sqrt(2 * len(steps))
-    assert steps.std().item() == pytest.approx(wanted, rel=within)
-    assert steps.mean().item() == pytest.approx(0, abs=5 * wanted / math.sqrt(len(steps)))
-    assert (steps.abs() > 1e-4 * wanted).double().mean() > 0.999
+    assert steps.std().item() == pytest.approx(expected, rel=within)
+    assert steps.mean().item() == pytest.approx(0, abs=5 * expected / math.sqrt(len(steps)))
+    assert (steps.abs() > 1e-4 * expected).double().mean() > 0.999
 
 
 def test_each_step_has_noise_of_its_own():
@@ -145,9 +145,9 @@ def test_each_example_is_in_a_batch_with_the_plans_probability_and_without_the_o
 
 
 def test_fakes_beside_an_example_are_of_its_class_unless_classes_are_to_be_even():
-    for labels, wanted in (("own", {3, 7}), ("uniform", set(range(10)))):
+    for labels, expected in (("own", {3, 7}), ("uniform", set(range(10)))):
         found = batches(make(steps=40, fake_labels=labels), rate=0.5)[::2]
-        assert {int(label) for batch in found for label in batch.draws["fake-labels"]} == wanted
+        assert {int(label) for batch in found for label in batch.draws["fake-labels"]} == expected
         if labels == "own":
             assert all(torch.equal(batch.draws["fake-labels"], batch.labels) for batch in found)
 

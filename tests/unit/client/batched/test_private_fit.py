@@ -61,16 +61,18 @@ def doubled(in_float64, monkeypatch):
 
 def largest_difference(spec, plans=None, request=None):
     """Returns by how much weights and moments of a cohort differ from those of the loop."""
-    plans, asked = plans or [plan(1.0, 0.4), plan(2.0, 0.9), plan(0.5, 0.1)], request or Request()
+    plans, request = plans or [plan(1.0, 0.4), plan(2.0, 0.9), plan(0.5, 0.1)], request or Request()
     stacked, members = private_cohort(spec, *plans)
-    means = together(stacked, members, [asked] * len(members))
+    means = together(stacked, members, [request] * len(members))
     assert not stacked._refused, "trained in the loop"
     found = 0.0
     for k, (member, promise) in enumerate(zip(members, plans, strict=True)):
         alone = private(Trainer(spec), k, promise, num=NUMS[k])
-        wanted = alone.fit(networks=asked.networks, extra_loss=asked.extra_loss, gradient_hook=asked.gradient_hook)
-        assert means[k].keys() == wanted.keys() == {"examples", "seconds"}
-        assert means[k]["examples"] == wanted["examples"]
+        expected = alone.fit(
+            networks=request.networks, extra_loss=request.extra_loss, gradient_hook=request.gradient_hook
+        )
+        assert means[k].keys() == expected.keys() == {"examples", "seconds"}
+        assert means[k]["examples"] == expected["examples"]
         found = max(found, apart(member, alone))
         assert tree.distance(alone.parameters(), alone.initial()) > 0
     return found
@@ -149,10 +151,10 @@ def test_noise_of_each_clients_own_width_is_in_every_weight_and_is_no_other_clie
         assert not stacked._refused
         found.append(moved(members))
     for row, noise, rate, num in zip(found[0], (NOISE, NOISE, 3 * NOISE), (0.4, 1e-7, 0.4), NUMS, strict=True):
-        wanted = noise * 0.5 / (rate * num)  # clip 0.5; over the size of a batch on average, which may be empty
+        expected = noise * 0.5 / (rate * num)  # clip 0.5; over the size of a batch on average, which may be empty
         within = 5 / math.sqrt(2 * len(row))
-        assert row.std().item() == pytest.approx(wanted, rel=within)
-        assert (row.abs() > 1e-4 * wanted).double().mean() > 0.999
+        assert row.std().item() == pytest.approx(expected, rel=within)
+        assert (row.abs() > 1e-4 * expected).double().mean() > 0.999
     correlations = torch.corrcoef(torch.cat([found[0], found[1]]))
     same = torch.eye(6).bool() if own else torch.eye(3).bool().repeat(2, 2)  # the run's seed, and not a site's own
     assert correlations[~same].abs().max() < 0.1

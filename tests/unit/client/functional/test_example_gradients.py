@@ -80,8 +80,8 @@ def test_the_sum_is_that_of_a_loop_which_clips_each_example_over_all_weights(mod
     found = clipped_gradients(case.loss, case.weights(), case.tensors, clip)
     assert found.keys() == case.weights().keys()
     for key, value in found.items():
-        wanted = sum(own[key] * min(1.0, clip / float(length)) for own, length in alone)
-        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()) + 1e-9)
+        expected = sum(own[key] * min(1.0, clip / float(length)) for own, length in alone)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()) + 1e-9)
 
 
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])

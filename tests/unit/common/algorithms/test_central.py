@@ -66,7 +66,7 @@ def reference(algorithm, state, context, loss):
     return gradients, stepped
 
 
-def close(ours, theirs):
+def assert_close(ours, theirs):
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-6)
 
@@ -81,8 +81,8 @@ def test_before_one_client_the_generator_descends_its_loss_through_that_discrimi
     gradients, stepped = reference(
         algorithm, before, alone(), lambda images, labels: F.softplus(-discriminator(images, labels)).mean()
     )
-    close(after.slots["generator-moments"], gradients)
-    close(after.parameters, stepped)
+    assert_close(after.slots["generator-moments"], gradients)
+    assert_close(after.parameters, stepped)
 
 
 MIXTURES = {
@@ -121,7 +121,7 @@ def test_before_three_clients_the_generator_descends_the_loss_of_what_the_algori
         return MIXTURES[spec](logits, (table / table.sum(0))[:, labels])
 
     gradients, _ = reference(algorithm, state, context, loss)
-    close(algorithm.update(state, replies, context).slots["generator-moments"], gradients)
+    assert_close(algorithm.update(state, replies, context).slots["generator-moments"], gradients)
 
 
 @pytest.mark.parametrize("spec", ["md-gan swap-every=0", "ua-gan", "f2u"])

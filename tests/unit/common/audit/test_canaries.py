@@ -51,8 +51,8 @@ def test_randomised_response_is_bounded_below_its_epsilon_and_close_to_it(epsilo
     found = []
     for seed in range(40):
         included = coins(1000, seed)
-        told = randomised_response(included, epsilon, 1000 + seed)
-        right = int((told.bool() == included).sum())
+        answers = randomised_response(included, epsilon, 1000 + seed)
+        right = int((answers.bool() == included).sum())
         found.append(epsilon_bound(1000, 1000, right, 0.0, 0.95))
     assert sum(bound > epsilon for bound in found) <= 6  # 5 % of 40 are 2; 7 or more have a chance of 0.5 %
     assert epsilon - 0.45 < sum(found) / len(found) < epsilon

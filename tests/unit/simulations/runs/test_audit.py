@@ -67,9 +67,9 @@ def test_a_run_that_learned_nothing_gives_chance_and_the_command_says_so(made, c
             assert client[attack]["num-others"] == 40
     assert found["canaries"]["epsilon"] < 0.5
     assert _run(["audit", str(run.path)], debug=True) == 0
-    told = capsys.readouterr().out
-    assert "chance explains that" in told
-    assert "guesses about 120 canaries" in told
+    printed = capsys.readouterr().out
+    assert "chance explains that" in printed
+    assert "guesses about 120 canaries" in printed
     assert _run(["audit", str(run.path), "--json"], debug=True) == 0
     assert json.loads(capsys.readouterr().out)["clients"] == found["clients"]
 
@@ -130,8 +130,8 @@ def test_a_private_run_is_exposed_by_its_canaries_where_its_noise_was_removed(ma
     assert not run.audit.exists()  # clients answer nothing under a promise
     code = _run(["audit", str(run.path)], debug=True)
     found = json.loads(run.audit.read_bytes())
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert (found["promised-epsilon"], found["canaries"]["delta"]) == (0.5, 1e-5)
     assert (found["canaries"]["epsilon"] > 0.5) == fault == found["refuted"] == bool(code)
-    assert ("epsilon=0.5 is refuted" in told.out) == fault
-    assert "the run's promise does not cover its figures" in told.err
+    assert ("epsilon=0.5 is refuted" in printed.out) == fault
+    assert "the run's promise does not cover its figures" in printed.err

@@ -10,10 +10,10 @@ BASE = RunConfig()
 
 
 class Fixed:
-    """Draws what it is given, else the first of the values; remembers what it was asked."""
+    """Draws what it is given, else the first of the values; remembers what it drew."""
 
     def __init__(self, **given):
-        self.given, self.asked = {name.replace("__", "."): value for name, value in given.items()}, []
+        self.given, self.drawn = {name.replace("__", "."): value for name, value in given.items()}, []
 
     def suggest_categorical(self, name, choices):
         return self._one(name, choices[0])
@@ -25,7 +25,7 @@ class Fixed:
         return self._one(name, low)
 
     def _one(self, name, otherwise):
-        self.asked.append(name)
+        self.drawn.append(name)
         return self.given.get(name, otherwise)
 
 
@@ -43,7 +43,7 @@ def test_an_option_is_drawn_where_its_component_is():
     hinge, lsgan = Fixed(objective="hinge"), Fixed(objective="lsgan")
     assert space.draw(hinge, BASE) == {"objective": "hinge r1=0.01 r1-every=4"}
     assert space.draw(lsgan, BASE) == {"objective": "lsgan"}
-    assert (hinge.asked, lsgan.asked) == (["objective", "objective.hinge.r1"], ["objective"])
+    assert (hinge.drawn, lsgan.drawn) == (["objective", "objective.hinge.r1"], ["objective"])
     assert [it.name for it in space.parameters()] == ["objective", "objective.hinge.r1"]
     RunConfig().replaced(space.draw(hinge, BASE))
 

@@ -236,10 +236,15 @@ class Nvml:
     ("nvml", "uuid", "joules", "why"),
     [
         (Nvml(1000, 1000, 4500), "of-ours", 3.5, ""),
-        (Nvml(), "of-ours", None, "NVML does not tell it: Not Supported"),
-        (Nvml(1000), "of-a-part", None, "NVML does not tell it: no such GPU GPU-of-a-part"),
-        (Nvml(1000, 1000), "of-ours", None, "NVML told it no more"),
-        (None, "of-ours", None, "NVML is asked by nvidia-ml-py, which is not installed: pip install 'fedgan[study]'"),
+        (Nvml(), "of-ours", None, "NVML gives no reading: Not Supported"),
+        (Nvml(1000), "of-a-part", None, "NVML gives no reading: no such GPU GPU-of-a-part"),
+        (Nvml(1000, 1000), "of-ours", None, "NVML gave no further reading"),
+        (
+            None,
+            "of-ours",
+            None,
+            "NVML is read through nvidia-ml-py, which is not installed: pip install 'fedgan[study]'",
+        ),
     ],
 )
 def test_joules_are_those_of_the_gpus_that_pytorch_sees(nvml, uuid, joules, why, tmp_path, monkeypatch):

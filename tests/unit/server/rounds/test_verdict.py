@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import DivergenceError
 from common.hooks import GoBack, Keep, RoundHook, Stop
-from server.rounds.asking import ask
+from server.rounds.verdict import verdict
 
 
 class Answers:
@@ -22,7 +22,7 @@ def outcome_of(*answers, rollbacks=0):
     """Returns what comes of these answers where a run may go back once, how many hooks looked at it, and the notes."""
     hooks, notes = [Answers(answer) for answer in answers], []
     round = SimpleNamespace(rollbacks=rollbacks, number=4)
-    found = ask(hooks, round, 1, SimpleNamespace(add=lambda *note: notes.append(note)))
+    found = verdict(hooks, round, 1, SimpleNamespace(add=lambda *note: notes.append(note)))
     return found, sum(hook.num_calls for hook in hooks), notes
 
 
@@ -52,4 +52,4 @@ def test_a_hook_that_goes_back_must_have_said_that_it_may():
             return GoBack("worse")
 
     with pytest.raises(TypeError, match="may_go_back = False"):
-        ask([Doubt()], SimpleNamespace(rollbacks=0, number=4), 1, SimpleNamespace())
+        verdict([Doubt()], SimpleNamespace(rollbacks=0, number=4), 1, SimpleNamespace())

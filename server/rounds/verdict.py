@@ -1,4 +1,4 @@
-"""What becomes of a finished round, and of the run: hooks are asked in turn."""
+"""What becomes of a finished round, and of the run, by what its hooks answer in turn."""
 
 import logging
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from server.rounds.base import Hook, KeptRound
 log = logging.getLogger("fedgan.server")
 
 
-def ask(hooks: Sequence[Hook], round: KeptRound, max_rollbacks: int, notes: Notes) -> Answer:
+def verdict(hooks: Sequence[Hook], round: KeptRound, max_rollbacks: int, notes: Notes) -> Answer:
     """Has hooks look at a finished round, and returns what is to become of it and of the run.
 
-    Hooks after one that has the run go back are not asked; after one that stops it they are, and its answer counts. A
-    round that the run would go back from is kept, with a warning, if that is possible and the run may not go back any
-    more.
+    Hooks after one that has the run go back do not see the round. Those after one that stops the run do, and the first
+    that stops it counts. A round that the run would go back from is kept, with a warning, if that is possible and the
+    run may not go back any more.
 
     Args:
         hooks: In their order.
