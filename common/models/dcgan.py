@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.examples import ExampleSpec, ImageSpec
-from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_images
-from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, normalisation, require_images
+from common.models.projection import ProjectionDiscriminator
+from common.models.spectral import SpectralConv2d, SpectralLinear
 
 
 class DCGAN(AdversarialModel):
@@ -71,11 +72,8 @@ class DCGANGenerator(Sampler):
         return torch.tanh(self.layers(coarse))
 
 
-class DCGANDiscriminator(nn.Module):
-    """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image.
-
-    With ``spectral_norm`` all layers have it, and none is normalised by ``norm``.
-    """
+class DCGANDiscriminator(ProjectionDiscriminator):
+    """A pyramid of strided convolutions; with ``spectral_norm`` all layers have it, and ``norm`` normalises none."""
 
     def __init__(self, spec: ImageSpec, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False) -> None:
         super().__init__()
@@ -88,17 +86,10 @@ class DCGANDiscriminator(nn.Module):
             layers += [normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]
         features = 4 * width
         self.features = nn.Sequential(*layers, nn.Flatten(), linear(widths[-1] * start**2, features))
-        self.logit = linear(features, 1)
-        self.projection: ZeroEmbedding | None = None
-        if num_classes:
-            self.projection = (SpectralZeroEmbedding if spectral_norm else ZeroEmbedding)(num_classes, features)
+        self.add_head(features, num_classes, spectral_norm)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        features = F.leaky_relu(self.features(images), 0.2)
-        logits: Tensor = self.logit(features).squeeze(1)
-        if self.projection is not None:
-            logits = logits + (self.projection(labels) * features).sum(1)
-        return logits
+        return self.logits(F.leaky_relu(self.features(images), 0.2), labels)
 
 
 class ImageToMap(nn.Module):

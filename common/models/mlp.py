@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.examples import ExampleSpec, ImageSpec
-from common.models.base import AdversarialModel, Embedding, Sampler, ZeroEmbedding, require_images
+from common.models.base import AdversarialModel, Embedding, Sampler, require_images
+from common.models.projection import ProjectionDiscriminator
 
 
 class MLP(AdversarialModel):
@@ -52,8 +53,8 @@ class MLPGenerator(Sampler):
         return torch.tanh(self.layers(latents)).view(-1, *self.image_shape)
 
 
-class MLPDiscriminator(nn.Module):
-    """Images (B, C, S, S) and labels (B,) to logits (B,)."""
+class MLPDiscriminator(ProjectionDiscriminator):
+    """Two layers on the pixels of an image."""
 
     def __init__(self, spec: ImageSpec, width: int, num_classes: int) -> None:
         super().__init__()
@@ -63,14 +64,7 @@ class MLPDiscriminator(nn.Module):
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(width, width),
         )
-        self.logit = nn.Linear(width, 1)
-        self.projection: ZeroEmbedding | None = None
-        if num_classes:
-            self.projection = ZeroEmbedding(num_classes, width)
+        self.add_head(width, num_classes)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        features = F.leaky_relu(self.features(images), 0.2)
-        logits: Tensor = self.logit(features).squeeze(1)
-        if self.projection is not None:
-            logits = logits + (self.projection(labels) * features).sum(1)
-        return logits
+        return self.logits(F.leaky_relu(self.features(images), 0.2), labels)

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.examples import ExampleSpec, ImageSpec
-from common.models.base import AdversarialModel, Embedding, Norm, Sampler, ZeroEmbedding, normalisation, require_images
-from common.models.spectral import SpectralConv2d, SpectralLinear, SpectralZeroEmbedding
+from common.models.base import AdversarialModel, Embedding, Norm, Sampler, normalisation, require_images
+from common.models.projection import ProjectionDiscriminator
+from common.models.spectral import SpectralConv2d
 
 
 class ResNet(AdversarialModel):
@@ -90,29 +91,22 @@ class UpBlock(nn.Module):
         return result
 
 
-class ResNetDiscriminator(nn.Module):
-    """Images (B, C, S, S) and labels (B,) to logits (B,): psi(f(x)) + <e(y), f(x)> with features f of the image."""
+class ResNetDiscriminator(ProjectionDiscriminator):
+    """Residual blocks, the first of which halve the image; features are their maps' means."""
 
     def __init__(self, spec: ImageSpec, width: int, num_classes: int, spectral_norm: bool) -> None:
         super().__init__()
-        conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
+        conv = SpectralConv2d if spectral_norm else nn.Conv2d
         halvings = 3 if spec.size == 64 else 2
         self.blocks = nn.Sequential(
             DownBlock(spec.channels, width, conv, halve=True, first=True),
             *(DownBlock(width, width, conv, halve=True) for _ in range(halvings - 1)),
             *(DownBlock(width, width, conv, halve=False) for _ in range(2)),
         )
-        self.logit = linear(width, 1)
-        self.projection: ZeroEmbedding | None = None
-        if num_classes:
-            self.projection = (SpectralZeroEmbedding if spectral_norm else ZeroEmbedding)(num_classes, width)
+        self.add_head(width, num_classes, spectral_norm)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        features = F.relu(self.blocks(images)).mean((2, 3))
-        logits: Tensor = self.logit(features).squeeze(1)
-        if self.projection is not None:
-            logits = logits + (self.projection(labels) * features).sum(1)
-        return logits
+        return self.logits(F.relu(self.blocks(images)).mean((2, 3)), labels)
 
 
 class DownBlock(nn.Module):
