@@ -113,7 +113,7 @@ class AdversarialObjective(Objective):
         if self.is_logistic and all(real > _SURE and fake < -_SURE for real, fake in logits):
             return (
                 f"The discriminator wins: it tells real from generated images nearly always {seen}, and the generator "
-                "learns little from it. R1 in the objective, or more of it (r1=0.5), or DiffAugment (augment=) help."
+                "learns little from it. R1 (r1=0.1, or more) or DiffAugment (augment=) in the objective help."
             )
         if self.is_logistic and all(abs(real - fake) < _ALIKE for real, fake in logits):
             return (

@@ -85,12 +85,13 @@ def write_page(page: Path) -> Path:
         {name: [row["label"] for row in table["rows"]] for name, table in tables.items()},
         ("table", "row"),
     )
+    sections = [_section(name, table, notes.get(name, {}), place) for name, table in tables.items()]
     parts = [
         "# Results",
         "<!-- Written by `fedgan results`: change notes.toml, or run fedgan benchmark again, not this page. -->",
         notes.get("intro", "").strip(),
-        _legend(place.name),
-        *(_section(name, table, notes.get(name, {}), place) for name, table in tables.items()),
+        _legend(place.name, "".join(sections)),
+        *sections,
     ]
     write_atomically(page, ("\n\n".join(part for part in parts if part) + "\n").encode())
     return page
@@ -138,13 +139,14 @@ def _compact(results: Results) -> bytes:
     return (json.dumps(head)[:-1] + ', "rows": [\n' + ",\n".join(lines) + "\n]}\n").encode()
 
 
-def _legend(folder: str) -> str:
+def _legend(folder: str, tables: str) -> str:
     scores = columns(of_clients=False) | columns(of_clients=True)
-    named = ", ".join(f"*{score.heading}* is {score.meaning}" for score in scores.values() if score.heading)
+    shown = [score for score in scores.values() if score.heading and f"| {score.heading} |" in tables]
+    named = ", ".join(f"*{score.heading}* is {score.meaning}" for score in shown)
     return (
         "Cells are the mean over the seeds ± the sample standard deviation; without ± there is one value. "
         f"{named}. *MB sent* and *received* are of one client over the whole run; *seconds* are "
-        "of the whole run with its scores; *images seen* counts each real image each time that a client trains on it. "
+        "of the whole run with its scores; *examples seen* counts each example each time that a client trains on it. "
         "The metrics are defined in [metrics.md](metrics.md). "
         f"Tables and figures are stored in [{folder}/]({folder}/); this page is made of them by `fedgan results`."
     )

@@ -453,6 +453,9 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
         "PRISM, float scores 6.96",
     ):
         assert words in text, words
+    explained = next(line for line in text.splitlines() if line.startswith("Cells are"))
+    assert ("*worst class* is" in explained) == ("| worst class |" in text)
+    assert "bits per character" not in explained, "no table has that column"
     stored = (tmp_path / "docs" / "results" / "p1-cpu.json").read_text()
     assert json.loads(stored) == json.loads((table / "results.json").read_text())
     assert "/" + tmp_path.name not in stored + text
