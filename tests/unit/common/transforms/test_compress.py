@@ -7,6 +7,7 @@ from common import tree, wire
 from common.errors import ProtocolError
 from common.seeding import torch_generator
 from common.transforms.compress import Compress
+from tests.unit.common.transforms.drawn_weights import weights
 
 KINDS = ("float16", "int8")
 SCALES = "wire.scales"
@@ -19,16 +20,6 @@ def compress(arrays, received, unsent, kind):
 
 def decompress(sent, origin):
     return Compress().decode(sent, origin)
-
-
-def weights(scope, size=1.0):
-    random = torch_generator(0, "weights", scope)
-    return {
-        "d.conv": size * torch.randn(4, 3, 2, 2, generator=random),
-        "d.count": torch.tensor(7),
-        "g.bias": size * torch.randn(5, generator=random),
-        "g.weight": size * torch.randn(5, 6, generator=random),
-    }
 
 
 def moved(origin, scope, size=0.01):

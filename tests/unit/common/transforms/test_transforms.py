@@ -19,20 +19,11 @@ from server.clients import admission
 from server.records import journal, run_directory
 from simulations.runtime.in_process import simulate
 from tests.unit.common.algorithms.training import make_context
+from tests.unit.common.transforms.drawn_weights import weights
 from tests.unit.common.transforms.turned_around import TurnedAround
 
 TABLE = TRANSFORMS | {"turned-around": TurnedAround}
 EVERY = pytest.mark.parametrize("spec", [*TABLE, "clip norm=0.01", "compress to=float16"])
-
-
-def weights(scope, size=1.0):
-    random = torch_generator(0, "weights", scope)
-    return {
-        "d.conv": size * torch.randn(4, 3, 2, 2, generator=random),
-        "d.count": torch.tensor(7),
-        "g.bias": size * torch.randn(5, generator=random),
-        "g.weight": size * torch.randn(5, 6, generator=random),
-    }
 
 
 RECEIVED = weights("received")
