@@ -102,6 +102,34 @@ class TestRollCall:
             roll_call(text, {"data": f"text-folder:{tmp_path}"})
 
 
+class TestOwnData:
+    """A site's own file, which does not say what is held out."""
+
+    @pytest.mark.parametrize("state_path", [False, True], ids=["in memory", "with a state-path"])
+    def test_one_example_less_leaves_all_others_where_they_were(self, tmp_path, own, state_path):
+        def rows(name):
+            place = {"state_path": str(tmp_path / "state")} if state_path else {}
+            found = data.shard(RunConfig.from_flat(PRIVATE), site(data=f"npz:{tmp_path / name}", **place)).examples
+            rows = zip(found.labels.tolist(), found.stored.numpy(), strict=True)
+            return sorted((label, one.tobytes()) for label, one in rows)
+
+        with np.load(tmp_path / "own.npz") as whole:
+            images, labels = whole["images"], whole["labels"]
+        np.savez(tmp_path / "less.npz", images=np.delete(images, 2, 0), labels=np.delete(labels, 2))
+        with_it, without = rows("own.npz"), rows("less.npz")
+        assert (len(with_it), len(without)) == (16, 15)
+        assert len([row for row in with_it if row not in without]) == 1
+
+    def test_a_part_that_the_file_holds_out_stays_held_out(self, tmp_path):
+        images = np.zeros((6, 28, 28), np.uint8)
+        np.savez(tmp_path / "parts.npz", images=images, test_images=images[:2])
+        assert len(data.shard(RunConfig.from_flat(PRIVATE), site(data=f"npz:{tmp_path / 'parts.npz'}")).examples) == 6
+
+    def test_without_a_promise_a_share_is_held_out(self, own):
+        config = RunConfig.from_flat({k: v for k, v in PRIVATE.items() if k != "privacy"})
+        assert len(data.shard(config, site(**own)).examples) == 13
+
+
 class TestReply:
     def test_has_weights_and_what_is_public_and_nothing_else(self):
         reply = trained()
