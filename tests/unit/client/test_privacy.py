@@ -130,6 +130,27 @@ class TestOwnData:
         assert len(data.shard(config, site(**own)).examples) == 13
 
 
+@pytest.mark.parametrize("promise", ["example epsilon=10", "client epsilon=8 most-noise=1e6"])
+def test_all_that_is_said_beside_weights_is_the_same_of_other_examples(tmp_path, own, promise):
+    """What an attacker would do: compare every byte of two sites whose examples differ, but for their number."""
+    with np.load(tmp_path / "own.npz") as whole:
+        images, labels = whole["images"], whole["labels"]
+    np.savez(tmp_path / "other.npz", images=255 - images, labels=np.r_[labels[0], 1 - labels[1:]])
+    config = PRIVATE | {"privacy": promise, "federation.fraction": 1.0}
+
+    def said(node):
+        roll_call = ask(wire.encode_roll_call_request(True), config=config, node=node)
+        answers = [ask(wire.encode_question(name), "query.ask", config, node) for name in QUERIES]
+        content = ask(task(config, node), "train", config, node)
+        reply, _ = wire.decode_reply(content, 1)
+        shapes = {key: (value.shape, value.dtype) for key, value in reply.arrays.items()}
+        metrics = {key: value for key, value in reply.metrics.items() if key != "seconds"}
+        size = wire.message_bytes(Message(content, dst_node_id=1, message_type="train"))
+        return wire.decode_roll_call(roll_call), list(map(wire.decode_answer, answers)), shapes, metrics, size
+
+    assert said(own) == said({"data": f"npz:{tmp_path / 'other.npz'}"})
+
+
 class TestReply:
     def test_has_weights_and_what_is_public_and_nothing_else(self):
         reply = trained()
