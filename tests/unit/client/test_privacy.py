@@ -1,6 +1,7 @@
 """What leaves a client under a promise of privacy, and what a site allows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,17 +9,20 @@ import torch
 from flwr.app import Context, Message, RecordDict
 
 from client import app as client_app
-from client import data, ledger
+from client import batches, data, ledger
+from client.private_steps import PrivateSteps
 from client.site import Site
 from common import wire
+from common.algorithms.base import Client
 from common.config import RunConfig
 from common.errors import ConfigError, DataError, DivergenceError, FederationError, PrivacyError
 from common.exchange import Payload
 from common.privacy import ExamplePrivacy
 from common.privacy.accounting import Mechanism, gaussian_epsilon
+from common.privacy.noise_source import SeededNoise
 from common.privacy.plan import PrivacyPlan
 from common.queries import QUERIES
-from common.seeding import numpy_generator
+from common.seeding import numpy_generator, torch_generator
 from simulations.runtime.in_process_grid import identify_process
 
 PRIVATE = {
@@ -149,6 +153,44 @@ def test_all_that_is_said_beside_weights_is_the_same_of_other_examples(tmp_path,
         return wire.decode_roll_call(roll_call), list(map(wire.decode_answer, answers)), shapes, metrics, size
 
     assert said(own) == said({"data": f"npz:{tmp_path / 'other.npz'}"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algorithm": "fedavg sync=generator", "local.fake-labels": "own"},
+        {"algorithm": "scaffold", "transforms": "compress"},
+        {"algorithm": "effgan finetune=1", "objective": "hinge r1=1.0", "local.moments": "keep"},
+        {"algorithm": "fedprox mu=0.1", "objective": "wgan-gp critic-steps=2"},
+    ],
+)
+def test_examples_reach_weights_and_memories_by_sums_with_noise_alone(tmp_path, own, monkeypatch, changes):
+    """With these sums taken off, what is sent and kept is the same to the bit, whatever the examples are."""
+    with np.load(tmp_path / "own.npz") as whole:
+        images, labels = whole["images"], whole["labels"]
+    np.savez(tmp_path / "other.npz", images=255 - images, labels=np.r_[labels[0], 1 - labels[1:]])
+    monkeypatch.setattr(batches, "SystemNoise", lambda: SeededNoise(torch_generator(0, "draws")))
+    monkeypatch.setattr(PrivateSteps, "noisy_mean", lambda self, total: torch.full_like(total, 0.01))
+    config = PRIVATE | {"local.steps": 2} | changes
+
+    def all_of(node):
+        settings = RunConfig.from_flat(config)
+        spec = data.shard(settings, site(**node)).spec
+        algorithm, model = settings.algorithm_component, settings.model_component
+        state = algorithm.init(model.build(spec, 0).state_dict(), model.roles)
+        clients = {0: Client(16, None), 1: Client(16, None)}
+        context = SimpleNamespace(num_rounds=3, clients=clients, model=model, spec=spec)
+        context.parameter_keys = list
+        payload = algorithm.broadcast(state, [0], context)[0]
+        content = wire.encode_task(wire.Task(payload, round=1, run="ab"), wire.encode_tree(payload.arrays))
+        place = {"partition-id": 0, "num-partitions": 2, **node}
+        kept = Context(run_id=1, node_id=1, node_config=place, state=RecordDict(), run_config=settings.flat())
+        reply = client_app.app(Message(content, dst_node_id=1, message_type="train"), kept).content
+        records = {**reply.array_records, **kept.state.array_records}
+        return {f"{name}/{key}": array.data for name, record in records.items() for key, array in record.items()}
+
+    assert all_of(own) == all_of({"data": f"npz:{tmp_path / 'other.npz'}"})
 
 
 class TestReply:
