@@ -84,7 +84,8 @@ def shard(config: RunConfig, site: Site) -> Shard:
         )
     with _LOCK:  # clients in threads share one copy
         if site.data:
-            whole = _own(site.data, config.data.image_size, site.state_path)
+            keeps_all = config.promise_of_examples is not None
+            whole = _own(site.data, config.data.image_size, site.state_path, keeps_all)
             if config.evaluation.folds:
                 return _with_fold(whole, config, site.partition_id)
         else:
@@ -208,29 +209,34 @@ def _test_shares(data: DataConfig, spec: str, num_clients: int, seed: int) -> li
 
 
 @functools.lru_cache(maxsize=2)
-def _own(text: str, image_size: int, state_path: str) -> Shard:
+def _own(text: str, image_size: int, state_path: str, keeps_all: bool = False) -> Shard:
     """Returns a site's own examples: the training part of ``SOURCE:PATH``.
+
+    Where the data do not say which part that is, ``keeps_all`` has nothing held out: a promise of privacy is about one
+    example more or less, and by a rule that counts examples one would decide which others are trained on.
 
     With a ``state_path`` the decoded examples are kept there and mapped into memory from then on, as a deployed client
     is a new process every round; they are read anew when a file of the site's has changed.
     """
     source, path = parse_own(text)
     if not state_path:
-        return _read(source, path, image_size)
-    place = hashlib.sha256(text.encode()).hexdigest()[:8]  # two SuperNodes may share a state-path
-    key = hashlib.sha256(json.dumps(["held-out", source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
+        return _read(source, path, image_size, keeps_all)
+    part = "whole" if keeps_all else "held-out"
+    # two SuperNodes may share a state-path, and two runs a site
+    place = hashlib.sha256(f"{text}{':whole' if keeps_all else ''}".encode()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps([part, source.spec(), image_size, _listing(path)]).encode()).hexdigest()[:16]
     folder = Path(state_path).expanduser() / "data"
     names = folder / f"{place}-{key}.json"
     if not names.exists():
-        read = _read(source, path, image_size)
+        read = _read(source, path, image_size, keeps_all)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in folder.glob(f"{place}-*"):
             old.unlink(missing_ok=True)
         examples_of = {"kind": read.examples.kind, "options": read.examples.options()}
         about = examples_of | {"class-names": read.class_names, "has-test": read.test is not None}
-        for part, these in (("", read.examples), ("-test", read.test)):
+        for ending, these in (("", read.examples), ("-test", read.test)):
             if these is not None:
-                _save(these, names.with_name(f"{names.stem}{part}"))
+                _save(these, names.with_name(f"{names.stem}{ending}"))
         write_atomically(names, json.dumps(about).encode())  # last: it says that the others are whole
         log.info("%d %s of %s are decoded in %s", len(read.examples), read.examples.kind, text, folder)
     about = json.loads(names.read_text(encoding="utf-8"))
@@ -264,8 +270,10 @@ def parse_own(text: str) -> tuple[DataSource, Path]:
     return components.parse("data", DATASETS, spec), path
 
 
-def _read(source: DataSource, path: Path, image_size: int) -> Shard:
+def _read(source: DataSource, path: Path, image_size: int, keeps_all: bool) -> Shard:
     data = announced(source.load(path, image_size=image_size, download=False))
+    if keeps_all and data.parted_by_rule:
+        return Shard(data.train.joined(data.test), data.class_names)
     return Shard(data.train, data.class_names, test=None if data.test_sources is None else data.test)
 
 

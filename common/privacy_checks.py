@@ -19,6 +19,22 @@ def check(config: ConfigKeys) -> None:
         raise ConfigError(f"privacy={config.privacy!r} cannot be kept: {'; '.join(found)}")
 
 
+def check_alone(configs: Iterable[ConfigKeys]) -> None:
+    """Checks that runs which belong together do not promise privacy of the same private examples more than once.
+
+    Raises:
+        ConfigError: They do, and would spend more of them together than any of them says.
+    """
+    of_private = [config for config in configs if config.privacy_component.private and not config.source.is_public]
+    if len(of_private) > 1:
+        first = of_private[0]
+        raise ConfigError(
+            f"privacy={first.privacy!r}: every run releases its own generator and scores, so these {len(of_private)} "
+            f"would spend the epsilon of all of them together, and data.name={first.data.name!r} is not public; "
+            "compare settings on public data that are like yours, then run once with the best (docs/privacy.md)"
+        )
+
+
 def _in_the_way(config: ConfigKeys) -> Iterator[str]:
     if config.privacy_component.unit == "client":
         yield from _in_the_way_of_clients(config)

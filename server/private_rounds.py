@@ -1,6 +1,6 @@
 """Rounds of a run that promises privacy of each client: who takes part, and the noise on the mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from common import wire
 from common.config import RunConfig
@@ -38,9 +38,15 @@ class PrivateRounds:
     def mean(self, seed: int, round: int, weights: Tree) -> NoisyMean:
         """Returns what takes the mean of a round, which starts from ``weights``.
 
-        The same noise on another mean could be taken off by subtraction, so it depends on these too.
+        The same noise on another mean could be taken off by subtraction, so it depends on these too, and on who has
+        answered: that is not known before, and may be others where a round is repeated.
         """
-        return NoisyMean(self._plan, len(self._clients), self._source(seed, "noise", round, digest(weights)))
+        start = digest(weights)
+
+        def source(answered: Sequence[int]) -> NoiseSource:
+            return self._source(seed, "noise", round, start, *answered)
+
+        return NoisyMean(self._plan, len(self._clients), source)
 
     def _source(self, seed: int, *scope: int | str) -> NoiseSource:
         if not self._is_simulated:

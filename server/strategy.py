@@ -83,6 +83,8 @@ class FederatedStrategy(Strategy):
         self.ledger: PrivacyLedger | None = None
         self._private = PrivateRounds.of(config, roster.clients)
         self._context = context_of(config, roster, snapshot.rollbacks)
+        self._charged: Mapping[int, str] = {}  # what the ledger knows of the round at hand
+        self._repeats = False
         self._sent_at = 0.0
         self._sees_single = masked is None and self._private is None  # updates of single clients
         self._replies = Replies(config, roster, grid, spill or ReplySpill(Path(), 0), masked, self._sees_single)
@@ -161,6 +163,7 @@ class FederatedStrategy(Strategy):
 
         Raises:
             RoundError: Fewer usable replies than the minimum; the state stays as it was.
+            SpentError: What fewer replies give would release more than the run promises.
         """
         received = list(replies)
         start = time.perf_counter()
@@ -178,6 +181,8 @@ class FederatedStrategy(Strategy):
                 f"round {self.record.round}: {len(admitted)} usable replies of {len(cohort)}, the minimum is {minimum}"
                 + (f": {reasons}" if reasons else "")
             )
+        if len(admitted) < len(cohort):
+            self._charge_incomplete()
         admitted = self._end_masks(admitted)
         heard |= dict.fromkeys([*anew, *(reply.partition for reply in admitted)], self.record.round)
         with limited_to(self._config.local.num_threads):
@@ -274,7 +279,21 @@ class FederatedStrategy(Strategy):
         starts = {k: f"{digests[id(payload.arrays)]}-{heard.get(k, 0)}" for k, payload in payloads.items()}
         if self._private is not None:  # whoever is drawn: a round costs all clients alike
             starts = {ANY_CLIENT: digest(self.snapshot.state.parameters)[:16]}
-        self.ledger.charge(self.record.round, self.snapshot.rollbacks, starts)
+        self._charged, self._repeats = (
+            starts,
+            not self.ledger.charge(self.record.round, self.snapshot.rollbacks, starts),
+        )
+
+    def _charge_incomplete(self) -> None:
+        """Notes that a mean of fewer clients is released, where the server's noise follows from the run's seed.
+
+        Raises:
+            SpentError: The run would release more than it promises.
+        """
+        if self.ledger is not None and self._private is not None and not self.ledger.from_system:
+            self.ledger.charge_incomplete(
+                self.record.round, self.snapshot.rollbacks, self._charged, repeats=self._repeats
+            )
 
     def charge_again(self, partition: int) -> str:
         """Notes that a client gets its task of the round at hand once more; returns why it may not, or nothing."""

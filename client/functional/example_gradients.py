@@ -8,6 +8,7 @@ one product for all examples; elsewhere the gradients of the examples at hand ar
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from client.functional.clipping import clip_shares
 from client.functional.shared_weights import Shared, convolution, product, products, transposed_convolution
 from client.functional.vectorised import vectorised
 from client.functional.written_out import Rules, with_bias, written_out
+
+_PRECISION = threading.Lock()
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Mapping[str, Tensor], Tensors], Tensor]
@@ -91,7 +94,22 @@ def _clipped(
         shares = shares * there.flatten()
     lost = broken if bool(broken.any()) else None
     shares = shares.view(1 if there is None else len(there), -1)
-    return {key: part.weighted_sum(shares, lost) for key, part in parts.items()}
+    with _full_precision():
+        return {key: part.weighted_sum(shares, lost) for key, part in parts.items()}
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Has products on a GPU round no number to the 10 bits of TF32, by which a gradient could outgrow its clip.
+
+    The setting is the process's, so one thread at a time changes it; the GPU's work is only queued meanwhile.
+    """
+    with _PRECISION:
+        before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ class ServerContext:
         whole = all(reply.arrays.keys() == origin.keys() for reply in replies)
         arrays = [reply.arrays if whole else {key: reply.arrays[key] for key in origin} for reply in replies]
         if self.noisy_mean is not None:
-            return self.noisy_mean.of(arrays, origin)
+            partitions = [reply.partition for reply in replies]
+            return self.noisy_mean.of(dict(zip(partitions, arrays, strict=True)), origin)
         if self.transforms.equal_weights:
             weighting = WEIGHTINGS["uniform"]()
         weights = (weighting or self.weighting).weigh(replies, self.clients)

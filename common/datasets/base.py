@@ -46,6 +46,8 @@ class Dataset:
             wrote it, or what it was read from; None where the data do not say.
         test_sources: The same of the examples held out.
         source_names: The name of each source, in order.
+        parted_by_rule: Whether examples are held out by their number and order, as the data themselves do not say which
+            are; then one more or less has others held out.
         labelled: False if the labels mean nothing; then they are all zero and ``class_names`` is ``UNLABELLED``.
         remarks: Sentences on what was left out, or done to the images; ``announced`` logs them. One on classes without
             training images is added.
@@ -63,6 +65,7 @@ class Dataset:
     train_sources: npt.NDArray[np.int64] | None = None
     test_sources: npt.NDArray[np.int64] | None = None
     source_names: tuple[str, ...] = ()
+    parted_by_rule: bool = False
 
     def __post_init__(self) -> None:
         """Refuses sets that do not fit each other or the class names."""

@@ -72,7 +72,9 @@ class ImageFolder(DataSource):
             decoded = [whole.subset(chosen) for chosen in stratified_split(whole.labels.numpy(), self.held_out)]
         train, test = decoded
         name = f"{self.component_name()} {printable(place)}"
-        return Dataset(name, train, test, layout.names, layout.names != UNLABELLED, remarks.sentences())
+        by_rule = len(layout.parts) == 1
+        labelled, words = layout.names != UNLABELLED, remarks.sentences()
+        return Dataset(name, train, test, layout.names, labelled, words, parted_by_rule=by_rule)
 
     def status(self, root: Path | None) -> str:
         """Returns how many images and classes ``root`` has; see ``DataSource.status``."""

@@ -82,11 +82,12 @@ class Npz(DataSource):
                     remarks += added
                     own = labels.get(part, np.zeros(len(pixels), np.int64))
                     parts.append(ImageSet(squared(pixels, image_size), torch.from_numpy(own)))
-            if len(parts) == 1:
+            if by_rule := len(parts) == 1:
                 chosen, held_out = stratified_split(parts[0].labels.numpy(), self.held_out)
                 parts = [parts[0].subset(chosen), parts[0].subset(held_out)]
             title = f"{self.component_name()} {path}"
-            return Dataset(title, parts[0], parts[1], names, names is not UNLABELLED, tuple(remarks))
+            labelled, words = names is not UNLABELLED, tuple(remarks)
+            return Dataset(title, parts[0], parts[1], names, labelled, words, parted_by_rule=by_rule)
 
     def status(self, root: Path | None) -> str:
         """Returns whether the file is there, and its arrays; see ``DataSource.status``."""

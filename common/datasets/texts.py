@@ -106,6 +106,7 @@ class TextDataSource(DataSource):
             train_sources=train_sources,
             test_sources=test_sources,
             source_names=tuple(source.name for source in sources),
+            parted_by_rule=True,
         )
 
     def _divided(self, source: TextsOfSource, *, alone: bool) -> tuple[TextsOfSource, TextsOfSource]:

@@ -165,6 +165,11 @@ class ExampleSet(ABC):
         """Returns a copy of the examples at ``indices``, (M,) int64 in [0, N), in that order."""
         return type(self)(*self.take(torch.from_numpy(indices)), **self.options())
 
+    def joined(self, other: "ExampleSet") -> Self:
+        """Returns a copy of these examples with those of another set, of the same kind and shape, after them."""
+        stored, labels = torch.cat([self.stored, other.stored]), torch.cat([self.labels, other.labels])
+        return type(self)(stored, labels, **self.options())
+
     def take(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns a copy of the examples (M, ...) and labels (M,) at ``indices``, (M,) int64."""
         return self.stored[indices], self.labels[indices]

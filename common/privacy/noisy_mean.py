@@ -1,6 +1,6 @@
 """The mean of clients' updates as the server may go on with it where it promises privacy of each client."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,18 +24,19 @@ class NoisyMean:
     Args:
         plan: What is done in each round.
         num_clients: N.
-        source: Of the noise.
+        source: Of the noise, by which clients have answered, ascending: the same noise on the sum of others could be
+            taken off by subtraction.
     """
 
-    def __init__(self, plan: PrivacyPlan, num_clients: int, source: NoiseSource) -> None:
+    def __init__(self, plan: PrivacyPlan, num_clients: int, source: Callable[[Sequence[int]], NoiseSource]) -> None:
         self._plan, self._num_clients, self._source = plan, num_clients, source
         self._is_used = False
 
-    def of(self, trees: Sequence[Tree], origin: Tree) -> dict[str, Tensor]:
+    def of(self, trees: Mapping[int, Tree], origin: Tree) -> dict[str, Tensor]:
         """Returns that mean, float32, under the names of ``origin``, which is w.
 
         Args:
-            trees: The clients' weights w_k, with at least the names of ``origin``.
+            trees: The clients' weights w_k, by partition, with at least the names of ``origin``.
             origin: Where the round started; float32.
 
         Raises:
@@ -52,10 +53,11 @@ class NoisyMean:
         keys = sorted(origin)
         start = _vector(origin, keys)
         total = torch.zeros_like(start)
-        for tree in trees:
-            update = _vector(tree, keys) - start
+        for partition in sorted(trees):
+            update = _vector(trees[partition], keys) - start
             total += update * min(1.0, self._plan.clip / max(float(update.norm()), 1e-300))
-        total += self._plan.mechanism.noise_multiplier * self._plan.clip * self._source.normals(len(total))
+        source = self._source(sorted(trees))
+        total += self._plan.mechanism.noise_multiplier * self._plan.clip * source.normals(len(total))
         mean = start + total / (self._plan.mechanism.rate * self._num_clients)
         found = split(mean.float(), {key: origin[key] for key in keys})
         return {key: found[key] for key in origin}

@@ -144,8 +144,8 @@ class PrivacyLedger:
                 f"after {num_lines}: what the run has spent of its privacy was forgotten. Put the file back as it was"
             )
 
-    def charge(self, round: int, rollbacks: int, clients: Mapping[int, str]) -> None:
-        """Notes, on disk, that tasks are sent; nothing where all of it was released before.
+    def charge(self, round: int, rollbacks: int, clients: Mapping[int, str]) -> bool:
+        """Notes, on disk, that tasks are sent; nothing, and returns False, where all of it was released before.
 
         Args:
             round: That they are for.
@@ -162,6 +162,27 @@ class PrivacyLedger:
         if new:
             names = {str(k): clients[k] for k in clients}
             self._write({"round": round, "rollbacks": rollbacks, "clients": names})
+        return bool(new)
+
+    def charge_incomplete(self, round: int, rollbacks: int, clients: Mapping[int, str], *, repeats: bool) -> None:
+        """Notes, on disk, that not all have answered, so that what is released differs from what others would give.
+
+        It is paid for where the round ``repeats`` one that was paid for before. Whoever sends these tasks again pays
+        again.
+
+        Args:
+            round: As ``charge`` was given it.
+            rollbacks: Likewise.
+            clients: Likewise.
+            repeats: Whether ``charge`` has noted nothing.
+
+        Raises:
+            SpentError: See ``charge``.
+        """
+        for partition in clients if repeats else ():
+            self._require_rest(partition, round)
+        names = {str(k): clients[k] for k in clients}
+        self._write({"round": round, "rollbacks": rollbacks, "clients": names, "incomplete": int(repeats)})
 
     def end(self, round: int, why: str) -> None:
         """Notes, on disk, that the run ends after a round, as the next one would release too much."""
@@ -247,6 +268,10 @@ class PrivacyLedger:
             return
         sent = _Sent(line["round"], line["rollbacks"], {int(k): text for k, text in line["clients"].items()})
         for partition in sent.clients:
+            if (paid := line.get("incomplete")) is not None:
+                self._times[partition] += int(paid)
+                self._known[partition].discard((sent.round, sent.rollbacks, sent.clients[partition]))
+                continue
             self._times[partition] += self._is_new(sent, partition)
             self._known[partition].add((sent.round, sent.rollbacks, sent.clients[partition]))
 

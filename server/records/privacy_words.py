@@ -7,6 +7,7 @@ from typing import Any
 from common import wire
 from common.config import RunConfig
 from common.examples import nouns_of
+from common.metrics import table
 from server.records.privacy_ledger import MECHANISMS, NEIGHBOURS, PrivacyLedger
 from server.records.run_directory import RunDirectory
 
@@ -60,6 +61,16 @@ def sentence(said: Mapping[str, Any]) -> str:
         f"epsilon {said['epsilon']:.2f} of {said['budget']:g}, delta {said['delta']:g}. Neighbours differ in "
         f"{said['neighbours']}. Mechanism: {said['mechanism']}. Noise comes from {' and '.join(sources)}."
     )
+
+
+def publishable(config: RunConfig, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns scores without those that are measured on clients' own data, where the run promises privacy of it."""
+    if not config.privacy_component.private:
+        return dict(scores)
+    of_clients = {
+        score.name for metric in table.METRICS.values() if "clients" in metric.needs for score in metric.scores
+    }
+    return {name: value for name, value in scores.items() if name not in of_clients}
 
 
 def releases(config: RunConfig, roster: Mapping[str, Any], ledger: PrivacyLedger | None) -> list[Release]:

@@ -10,7 +10,7 @@ from common.metrics.memorisation import MEMORISATION
 from server.checkpoint import COMPRESSED
 from server.records import journal
 from server.records.generator_weak_spots import client_names, weak_spots
-from server.records.privacy_words import ledger_of, sentence
+from server.records.privacy_words import ledger_of, publishable, sentence
 from server.records.run_directory import RunDirectory
 from server.records.scored_with import scored_with_words
 from simulations.runs import provenance
@@ -149,7 +149,7 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
         lines = journal.read(run.journal)
         record = next((line for line in lines if line["round"] == trained.round), {})
         when = f"after round {trained.round}"
-    found = _publishable(record.get("scores", {}), trained)
+    found = publishable(trained.config, record.get("scores", {}))
     known = [score for score in table.figures().values() if isinstance(found.get(score.name), float)]
     if not known:
         return ["## Scores", "", f"Round {trained.round} was not scored.", ""]
@@ -167,16 +167,6 @@ def scores(run: RunDirectory, trained: LoadedGenerator, names: Sequence[str]) ->
         *words,
         *([""] if words else []),
     ]
-
-
-def _publishable(found: Mapping[str, Any], trained: LoadedGenerator) -> Mapping[str, Any]:
-    """Returns scores without those that are measured on clients' own data, where the run promises privacy of it."""
-    if not trained.config.privacy_component.private:
-        return found
-    of_clients = {
-        score.name for metric in table.METRICS.values() if "clients" in metric.needs for score in metric.scores
-    }
-    return {name: value for name, value in found.items() if name not in of_clients}
 
 
 def _made_with(record: Mapping[str, Any]) -> str:

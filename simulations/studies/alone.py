@@ -25,6 +25,7 @@ from client.site import Site
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
 from common.config import RunConfig, Scalar
+from common.errors import ConfigError
 from common.files import write_atomically
 from common.generation import load_sampler
 from common.metrics.next_token import scores_of, tally
@@ -59,9 +60,14 @@ def train_alone(config: RunConfig, folder: Path, num_workers: int | None, stream
         stream: Where it is said how far it is.
 
     Raises:
+        ConfigError: The configuration promises privacy, which these clients' training does not keep.
         DataError: Nothing is held out of any client's texts.
         DivergenceError: A client's losses or probabilities are not finite.
     """
+    if config.privacy_component.private:
+        raise ConfigError(
+            f"privacy={config.privacy!r}: clients that train alone are scored without noise: leave out local-only"
+        )
     num_clients, workers = config.federation.num_clients, num_workers or available_cores()
     write_atomically(folder / SETTINGS, json.dumps(config.flat(), indent=1).encode())
     file = folder / CLIENTS

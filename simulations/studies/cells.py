@@ -24,6 +24,7 @@ import filelock
 from common.config import RunConfig, Scalar
 from common.errors import BusyError, CheckpointError, ConfigError, OtherRunError
 from common.files import write_atomically
+from common.privacy_checks import check_alone
 from server import checkpoint
 from server.records import journal
 from server.records.run_directory import RunDirectory
@@ -127,7 +128,7 @@ def plan(
         folds: Which folds are held out, one after another, of ``evaluation.folds`` in ``base``; 0: none.
 
     Raises:
-        ConfigError: An entry that cannot be a run.
+        ConfigError: An entry that cannot be a run, or runs that promise privacy of the same private examples.
     """
     cells, folds = [], list(folds)
     for seed in seeds:
@@ -137,6 +138,7 @@ def plan(
                 held_out: dict[str, Scalar] = {"evaluation.fold": fold} if fold else {}
                 values: dict[str, Scalar] = {**entry.overrides, **held_out, "seed": seed, "output.dir": str(path)}
                 cells.append(Cell(entry, seed, base.replaced(values), path, fold))
+    check_alone(cell.config for cell in cells)
     return cells
 
 

@@ -11,9 +11,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import run_on
 
+from client import app as client_app
 from client.app import app
 from client.batched.fit import BatchedFit
-from common.errors import ConfigError
+from common.errors import ConfigError, FederationError
 from common.privacy.noise_source import SystemNoise
 from common.privacy.noisy_mean import NoisyMean
 from common.seeding import numpy_generator
@@ -22,6 +23,7 @@ from server.records import journal, privacy_words, run_directory
 from server.records.privacy_accounts import ANY_CLIENT
 from server.records.privacy_ledger import PrivacyLedger
 from server.records.run_directory import RunDirectory
+from server.strategy import FederatedStrategy
 from simulations.runtime.in_process import InProcessGrid, simulate
 
 pytestmark = pytest.mark.usefixtures("no_reports")
@@ -116,6 +118,34 @@ def test_cohorts_are_drawn_by_chance_and_the_mean_counts_all_that_might_have_bee
     assert sizes == list(map(len, cohorts))
     assert len(set(map(tuple, cohorts))) == 4
     assert len(set(sizes)) > 1
+
+
+def test_a_round_that_is_repeated_with_other_clients_is_another_release(small, monkeypatch):
+    class KilledError(Exception):
+        pass
+
+    trained, aggregate, is_first = client_app._trained, FederatedStrategy.aggregate_train, [True]
+
+    def without_one(config, site, *rest):
+        if is_first[0] and site.partition_id == 1:
+            raise FederationError("out of reach")
+        return trained(config, site, *rest)
+
+    def then_end(*arguments):
+        aggregate(*arguments)
+        raise KilledError
+
+    private = PRIVATE | {"privacy": "client epsilon=8 most-noise=1e6 spare-rounds=1"}
+    monkeypatch.setattr(client_app, "_trained", without_one)
+    with monkeypatch.context() as patch:
+        patch.setattr(FederatedStrategy, "aggregate_train", then_end)
+        with pytest.raises(KilledError):
+            run(small(**private))
+    is_first[0] = False
+    directory = run(small(**private, output__resume=True))
+    ledger = PrivacyLedger.read(directory.privacy)
+    assert (ledger.releases(ANY_CLIENT), len(journal.read(directory.journal))) == (4, 3)
+    assert ledger.largest() <= 8
 
 
 def test_what_would_break_the_promise_is_refused(small):

@@ -94,6 +94,8 @@ def test_a_whole_run_spends_its_budget_and_says_so_everywhere(private):
                for line in journal.read(directory.journal) for c in line["clients"])  # fmt: skip
     clients = json.loads(directory.partition.read_text())["clients"]
     assert all((c["label-counts"], c["data-digest"]) == (None, "") for c in clients)
+    unscored = [event["reason"] for event in journal.events(directory.journal) if event["event"] == "not-scored"]
+    assert any("under a promise of privacy clients send no moments" in reason for reason in unscored)
 
 
 @pytest.mark.parametrize("owner", [PrivacyLedger, ResilientGrid], ids=["before tasks are sent", "after replies"])

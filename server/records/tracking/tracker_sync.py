@@ -14,7 +14,7 @@ from common import metrics
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from common.journal_lines import JournalLine, RoundLine, figure_of, is_round
-from server.records import journal, run_files
+from server.records import journal, privacy_words, run_files
 from server.records.curves import averaged
 from server.records.run_directory import RunDirectory
 from server.records.tracking.base import Tracked, Tracker
@@ -28,6 +28,7 @@ TRACKERS = {
 """By ``tracking``: the module and the class. A module is imported when it is used, as it needs an optional package."""
 
 FOLDER = "tracking"
+_OF_THE_MODEL = "scores/"  # all else tells who took part, or for how long
 _MOST_CLIENTS = 50  # of which each has figures of its own
 
 
@@ -115,7 +116,7 @@ class TrackerSync:
                 self._send_samples(tracker, 0)
             for line in news:
                 round = line["round"]
-                tracker.figures(round, figures(line))
+                tracker.figures(round, self._figures(line))
                 sent.rounds[round] = digest(line)
                 self._send_samples(tracker, round)
         finally:
@@ -149,7 +150,17 @@ class TrackerSync:
 
     def _scores(self, ended: bool) -> dict[str, float]:
         summary = self._run.read_summary() if ended else {}
-        return _finite(summary.get("scores", {}) | summary.get("scored-with", {}))
+        scores = privacy_words.publishable(self._config, summary.get("scores", {}))
+        return _finite(scores | summary.get("scored-with", {}))
+
+    def _figures(self, line: RoundLine) -> dict[str, float]:
+        """Returns a round's figures, as far as they may leave the server: a tracker may be a service of others."""
+        config = self._config
+        line = {**line, "scores": privacy_words.publishable(config, line["scores"])}
+        found = figures(line)
+        if config.privacy_component.unit != "client":
+            return found
+        return {name: value for name, value in found.items() if name.startswith(_OF_THE_MODEL)}
 
     def _digest(self, ended: bool) -> str:
         return digest([ended, self._scores(ended)])

@@ -1,6 +1,7 @@
 """What leaves a client under a promise of privacy, and what a site allows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,17 +9,20 @@ import torch
 from flwr.app import Context, Message, RecordDict
 
 from client import app as client_app
-from client import data, ledger
+from client import batches, data, ledger
+from client.private_steps import PrivateSteps
 from client.site import Site
 from common import wire
+from common.algorithms.base import Client
 from common.config import RunConfig
 from common.errors import ConfigError, DataError, DivergenceError, FederationError, PrivacyError
 from common.exchange import Payload
 from common.privacy import ExamplePrivacy
 from common.privacy.accounting import Mechanism, gaussian_epsilon
+from common.privacy.noise_source import SeededNoise
 from common.privacy.plan import PrivacyPlan
 from common.queries import QUERIES
-from common.seeding import numpy_generator
+from common.seeding import numpy_generator, torch_generator
 from simulations.runtime.in_process_grid import identify_process
 
 PRIVATE = {
@@ -100,6 +104,93 @@ class TestRollCall:
         text |= {"data.name": "shakespeare tokens=bytes", "partition": "by-source"}
         with pytest.raises(PrivacyError, match="tokens=bytes"):
             roll_call(text, {"data": f"text-folder:{tmp_path}"})
+
+
+class TestOwnData:
+    """A site's own file, which does not say what is held out."""
+
+    @pytest.mark.parametrize("state_path", [False, True], ids=["in memory", "with a state-path"])
+    def test_one_example_less_leaves_all_others_where_they_were(self, tmp_path, own, state_path):
+        def rows(name):
+            place = {"state_path": str(tmp_path / "state")} if state_path else {}
+            found = data.shard(RunConfig.from_flat(PRIVATE), site(data=f"npz:{tmp_path / name}", **place)).examples
+            rows = zip(found.labels.tolist(), found.stored.numpy(), strict=True)
+            return sorted((label, one.tobytes()) for label, one in rows)
+
+        with np.load(tmp_path / "own.npz") as whole:
+            images, labels = whole["images"], whole["labels"]
+        np.savez(tmp_path / "less.npz", images=np.delete(images, 2, 0), labels=np.delete(labels, 2))
+        with_it, without = rows("own.npz"), rows("less.npz")
+        assert (len(with_it), len(without)) == (16, 15)
+        assert len([row for row in with_it if row not in without]) == 1
+
+    def test_a_part_that_the_file_holds_out_stays_held_out(self, tmp_path):
+        images = np.zeros((6, 28, 28), np.uint8)
+        np.savez(tmp_path / "parts.npz", images=images, test_images=images[:2])
+        assert len(data.shard(RunConfig.from_flat(PRIVATE), site(data=f"npz:{tmp_path / 'parts.npz'}")).examples) == 6
+
+    def test_without_a_promise_a_share_is_held_out(self, own):
+        config = RunConfig.from_flat({k: v for k, v in PRIVATE.items() if k != "privacy"})
+        assert len(data.shard(config, site(**own)).examples) == 13
+
+
+@pytest.mark.parametrize("promise", ["example epsilon=10", "client epsilon=8 most-noise=1e6"])
+def test_all_that_is_said_beside_weights_is_the_same_of_other_examples(tmp_path, own, promise):
+    """What an attacker would do: compare every byte of two sites whose examples differ, but for their number."""
+    with np.load(tmp_path / "own.npz") as whole:
+        images, labels = whole["images"], whole["labels"]
+    np.savez(tmp_path / "other.npz", images=255 - images, labels=np.r_[labels[0], 1 - labels[1:]])
+    config = PRIVATE | {"privacy": promise, "federation.fraction": 1.0}
+
+    def said(node):
+        roll_call = ask(wire.encode_roll_call_request(True), config=config, node=node)
+        answers = [ask(wire.encode_question(name), "query.ask", config, node) for name in QUERIES]
+        content = ask(task(config, node), "train", config, node)
+        reply, _ = wire.decode_reply(content, 1)
+        shapes = {key: (value.shape, value.dtype) for key, value in reply.arrays.items()}
+        metrics = {key: value for key, value in reply.metrics.items() if key != "seconds"}
+        size = wire.message_bytes(Message(content, dst_node_id=1, message_type="train"))
+        return wire.decode_roll_call(roll_call), list(map(wire.decode_answer, answers)), shapes, metrics, size
+
+    assert said(own) == said({"data": f"npz:{tmp_path / 'other.npz'}"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algorithm": "fedavg sync=generator", "local.fake-labels": "own"},
+        {"algorithm": "scaffold", "transforms": "compress"},
+        {"algorithm": "effgan finetune=1", "objective": "hinge r1=1.0", "local.moments": "keep"},
+        {"algorithm": "fedprox mu=0.1", "objective": "wgan-gp critic-steps=2"},
+    ],
+)
+def test_examples_reach_weights_and_memories_by_sums_with_noise_alone(tmp_path, own, monkeypatch, changes):
+    """With these sums taken off, what is sent and kept is the same to the bit, whatever the examples are."""
+    with np.load(tmp_path / "own.npz") as whole:
+        images, labels = whole["images"], whole["labels"]
+    np.savez(tmp_path / "other.npz", images=255 - images, labels=np.r_[labels[0], 1 - labels[1:]])
+    monkeypatch.setattr(batches, "SystemNoise", lambda: SeededNoise(torch_generator(0, "draws")))
+    monkeypatch.setattr(PrivateSteps, "noisy_mean", lambda self, total: torch.full_like(total, 0.01))
+    config = PRIVATE | {"local.steps": 2} | changes
+
+    def all_of(node):
+        settings = RunConfig.from_flat(config)
+        spec = data.shard(settings, site(**node)).spec
+        algorithm, model = settings.algorithm_component, settings.model_component
+        state = algorithm.init(model.build(spec, 0).state_dict(), model.roles)
+        clients = {0: Client(16, None), 1: Client(16, None)}
+        context = SimpleNamespace(num_rounds=3, clients=clients, model=model, spec=spec)
+        context.parameter_keys = list
+        payload = algorithm.broadcast(state, [0], context)[0]
+        content = wire.encode_task(wire.Task(payload, round=1, run="ab"), wire.encode_tree(payload.arrays))
+        place = {"partition-id": 0, "num-partitions": 2, **node}
+        kept = Context(run_id=1, node_id=1, node_config=place, state=RecordDict(), run_config=settings.flat())
+        reply = client_app.app(Message(content, dst_node_id=1, message_type="train"), kept).content
+        records = {**reply.array_records, **kept.state.array_records}
+        return {f"{name}/{key}": array.data for name, record in records.items() for key, array in record.items()}
+
+    assert all_of(own) == all_of({"data": f"npz:{tmp_path / 'other.npz'}"})
 
 
 class TestReply:

@@ -105,6 +105,29 @@ def test_an_example_whose_gradient_is_not_finite_leaves_no_trace():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.fixture
+def rounding():
+    """Has products on a GPU rounded, as clients do there."""
+    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("rounding")
+def test_clipped_gradients_are_added_up_in_full_precision_on_a_gpu_too(monkeypatch):
+    seen, add_up = [], example_gradients._Part.weighted_sum
+
+    def watched(*arguments):
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return add_up(*arguments)
+
+    monkeypatch.setattr(example_gradients._Part, "weighted_sum", watched)
+    clipped_gradients(
+        lambda rows, one: (rows["w"] * one["x"]).sum(), {"w": torch.ones(3)}, {"x": torch.ones(4, 3)}, 1.0
+    )
+    assert (seen, torch.backends.cuda.matmul.allow_tf32) == ([False], True)
+
+
 def test_no_vector_stays_longer_than_the_clip_and_short_ones_stay():
     lengths = torch.tensor([0.0, 0.5, 2.0, 8.0, torch.inf, torch.nan], dtype=torch.float64)
     shares = clip_shares(lengths.square(), 2.0)

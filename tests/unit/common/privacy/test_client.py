@@ -30,6 +30,10 @@ def source(name="noise"):
     return SeededNoise(torch_generator(0, name))
 
 
+def mean_of(trees, source, origin):
+    return NoisyMean(plan(), 8, lambda answered: source).of(dict(enumerate(trees)), origin)
+
+
 def plan(noise=2.0, rate=0.5, clip=3.0):
     return PrivacyPlan(Mechanism(noise, rate), 1, clip, 1e-5, 10)
 
@@ -44,7 +48,7 @@ FAR = tree(1.0 + 6.0, 2.0 + 8.0, 3.0)  # of length 10, which is scaled down to 3
 
 
 def test_updates_are_bounded_added_and_divided_by_the_clients_that_a_round_draws_on_average():
-    mean = NoisyMean(plan(), 8, NoNoise()).of([NEAR, FAR], ORIGIN)
+    mean = mean_of([NEAR, FAR], NoNoise(), ORIGIN)
     assert list(mean) == list(ORIGIN)
     torch.testing.assert_close(mean["g.weight"], torch.tensor([1.0 + 0.6 * 3 / 4, 2.0 + 0.8 * 3 / 4]))
     torch.testing.assert_close(mean["d.bias"], torch.tensor([3.0 + 1 / 4]))
@@ -53,7 +57,7 @@ def test_updates_are_bounded_added_and_divided_by_the_clients_that_a_round_draws
 @pytest.mark.parametrize("one", [NEAR, FAR, tree(-1e30, 1e30, 1e30), ORIGIN])
 def test_one_client_more_moves_the_mean_by_no_more_than_the_bound_whoever_it_is(one):
     others = [NEAR, FAR]
-    without, with_it = (NoisyMean(plan(), 8, source()).of(trees, ORIGIN) for trees in (others, [*others, one]))
+    without, with_it = (mean_of(trees, source(), ORIGIN) for trees in (others, [*others, one]))
     moved = math.dist(flat_vector(with_it).tolist(), flat_vector(without).tolist())
     assert moved <= 3.0 / 4 * (1 + 1e-6)
     if one is FAR:
@@ -62,28 +66,28 @@ def test_one_client_more_moves_the_mean_by_no_more_than_the_bound_whoever_it_is(
 
 def test_every_weight_gets_noise_of_the_plans_size():
     origin = {"w": torch.zeros(40_000), "v": torch.zeros(1000)}
-    noise = NoisyMean(plan(), 8, source()).of([origin], origin)
+    noise = mean_of([origin], source(), origin)
     for part in noise.values():
         assert float(part.std()) == pytest.approx(2.0 * 3.0 / 4, rel=0.1)
         assert float(part.mean()) == pytest.approx(0, abs=0.2)
-    again = NoisyMean(plan(), 8, source()).of([origin], origin)
+    again = mean_of([origin], source(), origin)
     assert torch.equal(noise["w"], again["w"])
-    other = NoisyMean(plan(), 8, source("another")).of([origin], origin)
+    other = mean_of([origin], source("another"), origin)
     assert not torch.equal(noise["w"], other["w"])
 
 
 def test_a_round_without_replies_is_noise_alone():
-    mean = NoisyMean(plan(), 8, NoNoise()).of([], ORIGIN)
+    mean = mean_of([], NoNoise(), ORIGIN)
     assert torch.equal(flat_vector(mean), flat_vector(ORIGIN))
 
 
 def test_a_second_mean_and_whole_numbers_are_refused():
-    mean = NoisyMean(plan(), 8, source())
+    mean = NoisyMean(plan(), 8, lambda answered: source())
     with pytest.raises(ConfigError, match=r"no noise for g\.count"):
-        mean.of([], {"g.count": torch.tensor(1)})
-    mean.of([NEAR], ORIGIN)
+        mean.of({}, {"g.count": torch.tensor(1)})
+    mean.of({0: NEAR}, ORIGIN)
     with pytest.raises(ConfigError, match="one mean of updates a round"):
-        mean.of([NEAR], ORIGIN)
+        mean.of({0: NEAR}, ORIGIN)
 
 
 def test_each_client_is_drawn_by_itself():

@@ -67,6 +67,24 @@ def test_the_same_task_is_one_release_where_noise_follows_from_the_seed(path):
     assert (ledger.releases(0), ledger.releases(1)) == (2, 2)
 
 
+def test_a_round_whose_replies_were_incomplete_is_another_release_when_it_is_repeated(path):
+    ledger = begun(path)
+    assert ledger.charge(1, 0, {0: "w"})
+    ledger.charge_incomplete(1, 0, {0: "w"}, repeats=False)
+    assert ledger.releases(0) == 1
+    assert PrivacyLedger.read(path).charge(1, 0, {0: "w"})  # others may answer, so it is paid for again
+    ledger = PrivacyLedger.read(path)
+    assert not ledger.charge(1, 0, {0: "w"})
+    assert ledger.releases(0) == 2
+    ledger.charge_incomplete(1, 0, {0: "w"}, repeats=True)
+    assert ledger.releases(0) == PrivacyLedger.read(path).releases(0) == 3
+    assert not ledger.charge(2, 0, {})
+    before = path.read_bytes()
+    with pytest.raises(SpentError):
+        ledger.charge_incomplete(1, 0, {0: "w"}, repeats=True)
+    assert path.read_bytes() == before
+
+
 def test_each_task_is_another_release_where_noise_comes_from_the_system(path):
     ledger = begun(path, SYSTEM)
     for _ in range(2):

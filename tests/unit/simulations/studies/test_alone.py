@@ -12,7 +12,7 @@ from conftest import SMALL, TEXT
 from client.data import shard
 from client.site import Site
 from common.config import RunConfig
-from common.errors import DivergenceError, OtherRunError
+from common.errors import ConfigError, DivergenceError, OtherRunError
 from common.examples.text import PAD
 from common.generation import load_sampler
 from common.metrics.next_token import scores_of, tally
@@ -46,6 +46,13 @@ def test_a_client_takes_as_many_steps_as_rounds_give_one_on_average():
 def test_only_of_text_each_client_has_a_model_of_its_own_that_is_forgotten():
     assert make_entry("local-only", BASE).kind == "alone"
     assert make_entry("local-only", RunConfig.from_flat(read_preset("p1"))).kind == "local-only"
+
+
+def test_a_promise_of_privacy_is_refused_as_nothing_here_would_keep_it(tmp_path):
+    promise = {"data.name": "shakespeare tokens=bytes", "privacy": "example epsilon=10", "local.fake-labels": "uniform"}
+    with pytest.raises(ConfigError, match="clients that train alone are scored without noise"):
+        alone.train_alone(BASE.replaced(promise), tmp_path, 1, io.StringIO())
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_client_is_scored_by_its_own_model_on_its_own_text_and_the_row_goes_on(tmp_path):

@@ -100,3 +100,12 @@ def test_seeds_are_numbers_and_ranges_with_both_ends():
 def test_what_cannot_be_a_study_is_refused_by_its_key_and_value(study, text, words):
     with pytest.raises(ConfigError, match=words):
         study(text)
+
+
+def test_private_examples_are_not_studied_by_more_than_one_run_that_keeps_them(study, tmp_path):
+    private = {"privacy": "example epsilon=10", "local.fake-labels": "uniform"}
+    assert len(study(ROWS, private, "0-1").cells(tmp_path)) == 4  # examples of the preset are everybody's
+    own = private | {"data.name": "image-folder"}
+    with pytest.raises(ConfigError, match="these 4 would spend the epsilon of all of them together"):
+        study(ROWS, own, "0-1").cells(tmp_path)
+    assert len(study("[rows.a]\n", own, "0").cells(tmp_path)) == 1

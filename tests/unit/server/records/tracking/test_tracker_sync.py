@@ -1,5 +1,7 @@
 """What a tracker is told in several goes: each round once, and again where it has become another."""
 
+import json
+
 import pytest
 
 from common.errors import ConfigError
@@ -35,6 +37,22 @@ def test_a_run_that_goes_back_reports_its_rounds_again(small, tracker, line):
         "scores/fid": 1.0, "traffic/bytes-down": 0.0, "traffic/bytes-up": 0.0, "progress/examples-seen": 1.0,
         "progress/refused": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("promise", ["none", "example epsilon=10", "client epsilon=8 most-noise=1e6"])
+def test_a_service_of_others_gets_nothing_that_a_promise_of_privacy_does_not_cover(small, tracker, line, promise):
+    directory, sync = sync_of(small(privacy=promise, local__fake_labels="uniform", federation__fraction=1.0))
+    sync.open()
+    client = {"partition": 1, "num-examples": 40, "examples": 40.0, "seconds": 3.0}
+    audited = {"fid": 2.0, "worst-nearest-auc": 0.9}
+    journal.append(directory.journal, line(1) | {"clients": [client], "scores": audited})
+    sync.send()
+    directory.summary.write_text(json.dumps({"scores": audited}))
+    sync.end(ended=True)
+    round, final = tracker.of("figures")[0][1], tracker.of("finish")[0][0]
+    assert (round["scores/fid"], final["fid"]) == (2.0, 2.0)
+    assert ("worst-nearest-auc" in final) == ("scores/worst-nearest-auc" in round) == (promise == "none")
+    assert ("traffic/bytes-up" in round) == ("progress/examples-seen" in round) == (not promise.startswith("client"))
 
 
 def test_rounds_that_were_done_again_between_two_looks_are_noticed(small, tracker, line):
