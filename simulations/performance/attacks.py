@@ -40,6 +40,7 @@ MALICIOUS = (3, 7)
 AGGREGATES = ("mean", "median", "trimmed-mean beta=0.2", "krum f=2", "multi-krum f=2", "norm-clipped")
 
 SETTING: dict[str, Scalar] = {
+    "objective": "non-saturating",
     "partition": "iid",
     "federation.num-clients": 10,
     "federation.num-rounds": 16,

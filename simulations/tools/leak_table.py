@@ -36,7 +36,7 @@ SHARED: dict[str, Scalar] = {
     "output.checkpoint-every": 1000,
 }
 FAMILIES: dict[str, dict[str, Scalar]] = {
-    "GAN": {"model": "mlp"},
+    "GAN": {"model": "mlp", "objective": "non-saturating"},
     "VAE": {"model": "vae width=16", "objective": "elbo"},
     "flow": {
         "model": "unet width=16 steps=4",
@@ -46,7 +46,7 @@ FAMILIES: dict[str, dict[str, Scalar]] = {
     },
     "text": {
         "data.name": "shakespeare context=64",
-        "model": "transformer layers=2 heads=2 width=64",
+        "model": "transformer layers=2 heads=2 width=64 mixing=1",
         "objective": "next-token",
         "optimiser": "adamw beta1=0.9 beta2=0.99",
         "local.learning-rate": 0.005,
