@@ -34,7 +34,10 @@ class Transformer(TextModel):
     width: int = Field(128, ge=8, le=4096, description="length of a token's vector, a multiple of twice the heads")
 
     mixing: int = Field(
-        4, ge=1, le=16, description="places, with its own, that each adds up before a part of a block; 1: no others"
+        4,
+        ge=1,
+        le=16,
+        description="places, its own among them, that each adds up before attention and before the layer",
     )
 
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
@@ -138,15 +141,18 @@ class Block(nn.Module):
 class Mixing(nn.Module):
     """Adds to each vector those of the few places before it, coordinate by coordinate: a causal depthwise convolution.
 
-    What an attention has to find out first, which tokens came just before, is there at once.
+    What an attention has to find out first, which tokens came just before, is there at once. Of ``num`` places, the
+    vector's own among them; 1: it has no weights, and changes nothing.
     """
 
     def __init__(self, width: int, num: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num - 1, width))
+        self.weight = nn.Parameter(torch.empty(num - 1, width)) if num > 1 else None
 
     def forward(self, vectors: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the sums (..., L, W), and the last vectors, which those of further tokens go on from."""
+        if self.weight is None:
+            return vectors, vectors[..., :0, :]
         num = len(self.weight)
         padded = F.pad(vectors, (0, 0, num, 0)) if last is None else torch.cat([last, vectors], dim=-2)
         mixed = vectors
@@ -156,7 +162,8 @@ class Mixing(nn.Module):
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Draws the weights: what is added has less variance than the vector; see ``common.models.base.initialise``."""
-        self.weight.normal_(0.0, 1 / math.sqrt(len(self.weight) + 1), generator=generator)
+        if self.weight is not None:
+            self.weight.normal_(0.0, 1 / math.sqrt(len(self.weight) + 1), generator=generator)
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

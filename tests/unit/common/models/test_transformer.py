@@ -56,6 +56,7 @@ def test_it_has_as_many_weights_as_by_hand():
     # tokens (3 + 5) * 16 that logits are made with too, labels 3 * 16, a norm
     assert sum(weight.numel() for weight in decoder().parameters()) == 2 * block + 128 + 48 + 16
     assert sum(weight.numel() for weight in decoder(conditional=False).parameters()) == 2 * block + 128 + 16
+    assert not [name for name in decoder(mixing=1).state_dict() if "mix" in name], "stored runs have no such weights"
     assert sum(weight.numel() for weight in decoder(mixing=1).parameters()) == 2 * (block - 96) + 128 + 48 + 16
 
 
