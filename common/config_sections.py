@@ -59,7 +59,7 @@ class LocalConfig(Options):
     full_rate_steps: int = Field(
         800,
         ge=0,
-        description="local steps from which on rates that fall go with one over the root of the steps, too; 0: none",
+        description="local steps after which rates that fall are also divided by the root of steps / this; 0: never",
     )
     warmup_rounds: int = Field(0, ge=0, description="first rounds in which both rates rise, in equal steps; 0: none")
     final_rate: float = Field(
