@@ -11,7 +11,7 @@ from common.algorithms import Reply
 from common.config import RunConfig, Scalar
 from common.examples import ImageSpec
 from common.seeding import torch_generator
-from common.tree import FrozenTree, Tree
+from common.tree import FrozenTree, Tree, clone
 from server.clients import admission
 from simulations.performance.child import measure
 from simulations.performance.figures import Figure, Measured, Plan, clock, in_turn
@@ -62,8 +62,10 @@ def _timed(plan: Plan, config: RunConfig, origin: dict[str, Tensor], num: int) -
     def flower() -> object:
         return aggregate_arrayrecords(records, "w")
 
+    start = FrozenTree(clone(origin))
+    origins = {reply.partition: [start] for reply in replies}
+
     def norms() -> object:
-        origins = {reply.partition: [FrozenTree(origin)] for reply in replies}
         return admission.outliers({reply.partition: reply for reply in replies}, origins, origin.keys(), 3.0)
 
     at_least = 0.0 if plan.quick else _SECONDS
@@ -106,7 +108,7 @@ def _config(width: int, clients: int, cohort: int) -> dict[str, Scalar]:
 def _reply(origin: dict[str, Tensor], partition: int) -> Reply:
     random = torch_generator(0, "benchmark", "reply", partition)
     moved = {key: value + 0.01 * torch.randn(value.shape, generator=random) for key, value in sorted(origin.items())}
-    return Reply(partition=partition, num_examples=100 + partition, arrays=FrozenTree(moved), metrics={})
+    return Reply(partition=partition, num_examples=100 + partition, arrays=FrozenTree(clone(moved)), metrics={})
 
 
 def _stock(tree: Tree) -> ArrayRecord:
