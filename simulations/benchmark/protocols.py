@@ -130,6 +130,10 @@ PROTOCOLS = {
 }
 
 
+_MOST_TIMES = 20
+"""As many times the rounds at most, with as many fewer steps, where the generator is on the server."""
+
+
 def default_labels(base: RunConfig) -> list[str]:
     """Returns the labels of a whole table: both baselines, and every algorithm that fits what is trained."""
     algorithms = list(ALGORITHMS)
@@ -173,14 +177,16 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
 
 
 def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
-    """Returns settings with fewer local steps a round in as many more rounds, for the same images and bytes of images.
+    """Returns settings of one local step a round, or of some, in as many more rounds: for the same images and bytes.
 
     A generator on the server takes its steps on what clients said of it at the round's start, which many steps outdate.
+    Discriminators go on where they were, so Adam's moments stay with them.
     """
     steps, rounds, every = base.local.steps, base.federation.num_rounds, base.evaluation.every
-    times = next(times for times in (4, 2, 1) if steps % times == 0)
+    times = next(times for times in range(_MOST_TIMES, 0, -1) if steps % times == 0)
     return {
         "local.steps": steps // times,
+        "local.moments": "keep",
         "federation.num-rounds": rounds * times,
         "evaluation.every": every * times,
         "output.sample-every": base.output.sample_every * times,

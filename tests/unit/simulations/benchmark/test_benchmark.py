@@ -127,6 +127,16 @@ def test_centralised_training_sees_the_same_images_in_one_client(id):
         assert {key: central.flat()[key] for key in CENTRALISED if key != "objective"}.items() <= CENTRALISED.items()
 
 
+@pytest.mark.parametrize(("steps", "left"), [(20, 1), (40, 2), (7, 1), (23, 23)])
+@pytest.mark.parametrize("name", ["md-gan", "ua-gan", "f2u", "server-generator"])
+def test_generators_on_the_server_take_few_steps_a_round_on_as_many_images(name, steps, left):
+    base = base_of(local__steps=steps)
+    config = base.replaced(make_entry(name, base).overrides)
+    assert (config.local.steps, config.local.moments) == (left, "keep")
+    assert config.local.steps * config.federation.num_rounds == steps * base.federation.num_rounds
+    assert config.evaluation.every * base.federation.num_rounds == base.evaluation.every * config.federation.num_rounds
+
+
 def test_a_cohort_of_half_the_clients_halves_the_centralised_steps():
     base = base_of(federation__fraction=0.5)
     assert make_entry("centralised", base).overrides["local.steps"] == 5 * base.local.steps
