@@ -177,7 +177,7 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
 
 
 def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
-    """Returns settings of one local step a round, or of some, in as many more rounds: for the same images and bytes.
+    """Returns settings of one local step a round, or of some, in as many more rounds: for as many images.
 
     A generator on the server takes its steps on what clients said of it at the round's start, which many steps outdate.
     Discriminators go on where they were, so Adam's moments stay with them.
