@@ -14,7 +14,10 @@ _RENAMED = {
 }
 _VALUES = {("weighting", "images"): "examples"}
 _OPTIONS = {"partition": {"images-per-client=": "examples-per-client=", "min-images=": "min-examples="}}
-_LATER = {("model", "transformer"): ("mixing=", "1")}
+_LATER = {
+    ("model", "transformer"): ("mixing=", "1"),
+    ("algorithm", "scaffold"): ("correct-adversaries=", "true"),
+}
 """Options that components have got since, with the value that does what they did before."""
 KEYS = (*_BETAS, _COMPRESSION, *_RENAMED)
 """Keys that there are no more."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.algorithms.base import ServerContext, ServerState
@@ -20,6 +21,9 @@ _PREFIX = f"{VARIATE}."
 class Scaffold(FedAvg):
     """Clients add c - c_k to every gradient: the server's control variate less their own, for each shared network.
 
+    But for adversaries, unless ``correct_adversaries`` says so or nothing else is shared: corrections of discriminators
+    made a GAN's images worse, and those of its generator alone did not (docs/findings.md).
+
     A client's new variate c_k+ is the mean of its raw minibatch gradients over the round, and stays with it. It sends
     the change; the server adds (|S| / N) mean(c_k+ - c_k) to c, with N all clients and S those who replied, so that
     with ``aggregate=mean``, no reply and no client's memory lost, c is the mean of all c_k. All variates start at zero:
@@ -33,6 +37,11 @@ class Scaffold(FedAvg):
     """
 
     source: ClassVar[str] = "Karimireddy et al. 2020 (arXiv 1910.06378), algorithm 1"
+
+    correct_adversaries: bool = Field(
+        False, description="also correct the gradients of adversaries, such as discriminators, which made GANs worse"
+    )
+
     averages_weights: ClassVar[bool] = False
     takes_means_alone: ClassVar[bool] = False
 
@@ -52,7 +61,11 @@ class Scaffold(FedAvg):
         return replace(reply, arrays={**reply.arrays, **_prefixed({key: means[key] - own[key] for key in means})})
 
     def reply_template(self, state: ServerState, context: ServerContext) -> Tree:
-        zeros = {key: torch.zeros_like(state.parameters[key]) for key in context.parameter_keys(state.parameters)}
+        keys = context.parameter_keys(state.parameters)
+        if not self.correct_adversaries:
+            adversaries = tuple(f"{name}." for name in context.model.roles.adversaries)
+            keys = [key for key in keys if not key.startswith(adversaries)] or keys
+        zeros = {key: torch.zeros_like(state.parameters[key]) for key in keys}
         return {**super().reply_template(state, context), **_prefixed(zeros)}
 
     def reply_parts(self, template: Tree) -> list[Tree]:

@@ -30,7 +30,7 @@ VARIANTS = {
     "fedavg": ["", "sync=generator", "sync=discriminator", "ema-half-life=0", "ema-adaptive=true"],
     "fedprox": ["", "sync=generator"],
     "fedopt": ["", "optimizer=adam", "optimizer=yogi sync=generator", "lr=1 beta1=0"],
-    "scaffold": ["", "sync=generator"],
+    "scaffold": ["", "sync=generator", "correct-adversaries=true"],
     "ifl-gan": ["", "sync=both"],
     "effgan": ["", "finetune=1", "finetune=1 sync=generator"],
 }

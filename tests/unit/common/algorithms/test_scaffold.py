@@ -177,3 +177,22 @@ def test_weights_and_variates_are_each_held_to_their_own_norm(part):
     origins = {k: [template] for k in sound}
     refused = [admission.outliers(sound, origins, half.keys(), 3.0) for half in algorithm.reply_parts(template)]
     assert [list(found) for found in refused] == ([[3], []] if part == "weights" else [[], [3]])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "corrected"),
+    [
+        (Scaffold(), {"generator"}),
+        (Scaffold(correct_adversaries=True), {"generator", "discriminator"}),
+        (Scaffold(sync="generator"), {"generator"}),
+        (Scaffold(sync="discriminator"), {"discriminator"}),
+    ],
+)
+def test_discriminators_are_corrected_on_request_or_where_nothing_else_is_shared(algorithm, corrected):
+    context, memories = make_context(model=MODEL, clients={k: Client(9) for k in (0, 3)}), {0: {}, 3: {}}
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
+    for _ in range(2):
+        state = algorithm.update(state, one_round(algorithm, state, memories, context=context), context)
+    assert {key.partition(".")[0] for key in state.slots[VARIATE]} == corrected
+    assert all(bool(value.any()) for value in state.slots[VARIATE].values())
+    assert {key.partition(".")[0] for key in memories[0][VARIATE]} == corrected
