@@ -80,6 +80,14 @@ def test_a_stored_transformer_that_knows_of_no_mixing_has_the_weights_that_it_ha
     assert upgraded({"model": f"{old} mixing=3"})["model"] == f"{old} mixing=3"
 
 
+def test_a_stored_scaffold_goes_on_correcting_both_networks():
+    old = "scaffold ema-half-life=2.0 sync=both"
+    found = upgraded({"algorithm": old})["algorithm"]
+    assert RunConfig.from_flat({"algorithm": found}).algorithm_component.correct_adversaries
+    assert not RunConfig.from_flat({"algorithm": old}).algorithm_component.correct_adversaries  # who writes it today
+    assert "correct-adversaries=false" in upgraded({"algorithm": f"{old} correct-adversaries=false"})["algorithm"]
+
+
 @pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
 def test_whoever_writes_what_has_moved_reads_what_to_write(key):
     decay = key.rpartition(".")[2]
