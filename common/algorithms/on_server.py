@@ -27,11 +27,12 @@ _BATCH_SIZE = "batch-size"
 class OnServer(Algorithm):
     """Base of the algorithms that train the generator on the server, with the optimiser's slots kept in the state.
 
-    One step a round (``local.steps=1``) with Adam's moments kept at the clients suits them best, as all steps that the
-    generator takes in a round are on what discriminators said at its start. In a round of many a discriminator takes
-    all its steps before one and the same generator, and learns its images by heart unless something holds it back. So
-    all of these algorithms have the zero-centred gradient penalty that the paper of ua-gan has, on real images drawn
-    anew from the shard for it; ``penalty=0`` is what the other papers have.
+    With one step a round (``local.steps=1``) and Adam's moments kept at the clients they do better than with several
+    and new moments (docs/findings.md): all steps that the generator takes in a round are on what discriminators said at
+    its start. In a round of many a discriminator takes all its steps before one and the same generator, and learns its
+    images by heart unless something holds it back. So all of these algorithms have the zero-centred gradient penalty
+    that the paper of ua-gan has, on real images drawn anew from the shard for it; ``penalty=0`` is what the other
+    papers have.
     """
 
     generator_steps: int = Field(0, ge=0, description="the generator's steps a round, on the server; 0: local.steps")

@@ -21,8 +21,9 @@ _PREFIX = f"{VARIATE}."
 class Scaffold(FedAvg):
     """Clients add c - c_k to every gradient: the server's control variate less their own, for each shared network.
 
-    But for adversaries, unless ``correct_adversaries`` says so or nothing else is shared: corrections of discriminators
-    made a GAN's images worse, and those of its generator alone did not (docs/findings.md).
+    Adversaries are left as they are, unless ``correct_adversaries`` is set or nothing else is shared. That deviates
+    from the paper: corrections of discriminators made a GAN's images worse, and those of its generator alone did not
+    (docs/findings.md).
 
     A client's new variate c_k+ is the mean of its raw minibatch gradients over the round, and stays with it. It sends
     the change; the server adds (|S| / N) mean(c_k+ - c_k) to c, with N all clients and S those who replied, so that

@@ -177,10 +177,10 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
 
 
 def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
-    """Returns settings of one local step a round, or of some, in as many more rounds: for as many images.
+    """Returns settings with more rounds, at most 20 times as many, of as many times fewer local steps: the same images.
 
     A generator on the server takes its steps on what clients said of it at the round's start, which many steps outdate.
-    Discriminators go on where they were, so Adam's moments stay with them.
+    Clients keep Adam's moments, which would never be more than a few steps old otherwise.
     """
     steps, rounds, every = base.local.steps, base.federation.num_rounds, base.evaluation.every
     times = next(times for times in range(_MOST_TIMES, 0, -1) if steps % times == 0)
