@@ -9,6 +9,7 @@ from common.datasets.mnist import Mnist
 from common.datasets.mnist_10k import Mnist10k
 from common.datasets.npz import Npz
 from common.datasets.shakespeare import Shakespeare
+from common.datasets.shapes import Shapes
 from common.datasets.stacked_mnist import StackedMnist
 from common.datasets.text_folder import TextFolder
 from common.examples import ImageSet, ImageSpec
@@ -20,6 +21,7 @@ DATASETS: dict[str, type[DataSource]] = {
     "fashion-mnist": FashionMnist,
     "cifar-10": Cifar10,
     "stacked-mnist": StackedMnist,
+    "shapes": Shapes,
     "image-folder": ImageFolder,
     "npz": Npz,
     "shakespeare": Shakespeare,

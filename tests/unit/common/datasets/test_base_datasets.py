@@ -23,7 +23,7 @@ def test_table_lists_each_source_by_the_name_of_its_file(name):
     assert DATASETS[name].source
 
 
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"mnist-10k", "stacked-mnist", "shakespeare"}))
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"mnist-10k", "stacked-mnist", "shapes", "shakespeare"}))
 def test_source_of_files_without_root_names_data_root(name):
     with pytest.raises(ConfigError, match=r"data\.root"):
         DATASETS[name]().load(None)
