@@ -63,7 +63,7 @@ class LocalConfig(Options):
     )
     warmup_rounds: int = Field(0, ge=0, description="first rounds in which both rates rise, in equal steps; 0: none")
     final_rate: float = Field(
-        0.05, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
+        0.3, ge=0, le=1, description="share of the rates that is left in the last round, unless they are constant"
     )
     moments: Literal["keep", "reset"] = Field("reset", description="the optimiser's moments from round to round")
     fake_labels: Literal["own", "balanced", "uniform"] = Field(
