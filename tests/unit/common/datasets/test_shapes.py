@@ -92,3 +92,10 @@ def test_it_says_that_it_needs_no_files():
     assert DATASETS["shapes"]().status(None) == (
         "ready: drawn when it is read (10,000 pictures of 10 shapes, no download)"
     )
+
+
+def test_shapes_stand_in_other_places_by_up_to_a_tenth_of_the_side(drawn):
+    circles = [shape_of(image) for image in drawn.train.images[drawn.train.labels == 0]]
+    middles = np.array([np.argwhere(circle).mean(0) / circle.shape[0] for circle in circles])
+    assert (np.ptp(middles, axis=0) > 0.15).all()
+    assert (abs(middles - 0.5) < 0.12).all()
