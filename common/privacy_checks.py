@@ -77,6 +77,11 @@ def _in_the_way_of_examples(config: ConfigKeys) -> Iterator[str]:
             'has the label of the example beside it, within the gradient that gets noise) or "uniform"'
         )
     yield from _in_the_way_of_shared_noise(config)
+    if config.model_component.judges_batches:
+        yield (
+            f"model={config.model!r} judges an image by its batch, and the gradient of each is taken by itself: leave "
+            "out minibatch-std"
+        )
     if config.local.mixed_precision:
         yield "local.mixed-precision=true is not for gradients of single examples: leave it out"
 

@@ -22,8 +22,9 @@ from common.algorithms.on_server import (
 )
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
-from common.models import Roles
+from common.models import Model, Roles
 from common.objectives.adversarial import AdversarialObjective
+from common.objectives.base import Objective
 from common.seeding import torch_generator
 from common.tree import Tree, select
 
@@ -73,6 +74,14 @@ class CentralGenerator(OnServer):
             scalars = {**batch_size(context), _OF_OWN_LABELS: float(counts is not None)}
             payloads[k] = Payload({**common, **fakes}, scalars)
         return payloads
+
+    def check(self, objective: Objective, aggregator: Aggregator, model: Model) -> None:
+        super().check(objective, aggregator, model)
+        if model.judges_batches:
+            raise ConfigError(
+                f"model={model.spec()!r} judges an image by its batch, and clients of algorithm="
+                f"{self.component_name()!r} send the gradient of each logit by its own image: leave out minibatch-std"
+            )
 
     def run(self, payload: Payload, trainer: LocalTrainer, memory: Memory, partition: int) -> Reply:
         arrays = payload.arrays

@@ -70,13 +70,27 @@ def signals(
         network.to(device).eval().requires_grad_(False)
     if model.roles.adversaries:
         (judge,) = used.values()
-        return _in_chunks(judge, spec, stored, labels, device)
+        return _in_chunks(_Alone(judge) if model.judges_batches else judge, spec, stored, labels, device)
     phase = _phase(objective)
     source = DrawSource(
         _NUM_DRAWS, torch_generator(seed, "audit"), labels[:1], model.sampler(networks).noise_shape, spec.shape
     )
     draws = {name: values.to(device) for name, values in objective.draw(source).items()}
     return _in_chunks(_Loss(phase, nn.ModuleDict(used), draws), spec, stored, labels, device)
+
+
+class _Alone:
+    """A discriminator's logit of each example of a batch, in a batch of its own."""
+
+    def __init__(self, judge: nn.Module) -> None:
+        self._judge = judge
+
+    def __call__(self, examples: Tensor, labels: Tensor) -> Tensor:
+        def alone(example: Tensor, label: Tensor) -> Tensor:
+            logits: Tensor = self._judge(example[None], label[None])
+            return logits[0]
+
+        return torch.func.vmap(alone)(examples, labels)
 
 
 class _Loss:

@@ -123,6 +123,11 @@ class Model(Component):
         """Whether a network normalises by means over a batch, so that what it says of an example depends on others."""
         return False
 
+    @property
+    def judges_batches(self) -> bool:
+        """Whether a discriminator's logit of an example depends on the others of its batch, trained or not."""
+        return False
+
     def reconstructor(self, networks: Mapping[str, nn.Module] | nn.ModuleDict) -> nn.Module:
         """Returns what encodes examples (B, ...), with labels (B,), and decodes them again, without chance.
 

@@ -34,17 +34,26 @@ class DCGAN(AdversarialModel):
     spectral_norm: bool = Field(
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
+    minibatch_std: bool = Field(
+        False, description="the discriminator also sees how much the images of a batch differ (Karras et al. 2018)"
+    )
 
     @property
     def has_batch_statistics(self) -> bool:
         return self.norm == "batch"
+
+    @property
+    def judges_batches(self) -> bool:
+        return self.minibatch_std
 
     def networks(self, spec: ExampleSpec) -> dict[str, nn.Module]:
         images = require_images("dcgan", spec, (28, 32, 64))
         classes = images.num_classes if self.conditional else 0
         return {
             "generator": DCGANGenerator(images, self.width, self.latent_size, self.norm, classes),
-            "discriminator": DCGANDiscriminator(images, self.width, self.norm, classes, self.spectral_norm),
+            "discriminator": DCGANDiscriminator(
+                images, self.width, self.norm, classes, self.spectral_norm, self.minibatch_std
+            ),
         }
 
 
@@ -73,9 +82,20 @@ class DCGANGenerator(Sampler):
 
 
 class DCGANDiscriminator(ProjectionDiscriminator):
-    """A pyramid of strided convolutions; with ``spectral_norm`` all layers have it, and ``norm`` normalises none."""
+    """A pyramid of strided convolutions; with ``spectral_norm`` all layers have it, and ``norm`` normalises none.
 
-    def __init__(self, spec: ImageSpec, width: int, norm: Norm, num_classes: int, spectral_norm: bool = False) -> None:
+    With ``minibatch_std`` the coarsest maps get one more, see ``MinibatchStd``.
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        width: int,
+        norm: Norm,
+        num_classes: int,
+        spectral_norm: bool = False,
+        minibatch_std: bool = False,
+    ) -> None:
         super().__init__()
         norm = "none" if spectral_norm else norm
         conv, linear = (SpectralConv2d, SpectralLinear) if spectral_norm else (nn.Conv2d, nn.Linear)
@@ -84,12 +104,29 @@ class DCGANDiscriminator(ProjectionDiscriminator):
         for inner, outer in itertools.pairwise(widths):
             layers.append(conv(inner, outer, 4, stride=2, padding=1, bias=norm == "none"))
             layers += [normalisation(norm, outer), nn.LeakyReLU(0.2, inplace=True)]
+        coarsest = widths[-1]
+        if minibatch_std:
+            layers.append(MinibatchStd())
+            coarsest += 1
         features = 4 * width
-        self.features = nn.Sequential(*layers, nn.Flatten(), linear(widths[-1] * start**2, features))
+        self.features = nn.Sequential(*layers, nn.Flatten(), linear(coarsest * start**2, features))
         self.add_head(features, num_classes, spectral_norm)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.logits(F.leaky_relu(self.features(images), 0.2), labels)
+
+
+class MinibatchStd(nn.Module):
+    """Maps (B, C, H, W) to maps (B, C + 1, H, W): beside them one that says how much they differ from one another.
+
+    It holds one number, the mean over all C, H and W of the standard deviation over the batch.
+    Karras et al. 2018 (arXiv 1710.10196), section 3. A generator whose images are alike is told from the data by it.
+    Computed in float32; that of a batch of one is 1e-4.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        spread = (maps.float().var(0, correction=0) + 1e-8).sqrt().mean().to(maps.dtype)
+        return torch.cat([maps, spread.expand(maps.shape[0], 1, *maps.shape[2:])], dim=1)
 
 
 class ImageToMap(nn.Module):

@@ -26,6 +26,7 @@ def test_a_plain_run_may_promise_privacy() -> None:
         ("weighting", "kl-typical", "take 'examples' or 'uniform'"),
         ("model", "dcgan norm=batch", "take norm=group or norm=none"),
         ("model", "resnet norm=batch", "take norm=group or norm=none"),
+        ("model", "dcgan minibatch-std=true", "leave out minibatch-std"),
         ("local.fake-labels", "balanced", 'set local.fake-labels="own"'),
         ("local.mixed-precision", True, "leave it out"),
         ("evaluation.holdout", 0.1, "set evaluation.holdout=0"),

@@ -151,6 +151,7 @@ VARIANTS = {
     "augment": ({"augment": "color,translation,cutout", "instance_noise": 0.1}, {}),
     "spectral-norm": ({}, {"spectral_norm": True}),
     "batch-norm": ({}, {"norm": "batch"}),
+    "minibatch-std": ({"r1": 1.0}, {"minibatch_std": True}),
     "plain": ({}, {"norm": "none", "conditional": False}),
 }
 

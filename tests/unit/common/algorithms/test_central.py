@@ -14,7 +14,7 @@ from training import MODEL, SPEC, one_round, trainer_of
 from common import tree
 from common.algorithms import ALGORITHMS, Client, Reply
 from common.algorithms.central import CentralGenerator
-from common.algorithms.on_server import draw_labels, load
+from common.algorithms.on_server import OnServer, draw_labels, load
 from common.components import parse
 from common.config import RunConfig
 from common.config_sections import LocalConfig
@@ -296,6 +296,16 @@ def test_labels_are_drawn_in_proportion_to_counts():
     counts = torch.bincount(labels, minlength=3).tolist()
     assert counts[1] == 0
     assert counts[0] == pytest.approx(3000, abs=150)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ALGORITHMS.items() if issubclass(kind, OnServer)])
+def test_logits_that_depend_on_a_batch_are_refused_where_clients_send_their_gradients(name):
+    settings = {"algorithm": name, "model": "dcgan minibatch-std=true"}
+    if name in CENTRAL:
+        with pytest.raises(ConfigError, match="leave out minibatch-std"):
+            RunConfig.from_flat(settings)
+    else:
+        assert RunConfig.from_flat(settings).model_component.judges_batches
 
 
 @pytest.mark.parametrize("name", [*CENTRAL, "server-generator"])

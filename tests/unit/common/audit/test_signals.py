@@ -5,6 +5,8 @@ import torch
 
 from common.audit import attack, signals, why_no_signal
 from common.errors import ConfigError
+from common.examples import ImageSpec
+from common.models import MODELS
 from common.objectives import OBJECTIVES
 from tests.unit.client import trainers
 from tests.unit.kinds import small_model, small_set, spec_of
@@ -54,6 +56,19 @@ def test_a_score_is_of_the_example_alone(model):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     assert together.dtype == torch.float64
     assert len(set(together.tolist())) == 6
+
+
+def test_a_discriminator_that_judges_batches_scores_an_example_alone_too():
+    model, objective = MODELS["dcgan"](width=4, minibatch_std=True), OBJECTIVES["non-saturating"]()
+    spec = ImageSpec(1, 28, 10)
+    examples, weights = small_set(spec, 6), model.build(spec, 0).state_dict()
+
+    def of(those):
+        return signals(model, objective, spec, weights, those.stored, those.labels, 0)
+
+    alone = torch.cat([of(examples.subset(torch.tensor([k]).numpy())) for k in range(6)])
+    torch.testing.assert_close(of(examples), alone, rtol=1e-4, atol=1e-6)
+    assert len(set(alone.tolist())) == 6
 
 
 def test_a_flow_is_scored_by_its_loss_at_the_draws_of_the_seed():

@@ -6,11 +6,19 @@ from common import tree
 from common.errors import ConfigError
 from common.examples import ImageSpec, TextSpec
 from common.models import MODELS, base
-from common.models.dcgan import ImageToMap, MapToImage
+from common.models.dcgan import ImageToMap, MapToImage, MinibatchStd
 from common.seeding import torch_generator
 
 VARIANTS = {
-    "dcgan": ["", "norm=batch", "norm=none", "conditional=false", "width=8 latent-size=5", "spectral-norm=true"],
+    "dcgan": [
+        "",
+        "norm=batch",
+        "norm=none",
+        "conditional=false",
+        "width=8 latent-size=5",
+        "spectral-norm=true",
+        "minibatch-std=true",
+    ],
     "mlp": ["", "conditional=false", "width=7 latent-size=3"],
     "vae": ["width=8", "width=4 norm=batch latent-size=3", "width=8 conditional=false"],
     "unet": ["width=8 steps=2", "width=8 steps=3 solver=euler guidance=2", "width=8 steps=2 conditional=false"],
@@ -152,6 +160,26 @@ def test_image_layers_are_the_strided_convolutions_they_stand_for():
     layer.conv.weight.data = blocks
     layer.conv.bias.data.zero_()
     assert torch.allclose(layer(maps), F.conv_transpose2d(maps, up, stride=2, padding=1), atol=1e-4)
+
+
+def test_a_discriminator_is_shown_by_how_much_the_images_of_a_batch_differ():
+    maps = torch.randn(5, 3, 2, 2, generator=torch_generator(0, "maps"))
+    seen = MinibatchStd()(maps)
+    assert seen.shape == (5, 4, 2, 2)
+    assert torch.equal(seen[:, :3], maps)
+    expected = maps.numpy().std(axis=0).mean()
+    assert seen[:, 3].flatten().tolist() == pytest.approx([expected] * 20, rel=1e-5)
+    assert MinibatchStd()(maps[:1])[0, 3].flatten().tolist() == pytest.approx([1e-4] * 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("option", ["", "minibatch-std=true"])
+def test_only_with_minibatch_std_is_an_image_judged_by_the_others_of_its_batch(option):
+    model = model_of("dcgan", option)
+    networks = model.build(SHAPES[0], seed=0)
+    images, labels = torch.randn(4, 1, 28, 28, generator=torch_generator(0, "images")), torch.arange(4)
+    alike = images[:1].expand(4, -1, -1, -1)
+    first = [networks["discriminator"](batch, labels)[0].item() for batch in (images, alike)]
+    assert (first[0] != pytest.approx(first[1], rel=1e-4)) == model.judges_batches == bool(option)
 
 
 def test_an_unfit_image_size_names_the_sizes_and_the_key():
