@@ -17,6 +17,7 @@ _OPTIONS = {"partition": {"images-per-client=": "examples-per-client=", "min-ima
 _LATER = {
     ("model", "transformer"): ("mixing=", "1"),
     ("algorithm", "scaffold"): ("correct-adversaries=", "true"),
+    ("aggregate", "mean"): ("class-rows=", "all"),
 }
 """Options that components have got since, with the value that does what they did before."""
 KEYS = (*_BETAS, _COMPRESSION, *_RENAMED)

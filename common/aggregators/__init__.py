@@ -2,7 +2,7 @@
 
 from common.aggregators.base import Aggregator
 from common.aggregators.krum import Krum
-from common.aggregators.mean import Mean
+from common.aggregators.mean import Mean, mean_over_movers
 from common.aggregators.median import Median
 from common.aggregators.multi_krum import MultiKrum
 from common.aggregators.norm_clipped import NormClipped
@@ -19,4 +19,4 @@ AGGREGATORS: dict[str, type[Aggregator]] = {
     "secure-mean": SecureMean,
 }
 
-__all__ = ["AGGREGATORS", "Aggregator", "Mean", "SecureMean"]
+__all__ = ["AGGREGATORS", "Aggregator", "Mean", "SecureMean", "mean_over_movers"]

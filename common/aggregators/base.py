@@ -28,6 +28,11 @@ class Aggregator(Component):
     """Whether the server learns the sum of a round's updates and no single one, so that nothing may look at one."""
 
     @property
+    def by_movers(self) -> bool:
+        """Whether each row of a class is the mean over the clients who moved it, see ``mean_over_movers``."""
+        return False
+
+    @property
     def largest_change(self) -> float:
         """The largest change of an entry in a round that can be added up."""
         return math.inf

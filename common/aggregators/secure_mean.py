@@ -1,16 +1,21 @@
 """The mean, of which the server learns the sum alone and no client's update."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
+from torch import Tensor
 
-from common.aggregators.mean import Mean
+from common.aggregators.base import Aggregator
+from common.tree import Tree, weighted_mean
 
 _FEWEST = 3
 
 
-class SecureMean(Mean):
-    """Mean as ``mean`` takes it, of updates that clients send in fixed point and masked, so that their sum alone shows.
+class SecureMean(Aggregator):
+    """The mean over all clients of updates that they send in fixed point and masked, so that their sum alone shows.
+
+    It is ``mean class-rows=all``, as nobody sees whose rows have moved.
 
     The protocol is in ``common/secure_sum``. Updates are rounded to the nearest multiple of 2^-b, with b as large as
     leaves the sum of all clients below 2^62: 38 binary digits with the default ``range`` and 60,000 examples. When
@@ -24,6 +29,7 @@ class SecureMean(Mean):
 
     source: ClassVar[str] = "Bonawitz et al. 2017 (eprint 2017/281), figure 4"
 
+    one_vote_each: ClassVar[bool] = False
     sums_alone: ClassVar[bool] = True
 
     threshold: int = Field(
@@ -49,6 +55,9 @@ class SecureMean(Mean):
 
     def needed(self, cohort: int) -> int:
         return self.threshold or max(_FEWEST, 2 * cohort // 3 + 1)
+
+    def merge(self, trees: Sequence[Tree], weights: Sequence[float], origin: Tree) -> dict[str, Tensor]:
+        return weighted_mean(trees, weights)
 
     def advice(self, replies: int) -> str:
         return f"threshold <= {replies}" if replies >= 3 else ""

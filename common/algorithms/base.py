@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from common.aggregators import Aggregator
+from common.aggregators import Aggregator, mean_over_movers
 from common.algorithms.moving_average import MovingAverage
 from common.config_sections import LocalConfig
 from common.errors import ConfigError
@@ -24,6 +24,14 @@ from common.seeding import numpy_generator
 from common.transforms import UNTRANSFORMED, Pipeline
 from common.tree import Tree, select
 from common.weightings import WEIGHTINGS, Weighting
+
+AVERAGED = "average."
+"""Before the name of a weight: its average over a client's steps."""
+
+
+def weight_name(key: str) -> str:
+    """Returns the name of the weight that an entry of a reply is of: its own, or that of what is averaged."""
+    return key.removeprefix(AVERAGED)
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,11 @@ class ServerContext:
         weights = (weighting or self.weighting).weigh(replies, self.clients)
         mean = self.aggregator.combine(arrays, weights, origin)
         mean = {key: mean[key] for key in origin}
+        if self.aggregator.by_movers:
+            for key in origin:
+                if weight_name(key) in self.model.class_tables:
+                    tables = [entries[key] for entries in arrays]
+                    mean[key].copy_(mean_over_movers(tables, weights, origin[key], mean[key]))  # where it lies
         return dict(self.transforms.after_mean(mean, len(replies), self.seed, self.round, scope))
 
     def parameter_keys(self, tree: Tree) -> list[str]:

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from common.algorithms.base import ServerContext, ServerState
-from common.algorithms.fedavg import PERSONAL, FedAvg, split_reply, weight_name
+from common.algorithms.base import ServerContext, ServerState, weight_name
+from common.algorithms.fedavg import PERSONAL, FedAvg, split_reply
 from common.exchange import Client, LocalTrainer, Memory, Payload, Reply
 from common.generation import MIXTURE
 from common.tree import Tree, interpolate, select

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from common.aggregators import Aggregator
-from common.algorithms.base import Algorithm, ServerContext, ServerState
+from common.algorithms.base import AVERAGED, Algorithm, ServerContext, ServerState, weight_name
 from common.errors import ConfigError
 from common.exchange import LocalTrainer, Memory, Payload, Reply
 from common.models import Model, Roles
@@ -18,7 +18,6 @@ from common.tree import Tree, interpolate, networks_of, select
 from common.weightings import Weighting
 
 PERSONAL = "personal"
-_AVERAGED = "average."
 
 
 class FedAvg(Algorithm):
@@ -149,15 +148,10 @@ class FedAvg(Algorithm):
 
 
 def _as_averages(tree: Tree) -> dict[str, Tensor]:
-    return {f"{_AVERAGED}{key}": value for key, value in tree.items()}
-
-
-def weight_name(key: str) -> str:
-    """Returns the name of the weight that an entry of a reply is of: its own, or that of what is averaged."""
-    return key.removeprefix(_AVERAGED)
+    return {f"{AVERAGED}{key}": value for key, value in tree.items()}
 
 
 def split_reply(arrays: Tree) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Returns the weights among the arrays of a reply, and the averages over steps by the names of their weights."""
-    weights = {key: value for key, value in arrays.items() if not key.startswith(_AVERAGED)}
+    weights = {key: value for key, value in arrays.items() if not key.startswith(AVERAGED)}
     return weights, {weight_name(key): value for key, value in arrays.items() if key not in weights}

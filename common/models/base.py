@@ -110,6 +110,10 @@ class Model(Component):
     """How its networks come by what they know. Those of ``counts`` are counts, and nothing that is trained: entries
     ``keys``, ascending, and how often each was seen, ``counts``; both (N,) int64, of any N."""
 
+    class_tables: ClassVar[tuple[str, ...]] = ()
+    """Weights ``<network>.<parameter>`` with a row a class, which no examples of other classes move; there where the
+    model is conditional. Clients who hold none of a class would only hold its row back in a mean."""
+
     sampling: ClassVar[tuple[str, ...]] = ()
     """The options that say how samples are drawn, and nothing of the networks: a trained model can take others."""
 
@@ -199,6 +203,7 @@ class AdversarialModel(Model):
 
     roles: ClassVar[Roles] = ADVERSARIAL
     family: ClassVar[str] = "GAN"
+    class_tables: ClassVar[tuple[str, ...]] = ("generator.embedding.weight", "discriminator.projection.weight")
 
     latent_size: int = Field(64, ge=1, le=4096, description="length of the latent vector")
 

@@ -48,6 +48,7 @@ class TextModel(Model):
     kind: ClassVar[str] = TextSpec.kind
     roles: ClassVar[Roles] = Roles(("tokens",))
     family: ClassVar[str] = "language model"
+    class_tables: ClassVar[tuple[str, ...]] = ("tokens.label.weight",)
     sampling: ClassVar[tuple[str, ...]] = ("temperature", "top_p")
 
     temperature: float = Field(1.0, ge=0.05, le=10, description="of samples: below 1 likely tokens are preferred")

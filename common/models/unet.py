@@ -33,6 +33,7 @@ class UNet(Model):
 
     roles: ClassVar[Roles] = Roles(("velocity",))
     family: ClassVar[str] = "flow model"
+    class_tables: ClassVar[tuple[str, ...]] = ("velocity.label.weight",)
     sampling: ClassVar[tuple[str, ...]] = ("steps", "solver", "guidance")
 
     width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels at half of the image's side")

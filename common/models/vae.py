@@ -28,6 +28,7 @@ class VAE(Model):
 
     roles: ClassVar[Roles] = Roles(("decoder",), helpers=("encoder",))
     family: ClassVar[str] = "variational autoencoder"
+    class_tables: ClassVar[tuple[str, ...]] = ("decoder.embedding.weight", "encoder.embedding.weight")
     reconstructs_with: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
 
     width: int = Field(
