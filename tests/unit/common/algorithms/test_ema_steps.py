@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common import tree
-from common.aggregators import AGGREGATORS
+from common.aggregators import AGGREGATORS, Mean
 from common.algorithms import ALGORITHMS, Client, Reply
 from common.components import parse
 from common.errors import ConfigError
@@ -51,7 +51,7 @@ def test_it_is_the_mean_over_clients_of_averages_that_each_would_keep_a_step_aft
         expected = {key: (sizes[0] * ends[0][key] + sizes[1] * ends[1][key]) / sum(sizes) for key in expected}
         replies = one_round(algorithm, state, {0: {}, 1: {}}, context=CONTEXT, steps=steps, schedule="constant")
         replies = [replace(reply, num_examples=size) for reply, size in zip(replies, sizes, strict=True)]
-        state = algorithm.update(state, replies[::-1], CONTEXT)
+        state = algorithm.update(state, replies[::-1], replace(CONTEXT, aggregator=Mean(class_rows="all")))
         for key, value in expected.items():
             torch.testing.assert_close(state.average[key].double(), value, rtol=1e-5, atol=1e-7)
     moved = tree.distance(state.average, tree.select(state.parameters, ["generator"]))

@@ -88,6 +88,12 @@ def test_a_stored_scaffold_goes_on_correcting_both_networks():
     assert "correct-adversaries=false" in upgraded({"algorithm": f"{old} correct-adversaries=false"})["algorithm"]
 
 
+def test_a_stored_mean_goes_on_counting_all_clients_in_the_row_of_a_class():
+    assert upgraded({"aggregate": "mean"})["aggregate"] == "mean class-rows=all"
+    assert upgraded({"aggregate": "mean class-rows=moved"})["aggregate"] == "mean class-rows=moved"
+    assert RunConfig.from_flat({"aggregate": "mean"}).aggregate == "mean class-rows=moved"  # who writes it today
+
+
 @pytest.mark.parametrize("key", ["local.beta1", "local.beta2"])
 def test_whoever_writes_what_has_moved_reads_what_to_write(key):
     decay = key.rpartition(".")[2]
