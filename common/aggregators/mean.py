@@ -10,6 +10,8 @@ from torch import Tensor
 from common.aggregators.base import Aggregator
 from common.tree import Tree, weighted_mean
 
+_TOGETHER = 256  # tables at a time: few calls, and little memory
+
 
 class Mean(Aggregator):
     """Mean weighted as ``weighting`` says, by default by images, n_k / N.
@@ -44,7 +46,7 @@ class Mean(Aggregator):
 
 
 def mean_over_movers(tables: Sequence[Tensor], weights: Sequence[float], origin: Tensor, mean: Tensor) -> Tensor:
-    """Returns a table (R, D) of which each row is the mean over those who moved it, summed in float64 in their order.
+    """Returns a table (R, D) of which each row is the mean over those who moved it, computed in float64.
 
     A row that all have moved is that of ``mean`` to the bit, and one that none has moved, or none of any weight, that
     of ``origin``.
@@ -55,14 +57,14 @@ def mean_over_movers(tables: Sequence[Tensor], weights: Sequence[float], origin:
         origin: What they started from (R, D).
         mean: The mean over all of them (R, D).
     """
-    total = torch.zeros(len(origin), 1, dtype=torch.float64)
-    summed = torch.zeros_like(origin, dtype=torch.float64)
-    by_all = torch.ones(len(origin), 1, dtype=torch.bool)
-    for table, weight in zip(tables, weights, strict=True):
-        moved = (table != origin).any(1, keepdim=True)
-        by_all &= moved
-        share = weight * moved.double()
-        total += share
-        summed += share * table.double()
-    over_movers = torch.where(total > 0, summed / total, origin.double()).to(mean.dtype)
-    return torch.where(by_all, mean, over_movers)
+    total, summed = torch.zeros(len(origin), dtype=torch.float64), torch.zeros_like(origin, dtype=torch.float64)
+    by_all = torch.ones(len(origin), dtype=torch.bool)
+    for start in range(0, len(tables), _TOGETHER):
+        together = torch.stack(list(tables[start : start + _TOGETHER]))
+        moved = (together != origin).any(2)
+        by_all &= moved.all(0)
+        shares = moved * torch.tensor(weights[start : start + _TOGETHER], dtype=torch.float64)[:, None]
+        total += shares.sum(0)
+        summed += (shares[:, :, None] * together).sum(0)
+    over_movers = torch.where(total[:, None] > 0, summed / total[:, None], origin).to(mean.dtype)
+    return torch.where(by_all[:, None], mean, over_movers)

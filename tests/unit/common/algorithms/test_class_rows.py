@@ -17,27 +17,17 @@ from common.models import MODELS
 from common.models.base import ADVERSARIAL
 from common.transforms import TRANSFORMS, Pipeline
 from tests.unit.client import trainers
-from tests.unit.kinds import small_model, small_set, spec_of
+from tests.unit.kinds import FITTING, TRAINED, small_model, small_set, spec_of
 
-FAMILIES = {
-    "mlp": "non-saturating r1=0.1",
-    "dcgan": "hinge",
-    "resnet": "wgan-gp",
-    "vae": "elbo",
-    "unet": "flow-matching",
-    "transformer": "next-token",
-    "lstm": "next-token",
-}
+OBJECTIVE_OF = dict(reversed(FITTING))
 TABLES = MODELS["mlp"].class_tables
 HELD = [3, 7]
 
 
-@pytest.mark.parametrize("model", [name for name, kind in MODELS.items() if kind.fitting == "steps"])
+@pytest.mark.parametrize("model", TRAINED)
 def test_a_model_names_the_weights_of_which_a_client_moves_the_rows_of_its_own_classes_alone(model):
     """Whoever adds a model with a table of classes names it: of all weights with a row a class it is found out."""
-    name, *options = FAMILIES[model].split()
-    options = {key: float(value) for key, value in (option.split("=") for option in options)}
-    trainer = trainers.make(model, name, options=options, steps=6)  # some layers of a flow start at zero
+    trainer = trainers.make(model, OBJECTIVE_OF[model], steps=6)  # some layers of a flow start at zero
     trainers.assign(trainer, images=small_set(spec_of(model), 20, 0, tuple(HELD)))
     before = trainer.initial()
     trainer.load(before)

@@ -56,7 +56,7 @@ def test_the_generator_takes_one_step_against_the_mean_discriminator():
     algorithm, state = start(generator_steps=1)
     replies = one_round(algorithm, state, {0: {}, 1: {}, 2: {}}, context=CONTEXT)
     after = algorithm.update(state, replies, CONTEXT)
-    mean = tree.weighted_mean([reply.arrays for reply in replies], [9, 9, 9])
+    mean = CONTEXT.mean(replies, discriminator(state.parameters))
     assert tree.digest(discriminator(after.parameters)) == tree.digest(mean)
 
     generator, judge = load(state.parameters, "generator", CONTEXT), load(mean, "discriminator", CONTEXT)
@@ -78,7 +78,7 @@ def test_training_the_generator_raises_the_mean_discriminators_opinion_of_it_and
         for weights in (state.parameters, after.parameters)
     )
     assert now > before + 0.5
-    mean = tree.weighted_mean([reply.arrays for reply in replies], [9, 9])
+    mean = CONTEXT.mean(replies, discriminator(state.parameters))
     assert tree.digest(discriminator(after.parameters)) == tree.digest(mean)
 
 
