@@ -21,7 +21,9 @@ class Mean(Aggregator):
     Deviation: where a model has a row of weights for each class (``Model.class_tables``), the next row is the mean over
     the clients who moved it. Who holds no image of the class sends the row as it was, and in a mean over all clients it
     would move the less the fewer hold the class: by a tenth of its way where each of ten holds one. The paper's mean is
-    ``class-rows=all``.
+    ``class-rows=all``. It is also the mean of these rows where every client moves all of them (weight decay, the
+    corrections of ``scaffold`` after its first round, spectral normalisation, fake labels that are not the client's
+    own, noise of private steps), under the transform ``noise``, and with ``privacy="client"``.
 
     Of an integer entry the largest value is taken.
     """

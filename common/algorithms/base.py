@@ -125,7 +125,7 @@ class ServerContext:
         weights = (weighting or self.weighting).weigh(replies, self.clients)
         mean = self.aggregator.combine(arrays, weights, origin)
         mean = {key: mean[key] for key in origin}
-        if self.aggregator.by_movers:
+        if self.aggregator.by_movers and not self.transforms.equal_weights:  # those hide one client in a mean of all
             for key in origin:
                 if weight_name(key) in self.model.class_tables:
                     tables = [entries[key] for entries in arrays]

@@ -111,8 +111,8 @@ class Model(Component):
     ``keys``, ascending, and how often each was seen, ``counts``; both (N,) int64, of any N."""
 
     class_tables: ClassVar[tuple[str, ...]] = ()
-    """Weights ``<network>.<parameter>`` with a row a class, which no examples of other classes move; there where the
-    model is conditional. Clients who hold none of a class would only hold its row back in a mean."""
+    """Weights ``<network>.<parameter>`` with a row a class, to which examples of other classes have no gradient; there
+    where the model is conditional. Clients who hold none of a class would only hold its row back in a mean."""
 
     sampling: ClassVar[tuple[str, ...]] = ()
     """The options that say how samples are drawn, and nothing of the networks: a trained model can take others."""

@@ -121,7 +121,8 @@ class MinibatchStd(nn.Module):
 
     It holds one number, the mean over all C, H and W of the standard deviation over the batch.
     Karras et al. 2018 (arXiv 1710.10196), section 3. A generator whose images are alike is told from the data by it.
-    Computed in float32; that of a batch of one is 1e-4.
+    Computed in float32; that of a batch of one is 1e-4. Gradient penalties and R1 are, as there, of the sum of a
+    batch's logits by each image, so that they hold what an image does to the others' logits too.
     """
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ CENTRALISED: dict[str, Scalar] = {
 }
 """Settings of centralised training of a GAN: under the defaults, which were found for federations, it collapses."""
 
-LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "aggregate": "mean", "weighting": "examples"}
+LOCAL_ONLY: dict[str, Scalar] = {"algorithm": "effgan finetune=1", "weighting": "examples"}
 """Clients who train alone from the first round on: fine-tuning in all rounds. Of text see ``alone``."""
 
 _LOCAL_ONLY_NOTE = (
@@ -167,7 +167,7 @@ def make_entry(label: str, base: RunConfig, centralised: Mapping[str, Scalar] | 
     if label == LOCAL_ONLY_LABEL and base.model_component.kind == TextSpec.kind:
         return _alone(base)
     if label == LOCAL_ONLY_LABEL:
-        return Entry(LOCAL_ONLY_LABEL, "local-only", LOCAL_ONLY, _LOCAL_ONLY_NOTE)
+        return Entry(LOCAL_ONLY_LABEL, "local-only", LOCAL_ONLY | {"aggregate": _plain_mean(base)}, _LOCAL_ONLY_NOTE)
     known = [CENTRALISED_LABEL, *ALGORITHMS, LOCAL_ONLY_LABEL]
     name = label.partition(" ")[0]
     if name not in ALGORITHMS:
@@ -192,6 +192,11 @@ def _more_rounds(base: RunConfig) -> dict[str, Scalar]:
         "evaluation.every": every * times,
         "output.sample-every": base.output.sample_every * times,
     }
+
+
+def _plain_mean(base: RunConfig) -> str:
+    """Returns the protocol's aggregate where that is a mean, else the mean: there is nobody to be robust against."""
+    return base.aggregate if base.aggregator.component_name() == "mean" else "mean"
 
 
 def _alone(base: RunConfig) -> Entry:
@@ -224,7 +229,7 @@ def _centralised(base: RunConfig, more: Mapping[str, Scalar]) -> Entry:
     in_steps = base.model_component.fitting == "steps"
     overrides: dict[str, Scalar] = {
         "algorithm": "fedavg" if in_steps else base.algorithm,
-        "aggregate": "mean",
+        "aggregate": _plain_mean(base),
         "weighting": "examples",
         "partition": pooled,
         "federation.num-clients": 1,

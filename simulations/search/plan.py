@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from common import components
-from common.config import RunConfig, Scalar
+from common.config import RunConfig, Scalar, upgraded
 from common.errors import ConfigError, OtherRunError
 from common.metrics import table
 from simulations.runs.search_record import ParameterRow, SearchRecord, Value
@@ -80,7 +80,8 @@ class Plan:
         pairs: list[tuple[str, object, object]] = [
             (f"--{name}", getattr(known, name), getattr(ours, name)) for name in ("metric", "sampler", "pruner")
         ]
-        pairs += [(key, known.config.get(key), ours.config.get(key)) for key in sorted({*known.config, *ours.config})]
+        stored = upgraded(known.config)
+        pairs += [(key, stored.get(key), ours.config.get(key)) for key in sorted({*stored, *ours.config})]
         differences = [
             f"{name} {before!r}, now {now!r}"
             for name, before, now in pairs

@@ -24,7 +24,7 @@ from client.batches import Assignment
 from client.site import Site
 from client.trainer import Trainer
 from client.trainer_spec import TrainerSpec
-from common.config import RunConfig, Scalar
+from common.config import RunConfig, Scalar, upgraded
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.generation import load_sampler
@@ -95,7 +95,7 @@ def train_alone(config: RunConfig, folder: Path, num_workers: int | None, stream
 def settings_of(folder: Path) -> RunConfig | None:
     """Returns the configuration that clients in a folder train with; None if none has begun."""
     file = folder / SETTINGS
-    return RunConfig.from_flat(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    return RunConfig.from_flat(upgraded(json.loads(file.read_text(encoding="utf-8")))) if file.exists() else None
 
 
 def figures_in(folder: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from common.config import RunConfig, Scalar
+from common.config import RunConfig, Scalar, upgraded
 from common.errors import BusyError, CheckpointError, ConfigError, OtherRunError
 from common.files import write_atomically
 from common.privacy_checks import check_alone
@@ -160,7 +160,7 @@ def open_table(folder: Path, description: Mapping[str, Any], base: RunConfig, en
     file = folder / "protocol.json"
     if file.exists():
         known = json.loads(file.read_text(encoding="utf-8"))
-        if differences := _differences(RunConfig.from_flat(known["config"]), base):
+        if differences := _differences(RunConfig.from_flat(upgraded(known["config"])), base):
             raise OtherRunError(f"the table in {folder} is another one: {'; '.join(differences)}; take another --out")
     folder.mkdir(parents=True, exist_ok=True)
     config = {key: value for key, value in base.flat().items() if not key.startswith("output.") and key != "data.root"}

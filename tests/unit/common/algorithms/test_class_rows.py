@@ -95,6 +95,18 @@ def test_an_average_over_steps_has_the_rows_of_those_who_moved_them():
         assert not torch.equal(after.average[key][k], state.average[key][k])
 
 
+def test_noise_that_hides_a_client_in_a_mean_of_all_is_on_a_mean_of_all():
+    algorithm = parse("algorithm", ALGORITHMS, "fedavg")
+    state = algorithm.init(trainer_of().initial(), ADVERSARIAL)
+    replies = one_round(algorithm, state, {k: {} for k in range(4)})
+    pipeline = Pipeline.parse("clip norm=1.0 | noise multiplier=1e-9", TRANSFORMS)
+    context = make_context(transforms=pipeline)
+    after = algorithm.update(state, replies, context).parameters
+    for key in TABLES:
+        step = (replies[1].arrays[key][1] - state.parameters[key][1]) / 4
+        torch.testing.assert_close(after[key][1] - state.parameters[key][1], step, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", [name for name in AGGREGATORS if name not in ("mean", "secure-mean")])
 def test_a_robust_mean_counts_every_client(name):
     assert not AGGREGATORS[name]().by_movers

@@ -517,3 +517,17 @@ def test_a_table_of_other_settings_is_not_mixed_with_ours(tmp_path):
     assert Entry(**json.loads((tmp_path / "t" / "fedavg" / "entry.json").read_text())) == Entry(**asdict(entry))
     with pytest.raises(OtherRunError, match=r"local\.steps was 20, is 21"):
         bench.open_table(tmp_path / "t", description, base_of(local__steps=21), [])
+
+
+def test_a_table_of_an_earlier_version_goes_on_with_what_was_the_mean_then(tmp_path):
+    description = {"protocol": "P1", "budget": "cpu", "name": "", "title": "", "overrides": {}}
+    former = base_of(aggregate="mean class-rows=all")
+    bench.open_table(tmp_path / "t", description, former, [])
+    file = tmp_path / "t" / "protocol.json"
+    file.write_text(file.read_text().replace("mean class-rows=all", "mean"))
+    with pytest.raises(OtherRunError, match="aggregate was 'mean class-rows=all', is 'mean class-rows=moved'"):
+        bench.open_table(tmp_path / "t", description, base_of(), [])
+    bench.open_table(tmp_path / "t", description, former, [])
+    for label in ("centralised", "local-only"):
+        assert make_entry(label, former).overrides["aggregate"] == former.aggregate
+        assert make_entry(label, base_of(aggregate="median")).overrides["aggregate"] == "mean"

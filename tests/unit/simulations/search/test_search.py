@@ -226,6 +226,11 @@ def test_a_folder_is_one_search_of_one_process(search, tmp_path):
         search(base=BASE.replaced({"local.steps": 7}))
     with pytest.raises(OtherRunError, match=r"the space of local\.learning-rate"):
         search({"local": {"learning-rate": [0.1, 0.2]}, "objective": SPACE["objective"]})
+    whole = search.folder.record.read_text()
+    search.folder.record.write_text(whole.replace("mean class-rows=moved", "mean"))  # as an earlier version wrote it
+    with pytest.raises(OtherRunError, match="aggregate 'mean class-rows=all', now 'mean class-rows=moved'"):
+        search()
+    search.folder.record.write_text(whole)
     import filelock
 
     with filelock.FileLock(search.folder.lock), pytest.raises(BusyError, match="another process is at work"):
