@@ -81,7 +81,7 @@ def fails(monkeypatch):
 def test_masks_and_workers_change_no_bit_and_the_mean_is_that_of_mean(small, monkeypatch, changes):
     masked = run(small("masked", **SECURE, **changes), num_workers=1)
     two = run(small("two", **SECURE, **changes), num_workers=2)
-    plain = run(small("plain", **changes, admission__max_norm_ratio=0.0))
+    plain = run(small("plain", **changes, aggregate="mean class-rows=all", admission__max_norm_ratio=0.0))
     for module in (member, collector):
         monkeypatch.setattr(module, "add_stream", lambda *args, **options: None)
     bare = run(small("bare", **SECURE, **changes))
