@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from training import make_context, one_round, trainer_of
 
 from common.aggregators import AGGREGATORS, Mean, mean_over_movers
+from common.aggregators import mean as mean_module
 from common.algorithms import ALGORITHMS
 from common.components import parse
 from common.models import MODELS
@@ -42,7 +43,9 @@ def test_a_model_names_the_weights_of_which_a_client_moves_the_rows_of_its_own_c
     assert of_own_alone == set(small_model(model).class_tables)
 
 
-def test_a_row_is_the_mean_of_those_who_moved_it():
+@pytest.mark.parametrize("together", [1, 2, 256])
+def test_a_row_is_the_mean_of_those_who_moved_it(monkeypatch, together):
+    monkeypatch.setattr(mean_module, "_TOGETHER", together)
     origin = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [5.0, 5.0]])
     one = torch.tensor([[3.0, 0.0], [4.0, 1.0], [2.0, 2.0], [5.0, 5.0]])
     two = torch.tensor([[6.0, 3.0], [1.0, 1.0], [2.0, 2.0], [5.0, 6.0]])
@@ -51,7 +54,11 @@ def test_a_row_is_the_mean_of_those_who_moved_it():
     mean = torch.full((4, 2), 0.1)
     found = mean_over_movers([one, two, three], weights, origin, mean)
     assert found[0].tolist() == mean[0].tolist()  # all moved it: as it is, to the bit
-    assert found[1].tolist() == [4.0, 1.0]  # one alone
+    assert found[1].tolist() == [4.0, 1.0]  # the first alone
+    again = mean_over_movers([three, two, one], [1.0, 1.0, 2.0], origin, mean)
+    assert again[0].tolist() == mean[0].tolist()
+    assert again[1].tolist() == [4.0, 1.0]  # the last alone
+    assert again[3].tolist() == [6.0, 5.5]  # the first two
     assert found[2].tolist() == [2.0, 2.0]  # nobody
     assert found[3].tolist() == [5.0, 6.0]  # one, and one of no weight
 

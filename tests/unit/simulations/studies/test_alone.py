@@ -89,6 +89,10 @@ def test_each_client_is_scored_by_its_own_model_on_its_own_text_and_the_row_goes
     assert said.getvalue().startswith("2/3 clients")
     with pytest.raises(OtherRunError, match="learning-rate"):
         bench.state_of(replace(begun, config=begun.config.replaced({"local.learning-rate": 1e-4})))
+    stored = begun.path / "settings.json"
+    stored.write_text(stored.read_text().replace("mean class-rows=moved", "mean"))  # as an earlier version wrote it
+    with pytest.raises(OtherRunError, match="class-rows=all"):
+        bench.state_of(begun)
 
 
 def test_a_client_that_diverges_is_why_the_row_failed(tmp_path, monkeypatch):
