@@ -152,6 +152,7 @@ VARIANTS = {
     "spectral-norm": ({}, {"spectral_norm": True}),
     "batch-norm": ({}, {"norm": "batch"}),
     "minibatch-std": ({"r1": 1.0}, {"minibatch_std": True}),
+    "resize-convolution": ({}, {"resize_convolution": True}),
     "plain": ({}, {"norm": "none", "conditional": False}),
 }
 

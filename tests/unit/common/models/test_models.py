@@ -6,7 +6,7 @@ from common import tree
 from common.errors import ConfigError
 from common.examples import ImageSpec, TextSpec
 from common.models import MODELS, base
-from common.models.dcgan import ImageToMap, MapToImage, MinibatchStd
+from common.models.dcgan import ImageToMap, MapToImage, MinibatchStd, ResizeConv2d
 from common.seeding import torch_generator
 
 VARIANTS = {
@@ -18,6 +18,8 @@ VARIANTS = {
         "width=8 latent-size=5",
         "spectral-norm=true",
         "minibatch-std=true",
+        "resize-convolution=true",
+        "norm=none resize-convolution=true",
     ],
     "mlp": ["", "conditional=false", "width=7 latent-size=3"],
     "vae": ["width=8", "width=4 norm=batch latent-size=3", "width=8 conditional=false"],
@@ -160,6 +162,26 @@ def test_image_layers_are_the_strided_convolutions_they_stand_for():
     layer.conv.weight.data = blocks
     layer.conv.bias.data.zero_()
     assert torch.allclose(layer(maps), F.conv_transpose2d(maps, up, stride=2, padding=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_resize_convolution_is_a_convolution_of_repeated_pixels(bias):
+    layer = ResizeConv2d(5, 3, bias=bias)
+    base.initialise(layer, torch_generator(0, "layer"))
+    maps = torch.randn(2, 5, 6, 6, generator=torch_generator(0, "maps"))
+    repeated = maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    torch.testing.assert_close(layer(maps), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1))
+
+
+def test_only_resize_convolutions_make_an_even_area_of_even_maps():
+    spec = ImageSpec(3, 32, 10)
+    uneven = {}
+    for option in ("resize-convolution=true", ""):
+        layers = build("dcgan", f"norm=none {option}", spec)["generator"].layers
+        # Far from the edges, where paddings of zeros begin to tell.
+        image = layers(torch.ones(1, 64, 16, 16))[0, :, 32:-32, 32:-32]
+        uneven[option] = (image.amax((1, 2)) - image.amin((1, 2))).max().item()
+    assert uneven["resize-convolution=true"] < 1e-5 * uneven[""]
 
 
 def test_a_discriminator_is_shown_by_how_much_the_images_of_a_batch_differ():
