@@ -72,7 +72,9 @@ def test_statistics_of_batchnorm_are_packed_along():
 
 def test_packed_networks_and_mixtures_trace_to_one_graph_for_any_batch():
     noise, labels = draw_noise(9, (64,), 0), balanced_labels(9, 10)
-    for network, precision in ((generator("mlp", width=8), "float16"), (mixture(2), "float32"), (mixture(2), "int8")):
+    resized = generator("dcgan", width=4, resize_convolution=True)  # its kernels are made in the graph
+    cases = [(generator("mlp", width=8), "float16"), (mixture(2), "float32"), (mixture(2), "int8"), (resized, "int8")]
+    for network, precision in cases:
         graph = portable(network, precision)
         module = traced(graph).module()
         for count in (1, 9):
