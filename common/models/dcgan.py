@@ -35,7 +35,7 @@ class DCGAN(AdversarialModel):
         False, description="spectral normalisation of the discriminator (Miyato et al. 2018), instead of norm there"
     )
     resize_convolution: bool = Field(
-        False, description="the generator repeats pixels before a 3x3 convolution: no grid (Odena et al. 2016)"
+        False, description="the generator repeats pixels before a 3x3 convolution: no fine grid (Odena et al. 2016)"
     )
     minibatch_std: bool = Field(
         False, description="the discriminator also sees how much the images of a batch differ (Karras et al. 2018)"

@@ -168,6 +168,8 @@ def test_image_layers_are_the_strided_convolutions_they_stand_for():
 def test_a_resize_convolution_is_a_convolution_of_repeated_pixels(bias):
     layer = ResizeConv2d(5, 3, bias=bias)
     base.initialise(layer, torch_generator(0, "layer"))
+    if bias:
+        layer.conv.bias.data.copy_(torch.tensor([0.5, -1.0, 2.0]))
     maps = torch.randn(2, 5, 6, 6, generator=torch_generator(0, "maps"))
     repeated = maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     torch.testing.assert_close(layer(maps), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1))
