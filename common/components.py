@@ -51,8 +51,14 @@ class Component(Options):
 
     def spec(self) -> str:
         """Returns the string that describes this component with all its options; ``parse`` reads it back."""
-        values = self.model_dump(by_alias=True)
-        return " ".join([self.component_name(), *(f"{k}={written(v)}" for k, v in values.items())])
+        return self._described(self.model_dump(by_alias=True))
+
+    def brief(self) -> str:
+        """Returns the shortest string that describes this component: without options that are at their defaults."""
+        return self._described(self.model_dump(by_alias=True, exclude_defaults=True))
+
+    def _described(self, options: Mapping[str, object]) -> str:
+        return " ".join([self.component_name(), *(f"{k}={written(v)}" for k, v in options.items())])
 
 
 C = TypeVar("C", bound=Component)

@@ -7,6 +7,7 @@ budget is a few other values. An entry is a row of its table: a label, and what 
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from common import components
 from common.algorithms import ALGORITHMS
@@ -14,6 +15,7 @@ from common.algorithms.on_server import OnServer
 from common.config import RunConfig, Scalar
 from common.errors import ConfigError
 from common.examples import TextSpec
+from simulations.runtime.settings import read_preset
 from simulations.studies import alone
 from simulations.studies.entries import Entry, written
 
@@ -133,6 +135,26 @@ PROTOCOLS = {
 
 _MOST_TIMES = 20
 """As many times the rounds at most, with as many fewer steps, where the generator is on the server."""
+
+
+def settings_of(name: str, budget: str) -> dict[str, Any]:
+    """Returns what a protocol changes in the defaults, by dotted keys.
+
+    Args:
+        name: A protocol's, a preset's, or a TOML file.
+        budget: ``cpu``, or, of a protocol, ``full``.
+
+    Raises:
+        ConfigError: There is no such name, or budget.
+    """
+    if budget not in BUDGETS:
+        raise ConfigError(f"--budget {budget!r}: one of {', '.join(BUDGETS)}")
+    known = PROTOCOLS.get(name.upper())
+    if known:
+        return read_preset(known.id.lower()) | (dict(known.full) if budget == "full" else {})
+    if budget == "full":
+        raise ConfigError(f"--budget full: {name!r} has one budget only; those of {', '.join(PROTOCOLS)} have two")
+    return read_preset(name)
 
 
 def default_labels(base: RunConfig) -> list[str]:

@@ -20,10 +20,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common import components
+from common.component_tables import TABLES
+from common.config import RunConfig, Scalar, upgraded
 from common.errors import ConfigError
 from common.examples import ImageSpec
 from common.files import write_atomically
 from common.metrics.table import columns
+from simulations.benchmark.protocols import PROTOCOLS, settings_of
+from simulations.studies.cells import figures_depend_on
 from simulations.studies.collected_results import Results
 from simulations.studies.entries import written
 from simulations.studies.figures import CURVES, FINAL, SAMPLES
@@ -119,9 +124,23 @@ def command(results: Results) -> str:
         elif row["kind"] == "centralised":
             own = {k: v for k, v in row["overrides"].items() if k not in _OF_THE_SPLIT and "federation." not in k}
             words += ["--centralised", written(own)]
-    words += ["-c", written(results["overrides"])] if results["overrides"] else []
+    settings = _defaults_then(results) | results["overrides"]
+    words += ["-c", written(settings)] if settings else []
     words += ["--name", results["name"]] if results["name"] else []
     return shlex.join(words) + " --data ROOT --out DIR"
+
+
+def _defaults_then(results: Results) -> dict[str, Scalar]:
+    """Returns in what the defaults of a table differ from today's: as what its figures were made with."""
+    name = results["protocol"]
+    if name not in PROTOCOLS:
+        return {}
+    then = RunConfig.from_flat(upgraded(results["config"]))
+    now = figures_depend_on(RunConfig.from_flat(settings_of(name, results["budget"]) | results["overrides"]))
+    changed = {key: value for key, value in figures_depend_on(then).items() if key != "seed" and value != now[key]}
+    for key in changed.keys() & TABLES.keys() - {"hooks", "transforms"}:
+        changed[key] = components.parse(key, TABLES[key], str(changed[key])).brief()
+    return changed
 
 
 def _place(page: Path) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from common.errors import ConfigError
 from simulations.commands.options import EngineOption, Overrides, WorkersOption, end_with, interruptible
-from simulations.runtime.settings import read_overrides, read_preset
+from simulations.runtime.settings import read_overrides
 
 if TYPE_CHECKING:
     from common.config import RunConfig
@@ -107,16 +107,9 @@ def _protocol(
 ) -> "tuple[Protocol, RunConfig, dict[str, Any]]":
     """Returns the protocol, its configuration, and what the user changed in it."""
     from common.config import RunConfig
-    from simulations.benchmark.protocols import BUDGETS, PROTOCOLS, Protocol
+    from simulations.benchmark.protocols import PROTOCOLS, Protocol, settings_of
 
-    if budget not in BUDGETS:
-        raise ConfigError(f"--budget {budget!r}: one of {', '.join(BUDGETS)}")
-    known = PROTOCOLS.get(name.upper())
-    values = read_preset(known.id.lower() if known else name)
-    if known and budget == "full":
-        values |= known.full
-    elif budget == "full":
-        raise ConfigError(f"--budget full: {name!r} has one budget only; those of {', '.join(PROTOCOLS)} have two")
+    known, values = PROTOCOLS.get(name.upper()), settings_of(name, budget)
     overrides = read_overrides(config)
     values |= overrides
     if data is not None:

@@ -226,8 +226,9 @@ def write_json(path: Path, content: object) -> None:
 
 def _differences(theirs: RunConfig, ours: RunConfig) -> list[str]:
     """Returns a phrase for each key that matters to a figure of the table and differs."""
-    return checkpoint.differences_between(_figures_depend_on(theirs), _figures_depend_on(ours))
+    return checkpoint.differences_between(figures_depend_on(theirs), figures_depend_on(ours))
 
 
-def _figures_depend_on(config: RunConfig) -> dict[str, Scalar]:
+def figures_depend_on(config: RunConfig) -> dict[str, Scalar]:
+    """Returns the settings that matter to a figure of a table, by dotted keys."""
     return {key: v for key, v in config.flat().items() if not key.startswith("output.") and key not in _FREE}

@@ -1,6 +1,7 @@
 """The benchmark: which runs there are, what becomes of each, and the tables and the page that are made of them."""
 
 import json
+import shlex
 import sys
 import types
 from dataclasses import asdict
@@ -10,13 +11,14 @@ import tomli_w
 
 from common.algorithms import ALGORITHMS
 from common.algorithms.fedavg import FedAvg
-from common.config import RunConfig
+from common.config import RunConfig, upgraded
 from common.datasets import DATASETS
 from common.errors import ConfigError, OtherRunError
 from server.records import journal
 from server.records.run_directory import RunDirectory
 from simulations.benchmark import protocols, real_baseline, results_page
 from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, make_entry, make_variant
+from simulations.commands import benchmark as benchmark_command
 from simulations.commands import main
 from simulations.runtime.settings import read_overrides, read_preset
 from simulations.studies import cells as bench
@@ -475,6 +477,42 @@ def test_a_page_is_made_of_what_is_stored_and_keeps_remarks(table, tmp_path, cap
     notes.write_text('[p1-cpu.remarks]\nfedprocks = "typed in a hurry"\n')
     code, _, err = fedgan("results", "--out", page, capsys=capsys)
     assert (code, "there is no row 'fedprocks'; known: centralised, fedavg" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ({}, ""),
+        (
+            {"objective": "hinge r1=1.0 r1-every=1", "local.final-rate": 0.05},
+            'objective="hinge r1=1.0" local.final-rate=0.05',
+        ),
+        ({"aggregate": "mean"}, 'aggregate="mean class-rows=all"'),
+        ({"seed": 7, "output.dir": "elsewhere", "data.root": "there", "federation.wait-seconds": 1.0}, ""),
+    ],
+    ids=["as today", "other rates", "an older mean", "what changes no figure"],
+)
+def test_the_command_of_a_table_says_the_defaults_that_it_was_made_with(then, said):
+    base = RunConfig.from_flat(read_preset("p1") | {"local.steps": 5})
+    results = {
+        "protocol": "P1",
+        "budget": "cpu",
+        "name": "",
+        "overrides": {"local.steps": 5},
+        "config": base.flat() | then,
+        "rows": [{"label": "fedavg", "kind": "algorithm", "runs": [{"seed": 0}], "failures": [], "overrides": {}}],
+    }
+    words = shlex.split(results_page.command(results))
+    assert words[words.index("-c") + 1] == f"{said} local.steps=5".strip()
+    known, remade, _ = benchmark_command._protocol("P1", "cpu", None, [words[words.index("-c") + 1]])
+    assert known.id == "P1"
+    made = bench.figures_depend_on(RunConfig.from_flat(upgraded(results["config"])))
+    assert {**bench.figures_depend_on(remade), "seed": made["seed"]} == made
+
+
+def test_the_command_of_an_own_protocol_has_what_its_user_gave():
+    results = {"protocol": "mine", "budget": "cpu", "name": "", "overrides": {}, "config": {}, "rows": []}
+    assert "-c" not in shlex.split(results_page.command(results))
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):
