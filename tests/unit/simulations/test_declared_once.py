@@ -184,12 +184,15 @@ def test_logits_far_apart_are_a_sign_of_trouble_where_they_are_log_odds():
 
 
 def test_a_discriminator_that_wins_and_one_that_is_dead_are_distinguished_and_what_helps_is_said():
-    objective = OBJECTIVES["non-saturating"]()
+    objective, with_r1 = OBJECTIVES["non-saturating"](), OBJECTIVES["non-saturating"](r1=0.3)
     wins, dead = [{"d-real": 5.0, "d-fake": -5.0}] * 5, [{"d-real": 0.02, "d-fake": -0.02}] * 5
     assert "wins" in objective.trouble(wins)
     assert "r1=0.1" in objective.trouble(wins)
     assert "dead" in objective.trouble(dead)
     assert 'local.moments="keep"' in objective.trouble(dead)
+    assert "A larger r1 than 0.3 or DiffAugment" in with_r1.trouble(wins)
+    assert with_r1.trouble(dead).endswith("So does a smaller r1 than 0.3.")
+    assert "r1" not in objective.trouble(dead)
     assert objective.trouble([*dead, {"d-real": 0.5, "d-fake": -0.5}]) is None
     assert OBJECTIVES["wgan"]().trouble(dead) is None, "a critic's outputs may be as near to each other as they like"
 
