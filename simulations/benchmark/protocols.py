@@ -22,7 +22,7 @@ from simulations.studies.entries import Entry, written
 BUDGETS = ("cpu", "full")
 
 CENTRALISED: dict[str, Scalar] = {
-    "objective": "non-saturating r1=0.1",
+    "objective": "non-saturating r1=1",
     "local.moments": "keep",
     "local.full-rate-steps": 0,
     "local.final-rate": 0.05,
