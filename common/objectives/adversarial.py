@@ -117,7 +117,7 @@ class AdversarialObjective(Objective):
                 f"learns little from it. {r1} or DiffAugment (augment=) in the objective helps."
             )
         if self.is_logistic and all(abs(real - fake) < _ALIKE for real, fake in logits):
-            r1 = f" So does a smaller r1 than {self.r1:g}." if self.r1 else ""
+            r1 = f" A smaller r1 than {self.r1:g} helps as well." if self.r1 else ""
             return (
                 "The discriminator is dead, or has not begun to learn: it says the same of real and generated images "
                 f"{seen}, and the generator learns nothing from it. If it goes on, lower learning rates help "

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,19 @@ def command(results: Results) -> str:
 
 
 def _defaults_then(results: Results) -> dict[str, Scalar]:
-    """Returns in what the defaults of a table differ from today's: as what its figures were made with."""
-    name = results["protocol"]
-    if name not in PROTOCOLS:
+    """Returns the settings that a protocol had when a table was made and does not have today, for ``-c``.
+
+    A component that there is no more stays as it was written.
+    """
+    if results["protocol"] not in PROTOCOLS:
         return {}
-    then = RunConfig.from_flat(upgraded(results["config"]))
-    now = figures_depend_on(RunConfig.from_flat(settings_of(name, results["budget"]) | results["overrides"]))
-    changed = {key: value for key, value in figures_depend_on(then).items() if key != "seed" and value != now[key]}
+    now = figures_depend_on(RunConfig.from_flat(settings_of(results["protocol"], results["budget"])))
+    then = upgraded(results["config"])
+    fixed = results["overrides"].keys() | {"seed"}
+    changed: dict[str, Scalar] = {key: then[key] for key in now if key in then.keys() - fixed and then[key] != now[key]}
     for key in changed.keys() & TABLES.keys() - {"hooks", "transforms"}:
-        changed[key] = components.parse(key, TABLES[key], str(changed[key])).brief()
+        with suppress(ConfigError):
+            changed[key] = components.parse(key, TABLES[key], str(changed[key])).brief()
     return changed
 
 

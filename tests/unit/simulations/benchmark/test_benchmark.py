@@ -18,7 +18,6 @@ from server.records import journal
 from server.records.run_directory import RunDirectory
 from simulations.benchmark import protocols, real_baseline, results_page
 from simulations.benchmark.protocols import BUDGETS, CENTRALISED, PROTOCOLS, make_entry, make_variant
-from simulations.commands import benchmark as benchmark_command
 from simulations.commands import main
 from simulations.runtime.settings import read_overrides, read_preset
 from simulations.studies import cells as bench
@@ -504,10 +503,23 @@ def test_the_command_of_a_table_says_the_defaults_that_it_was_made_with(then, sa
     }
     words = shlex.split(results_page.command(results))
     assert words[words.index("-c") + 1] == f"{said} local.steps=5".strip()
-    known, remade, _ = benchmark_command._protocol("P1", "cpu", None, [words[words.index("-c") + 1]])
-    assert known.id == "P1"
+    remade = RunConfig.from_flat(protocols.settings_of("P1", "cpu") | read_overrides([words[words.index("-c") + 1]]))
     made = bench.figures_depend_on(RunConfig.from_flat(upgraded(results["config"])))
     assert {**bench.figures_depend_on(remade), "seed": made["seed"]} == made
+
+
+def test_the_command_of_a_table_of_components_that_are_gone_has_them_as_they_were():
+    results = {
+        "protocol": "P1",
+        "budget": "cpu",
+        "name": "",
+        "overrides": {"algorithm": "my-own"},
+        "config": RunConfig.from_flat(read_preset("p1")).flat()
+        | {"algorithm": "my-own", "weighting": "by-luck odds=2"},
+        "rows": [],
+    }
+    words = shlex.split(results_page.command(results))
+    assert words[words.index("-c") + 1] == 'weighting="by-luck odds=2" algorithm="my-own"'
 
 
 def test_the_command_of_an_own_protocol_has_what_its_user_gave():
