@@ -56,8 +56,14 @@ class LocalConfig(Options):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="how both rates fall from the first round, or the last to warm up, to the last of all"
     )
+    peak_steps: int = Field(
+        1200,
+        ge=0,
+        description="local steps of a whole run up to which rates that fall begin at their full height; in a longer "
+        "run both are multiplied by the root of this / its steps; 0: always",
+    )
     full_rate_steps: int = Field(
-        800,
+        0,
         ge=0,
         description="local steps after which rates that fall are also divided by the root of steps / this; 0: never",
     )

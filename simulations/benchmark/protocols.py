@@ -24,7 +24,7 @@ BUDGETS = ("cpu", "full")
 CENTRALISED: dict[str, Scalar] = {
     "objective": "non-saturating r1=1",
     "local.moments": "keep",
-    "local.full-rate-steps": 0,
+    "local.peak-steps": 0,
     "local.final-rate": 0.05,
     "local.learning-rate": 2e-3,
     "local.adversary-learning-rate": 2e-3,
