@@ -65,6 +65,7 @@ def renewed(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _add_later(found: dict[str, Any]) -> None:
     """Adds what there was no setting for, and whose default is not what was done then."""
     if "local.schedule" in found:
+        found.setdefault("local.full-rate-steps", 0)
         found.setdefault("local.peak-steps", 0)
     for (key, name), (option, value) in _LATER.items():
         words = str(found.get(key, "")).split()

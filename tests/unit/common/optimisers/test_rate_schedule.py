@@ -41,11 +41,12 @@ def test_rates_rise_over_the_first_rounds_and_fall_over_the_others(schedule, war
     assert [rate_share(local, k, 5) for k in range(1, 6)] == pytest.approx(expected, abs=1e-6)
 
 
-def test_after_many_steps_rates_fall_as_one_over_the_root_of_them_too():
-    def shares(**options):
-        local = LocalConfig(steps=10, final_rate=0.0, **options)
-        return [rate_share(local, k, 5) for k in range(1, 6)]
+def shares(**options):
+    local = LocalConfig(steps=10, final_rate=0.0, **options)
+    return [rate_share(local, k, 5) for k in range(1, 6)]
 
+
+def test_after_many_steps_rates_fall_as_one_over_the_root_of_them_too():
     # linear without it: 1, .75, .5, .25, 0 after 0, 10, 20, 30 and 40 steps
     expected = [1, 0.75, 0.5 * (15 / 20) ** 0.5, 0.25 * (15 / 30) ** 0.5, 0]
     assert shares(schedule="linear", full_rate_steps=15) == pytest.approx(expected)
@@ -53,10 +54,38 @@ def test_after_many_steps_rates_fall_as_one_over_the_root_of_them_too():
     assert shares(schedule="constant", full_rate_steps=15) == [1] * 5
 
 
-def test_an_earlier_run_had_full_rates_for_as_long_as_its_schedule_said():
+def test_the_peak_of_a_long_run_falls_with_the_root_of_all_its_steps():
+    # 50 steps in all: the root of 8 / 50 is .4
+    assert shares(schedule="linear", peak_steps=8) == pytest.approx([0.4, 0.3, 0.2, 0.1, 0])
+    assert shares(schedule="linear", peak_steps=8, warmup_rounds=2) == pytest.approx([0.4 / 3, 0.8 / 3, 0.4, 0.2, 0])
+    both = [0.4, 0.3, 0.2 * (15 / 20) ** 0.5, 0.1 * (15 / 30) ** 0.5, 0]
+    assert shares(schedule="linear", peak_steps=8, full_rate_steps=15) == pytest.approx(both)
+
+
+@pytest.mark.parametrize("options", [{"peak_steps": 0}, {"peak_steps": 50}, {"peak_steps": 1200}])
+def test_a_run_of_few_steps_begins_at_the_full_rates(options):
+    assert shares(schedule="linear", **options) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert shares(schedule="linear", peak_steps=49)[0] < 1
+
+
+def test_constant_rates_do_not_depend_on_the_length_of_a_run():
+    assert shares(schedule="constant", peak_steps=8) == [1] * 5
+
+
+def test_the_only_round_of_a_long_run_has_its_peak():
+    assert rate_share(LocalConfig(steps=200, peak_steps=8), 1, 1) == pytest.approx(0.2)
+
+
+def test_an_earlier_run_began_at_full_rates_however_long():
     stored = upgraded({"local.schedule": "cosine"})
-    assert stored["local.full-rate-steps"] == 0
+    local = RunConfig.from_flat(stored).local
+    assert (local.peak_steps, local.full_rate_steps) == (0, 0)
     assert RunConfig.from_flat(stored).identity() != RunConfig().identity()
+
+
+def test_an_earlier_run_whose_rates_fell_sooner_keeps_that():
+    stored = upgraded({"local.schedule": "cosine", "local.full-rate-steps": 800})
+    assert (stored["local.peak-steps"], stored["local.full-rate-steps"]) == (0, 800)
 
 
 def test_a_run_whose_rates_fall_goes_on_only_under_its_own_number_of_rounds():
