@@ -99,7 +99,11 @@ PROTOCOLS = {
                 "no noise": {"privacy": "none"},
             },
         ),
-        Protocol("S1", "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit", _LONG),
+        Protocol(
+            "S1",
+            "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit",
+            {**_LONG, "local.peak-steps": 2400},
+        ),
         Protocol(
             "T1",
             "Shakespeare, a client a role of 1,000 characters or more, 10 of 652 a round",
