@@ -38,7 +38,9 @@ class ConfigKeys(Options):
 
     seed: int = Field(0, ge=0, lt=2**63, description="root of every random number")
     model: Annotated[str, spelling_out("model")] = Field("dcgan", description="networks")
-    objective: Annotated[str, spelling_out("objective")] = Field("non-saturating r1=1", description="adversarial loss")
+    objective: Annotated[str, spelling_out("objective")] = Field(
+        "non-saturating r1=0.3", description="adversarial loss"
+    )
     optimiser: Annotated[str, spelling_out("optimiser")] = Field("adam", description="how weights follow gradients")
     algorithm: Annotated[str, spelling_out("algorithm")] = Field("fedavg", description="federated algorithm")
     aggregate: Annotated[str, spelling_out("aggregate")] = Field("mean", description="how clients' weights become one")

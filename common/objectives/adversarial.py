@@ -111,7 +111,7 @@ class AdversarialObjective(Objective):
         real, fake = logits[-1]
         seen = f"(D(real) {real:.2f}, D(fake) {fake:.2f}, for {len(recent)} rounds)"
         if self.is_logistic and all(real > _SURE and fake < -_SURE for real, fake in logits):
-            r1 = f"A larger r1 than {self.r1:g}" if self.r1 else "R1 (r1=1)"
+            r1 = f"A larger r1 than {self.r1:g}" if self.r1 else "R1 (r1=0.3)"
             return (
                 f"The discriminator wins: it tells real from generated images nearly always {seen}, and the generator "
                 f"learns little from it. {r1} or DiffAugment (augment=) in the objective helps."

@@ -124,7 +124,7 @@ def command(results: Results) -> str:
             words += ["--variant", f"{row['label']}={written(row['overrides'])}"]
         elif row["kind"] == "centralised":
             own = {k: v for k, v in row["overrides"].items() if k not in _OF_THE_SPLIT and "federation." not in k}
-            words += ["--centralised", written(own)]
+            words += ["--centralised", written(own)] if own else []
     settings = _defaults_then(results) | results["overrides"]
     words += ["-c", written(settings)] if settings else []
     words += ["--name", results["name"]] if results["name"] else []

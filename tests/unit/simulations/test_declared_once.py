@@ -187,7 +187,7 @@ def test_a_discriminator_that_wins_and_one_that_is_dead_are_distinguished_and_wh
     objective, with_r1 = OBJECTIVES["non-saturating"](), OBJECTIVES["non-saturating"](r1=0.3)
     wins, dead = [{"d-real": 5.0, "d-fake": -5.0}] * 5, [{"d-real": 0.02, "d-fake": -0.02}] * 5
     assert "wins" in objective.trouble(wins)
-    assert "r1=1" in objective.trouble(wins)
+    assert "(r1=0.3)" in objective.trouble(wins)
     assert "dead" in objective.trouble(dead)
     assert 'local.moments="keep"' in objective.trouble(dead)
     assert "A larger r1 than 0.3 or DiffAugment" in with_r1.trouble(wins)
