@@ -39,15 +39,16 @@ def write_figures(folder: Path, results: Mapping[str, Any], real: Path | None = 
     if _panels(rows):
         save(draw_final(rows, results["real"]), folder / FINAL)
         written.append(folder / FINAL)
-    pictures = [("real images", real)] if real is not None and real.exists() else []
+    pictures = []
     for row in rows:
         first, slug = row["runs"][0], Entry(row["label"], row["kind"], {}).slug
         place = folder / slug / folder_of(first["seed"], first.get("fold", 0))
         samples = sorted(RunDirectory(place).samples.glob("round-*.png"))
         if samples:
             pictures.append((row["label"], samples[-1]))
-    if len(pictures) > bool(real):
-        save(draw_samples(pictures), folder / SAMPLES)
+    if pictures:
+        beside = [("real images", real)] if real is not None and real.exists() else []
+        save(draw_samples([*beside, *pictures]), folder / SAMPLES)
         written.append(folder / SAMPLES)
     return written
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 import tomli_w
+from PIL import Image
 
 from common.algorithms import ALGORITHMS
 from common.algorithms.fedavg import FedAvg
@@ -405,6 +406,19 @@ def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_k
     for row in found["rows"]:
         del row["machines"]
     assert tables.machines_of(found) == "Machine: unknown."
+
+
+def test_the_samples_of_a_single_row_are_shown_whether_or_not_real_images_are_at_hand(table, tmp_path):
+    results = collected_results.collect(table)
+    samples = table / "fedavg" / "seed-0" / "samples"
+    samples.mkdir()
+    Image.new("L", (302, 302)).save(samples / "round-0002.png")
+    for real in (None, tmp_path / "missing.png"):
+        assert table / figures.SAMPLES in figures.write_figures(table, results, real)
+        (table / figures.SAMPLES).unlink()
+    Image.new("L", (302, 302)).save(tmp_path / "real.png")
+    (samples / "round-0002.png").unlink()
+    assert table / figures.SAMPLES not in figures.write_figures(table, results, tmp_path / "real.png")
 
 
 def test_figures_show_mean_and_range_of_the_seeds(table):
