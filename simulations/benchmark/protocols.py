@@ -65,7 +65,7 @@ _LONG: dict[str, Scalar] = {
 PROTOCOLS = {
     protocol.id: protocol
     for protocol in (
-        Protocol("P1", "MNIST, 10 clients, 4 label-sorted shards of 40 each", _LONG),
+        Protocol("P1", "MNIST, 10 clients, 4 of 40 label-sorted shards each", _LONG),
         Protocol(
             "P2",
             "MNIST, 10 clients, Dirichlet(0.1), 300 images each",
@@ -94,7 +94,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "S1",
-            "Stacked MNIST, 10 clients, 4 shards of 40 each, sorted by the first digit",
+            "Stacked MNIST, 10 clients, 4 of 40 shards each, sorted by the first digit",
             {**_LONG, "local.peak-steps": 2400},
         ),
         Protocol(
