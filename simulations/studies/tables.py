@@ -87,12 +87,12 @@ def machines_of(results: Results) -> str:
 
 def _machine(found: Mapping[str, Any]) -> str:
     gpu = f", {found['gpu']}" if found.get("gpu") else ""
-    workers = found.get("workers", UNKNOWN)
+    cores, workers = (found.get(key, UNKNOWN) for key in ("cores", "workers"))
     at_a_time = f"{workers} client{'' if workers == 1 else 's'} at a time"
     if found.get("engine") == "batched":
         at_a_time = "clients trained together"
     versions = f"Python {found.get('python', UNKNOWN)}, torch {found.get('torch', UNKNOWN)}"
-    return f"{processor_of(found)}, {found.get('cores', UNKNOWN)} cores{gpu}, {at_a_time}, {versions}"
+    return f"{processor_of(found)}, {cores} core{'' if cores == 1 else 's'}{gpu}, {at_a_time}, {versions}"
 
 
 def _costs(rows: Sequence[Mapping[str, Any]]) -> list[str]:

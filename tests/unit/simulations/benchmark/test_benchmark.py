@@ -396,6 +396,8 @@ def test_a_table_names_the_processors_that_its_weights_hang_on_and_what_is_not_k
     assert "kinds of processor" not in tables.machines_of(found)
     assert "2 clients at a time" in tables.machines_of(found)
     assert "clients trained together" in tables.machines_of({"rows": [{"machines": [running.machine(2, "batched")]}]})
+    of_one = tables.machines_of({"rows": [{"machines": [running.machine(1, "threads") | {"cores": 1}]}]})
+    assert ", 1 core, 1 client at a time, " in of_one
     for machine in row["machines"]:  # as tables were stored before
         del machine["instructions"]
     del row["machines"][0]["processor"]
