@@ -55,10 +55,6 @@ def inputs(sampler, spec, num):
     return noise, torch.randint(spec.num_classes, (num,), generator=generator)
 
 
-def rounded(examples):
-    return examples.round(decimals=3) if examples.is_floating_point() else examples
-
-
 def stirred(networks):
     """Returns networks none of whose weights is zero, as those of some layers are at the start."""
     generator = torch_generator(1, "stirred")
@@ -94,7 +90,8 @@ def test_roles_name_every_network_once_and_samples_depend_on_the_published_ones_
     sampler = model.sampler(networks)
     noise, labels = inputs(sampler, sampler.spec, 3)
     before = sampler(noise, labels)
-    assert torch.equal(rounded(sampler(noise[1:2], labels[1:2])), rounded(before[1:2]))
+    alone = sampler(noise[1:2], labels[1:2])
+    torch.testing.assert_close(alone, before[1:2], rtol=0.0, atol=1e-4)  # tokens: the same ones
     for network in set(networks) - set(model.roles.published):
         for parameter in networks[network].parameters():
             parameter.data.add_(1.0)
