@@ -40,6 +40,12 @@ def fedgan(small, tmp_path):
     return start
 
 
+def drifts_of(run):
+    """Returns how far each client of each round moved, which tells other weights from the first round that has them."""
+    lines = journal.read(run.journal)
+    return {line["round"]: {client["partition"]: client["drift"] for client in line["clients"]} for line in lines}
+
+
 def digest_of(run):
     return json.loads(run.summary.read_text())["weights-sha256"]
 
@@ -81,6 +87,9 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bits(fedgan):
     assert reached == sorted(reached)
     assert reached[-1] > 0
     assert len(set(reached)) > 3  # some died between rounds, some within
+    expected, got = drifts_of(through.run), drifts_of(command.run)
+    changed = [round for round in expected if got.get(round) != expected[round]]
+    assert not changed, f"other weights from round {changed[0]} on; resumed after {reached}"
     assert digest_of(command.run) == digest_of(through.run)
     assert [line["round"] for line in journal.read(command.run.journal)] == list(range(1, NUM_ROUNDS + 1))
     assert not list(command.run.path.rglob("*.tmp"))
